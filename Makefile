@@ -1,0 +1,39 @@
+# Every target does its own set-up: an empty clone and Python >= 3.11 are enough.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check bench setup lock clean help
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+setup: .venv/.installed  ## make .venv/ from the lock file
+
+.venv/.installed: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python {v.major}.{v.minor} found, 3.11 or newer needed: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup  ## the whole loop on simulated visitors, about two minutes
+	$(BIN)/pipeline demo
+
+test: setup  ## every test that needs no service beside the ones it starts
+	$(BIN)/python -m pytest
+
+check: setup  ## ruff, mypy strict, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/unit/test_layers.py
+
+bench: setup  ## speed of the worker and the hot functions, with right answers checked
+	$(BIN)/python -m benchmarks
+
+lock:  ## pin every dependency, with hashes, for every platform (needs uv)
+	uv pip compile pyproject.toml --group dev --all-extras --universal --generate-hashes \
+	  --no-header --no-annotate --no-emit-index-url --python-version 3.11 -o requirements.lock
+
+clean:
+	rm -rf .venv

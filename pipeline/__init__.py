@@ -1,0 +1,17 @@
+"""A streaming learner whose every number can be re-derived from its log.
+
+The folders stand in the order that data flows:
+
+    events, policy/     the records, and what a policy is
+    models/             pure mathematics: exact statistics → posterior → arm probabilities
+    join/               decisions + outcomes → the ledger (topic `rewards`)
+    learn/              ledger → exact statistics (topic `statistics`)
+    publish/            statistics → versioned snapshots (topic `snapshots`)
+    serve/              snapshots → decisions
+    replay/             re-derive a published snapshot from the ledger
+    demo/               simulated visitors and logged data, played through the whole loop
+    codec/              bytes ↔ records
+    stream/             the only home of Faust and RocksDB plumbing
+    brokers/            a Kafka to run on: embedded, local, or yours
+    cli/                the command line
+"""

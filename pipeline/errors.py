@@ -1,0 +1,54 @@
+"""What can go wrong; the class says the reaction.
+
+```
+PipelineError
+├─ ConfigError          refuse to start; names the setting, the value seen, what is accepted
+├─ RecordError          dead-letter and go on
+│   ├─ DecodeError          the bytes are no record
+│   └─ InvalidRecordError   a record, but not one that can be used
+├─ StateError           stop the worker; never guess
+└─ UnavailableError     a service is away; retry with backoff
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class PipelineError(Exception):
+    """Anything this package raises on purpose."""
+
+
+class ConfigError(PipelineError):
+    """A definition or setting that can't be accepted, with every fault found in it."""
+
+    def __init__(self, what: str, faults: Sequence[str]) -> None:
+        self.what = what
+        self.faults = tuple(faults)
+        super().__init__(f"{what}: " + "; ".join(self.faults))
+
+
+class RecordError(PipelineError):
+    """A record that can't be used; `reason` is one of a closed set of kebab-case words."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}")
+
+
+class DecodeError(RecordError):
+    """The bytes are not a record of a known encoding and schema."""
+
+
+class InvalidRecordError(RecordError):
+    """A well-formed record that breaks its schema's or its policy's bounds."""
+
+
+class StateError(PipelineError):
+    """Stored state is not what the code expects: stop, never guess."""
+
+
+class UnavailableError(PipelineError):
+    """A service does not answer in time."""

@@ -1,0 +1,235 @@
+"""The records that producers send, and what makes one acceptable.
+
+Field meanings stand in `schemas/*.avsc`. A record that breaks its schema raises `InvalidRecordError` with
+one of a closed set of reasons; what depends on the policy is checked in JOIN (`join/admission.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any, NamedTuple
+
+from pipeline.errors import InvalidRecordError
+
+# A key must fit in any store's row key, with room for a prefix.
+MAX_ID_CHARACTERS = 256
+# How far a probability vector's sum may be from 1: a float64 sum over 10,000 arms is within 1e-12;
+# producers that round to six digits are within 1e-6 per arm.
+PROBABILITY_SUM_TOLERANCE = 1e-3
+# 9999-12-31: what a wrong unit (micro- or nanoseconds) exceeds.
+MAX_TIME_MS = 253_402_300_799_999
+REASONS = frozenset({"policy", "fallback", "holdout"})
+
+
+class Decision(NamedTuple):
+    """One arm shown; see `schemas/decision.avsc`."""
+
+    action_id: str
+    policy: str
+    generation: int
+    segment: str
+    arm: str
+    propensity: float
+    eligible: Sequence[str]
+    probabilities: Sequence[float]
+    context: Mapping[str, Any]
+    context_vector: bytes
+    schema_hash: str
+    decided_at_ms: int
+    snapshot_version: int
+    snapshot_id: str
+    subject_hash: str | None
+    reason: str
+
+
+class Outcome(NamedTuple):
+    """Something that came of a decision; see `schemas/outcome.avsc`."""
+
+    outcome_id: str
+    action_id: str
+    kind: str
+    value: float
+    occurred_at_ms: int
+
+
+class Tick(NamedTuple):
+    """Event time moves to `event_time_ms` though nothing happened; see `schemas/tick.avsc`."""
+
+    event_time_ms: int
+
+
+Event = Decision | Outcome | Tick
+
+
+def decision_from(fields: Mapping[str, Any]) -> Decision:
+    """Check a decoded decision.
+
+    Raises:
+        InvalidRecordError: missing-field, wrong-type, out-of-range.
+    """
+    context = _typed(fields, "context", dict, {})
+    eligible = _strings(fields, "eligible")
+    probabilities = _numbers(fields, "probabilities")
+    propensity = _finite(fields, "propensity")
+    arm = _identifier(fields, "arm")
+    if not 0.0 < propensity <= 1.0:
+        raise InvalidRecordError("propensity-out-of-range", f"propensity is {propensity!r}, expected in (0, 1]")
+    if probabilities:
+        _check_probabilities(eligible, probabilities, arm, propensity)
+    reason = fields.get("reason", "policy")
+    if reason not in REASONS:
+        raise InvalidRecordError("out-of-range", f"reason is {reason!r}, expected one of {sorted(REASONS)}")
+    subject_hash = fields.get("subject_hash")
+    if subject_hash is not None and not isinstance(subject_hash, str):
+        raise _wrong_type("subject_hash", subject_hash, "a string or null")
+    return Decision(
+        action_id=_identifier(fields, "action_id"),
+        policy=_identifier(fields, "policy"),
+        generation=_integer(fields, "generation", 1),
+        segment=_identifier(fields, "segment"),
+        arm=arm,
+        propensity=propensity,
+        eligible=eligible,
+        probabilities=probabilities,
+        context=context,
+        context_vector=_vector(fields),
+        schema_hash=_typed(fields, "schema_hash", str, ""),
+        decided_at_ms=_time_ms(fields, "decided_at_ms"),
+        snapshot_version=_integer(fields, "snapshot_version", 0),
+        snapshot_id=_typed(fields, "snapshot_id", str, ""),
+        subject_hash=subject_hash,
+        reason=reason,
+    )
+
+
+def outcome_from(fields: Mapping[str, Any]) -> Outcome:
+    """Check a decoded outcome.
+
+    Raises:
+        InvalidRecordError: missing-field, wrong-type, out-of-range, value-not-finite.
+    """
+    value = fields.get("value", 1.0)
+    if type(value) is not float and type(value) is not int:
+        raise _wrong_type("value", value, "a number")
+    if not isfinite(value):
+        raise InvalidRecordError("value-not-finite", f"value is {value!r}, expected a finite number")
+    return Outcome(
+        outcome_id=_identifier(fields, "outcome_id"),
+        action_id=_identifier(fields, "action_id"),
+        kind=_identifier(fields, "kind"),
+        value=float(value),
+        occurred_at_ms=_time_ms(fields, "occurred_at_ms"),
+    )
+
+
+def tick_from(fields: Mapping[str, Any]) -> Tick:
+    """Check a decoded tick."""
+    return Tick(_time_ms(fields, "event_time_ms"))
+
+
+def _wrong_type(name: str, seen: object, expected: str) -> InvalidRecordError:
+    return InvalidRecordError("wrong-type", f"{name} is {_shown(seen)} ({type(seen).__name__}), expected {expected}")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _required(fields: Mapping[str, Any], name: str) -> Any:
+    try:
+        return fields[name]
+    except KeyError:
+        raise InvalidRecordError("missing-field", f"{name} is missing; fields seen: {sorted(fields)}") from None
+
+
+def _typed(fields: Mapping[str, Any], name: str, kind: type, default: Any) -> Any:
+    value = fields.get(name, default)
+    if not isinstance(value, kind):
+        raise _wrong_type(name, value, kind.__name__)
+    return value
+
+
+def _identifier(fields: Mapping[str, Any], name: str) -> str:
+    value = _required(fields, name)
+    if type(value) is not str:
+        raise _wrong_type(name, value, "a string")
+    if not 0 < len(value) <= MAX_ID_CHARACTERS:
+        raise InvalidRecordError(
+            "out-of-range", f"{name} has {len(value)} characters, expected 1 to {MAX_ID_CHARACTERS}"
+        )
+    return value
+
+
+def _integer(fields: Mapping[str, Any], name: str, default: int) -> int:
+    value = fields.get(name, default)
+    if type(value) is not int:
+        raise _wrong_type(name, value, "an integer")
+    if not 0 <= value < 2**63:
+        raise InvalidRecordError("out-of-range", f"{name} is {value}, expected 0 or more, below 2^63")
+    return value
+
+
+def _time_ms(fields: Mapping[str, Any], name: str) -> int:
+    value = _required(fields, name)
+    if type(value) is not int:
+        raise _wrong_type(name, value, "integer epoch milliseconds")
+    if not 0 <= value <= MAX_TIME_MS:
+        raise InvalidRecordError("out-of-range", f"{name} is {value}, expected epoch milliseconds up to {MAX_TIME_MS}")
+    return value
+
+
+def _finite(fields: Mapping[str, Any], name: str) -> float:
+    value = _required(fields, name)
+    if type(value) is not float and type(value) is not int:
+        raise _wrong_type(name, value, "a number")
+    if not isfinite(value):
+        raise InvalidRecordError("out-of-range", f"{name} is {value!r}, expected a finite number")
+    return float(value)
+
+
+def _strings(fields: Mapping[str, Any], name: str) -> Sequence[str]:
+    values = _typed(fields, name, list, [])
+    if not all(type(value) is str for value in values):
+        raise _wrong_type(name, values, "a list of strings")
+    return values
+
+
+def _numbers(fields: Mapping[str, Any], name: str) -> Sequence[float]:
+    values = _typed(fields, name, list, [])
+    if not all((type(value) is float or type(value) is int) and isfinite(value) for value in values):
+        raise _wrong_type(name, values, "a list of finite numbers")
+    return values
+
+
+def _vector(fields: Mapping[str, Any]) -> bytes:
+    """Avro carries the encoded context as bytes, JSON as a list of integers."""
+    value = fields.get("context_vector", b"")
+    if isinstance(value, bytes):
+        if len(value) % 2:
+            raise InvalidRecordError("out-of-range", f"context_vector has {len(value)} bytes, expected int16 pairs")
+        return value
+    if isinstance(value, list) and all(type(x) is int and -32767 <= x <= 32767 for x in value):
+        return b"".join(x.to_bytes(2, "little", signed=True) for x in value)
+    raise _wrong_type("context_vector", value, "int16 little-endian bytes, or a list of integers within ±32767")
+
+
+def _check_probabilities(eligible: Sequence[str], probabilities: Sequence[float], arm: str, propensity: float) -> None:
+    if len(eligible) != len(probabilities):
+        raise InvalidRecordError(
+            "probabilities-inconsistent",
+            f"{len(probabilities)} probabilities for {len(eligible)} eligible arms, expected one each",
+        )
+    if arm not in eligible:
+        raise InvalidRecordError("probabilities-inconsistent", f"arm {arm!r} is not among the eligible {eligible}")
+    total = sum(probabilities)
+    if min(probabilities) < 0.0 or abs(total - 1.0) > PROBABILITY_SUM_TOLERANCE:
+        raise InvalidRecordError(
+            "probabilities-inconsistent", f"probabilities sum to {total!r}, expected non-negative ones summing to 1"
+        )
+    of_arm = probabilities[eligible.index(arm)]
+    if abs(of_arm - propensity) > PROBABILITY_SUM_TOLERANCE * propensity:
+        raise InvalidRecordError(
+            "probabilities-inconsistent", f"propensity {propensity!r} is not the drawn arm's probability {of_arm!r}"
+        )

@@ -1,0 +1,77 @@
+"""Which decisions JOIN accepts, given the policies it knows; whatever is refused has one of a closed set of reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.errors import InvalidRecordError, RecordError
+from pipeline.events import Decision
+from pipeline.policy.book import PolicyBook
+from pipeline.policy.definition import PolicyDefinition
+
+VECTOR_ITEM_BYTES = 2
+
+
+def admit(decision: Decision, book: PolicyBook) -> PolicyDefinition:
+    """Return the definition that the decision was made under.
+
+    Raises:
+        InvalidRecordError: unknown-policy, unknown-generation, unknown-arm, schema-mismatch.
+    """
+    definition = book.find(decision.policy, decision.generation)
+    if definition is None:
+        latest = book.latest(decision.policy)
+        if latest is None:
+            known = ", ".join(d.name for d in book) or "none"
+            raise InvalidRecordError(
+                "unknown-policy",
+                f"policy {decision.policy!r} is unknown; known: {known}. Apply it first: pipeline policy apply FILE",
+            )
+        raise InvalidRecordError(
+            "unknown-generation",
+            f"generation {decision.generation} of {decision.policy!r} is unknown; the latest is {latest.generation}",
+        )
+    if decision.arm not in definition.arm_names:
+        raise InvalidRecordError(
+            "unknown-arm",
+            f"arm {decision.arm!r} is not one of policy {decision.policy!r} ({len(definition.arm_names)} arms); "
+            "add it to the policy file and apply it: pipeline policy apply FILE",
+        )
+    if decision.context_vector:
+        _check_vector(decision, definition)
+    return definition
+
+
+def encode_missing(
+    admitted: Sequence[tuple[Decision, PolicyDefinition]],
+) -> list[bytes | RecordError]:
+    """Return each decision's context vector: as logged, or encoded now where the producer sent raw context only."""
+    vectors: list[bytes | RecordError] = [decision.context_vector for decision, _ in admitted]
+    missing: dict[str, list[int]] = {}
+    definitions: dict[str, PolicyDefinition] = {}
+    for index, (decision, definition) in enumerate(admitted):
+        if definition.dimension and not decision.context_vector:
+            missing.setdefault(definition.schema_hash, []).append(index)
+            definitions[definition.schema_hash] = definition
+    for schema_hash, indices in missing.items():
+        features = definitions[schema_hash].features
+        encoded, refusals = features.encode_many([admitted[index][0].context for index in indices])
+        for row, index in enumerate(indices):
+            refusal = refusals[row]
+            vectors[index] = encoded[row].astype("<i2").tobytes() if refusal is None else refusal
+    return vectors
+
+
+def _check_vector(decision: Decision, definition: PolicyDefinition) -> None:
+    if decision.schema_hash and decision.schema_hash != definition.schema_hash:
+        raise InvalidRecordError(
+            "schema-mismatch",
+            f"context_vector was encoded by schema {decision.schema_hash}, generation {definition.generation} of "
+            f"{definition.name!r} has {definition.schema_hash}",
+        )
+    length = len(decision.context_vector) // VECTOR_ITEM_BYTES
+    if length != definition.dimension:
+        raise InvalidRecordError(
+            "schema-mismatch",
+            f"context_vector has {length} entries, policy {definition.name!r} has {definition.dimension}",
+        )

@@ -1,0 +1,228 @@
+"""The agent around JOIN: load, step, make durable, in this order for each step.
+
+    1. ledger records and dead letters are delivered and acknowledged
+    2. the changed rows and the partition's progress go to the changelog as one record batch, acknowledged
+    3. RocksDB takes the same rows, with the changelog offset, in one WriteBatch
+    4. when all steps of the fetched batch are through, its source offset is acknowledged
+
+A crash before 2 repeats the step (ledger records are absolute, so a repeat changes nothing); after 2, the
+changelog says that it happened.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from pipeline.codec import avro
+from pipeline.events import Decision, Tick
+from pipeline.join.progress import DECISIONS, OUTCOMES, Progress, progress_from_bytes
+from pipeline.join.row import ActionRow, row_from_bytes
+from pipeline.join.step import Arrival, Changes, Limits, Refusal, advance, decode_arrivals, take
+from pipeline.stream import topics
+from pipeline.stream.batch import Batch
+from pipeline.stream.outbox import Outbox, Record
+from pipeline.stream.policies import Policies
+from pipeline.stream.state import PROGRESS, ROW, PartitionRows, StateTable, due_key
+
+log = logging.getLogger(__name__)
+
+# A step's rows become one record batch of the changelog, which the topic bounds at 8 MiB; a row is the decision
+# as it was read and some facts, and at most two of the largest records straddle the bound.
+STEP_ROWS = 2_000
+STEP_BYTES = 2 << 20
+
+STREAMS = (DECISIONS, OUTCOMES)
+
+CaughtUp = Callable[[str, int, int], bool]
+"""(topic, partition, position) → whether the position is the partition's end, as far as the last fetch told."""
+
+
+class StoredRows:
+    """The pure core's view of the table."""
+
+    def __init__(self, rows: PartitionRows) -> None:
+        self._rows = rows
+
+    def load(self, action_ids: Sequence[str]) -> dict[str, ActionRow]:
+        """Return the rows that exist."""
+        distinct = list(dict.fromkeys(action_ids))
+        stored = self._rows.get_many([ROW + action_id.encode() for action_id in distinct])
+        return {
+            action_id: row_from_bytes(value)
+            for action_id, value in zip(distinct, stored, strict=True)
+            if value is not None
+        }
+
+    def due(self, until_ms: int, limit: int) -> list[tuple[int, str]]:
+        """Return rows that fall due, in order."""
+        return [(due_ms, row_id.decode()) for due_ms, row_id in self._rows.due(until_ms, limit)]
+
+
+class JoinPartition:
+    """What is in memory of one partition."""
+
+    def __init__(self, rows: PartitionRows) -> None:
+        stored = rows.get(PROGRESS)
+        self.rows = rows
+        self.progress = Progress() if stored is None else progress_from_bytes(stored)
+        self.actions = StoredRows(rows)
+        self.quiet_since_s = time.monotonic()
+        """When the last event that is no tick was read; the clock of idle partitions."""
+
+    def idle_event_time_ms(self) -> int:
+        """Return the event time that an idle partition has come to: it goes on by the wall clock."""
+        return max(self.progress.watermarks_ms.values()) + round((time.monotonic() - self.quiet_since_s) * 1000)
+
+
+class JoinAgent:
+    """JOIN for all partitions of this worker."""
+
+    def __init__(
+        self, table: StateTable, outbox: Outbox, policies: Policies, caught_up: CaughtUp, limits: Limits
+    ) -> None:
+        self._table = table
+        self._outbox = outbox
+        self._policies = policies
+        self._caught_up = caught_up
+        self._limits = limits
+        self.partitions: dict[int, JoinPartition] = {}
+
+    def partition(self, number: int) -> JoinPartition:
+        """Return a partition's memory, read from its table on first use after an assignment."""
+        if number not in self.partitions:
+            self.partitions[number] = JoinPartition(self._table.partition(number))
+        return self.partitions[number]
+
+    def forget(self) -> None:
+        """Drop all memory: partitions were assigned anew."""
+        self.partitions.clear()
+
+    async def handle(self, batch: Batch) -> None:
+        """Join one fetched batch of decisions or outcomes."""
+        partition = self.partition(batch.partition)
+        records = [(r.offset, r.timestamp, r.key, r.value) for r in batch.records]
+        arrivals = decode_arrivals(batch.topic, records, self._limits.registry)
+        await self._learn_of_policies(arrivals)
+        for step in steps(arrivals):
+            changes = take(
+                batch.topic, step, partition.progress, partition.actions, self._policies.book, self._limits
+            )
+            await self._make_durable(partition, changes)
+        if not all(isinstance(arrival.event, Tick) for arrival in arrivals):
+            partition.quiet_since_s = time.monotonic()
+        await self._let_time_pass(partition)
+
+    async def _learn_of_policies(self, arrivals: Sequence[Arrival]) -> None:
+        """A record may name a policy, generation or arm that was applied a moment ago."""
+        for arrival in arrivals:
+            event = arrival.event
+            if isinstance(event, Decision):
+                definition = self._policies.book.find(event.policy, event.generation)
+                if definition is None or event.arm not in definition.arm_names:
+                    await self._policies.refresh()
+                    return
+
+    async def _let_time_pass(self, partition: JoinPartition) -> None:
+        at_end = self._streams_at_end(partition)
+        while True:
+            changes = advance(partition.progress, at_end, partition.actions, self._policies.book, STEP_ROWS)
+            if changes is None:
+                return
+            # Time alone needs no writing: after a crash it is derived from the watermarks again.
+            if changes.rows or changes.gone_due:
+                await self._make_durable(partition, changes)
+
+    def _streams_at_end(self, partition: JoinPartition) -> frozenset[str]:
+        number = partition.rows.partition
+        positions = partition.progress.positions
+        return frozenset(s for s in STREAMS if self._caught_up(s, number, positions[s]))
+
+    async def _make_durable(self, partition: JoinPartition, changes: Changes) -> None:
+        number = partition.rows.partition
+        await self._outbox.deliver(outputs(changes, number))
+        rows: dict[bytes, bytes | None] = {}
+        index: list[tuple[bytes, bool]] = []
+        for due_ms, action_id in changes.gone_due:
+            index.append((due_key(due_ms, action_id.encode()), False))
+        for action_id, row in changes.rows.items():
+            row_id = action_id.encode()
+            rows[ROW + row_id] = None if row is None else row.to_bytes()
+            index.extend(_index_changes(row_id, row))
+        rows[PROGRESS] = partition.progress.to_bytes()
+        offset = await self._outbox.deliver_atomically(partition.rows.changelog, number, rows)
+        partition.rows.write(rows, offset, index)
+
+    async def tick(self, owned: Sequence[int], idle_after_s: float) -> None:
+        """Let the event time of idle partitions go on, by a record in their log, where a row waits for it."""
+        ticks = []
+        for number in owned:
+            partition = self.partition(number)
+            is_idle = time.monotonic() - partition.quiet_since_s >= idle_after_s
+            if not is_idle or self._streams_at_end(partition) != frozenset(STREAMS):
+                continue
+            if partition.rows.due(2**62, 1):
+                tick = avro.encode("tick", {"event_time_ms": partition.idle_event_time_ms()})
+                ticks.append(Record(topics.DECISIONS, number, b"", tick))
+        await self._outbox.deliver(ticks)
+
+
+def steps(arrivals: Sequence[Arrival]) -> Iterator[Sequence[Arrival]]:
+    """Cut a fetched batch into steps of bounded size."""
+    start, size = 0, 0
+    for index, arrival in enumerate(arrivals):
+        size += len(arrival.raw)
+        if size > STEP_BYTES or index - start >= STEP_ROWS:
+            yield arrivals[start : index + 1]
+            start, size = index + 1, 0
+    if start < len(arrivals):
+        yield arrivals[start:]
+
+
+def outputs(changes: Changes, partition: int) -> list[Record]:
+    """Return what a step sends: ledger records, then dead letters."""
+    if changes.refusals:
+        reasons = Counter(refusal.error.reason for refusal in changes.refusals)
+        first = changes.refusals[0]
+        log.warning(
+            "records-refused partition=%s reasons=%s first=%s@%s %s",
+            partition,
+            dict(reasons),
+            first.stream,
+            first.offset,
+            first.error.detail,
+        )
+    rewards = [
+        Record(topics.REWARDS, partition, action_id.encode(), avro.encode("reward", reward))
+        for action_id, reward in changes.rewards
+    ]
+    return rewards + [dead_letter(refusal, partition) for refusal in changes.refusals]
+
+
+def dead_letter(refusal: Refusal, partition: int) -> Record:
+    """Return the record for `dead-letters`; its key names the source, so that a repeat replaces."""
+    value = avro.encode(
+        "dead_letter",
+        {
+            "reason": refusal.error.reason,
+            "detail": refusal.error.detail,
+            "source_topic": refusal.stream,
+            "source_partition": partition,
+            "source_offset": refusal.offset,
+            "record_timestamp_ms": refusal.timestamp_ms,
+            "record_key": refusal.key,
+            "raw": refusal.raw,
+        },
+    )
+    key = f"{refusal.stream}/{partition}/{refusal.offset}".encode()
+    return Record(topics.DEAD_LETTERS, partition, key, value)
+
+
+def _index_changes(row_id: bytes, row: ActionRow | None) -> Iterator[tuple[bytes, bool]]:
+    if row is None:
+        return
+    if row.stored_due_ms is not None and row.stored_due_ms != row.due_ms:
+        yield due_key(row.stored_due_ms, row_id), False
+    yield due_key(row.due_ms, row_id), True

@@ -1,0 +1,130 @@
+"""What JOIN remembers of one action: its decision as it was read, and its outcomes by outcome_id.
+
+Stored layout, version 1 (integers little-endian):
+
+    B version | q due_ms | I length of facts | H length of context vector | facts (JSON) | vector | decision
+
+`due_ms` stands at a fixed place because the store's index of due rows is rebuilt from it.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import orjson
+
+from pipeline.errors import StateError
+
+VERSION = 1
+_HEAD = struct.Struct("<BqIH")
+_DUE = struct.Struct("<q")
+
+
+class OutcomeFact(NamedTuple):
+    """An outcome in a row."""
+
+    kind: str
+    value: float
+    occurred_at_ms: int
+    offset: int
+    """Where it stands in `outcomes`."""
+    raw: str
+    """The record's bytes as Latin-1 while it awaits its decision, so that it can be dead-lettered whole."""
+
+
+@dataclass(slots=True)
+class ActionRow:
+    """One action. Without a decision it holds outcomes that came first."""
+
+    due_ms: int = 0
+    """Event time at which this row must be looked at: close, expiry, or the end of an orphan's wait."""
+    is_settled: bool = False
+    """The attribution window has closed."""
+    outcomes: dict[str, OutcomeFact] = field(default_factory=dict)
+    """By outcome_id: credited ones, or awaiting ones where there is no decision yet."""
+    raw: bytes = b""
+    """The decision record as it was read; empty: no decision yet."""
+    vector: bytes = b""
+    """Encoded context, int16 little-endian."""
+    policy: str = ""
+    generation: int = 0
+    segment: str = ""
+    arm: str = ""
+    decided_at_ms: int = 0
+    close_ms: int = 0
+    """End of the attribution window."""
+    expires_ms: int = 0
+    """End of grace: the row is dropped."""
+    stored_due_ms: int | None = None
+    """`due_ms` as it stands in the store, None for a new row. Not stored itself."""
+
+    @property
+    def has_decision(self) -> bool:
+        """Whether the decision has been read."""
+        return bool(self.raw)
+
+    @property
+    def revision(self) -> int:
+        """Facts known: the decision, each credited outcome, and that it is settled.
+
+        It only grows, and the row with all facts has the one highest revision whatever order they came in.
+        """
+        return 1 + len(self.outcomes) + self.is_settled
+
+    def to_bytes(self) -> bytes:
+        """Write the stored layout."""
+        facts = orjson.dumps(
+            (
+                self.is_settled,
+                self.policy,
+                self.generation,
+                self.segment,
+                self.arm,
+                self.decided_at_ms,
+                self.close_ms,
+                self.expires_ms,
+                {outcome_id: tuple(fact) for outcome_id, fact in self.outcomes.items()},
+            )
+        )
+        return b"".join(
+            (_HEAD.pack(VERSION, self.due_ms, len(facts), len(self.vector)), facts, self.vector, self.raw)
+        )
+
+
+def row_from_bytes(stored: bytes) -> ActionRow:
+    """Read the stored layout.
+
+    Raises:
+        StateError: written by a version that this code does not know.
+    """
+    if stored[0] != VERSION:
+        raise StateError(f"action row of version {stored[0]}, this code reads {VERSION}: use the release that wrote it")
+    _, due_ms, facts_length, vector_length = _HEAD.unpack_from(stored)
+    vector_start = _HEAD.size + facts_length
+    raw_start = vector_start + vector_length
+    settled, policy, generation, segment, arm, decided, close, expires, outcomes = orjson.loads(
+        stored[_HEAD.size : vector_start]
+    )
+    return ActionRow(
+        due_ms=due_ms,
+        is_settled=settled,
+        outcomes={key: OutcomeFact(*fact) for key, fact in outcomes.items()},
+        raw=stored[raw_start:],
+        vector=stored[vector_start:raw_start],
+        policy=policy,
+        generation=generation,
+        segment=segment,
+        arm=arm,
+        decided_at_ms=decided,
+        close_ms=close,
+        expires_ms=expires,
+        stored_due_ms=due_ms,
+    )
+
+
+def due_of(stored: bytes) -> int:
+    """Read only `due_ms` of a stored row."""
+    due_ms: int = _DUE.unpack_from(stored, 1)[0]
+    return due_ms

@@ -1,0 +1,417 @@
+"""Events and time → changed rows, ledger records and dead letters. Pure: no clock, no IO but the rows handed in.
+
+`take` puts records into rows; `advance` lets event time pass, in the order in which rows fall due:
+
+    decided        close = decided + window        expires = close + grace
+       │ outcomes credited │ outcomes still credited   │
+       ├───────────────────┼───────────────────────────┤
+       open                settled                     dropped
+
+Both return `Changes`, which the agent makes durable as one unit before the next step reads the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
+
+from pipeline.codec.wire import decode_event
+from pipeline.errors import InvalidRecordError, RecordError, StateError
+from pipeline.events import Decision, Event, Outcome, Tick
+from pipeline.join.admission import admit, encode_missing
+from pipeline.join.progress import DECISIONS, OUTCOMES, Progress
+from pipeline.join.row import ActionRow, OutcomeFact
+from pipeline.policy.book import PolicyBook
+from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.reward import Credit
+
+
+class Arrival(NamedTuple):
+    """A record as it was read, decoded where that was possible."""
+
+    offset: int
+    timestamp_ms: int
+    """The broker's timestamp of the record."""
+    key: bytes | None
+    raw: bytes
+    event: Event | RecordError
+
+
+class Refusal(NamedTuple):
+    """A record that can't be used, and why."""
+
+    stream: str
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    raw: bytes
+    error: RecordError
+
+
+class Limits(NamedTuple):
+    """How patient JOIN is, and what it can read."""
+
+    orphan_hold_ms: int = 3_600_000
+    """How long, in event time, an outcome waits for a decision that has not been read."""
+    max_clock_skew_ms: int = 300_000
+    """How far an event's time may be ahead of the broker's timestamp of its record."""
+    registry: Mapping[int, str] = MappingProxyType({})
+    """Confluent schema id → schema name."""
+
+
+class ActionRows(Protocol):
+    """The rows of one partition."""
+
+    def load(self, action_ids: Sequence[str]) -> dict[str, ActionRow]:
+        """Return the rows that exist."""
+
+    def due(self, until_ms: int, limit: int) -> list[tuple[int, str]]:
+        """Return up to `limit` (due_ms, action_id) with due_ms <= until_ms, in order."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one step did, to be made durable as a unit."""
+
+    rows: dict[str, ActionRow | None] = field(default_factory=dict)
+    """Changed rows by action_id; None: dropped."""
+    rewards: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """(action_id, ledger record), in order."""
+    refusals: list[Refusal] = field(default_factory=list)
+    """For `dead-letters`."""
+    gone_due: list[tuple[int, str]] = field(default_factory=list)
+    """Entries of the due index to remove: their rows are dropped, or say another time."""
+
+
+def take(
+    stream: str, arrivals: Sequence[Arrival], progress: Progress, store: ActionRows, book: PolicyBook, limits: Limits
+) -> Changes:
+    """Put one stream's records, in offset order, into their rows; `progress` is moved past them.
+
+    Records below the partition's position were taken before (a redelivery) and are passed over: what they
+    changed was durable before that position was.
+    """
+    changes = Changes()
+    fresh = [arrival for arrival in arrivals if arrival.offset >= progress.positions[stream]]
+    if not fresh:
+        return changes
+    taker = _Taker(stream, progress, book, limits, changes)
+    admitted = taker.admit(fresh)
+    rows = store.load([event.action_id for _, event, _, _ in admitted])
+    taker.put(admitted, rows)
+    progress.positions[stream] = fresh[-1].offset + 1
+    for action_id in changes.rows:
+        _emit(action_id, rows[action_id], progress.event_time_ms, book, changes)
+    return changes
+
+
+def advance(
+    progress: Progress, at_end: frozenset[str], store: ActionRows, book: PolicyBook, limit: int
+) -> Changes | None:
+    """Let event time pass over up to `limit` due rows; None when no row is due and time stands still.
+
+    Call it again until it returns None. Each ledger record is stamped with the time at which its row fell due.
+    """
+    target_ms = progress.next_event_time_ms(at_end)
+    due = store.due(target_ms, limit)
+    if not due and target_ms == progress.event_time_ms:
+        return None
+    changes = Changes()
+    rows = store.load([action_id for _, action_id in due])
+    for due_ms, action_id in due:
+        row = rows.get(action_id)
+        if row is None or row.due_ms != due_ms:
+            changes.gone_due.append((due_ms, action_id))
+            continue
+        _fall_due(action_id, row, progress, book, changes)
+        if changes.rows[action_id] is None:
+            changes.gone_due.append((due_ms, action_id))
+    # A full list may have ended between rows of the same time: time stops just before them.
+    reached_ms = target_ms if len(due) < limit else due[-1][0] - 1
+    progress.event_time_ms = max(progress.event_time_ms, reached_ms)
+    return changes
+
+
+def decode_arrivals(
+    stream: str, records: Sequence[tuple[int, int, bytes | None, bytes | None]], registry: Mapping[int, str]
+) -> list[Arrival]:
+    """Decode (offset, timestamp_ms, key, value) records of one stream; what can't be decoded carries its error."""
+    expected = "decision" if stream == DECISIONS else "outcome"
+    arrivals = []
+    for offset, timestamp_ms, key, value in records:
+        event: Event | RecordError
+        try:
+            event = decode_event(value, expected, registry)
+        except RecordError as error:
+            event = error
+        arrivals.append(Arrival(offset, timestamp_ms, key, value or b"", event))
+    return arrivals
+
+
+class _Admitted(NamedTuple):
+    arrival: Arrival
+    event: Decision | Outcome
+    definition: PolicyDefinition | None
+    vector: bytes
+
+
+class _Taker:
+    """One `take`: the arguments that every record needs."""
+
+    def __init__(
+        self, stream: str, progress: Progress, book: PolicyBook, limits: Limits, changes: Changes
+    ) -> None:
+        self.stream = stream
+        self.progress = progress
+        self.book = book
+        self.limits = limits
+        self.changes = changes
+
+    def count(self, fate: str, n: int = 1) -> None:
+        self.progress.counts[f"{self.stream}.{fate}"] += n
+
+    def refuse(self, arrival: Arrival, error: RecordError) -> None:
+        self.count(f"rejected.{error.reason}")
+        self.changes.refusals.append(
+            Refusal(self.stream, arrival.offset, arrival.timestamp_ms, arrival.key, arrival.raw, error)
+        )
+
+    def admit(self, arrivals: Sequence[Arrival]) -> list[_Admitted]:
+        """Check each record by itself; return those that go into rows, with decisions' vectors encoded in bulk."""
+        outcomes: list[_Admitted] = []
+        decisions: list[tuple[Arrival, Decision, PolicyDefinition]] = []
+        for arrival in arrivals:
+            self.count("read")
+            event = arrival.event
+            try:
+                if isinstance(event, RecordError):
+                    raise event
+                self._check_time(arrival, event)
+                if isinstance(event, Decision):
+                    decisions.append((arrival, event, admit(event, self.book)))
+                elif isinstance(event, Outcome):
+                    outcomes.append(_Admitted(arrival, event, None, b""))
+                else:
+                    self.count("ticks")
+            except RecordError as error:
+                self.refuse(arrival, error)
+        vectors = encode_missing([(event, definition) for _, event, definition in decisions])
+        admitted = outcomes
+        for (arrival, event, definition), vector in zip(decisions, vectors, strict=True):
+            if isinstance(vector, RecordError):
+                self.refuse(arrival, vector)
+            else:
+                admitted.append(_Admitted(arrival, event, definition, vector))
+        return admitted
+
+    def _check_time(self, arrival: Arrival, event: Event) -> None:
+        """Refuse what would push event time into the future; otherwise let it move its stream's watermark."""
+        at_ms = event_time_ms(event)
+        if at_ms > arrival.timestamp_ms + self.limits.max_clock_skew_ms:
+            raise InvalidRecordError(
+                "far-future",
+                f"event time {at_ms} is {at_ms - arrival.timestamp_ms} ms ahead of the broker's clock, accepted are "
+                f"{self.limits.max_clock_skew_ms}: check the producer's clock and unit (milliseconds)",
+            )
+        marks = self.progress.watermarks_ms
+        marks[self.stream] = max(marks[self.stream], at_ms)
+
+    def put(self, admitted: Sequence[_Admitted], rows: dict[str, ActionRow]) -> None:
+        for arrival, event, definition, vector in admitted:
+            row = rows.get(event.action_id)
+            try:
+                if definition is not None and isinstance(event, Decision):
+                    changed = self._put_decision(arrival, event, definition, vector, row)
+                elif isinstance(event, Outcome):
+                    changed = self._put_outcome(arrival, event, row)
+                else:
+                    raise StateError(f"{type(event).__name__} was admitted without its policy")
+            except RecordError as error:
+                self.refuse(arrival, error)
+                continue
+            if changed is not None:
+                rows[event.action_id] = changed
+                self.changes.rows[event.action_id] = changed
+
+    def _put_decision(
+        self,
+        arrival: Arrival,
+        decision: Decision,
+        definition: PolicyDefinition,
+        vector: bytes,
+        row: ActionRow | None,
+    ) -> ActionRow | None:
+        if row is not None and row.has_decision:
+            self._check_same(arrival, row)
+            self.count("duplicate")
+            return None
+        close_ms = definition.close_for(decision.decided_at_ms)
+        expires_ms = definition.expires_for(decision.decided_at_ms)
+        if expires_ms <= self.progress.event_time_ms:
+            raise InvalidRecordError(
+                "too-late",
+                f"decided at {decision.decided_at_ms}, so its window and grace ended at {expires_ms}; the partition's "
+                f"event time is {self.progress.event_time_ms}. Replay it, or give the policy more grace",
+            )
+        if row is None:
+            row = ActionRow()
+        row.raw = arrival.raw
+        row.vector = vector
+        row.policy, row.generation = decision.policy, decision.generation
+        row.segment, row.arm = decision.segment, decision.arm
+        row.decided_at_ms, row.close_ms, row.expires_ms = decision.decided_at_ms, close_ms, expires_ms
+        row.due_ms = close_ms
+        self.count("open")
+        awaiting, row.outcomes = row.outcomes, {}
+        for outcome_id, fact in awaiting.items():
+            self._credit_awaiting(outcome_id, fact, definition, row)
+        return row
+
+    def _check_same(self, arrival: Arrival, row: ActionRow) -> None:
+        """A repeat with the same content is a duplicate; with other content it is somebody's mistake."""
+        if arrival.raw != row.raw and decode_event(row.raw, "decision", self.limits.registry) != arrival.event:
+            raise InvalidRecordError(
+                "conflicting-duplicate",
+                "a decision with this action_id but other content was read before and stands; action ids must be unique",
+            )
+
+    def _credit_awaiting(
+        self, outcome_id: str, fact: OutcomeFact, definition: PolicyDefinition, row: ActionRow
+    ) -> None:
+        counts = self.progress.counts
+        counts["outcomes.awaiting-decision"] -= 1
+        refusal = definition.reward.refusal(fact.kind, fact.value)
+        if refusal is not None:
+            counts[f"outcomes.rejected.{refusal.reason}"] += 1
+            raw = fact.raw.encode("latin-1")
+            self.changes.refusals.append(Refusal(OUTCOMES, fact.offset, 0, None, raw, refusal))
+        elif _is_in_window(definition, row, fact):
+            counts["outcomes.credited"] += 1
+            row.outcomes[outcome_id] = fact._replace(raw="")
+        else:
+            counts["outcomes.outside-window"] += 1
+
+    def _put_outcome(self, arrival: Arrival, outcome: Outcome, row: ActionRow | None) -> ActionRow | None:
+        if row is not None and outcome.outcome_id in row.outcomes:
+            self.count("duplicate")
+            return None
+        fact = OutcomeFact(outcome.kind, outcome.value, outcome.occurred_at_ms, arrival.offset, "")
+        if row is None or not row.has_decision:
+            return self._put_awaiting(arrival, outcome, fact, row)
+        definition = _definition_of(row, self.book)
+        refusal = definition.reward.refusal(outcome.kind, outcome.value)
+        if refusal is not None:
+            raise refusal
+        if not _is_in_window(definition, row, fact):
+            self.count("outside-window")
+            return None
+        self.count("credited")
+        row.outcomes[outcome.outcome_id] = fact
+        return row
+
+    def _put_awaiting(
+        self, arrival: Arrival, outcome: Outcome, fact: OutcomeFact, row: ActionRow | None
+    ) -> ActionRow | None:
+        due_ms = outcome.occurred_at_ms + self.limits.orphan_hold_ms
+        if row is None and due_ms <= self.progress.event_time_ms:
+            self.count("expired-orphan")
+            error = _no_decision(outcome.action_id, due_ms)
+            self.changes.refusals.append(
+                Refusal(OUTCOMES, arrival.offset, arrival.timestamp_ms, arrival.key, arrival.raw, error)
+            )
+            return None
+        row = row or ActionRow()
+        row.outcomes[outcome.outcome_id] = fact._replace(raw=arrival.raw.decode("latin-1"))
+        row.due_ms = max(row.due_ms, due_ms)
+        self.count("awaiting-decision")
+        return row
+
+
+def event_time_ms(event: Event) -> int:
+    """Return when the event happened."""
+    if isinstance(event, Decision):
+        return event.decided_at_ms
+    if isinstance(event, Tick):
+        return event.event_time_ms
+    return event.occurred_at_ms
+
+
+def _definition_of(row: ActionRow, book: PolicyBook) -> PolicyDefinition:
+    definition = book.find(row.policy, row.generation)
+    if definition is None:
+        raise StateError(
+            f"a stored action belongs to generation {row.generation} of policy {row.policy!r}, which is not in the "
+            "policies topic: restore that topic"
+        )
+    return definition
+
+
+def _is_in_window(definition: PolicyDefinition, row: ActionRow, fact: OutcomeFact) -> bool:
+    """Law: an outcome counts by when it occurred, whenever it arrives."""
+    until_ms = row.decided_at_ms + definition.reward.window_ms_for(fact.kind)
+    return row.decided_at_ms <= fact.occurred_at_ms <= until_ms
+
+
+def _no_decision(action_id: str, until_ms: int) -> InvalidRecordError:
+    return InvalidRecordError(
+        "no-decision", f"no decision {action_id!r} was read by event time {until_ms}: was it sent, or is it rejected?"
+    )
+
+
+def _fall_due(action_id: str, row: ActionRow, progress: Progress, book: PolicyBook, changes: Changes) -> None:
+    counts = progress.counts
+    if not row.has_decision:
+        for fact in row.outcomes.values():
+            counts["outcomes.awaiting-decision"] -= 1
+            counts["outcomes.expired-orphan"] += 1
+            error = _no_decision(action_id, row.due_ms)
+            changes.refusals.append(Refusal(OUTCOMES, fact.offset, 0, None, fact.raw.encode("latin-1"), error))
+        changes.rows[action_id] = None
+    elif row.is_settled:
+        changes.rows[action_id] = None
+    else:
+        counts["decisions.open"] -= 1
+        counts["decisions.settled"] += 1
+        stamp_ms = max(row.due_ms, progress.event_time_ms)
+        row.is_settled = True
+        row.due_ms = row.expires_ms
+        changes.rows[action_id] = row
+        _emit(action_id, row, stamp_ms, book, changes)
+
+
+def _emit(action_id: str, row: ActionRow, stamp_ms: int, book: PolicyBook, changes: Changes) -> None:
+    """Write the row's ledger record if it counts: settled, or open in a policy that settles optimistically."""
+    if not row.has_decision:
+        return
+    definition = _definition_of(row, book)
+    if not row.is_settled and definition.attribution.settle == "wait":
+        return
+    credits = [
+        Credit(outcome_id, fact.kind, fact.value, fact.occurred_at_ms) for outcome_id, fact in row.outcomes.items()
+    ]
+    changes.rewards.append(
+        (
+            action_id,
+            {
+                "action_id": action_id,
+                "revision": row.revision,
+                "is_settled": row.is_settled,
+                "policy": row.policy,
+                "generation": row.generation,
+                "segment": row.segment,
+                "arm": row.arm,
+                "reward": definition.reward.combine(credits),
+                "reward_exponent": definition.reward_exponent,
+                "context_vector": row.vector,
+                "decided_at_ms": row.decided_at_ms,
+                "bucket": row.decided_at_ms // definition.bucket_ms,
+                "expires_at_ms": row.expires_ms,
+                "event_time_ms": stamp_ms,
+                "attribution": definition.statistics_hash,
+                "outcomes": [credit._asdict() for credit in sorted(credits)],
+                "decision": row.raw,
+            },
+        )
+    )

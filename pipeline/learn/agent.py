@@ -1,0 +1,162 @@
+"""The agent around LEARN: load, fold, make durable; the same order as JOIN's (`join/agent.py`).
+
+Table rows:   r<action_id> what an action counts for | c<row key> statistics | s how far the ledger is folded
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pipeline.codec import avro
+from pipeline.learn.ledger import Fold, LedgerRecord, fold_ledger, ledger_record, merge_deltas
+from pipeline.learn.memory import (
+    Counted,
+    FoldState,
+    RowKey,
+    counted_from_bytes,
+    fold_state_from_bytes,
+    statistics_from_bytes,
+    statistics_to_bytes,
+)
+from pipeline.models.statistics import Statistics, width
+from pipeline.stream import topics
+from pipeline.stream.batch import Batch
+from pipeline.stream.outbox import Outbox, Record
+from pipeline.stream.state import PROGRESS, ROW, PartitionRows, StateTable, due_key
+
+SUMS = b"c"
+STEP_RECORDS = 5_000
+STEP_BYTES = 4 << 20
+"""Of statistics rows that a step may touch: they become one record batch of the changelog."""
+FORGET_ROWS = 5_000
+"""Expired actions forgotten in one step."""
+
+
+class LearnPartition:
+    """What is in memory of one partition."""
+
+    def __init__(self, rows: PartitionRows) -> None:
+        stored = rows.get(PROGRESS)
+        self.rows = rows
+        self.state = FoldState() if stored is None else fold_state_from_bytes(stored)
+
+    def counted(self, records: Sequence[LedgerRecord]) -> dict[str, Counted]:
+        """Return what the records' actions count for so far."""
+        ids = list(dict.fromkeys(record.action_id for record in records))
+        stored = self.rows.get_many([ROW + action_id.encode() for action_id in ids])
+        return {
+            action_id: counted_from_bytes(value)
+            for action_id, value in zip(ids, stored, strict=True)
+            if value is not None
+        }
+
+    def statistics(self, keys: Sequence[RowKey]) -> dict[RowKey, Statistics]:
+        """Return the statistics rows that exist."""
+        stored = self.rows.get_many([SUMS + key.to_bytes() for key in keys])
+        return {
+            key: statistics_from_bytes(value) for key, value in zip(keys, stored, strict=True) if value is not None
+        }
+
+
+class LearnAgent:
+    """LEARN for all partitions of this worker."""
+
+    def __init__(self, table: StateTable, outbox: Outbox) -> None:
+        self._table = table
+        self._outbox = outbox
+        self.partitions: dict[int, LearnPartition] = {}
+
+    def partition(self, number: int) -> LearnPartition:
+        """Return a partition's memory, read from its table on first use after an assignment."""
+        if number not in self.partitions:
+            self.partitions[number] = LearnPartition(self._table.partition(number))
+        return self.partitions[number]
+
+    def forget(self) -> None:
+        """Drop all memory: partitions were assigned anew."""
+        self.partitions.clear()
+
+    async def handle(self, batch: Batch) -> None:
+        """Fold one fetched batch of the ledger."""
+        partition = self.partition(batch.partition)
+        position = partition.state.position
+        records = [
+            ledger_record(record.offset, avro.decode_as("reward", record.value))
+            for record in batch.records
+            if record.offset >= position
+        ]
+        for step in steps(records):
+            await self._fold(partition, step)
+
+    async def _fold(self, partition: LearnPartition, records: Sequence[LedgerRecord]) -> None:
+        result = fold_ledger(records, partition.counted(records), partition.state)
+        statistics = partition.statistics(list(result.deltas))
+        merge_deltas(statistics, result.deltas.items())
+        await self._outbox.deliver(await self._outputs(partition, statistics))
+        rows, index = _changed_rows(partition, result, statistics)
+        offset = await self._outbox.deliver_atomically(partition.rows.changelog, partition.rows.partition, rows)
+        partition.rows.write(rows, offset, index)
+
+    async def _outputs(self, partition: LearnPartition, statistics: dict[RowKey, Statistics]) -> list[Record]:
+        """Return the changed rows, and behind those of each policy generation a mark."""
+        count = await self._outbox.partition_count(topics.STATISTICS)
+        source, state = partition.rows.partition, partition.state
+        records: list[Record] = []
+        for key, row in statistics.items():
+            value = avro.encode(
+                "statistics",
+                {
+                    **key._asdict(),
+                    "source_partition": source,
+                    "ledger_offset": state.position,
+                    "dimension": row.dimension,
+                    "sums": row.to_bytes(),
+                },
+            )
+            to = topics.partition_for(key.policy, count)
+            records.append(Record(topics.STATISTICS, to, key.to_bytes() + b"@%d" % source, value))
+        for policy, generation in sorted({(key.policy, key.generation) for key in statistics}):
+            mark = {
+                "policy": policy,
+                "generation": generation,
+                "source_partition": source,
+                "ledger_offset": state.position,
+                "event_time_ms": state.watermark_ms,
+            }
+            name = f"{policy}/{generation}@{source}".encode()
+            to = topics.partition_for(policy, count)
+            records.append(Record(topics.STATISTICS, to, name, avro.encode("statistics_mark", mark)))
+        return records
+
+
+def steps(records: Sequence[LedgerRecord]) -> Iterator[Sequence[LedgerRecord]]:
+    """Cut a batch into steps that touch a bounded number of bytes of statistics."""
+    start, touched, size = 0, set[RowKey](), 0
+    for index, record in enumerate(records):
+        if record.key not in touched:
+            touched.add(record.key)
+            size += 8 * width(len(record.vector) // 2)
+        if size >= STEP_BYTES or index - start >= STEP_RECORDS:
+            yield records[start : index + 1]
+            start, touched, size = index + 1, set(), 0
+    if start < len(records):
+        yield records[start:]
+
+
+def _changed_rows(
+    partition: LearnPartition, result: Fold, statistics: dict[RowKey, Statistics]
+) -> tuple[dict[bytes, bytes | None], list[tuple[bytes, bool]]]:
+    rows: dict[bytes, bytes | None] = {}
+    index: list[tuple[bytes, bool]] = []
+    # Actions that no revision can reach any more are forgotten; one counted in this very step is not yet due.
+    for due_ms, row_id in partition.rows.due(partition.state.watermark_ms - 1, FORGET_ROWS):
+        rows[ROW + row_id] = None
+        index.append((due_key(due_ms, row_id), False))
+    for action_id, counted in result.counted.items():
+        row_id = action_id.encode()
+        rows[ROW + row_id] = counted.to_bytes()
+        index.append((due_key(counted.expires_at_ms, row_id), True))
+    for key, row in statistics.items():
+        rows[SUMS + key.to_bytes()] = statistics_to_bytes(row)
+    rows[PROGRESS] = partition.state.to_bytes()
+    return rows, index

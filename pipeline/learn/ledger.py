@@ -1,0 +1,126 @@
+"""The fold: ledger records, in order → exact changes of statistics rows. Pure.
+
+A ledger record says what its action has earned in all, so folding it is the difference to what the action
+counted for before. Of two records of one action the higher revision counts; of equal revisions, the later.
+A record of an action that has expired is a repeat of one folded long ago, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.errors import StateError
+from pipeline.learn.memory import Counted, FoldState, RowKey
+from pipeline.models.statistics import Statistics, fold
+
+VECTOR_ITEM_BYTES = 2
+
+
+class LedgerRecord(NamedTuple):
+    """The part of a `reward` record that the fold needs."""
+
+    offset: int
+    action_id: str
+    key: RowKey
+    revision: int
+    reward: int
+    vector: bytes
+    expires_at_ms: int
+    event_time_ms: int
+
+
+def ledger_record(offset: int, fields: Mapping[str, Any]) -> LedgerRecord:
+    """Take from a decoded `reward` record what the fold needs."""
+    return LedgerRecord(
+        offset=offset,
+        action_id=fields["action_id"],
+        key=RowKey(fields["policy"], fields["generation"], fields["segment"], fields["arm"], fields["bucket"]),
+        revision=fields["revision"],
+        reward=fields["reward"],
+        vector=fields["context_vector"],
+        expires_at_ms=fields["expires_at_ms"],
+        event_time_ms=fields["event_time_ms"],
+    )
+
+
+@dataclass(slots=True)
+class Fold:
+    """What a batch of ledger records changes."""
+
+    deltas: dict[RowKey, Statistics] = field(default_factory=dict)
+    """To be added to the statistics rows."""
+    counted: dict[str, Counted] = field(default_factory=dict)
+    """What each touched action counts for from now on."""
+
+
+def fold_ledger(records: Sequence[LedgerRecord], counted: Mapping[str, Counted], state: FoldState) -> Fold:
+    """Fold records in ledger order; `state` is moved past them, records below its position are passed over.
+
+    Args:
+        records: of one partition, in offset order.
+        counted: what each action of the records counted for before, where anything is remembered.
+        state: of the partition.
+    """
+    result = Fold()
+    groups: dict[RowKey, int] = {}
+    changes: list[tuple[int, int, int, int, bytes]] = []
+    for record in records:
+        if record.offset < state.position:
+            continue
+        state.position = record.offset + 1
+        before = result.counted.get(record.action_id) or counted.get(record.action_id)
+        if before is None:
+            if record.expires_at_ms < state.watermark_ms:
+                continue
+            n, reward_before = 1, 0
+        elif record.revision < before.revision:
+            continue
+        else:
+            n, reward_before = 0, before.reward
+        state.watermark_ms = max(state.watermark_ms, record.event_time_ms)
+        result.counted[record.action_id] = Counted(record.revision, record.reward, record.expires_at_ms)
+        if n or record.reward != reward_before:
+            group = groups.setdefault(record.key, len(groups))
+            delta = record.reward - reward_before
+            changes.append((group, n, delta, record.reward**2 - reward_before**2, record.vector))
+    if changes:
+        result.deltas = _sum(changes, list(groups))
+    return result
+
+
+def _sum(changes: Sequence[tuple[int, int, int, int, bytes]], keys: Sequence[RowKey]) -> dict[RowKey, Statistics]:
+    """Sum the changes by row, one matrix product a row, for each context dimension among them."""
+    group, n, reward, reward_square, vectors = zip(*changes, strict=True)
+    lengths = np.array([len(vector) for vector in vectors])
+    columns = np.array([group, n, reward, reward_square], dtype=np.int64)
+    deltas: dict[RowKey, Statistics] = {}
+    for length in np.unique(lengths):
+        dimension = int(length) // VECTOR_ITEM_BYTES
+        chosen = np.flatnonzero(lengths == length)
+        index, dn, dr, drr = columns[:, chosen]
+        contexts = np.frombuffer(b"".join(vectors[i] for i in chosen), dtype="<i2").reshape(len(chosen), dimension)
+        present, compact = np.unique(index, return_inverse=True)
+        sums = fold(compact, len(present), dn, dr, drr, contexts)
+        for row, at in enumerate(present):
+            key = keys[int(at)]
+            if key in deltas:
+                raise StateError(f"ledger records of {key} have context vectors of two lengths: the ledger is damaged")
+            deltas[key] = Statistics(dimension, sums[row])
+    return deltas
+
+
+def merge_deltas(rows: dict[RowKey, Statistics], deltas: Iterable[tuple[RowKey, Statistics]]) -> None:
+    """Add changes to rows in place; a row that was not there begins at zero.
+
+    Raises:
+        StateError: a row's context dimension differs from its change's.
+    """
+    for key, delta in deltas:
+        row = rows.get(key)
+        if row is not None and row.dimension != delta.dimension:
+            raise StateError(f"row {key} has dimension {row.dimension}, its ledger records have {delta.dimension}")
+        rows[key] = delta if row is None else row + delta

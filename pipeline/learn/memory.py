@@ -1,0 +1,113 @@
+"""What LEARN remembers: what each action counts for at present, and how far the ledger is folded."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import orjson
+
+from pipeline.errors import StateError
+from pipeline.models.statistics import Statistics
+
+VERSION = 1
+NOT_YET_MS = -1
+_COUNTED = struct.Struct("<Bqqq")
+_SUMS_HEAD = struct.Struct("<BI")
+
+
+class Counted(NamedTuple):
+    """What one action counts for in its statistics row."""
+
+    revision: int
+    reward: int
+    """Grid units."""
+    expires_at_ms: int
+    """Event time after which no revision can come, so that this can be forgotten."""
+
+    def to_bytes(self) -> bytes:
+        """Write the stored form."""
+        return _COUNTED.pack(VERSION, *self)
+
+
+def counted_from_bytes(stored: bytes) -> Counted:
+    """Read the stored form.
+
+    Raises:
+        StateError: written by a version that this code does not know.
+    """
+    version, revision, reward, expires_at_ms = _COUNTED.unpack(stored)
+    _require(version, "counted action")
+    return Counted(revision, reward, expires_at_ms)
+
+
+def expires_of(stored: bytes) -> int:
+    """Read only `expires_at_ms` of a stored `Counted`."""
+    expires_at_ms: int = _COUNTED.unpack(stored)[3]
+    return expires_at_ms
+
+
+def statistics_to_bytes(statistics: Statistics) -> bytes:
+    """Write the stored form of one statistics row."""
+    return _SUMS_HEAD.pack(VERSION, statistics.dimension) + statistics.to_bytes()
+
+
+def statistics_from_bytes(stored: bytes) -> Statistics:
+    """Read the stored form of one statistics row.
+
+    Raises:
+        StateError: written by a version that this code does not know.
+    """
+    version, dimension = _SUMS_HEAD.unpack_from(stored)
+    _require(version, "statistics row")
+    return Statistics(dimension, np.frombuffer(stored, dtype="<i8", offset=_SUMS_HEAD.size))
+
+
+class RowKey(NamedTuple):
+    """Names one row of statistics."""
+
+    policy: str
+    generation: int
+    segment: str
+    arm: str
+    bucket: int
+
+    def to_bytes(self) -> bytes:
+        """Write the key; the parts are names without `/`.
+
+        >>> RowKey("homepage", 1, "new", "hybrid", 18589).to_bytes()
+        b'homepage/1/new/hybrid/18589'
+        """
+        return f"{self.policy}/{self.generation}/{self.segment}/{self.arm}/{self.bucket}".encode()
+
+
+@dataclass(slots=True)
+class FoldState:
+    """How far one partition of the ledger is folded."""
+
+    position: int = 0
+    """Next ledger offset to fold."""
+    watermark_ms: int = NOT_YET_MS
+    """Highest event time stamped on a ledger record."""
+
+    def to_bytes(self) -> bytes:
+        """Write the stored form."""
+        return orjson.dumps([VERSION, self.position, self.watermark_ms])
+
+
+def fold_state_from_bytes(stored: bytes) -> FoldState:
+    """Read the stored form.
+
+    Raises:
+        StateError: written by a version that this code does not know.
+    """
+    version, position, watermark_ms = orjson.loads(stored)
+    _require(version, "LEARN state")
+    return FoldState(position, watermark_ms)
+
+
+def _require(version: int, what: str) -> None:
+    if version != VERSION:
+        raise StateError(f"{what} of version {version}, this code reads {VERSION}: use the release that wrote it")

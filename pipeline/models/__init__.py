@@ -1,0 +1,63 @@
+"""Pure mathematics: exact statistics → posterior → arm probabilities.
+
+    grid             the fixed-point grid, and the proof that its sums are exact
+    statistics       exact sums of one row, a commutative group; `fold` sums a batch of changes
+    model            what every algorithm is: `Model`, `Posterior`, `Estimates`
+    beta_thompson    Thompson sampling, rewards in [0, 1], no context
+    linear_thompson  Thompson sampling, a ridge regression per arm
+    lin_ucb          upper confidence bounds, a ridge regression per arm
+    linear           the ridge posterior those two share
+    best_arm         P(an arm is the best), for normal and beta arms
+    quadrature       the integral behind it
+    floor            the exploration floor, and the draw
+
+Nothing here knows a clock, a generator of random numbers, a socket or a log.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from pipeline.errors import ConfigError
+from pipeline.models import beta_thompson, lin_ucb, linear_thompson
+from pipeline.models.model import AlgorithmInfo, Model
+
+ALGORITHMS: Mapping[str, AlgorithmInfo] = MappingProxyType(
+    {
+        "beta_thompson": beta_thompson.INFO,
+        "linear_thompson": linear_thompson.INFO,
+        "lin_ucb": lin_ucb.INFO,
+    }
+)
+
+
+def model_for(name: str, parameters: Mapping[str, float]) -> Model:
+    """Return the algorithm of this name; parameters that are not given take their defaults.
+
+    Raises ConfigError, with every fault, for an unknown name or parameter or a value out of range.
+
+    >>> model_for("beta_thompson", {"prior_beta": 9})
+    BetaThompson(prior_alpha=1.0, prior_beta=9.0)
+    """
+    if name not in ALGORITHMS:
+        raise ConfigError("algorithm", [f"{name!r} is none of {', '.join(ALGORITHMS)}"])
+    info = ALGORITHMS[name]
+    values = {key: parameter.default for key, parameter in info.parameters.items()} | dict(parameters)
+    if faults := _faults(values, info):
+        raise ConfigError(f"algorithm {name}", faults)
+    return info.build(**{key: float(value) for key, value in values.items()})
+
+
+def _faults(values: Mapping[str, float], info: AlgorithmInfo) -> list[str]:
+    faults = []
+    for key, value in values.items():
+        accepted = info.parameters.get(key)
+        if accepted is None:
+            faults.append(f"parameter {key!r} is none of {', '.join(info.parameters)}")
+        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            faults.append(f"{key} must be a number: seen {value!r}")
+        elif not accepted.low <= value <= accepted.high:
+            faults.append(f"{key} must lie in [{accepted.low:g}, {accepted.high:g}]: seen {value!r}")
+    return faults

@@ -1,0 +1,149 @@
+"""What every algorithm is: exact sums → posterior → arm probabilities.
+
+A model is a value: the same statistics and context give the same numbers, bit for bit, and nothing it is given
+is changed. The arms stand on the first axis of every array, in the canonical order that the caller chose.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.errors import StateError
+from pipeline.models.grid import Grid
+
+Floats = NDArray[np.float64]
+
+
+class Sums(Protocol):
+    """One arm's sums in grid units: `Statistics`, or a weighting of several (forgetting)."""
+
+    @property
+    def n(self) -> float:
+        """How many decisions count."""
+
+    @property
+    def reward_sum(self) -> float:
+        """Σr."""
+
+    @property
+    def reward_square_sum(self) -> float:
+        """Σr²."""
+
+    def moments(self) -> tuple[NDArray[np.int64] | Floats, NDArray[np.int64] | Floats]:
+        """Return A (d, d) and b (d,)."""
+
+
+class ArrayBytes(NamedTuple):
+    """One array as a snapshot carries it."""
+
+    shape: tuple[int, ...]
+    raw: bytes
+    """float64, little-endian, row-major."""
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """Named float64 arrays whose first axis is the arm; read-only."""
+
+    parameters: Mapping[str, Floats]
+
+    def __post_init__(self) -> None:
+        frozen = {name: _frozen(array) for name, array in self.parameters.items()}
+        if len({array.shape[:1] for array in frozen.values()}) != 1:
+            shapes = {name: array.shape for name, array in frozen.items()}
+            raise StateError(f"the arrays of a posterior have one entry an arm each: seen shapes {shapes}")
+        object.__setattr__(self, "parameters", MappingProxyType(frozen))
+
+    @property
+    def arm_count(self) -> int:
+        """How many arms K there are."""
+        return len(next(iter(self.parameters.values())))
+
+    def take(self, indices: ArrayLike) -> Posterior:
+        """Return the posterior of some of the arms, in the order of their indices."""
+        chosen = np.asarray(indices, np.intp)
+        return Posterior({name: array[chosen] for name, array in self.parameters.items()})
+
+    def to_bytes(self) -> dict[str, ArrayBytes]:
+        """Return each array's shape and bytes by name."""
+        return {
+            name: ArrayBytes(array.shape, array.astype("<f8", copy=False).tobytes())
+            for name, array in self.parameters.items()
+        }
+
+    @classmethod
+    def from_bytes(cls, arrays: Mapping[str, ArrayBytes]) -> Posterior:
+        """Read what `to_bytes` wrote. Raises StateError where bytes and shape disagree."""
+        parameters = {}
+        for name, (shape, raw) in arrays.items():
+            if len(raw) != 8 * math.prod(shape):
+                raise StateError(f"array {name!r} of shape {shape} takes {8 * math.prod(shape)} bytes: {len(raw)}")
+            parameters[name] = np.frombuffer(raw, "<f8").reshape(shape)
+        return cls(parameters)
+
+
+class Estimates(NamedTuple):
+    """What each arm is thought to be worth, in reward units; (K,) each."""
+
+    mean: Floats
+    low: Floats
+    """Lower end of the 95 % interval."""
+    high: Floats
+
+
+class Model(Protocol):
+    """One algorithm with its parameters."""
+
+    name: ClassVar[str]
+
+    def posterior(self, statistics: Sequence[Sums], grid: Grid) -> Posterior:
+        """Derive the posterior from one row of sums an arm."""
+
+    def probabilities(self, posterior: Posterior, context: Floats | None) -> Floats:
+        """Return each arm's chance to be chosen, before the floor: (K,), summing to 1.
+
+        `context` is the (d,) features, or None for a model that needs none.
+        """
+
+    def estimates(self, posterior: Posterior, context: Floats | None) -> Estimates:
+        """Return what each arm is thought to be worth."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One number that a policy may set."""
+
+    default: float
+    low: float
+    """Least accepted value."""
+    high: float
+    """Greatest accepted value."""
+    meaning: str
+
+
+@dataclass(frozen=True)
+class AlgorithmInfo:
+    """What a policy's validator must know of an algorithm."""
+
+    parameters: Mapping[str, Parameter]
+    needs_context: bool
+    """Whether it learns from a context vector, so that the policy must declare features."""
+    needs_unit_reward: bool
+    """Whether its reward bounds must lie within [0, 1]."""
+    build: Callable[..., Model]
+    """Takes every parameter by name; `model_for` checks them first."""
+
+
+def _frozen(array: Floats) -> Floats:
+    if array.dtype == np.float64 and array.flags.c_contiguous and not array.flags.writeable:
+        return array
+    copy = np.array(array, np.float64, order="C")
+    copy.setflags(write=False)
+    return copy

@@ -1,0 +1,13 @@
+"""What a policy is: its arms, segments, features, algorithm, and what its outcomes are worth.
+
+Written by people as TOML, carried on the `policies` topic as canonical JSON: the same keys in both.
+
+    parse       TOML or JSON → PolicyDefinition, or every fault at once
+    definition  the whole, with the hashes that tell one definition from another
+    canonical   PolicyDefinition → JSON bytes, one text for equal definitions
+    segments    context → segment
+    features    context → context vector on the grid
+    reward      credited outcomes → reward on the grid
+    changes     which definition may follow which
+    book        all definitions that are known, by name and generation
+"""

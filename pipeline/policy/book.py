@@ -1,0 +1,37 @@
+"""All policy definitions that are known, by name and generation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline.policy.definition import PolicyDefinition
+
+
+class PolicyBook:
+    """The control plane as seen so far: the latest definition of each generation of each policy."""
+
+    def __init__(self) -> None:
+        self._by_generation: dict[tuple[str, int], PolicyDefinition] = {}
+        self._latest: dict[str, PolicyDefinition] = {}
+
+    def put(self, definition: PolicyDefinition) -> None:
+        """Take in a definition; a later one of the same generation replaces the earlier."""
+        self._by_generation[definition.name, definition.generation] = definition
+        latest = self._latest.get(definition.name)
+        if latest is None or definition.generation >= latest.generation:
+            self._latest[definition.name] = definition
+
+    def find(self, name: str, generation: int) -> PolicyDefinition | None:
+        """Return the definition of one generation, if known."""
+        return self._by_generation.get((name, generation))
+
+    def latest(self, name: str) -> PolicyDefinition | None:
+        """Return the highest generation's definition, if the policy is known."""
+        return self._latest.get(name)
+
+    def __iter__(self) -> Iterator[PolicyDefinition]:
+        """Yield the latest definition of every policy, by name."""
+        return iter([self._latest[name] for name in sorted(self._latest)])
+
+    def __len__(self) -> int:
+        return len(self._latest)

@@ -1,0 +1,170 @@
+"""The definition of a policy: one frozen value that every stage reads.
+
+Built by `parse.py`, which checks it; equal definitions have equal hashes, on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pipeline.policy.canonical import sha256_hex
+from pipeline.policy.durations import duration_text
+from pipeline.policy.features import FeatureSchema
+from pipeline.policy.reward import RewardRules
+from pipeline.policy.segments import Segmentation
+
+Settle = Literal["wait", "optimistic"]
+SCHEMA_HASH_CHARACTERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A choice on offer."""
+
+    name: str
+    """Names it for ever: credits of old decisions refer to it."""
+    retired: bool = False
+    """Still credited, never chosen."""
+
+    def to_plain(self) -> dict[str, object]:
+        """Give the JSON value."""
+        return {"name": self.name, "retired": self.retired}
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """What turns statistics into arm probabilities."""
+
+    name: str
+    """One of `pipeline.models.ALGORITHMS`."""
+    parameters: Mapping[str, float] = field(hash=False)
+    """All its parameters, defaults included."""
+
+    def to_plain(self) -> dict[str, object]:
+        """Give the JSON value."""
+        return {"name": self.name, **self.parameters}
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """When a decision counts, and how long it can be corrected."""
+
+    settle: Settle = "wait"
+    """wait: when its window closes; optimistic: at once as without outcomes, corrected by them."""
+    grace_ms: int = 600_000
+    """How long after its window closes a decision is held for outcomes that arrive late."""
+
+    def to_plain(self) -> dict[str, object]:
+        """Give the JSON value."""
+        return {"settle": self.settle, "grace": duration_text(self.grace_ms)}
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyDefinition:
+    """All that a policy is; what it has learned is elsewhere."""
+
+    name: str
+    """Names the policy for ever; key of its records."""
+    generation: int
+    """Which statistics it learns in; a higher one starts anew beside the old."""
+    arms: tuple[Arm, ...]
+    """Choices on offer, retired ones included, in the order of the file."""
+    segments: Segmentation
+    """Parts of the traffic that learn on their own."""
+    features: FeatureSchema
+    """How a context becomes a context vector."""
+    algorithm: Algorithm
+    """What turns statistics into arm probabilities."""
+    reward: RewardRules
+    """What outcomes are worth."""
+    attribution: Attribution
+    """When a decision counts."""
+    floor: float
+    """Smallest propensity of an eligible arm."""
+    publish_interval_ms: int
+    """Shortest time between two snapshots."""
+    bucket_ms: int
+    """Event time that one row of statistics covers; what forgetting can tell apart."""
+    arm_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """Names of all arms, in order."""
+    active_arms: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """Names of the arms that can be chosen, in order."""
+    schema_hash: str = field(init=False, repr=False, compare=False)
+    """Of the feature schema: which encoding a context vector has."""
+    definition_hash: str = field(init=False, repr=False, compare=False)
+    """Of the whole canonical JSON."""
+    statistics_hash: str = field(init=False, repr=False, compare=False)
+    """Of `statistics_parts`: must not change within a generation."""
+
+    def __post_init__(self) -> None:
+        # Hashed once here: records are compared with them on every batch.
+        derived = {
+            "arm_names": tuple(arm.name for arm in self.arms),
+            "active_arms": tuple(arm.name for arm in self.arms if not arm.retired),
+            "schema_hash": sha256_hex(self.features.to_plain())[:SCHEMA_HASH_CHARACTERS],
+            "definition_hash": sha256_hex(self.to_plain()),
+            "statistics_hash": sha256_hex(self.statistics_parts()),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def dimension(self) -> int:
+        """Entries of the context vector, d."""
+        return self.features.dimension
+
+    @property
+    def reward_exponent(self) -> int:
+        """A reward r is the integer round(r * 2**reward_exponent)."""
+        return self.reward.exponent
+
+    @property
+    def window_ms(self) -> int:
+        """A decision's attribution window: the longest of its outcome kinds."""
+        return self.reward.window_ms
+
+    @property
+    def grace_ms(self) -> int:
+        """How long after its window closes a decision is held."""
+        return self.attribution.grace_ms
+
+    def close_for(self, decided_at_ms: int) -> int:
+        """Give the event time at which the decision settles."""
+        return decided_at_ms + self.window_ms
+
+    def expires_for(self, decided_at_ms: int) -> int:
+        """Give the event time at which the decision is let go."""
+        return self.close_for(decided_at_ms) + self.grace_ms
+
+    def statistics_parts(self) -> dict[str, object]:
+        """Give the parts that statistics are a function of, beside the ledger, as JSON values.
+
+        `settle` is one of them: statistics of a prefix of the ledger differ between wait and optimistic, so
+        under one generation nobody could recompute a snapshot made across the change. `grace` and windows
+        decide which outcomes reach the ledger. Arms, segments, algorithm and floor are not: they choose, or
+        read, rows that stay what they are.
+        """
+        return {
+            "context": self.features.to_plain(),
+            "reward": self.reward.to_plain(),
+            "attribution": self.attribution.to_plain(),
+            "statistics": self._statistics(),
+        }
+
+    def to_plain(self) -> dict[str, object]:
+        """Give the JSON value: the keys of the TOML file, defaults written out."""
+        return {
+            "name": self.name,
+            "generation": self.generation,
+            "arms": [arm.to_plain() for arm in self.arms],
+            "segments": self.segments.to_plain(),
+            "algorithm": self.algorithm.to_plain(),
+            "exploration": {"floor": self.floor},
+            "publish": {"interval": duration_text(self.publish_interval_ms)},
+            **self.statistics_parts(),
+        }
+
+    def _statistics(self) -> dict[str, object]:
+        return {"bucket": duration_text(self.bucket_ms)}

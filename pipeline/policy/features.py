@@ -1,0 +1,110 @@
+"""Context → context vector: int16 on the grid, entry 0 an intercept of 1, then the features in order.
+
+Encoded once, when deciding; whatever learns from the decision uses these integers, so a statistic never
+depends on a rounding made twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InvalidRecordError, RecordError, StateError
+from pipeline.models.grid import features_from_grid
+from pipeline.policy.feature_kinds import GRID_ONE, Feature
+
+_MISSING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSchema:
+    """The features of a policy, in order."""
+
+    features: tuple[Feature, ...] = ()
+    """Features; none gives an empty context vector, without intercept."""
+    dimension: int = field(init=False, compare=False)
+    """Entries of the context vector, d."""
+
+    def __post_init__(self) -> None:
+        widths = sum(feature.width for feature in self.features)
+        object.__setattr__(self, "dimension", 1 + widths if self.features else 0)
+
+    def encode(self, context: Mapping[str, object]) -> NDArray[np.int16]:
+        """Encode one context to (d,); fields that are no features are ignored.
+
+        Raises:
+            InvalidRecordError: for the first feature at fault, with one of `FEATURE_REASONS`.
+        """
+        if not self.features:
+            return np.zeros(0, dtype=np.int16)
+        entries = [GRID_ONE]
+        for feature in self.features:
+            try:
+                value = context[feature.name]
+            except KeyError:
+                raise InvalidRecordError("missing-feature", f"{feature.name} is not in the context") from None
+            entries.extend(feature.encode(value))
+        return np.array(entries, dtype=np.int16)
+
+    def encode_many(
+        self, contexts: Sequence[Mapping[str, object]]
+    ) -> tuple[NDArray[np.int16], list[RecordError | None]]:
+        """Encode m contexts to (m, d), column by column, with one error or None each.
+
+        Gives the rows and the errors that `encode` gives; the row of a refused context is zero.
+        """
+        vectors = np.zeros((len(contexts), self.dimension), dtype=np.int16)
+        errors: list[RecordError | None] = [None] * len(contexts)
+        if not self.features or not contexts:
+            return vectors, errors
+        vectors[:, 0] = GRID_ONE
+        sound = np.ones(len(contexts), dtype=np.bool_)
+        start = 1
+        for feature in self.features:
+            stop = start + feature.width
+            sound &= feature.encode_column(_column(contexts, feature.name), vectors[:, start:stop])
+            start = stop
+        if not sound.all():
+            for row in np.flatnonzero(~sound).tolist():
+                vectors[row] = 0
+                errors[row] = self._refusal(contexts[row])
+        return vectors, errors
+
+    def to_plain(self) -> list[dict[str, object]]:
+        """Give the JSON value."""
+        return [feature.to_plain() for feature in self.features]
+
+    def _refusal(self, context: Mapping[str, object]) -> RecordError:
+        # The columns only say that something is wrong; `encode` says what, so the two can't disagree.
+        try:
+            self.encode(context)
+        except InvalidRecordError as error:
+            return error.with_traceback(None)
+        raise StateError(f"encode accepts what encode_column refused: {context!r}")
+
+
+def decode(x_int: NDArray[np.int16]) -> NDArray[np.float64]:
+    """Give the numbers that grid entries stand for; exact.
+
+    >>> decode(np.array([4096, -2048], dtype=np.int16)).tolist()
+    [1.0, -0.5]
+    """
+    return features_from_grid(x_int)
+
+
+def _column(contexts: Sequence[Mapping[str, object]], name: str) -> list[object]:
+    try:
+        return list(map(itemgetter(name), contexts))
+    except KeyError:
+        return [_value(context, name) for context in contexts]
+
+
+def _value(context: Mapping[str, object], name: str) -> object:
+    try:
+        return context[name]
+    except KeyError:
+        return _MISSING

@@ -1,0 +1,128 @@
+"""TOML or JSON → `PolicyDefinition`, checked as a whole: every fault at once, each with its place."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import cast, get_args
+
+from pipeline.errors import ConfigError
+from pipeline.policy.definition import Arm, Attribution, PolicyDefinition, Settle
+from pipeline.policy.parse_algorithm import read_algorithm
+from pipeline.policy.parse_context import read_features
+from pipeline.policy.parse_reward import read_reward
+from pipeline.policy.parse_segments import read_segments
+from pipeline.policy.section import Section, note_repeats
+
+MAX_ARMS = 10_000
+MAX_GENERATION = 2**31 - 1  # an Avro int
+
+
+def load_policy(text: str, source: str) -> PolicyDefinition:
+    """Read a policy from TOML; `source` names it in errors.
+
+    Raises:
+        ConfigError: not TOML, or any fault of `parse_policy`.
+    """
+    try:
+        raw = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(source, [f"is not TOML: {error}"]) from error
+    return parse_policy(raw, source)
+
+
+def load_canonical_json(text: str | bytes, source: str) -> PolicyDefinition:
+    """Read a policy from JSON, as records carry it.
+
+    Raises:
+        ConfigError: not a JSON object, or any fault of `parse_policy`.
+    """
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(source, [f"is not JSON: {error}"]) from error
+    if not isinstance(raw, dict):
+        raise ConfigError(source, [f"is a JSON {type(raw).__name__}, expected an object"])
+    return parse_policy(raw, source)
+
+
+def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
+    """Check a policy given as the plain values of its TOML or JSON.
+
+    Raises:
+        ConfigError: with every fault as `place: value seen, what is accepted, what to do`.
+    """
+    root = Section(raw, "", [])
+    name = root.name("name")
+    generation = root.integer("generation", 1, MAX_GENERATION, default=1)
+    arms = _read_arms(root)
+    segments = read_segments(root)
+    features = read_features(root)
+    reward = read_reward(root)
+    algorithm = read_algorithm(root, features, reward)
+    attribution = _read_attribution(root)
+    floor = _read_floor(root, arms)
+    publish_interval_ms = _read_duration_ms(root, "publish", "interval", ("10ms", "1d"), default="1s")
+    bucket_ms = _read_duration_ms(root, "statistics", "bucket", ("1s", "365d"), default="1d")
+    root.finish()
+    if root.faults:
+        raise ConfigError(source, root.faults)
+    return PolicyDefinition(
+        name=name,
+        generation=generation,
+        arms=arms,
+        segments=segments,
+        features=features,
+        algorithm=algorithm,
+        reward=reward,
+        attribution=attribution,
+        floor=floor,
+        publish_interval_ms=publish_interval_ms,
+        bucket_ms=bucket_ms,
+    )
+
+
+def _read_arms(root: Section) -> tuple[Arm, ...]:
+    sections = root.sections("arms", 1, MAX_ARMS)
+    arms = tuple(_read_arm(section) for section in sections)
+    note_repeats([(section, arm.name) for section, arm in zip(sections, arms, strict=True)], "name")
+    if arms and all(arm.retired for arm in arms):
+        root.fault("arms", f"all {len(arms)} are retired; leave at least one to choose")
+    return arms
+
+
+def _read_arm(section: Section) -> Arm:
+    arm = Arm(section.name("name"), section.flag("retired", default=False))
+    section.finish()
+    return arm
+
+
+def _read_attribution(root: Section) -> Attribution:
+    section = root.section("attribution")
+    settle = cast("Settle", section.choice("settle", get_args(Settle), "wait"))
+    grace_ms = section.duration_ms("grace", "0s", "30d", "10m")
+    section.finish()
+    return Attribution(settle, grace_ms)
+
+
+def _read_floor(root: Section, arms: Sequence[Arm]) -> float:
+    """Read the floor; p = floor + (1 - K floor) w needs K floor < 1 for w to have a say."""
+    section = root.section("exploration")
+    floor = section.number("floor", 0.01, "a number from 0 to 1", lambda x: 0.0 <= x <= 1.0)
+    section.finish()
+    active = sum(not arm.retired for arm in arms)
+    if active > 1 and active * floor >= 1.0:
+        section.fault(
+            "floor",
+            f"{floor!r} for each of {active} active arms leaves nothing to choose with; "
+            f"write a number below {1.0 / active:.6g}",
+        )
+    return floor
+
+
+def _read_duration_ms(root: Section, table: str, key: str, bounds: tuple[str, str], default: str) -> int:
+    section = root.section(table)
+    duration_ms = section.duration_ms(key, *bounds, default)
+    section.finish()
+    return duration_ms

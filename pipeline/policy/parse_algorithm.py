@@ -1,0 +1,40 @@
+"""`[algorithm]` → `Algorithm`, and what an algorithm asks of the rest of the policy."""
+
+from __future__ import annotations
+
+from pipeline.models import ALGORITHMS
+from pipeline.models.model import Parameter
+from pipeline.policy.definition import Algorithm
+from pipeline.policy.features import FeatureSchema
+from pipeline.policy.reward import RewardRules
+from pipeline.policy.section import Section
+
+
+def read_algorithm(root: Section, features: FeatureSchema, reward: RewardRules) -> Algorithm:
+    """Read the algorithm with all its parameters, and check that features and reward suit it."""
+    section = root.section("algorithm")
+    name = section.choice("name", ALGORITHMS)
+    info = ALGORITHMS.get(name)
+    if info is None:  # without a name, no key can be called unknown
+        return Algorithm(name, {})
+    parameters = {key: _read_parameter(section, key, one) for key, one in info.parameters.items()}
+    section.finish()
+    # Features that are there, but faulty, have been named already.
+    if info.needs_context and not features.features and not root.raw.get("context"):
+        root.fault("context", f"has no feature, but {name} learns from features; add one under [[context]]")
+    if info.needs_unit_reward and (reward.low < 0.0 or reward.high > 1.0):
+        root.fault(
+            "reward",
+            f"bounds {reward.low!r} to {reward.high!r} are not within 0 to 1, as {name} needs; "
+            "scale the worths, or choose a linear algorithm",
+        )
+    return Algorithm(name, parameters)
+
+
+def _read_parameter(section: Section, key: str, parameter: Parameter) -> float:
+    return section.number(
+        key,
+        parameter.default,
+        f"a number from {parameter.low:g} to {parameter.high:g} ({parameter.meaning})",
+        lambda x: parameter.low <= x <= parameter.high,
+    )

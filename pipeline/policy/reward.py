@@ -1,0 +1,156 @@
+"""Credited outcomes → the reward of a decision, an integer in steps of 2^-exponent.
+
+The exponent is the largest with which both bounds stay within ±2^15; what that proves stands in `models/grid.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import fsum, isfinite, ldexp
+from typing import Literal, NamedTuple
+
+from pipeline.errors import InvalidRecordError, RecordError
+from pipeline.models.grid import reward_exponent
+from pipeline.policy.durations import duration_text
+from pipeline.policy.shown import shown
+
+OUTCOME_REASONS = frozenset({"unknown-outcome-kind", "value-not-finite", "value-out-of-bounds"})
+
+Combination = Literal["first", "last", "max", "sum"]
+
+
+class Credit(NamedTuple):
+    """An outcome attached to its decision."""
+
+    outcome_id: str
+    """Names the outcome for ever."""
+    kind: str
+    """One of the policy's outcome kinds."""
+    value: float
+    """Size of the outcome where its kind has one."""
+    occurred_at_ms: int
+    """Event time, epoch milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRule:
+    """What outcomes of one kind are worth, and how long after the decision they count."""
+
+    kind: str
+    """Outcome kind, such as click."""
+    worth: float
+    """Reward of one outcome; may be negative, as for a refund."""
+    window_ms: int
+    """Counts when it occurred at most this long after the decision."""
+    times_value: bool = False
+    """Multiply `worth` by the outcome's value."""
+    value_low: float | None = None
+    """Smallest accepted value; only with `times_value`."""
+    value_high: float | None = None
+    """Largest accepted value; only with `times_value`."""
+
+    def to_plain(self) -> dict[str, object]:
+        """Give the JSON value."""
+        plain: dict[str, object] = {
+            "kind": self.kind,
+            "worth": self.worth,
+            "window": duration_text(self.window_ms),
+            "times_value": self.times_value,
+        }
+        if self.times_value:
+            plain |= {"value_low": self.value_low, "value_high": self.value_high}
+        return plain
+
+
+@dataclass(frozen=True, slots=True)
+class RewardRules:
+    """What a decision's outcomes are worth together."""
+
+    low: float
+    """Smallest reward."""
+    high: float
+    """Largest reward."""
+    outcomes: tuple[OutcomeRule, ...]
+    """One rule a kind, sorted by kind: their order in the file means nothing."""
+    combination: Combination = "max"
+    """How several credited outcomes become one reward."""
+    cap: float | None = None
+    """A sum counts at most this; only with `sum`."""
+    exponent: int = field(init=False, compare=False)
+    """A reward r is the integer round(r * 2**exponent), within ±2^15."""
+    window_ms: int = field(init=False, compare=False)
+    """The longest window of any kind."""
+    _rules: Mapping[str, OutcomeRule] = field(init=False, repr=False, compare=False)
+    """Kind → rule."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "exponent", reward_exponent(self.low, self.high))
+        object.__setattr__(self, "window_ms", max((rule.window_ms for rule in self.outcomes), default=0))
+        object.__setattr__(self, "_rules", {rule.kind: rule for rule in self.outcomes})
+
+    def refusal(self, kind: str, value: float) -> RecordError | None:
+        """Say why an outcome can't be credited, with one of `OUTCOME_REASONS`; None if it can."""
+        rule = self._rules.get(kind)
+        if rule is None:
+            return InvalidRecordError(
+                "unknown-outcome-kind", f"kind is {shown(kind)}, expected one of {sorted(self._rules)}"
+            )
+        if not isfinite(value):
+            return InvalidRecordError("value-not-finite", f"value is {value!r}, expected a finite number")
+        low, high = rule.value_low, rule.value_high
+        if low is not None and high is not None and not low <= value <= high:
+            return InvalidRecordError(
+                "value-out-of-bounds", f"value of {kind} is {value!r}, expected {low!r} to {high!r}"
+            )
+        return None
+
+    def worth(self, kind: str, value: float) -> float:
+        """Give one outcome's reward before combining; KeyError for a kind that `refusal` refuses."""
+        rule = self._rules[kind]
+        return rule.worth * value if rule.times_value else rule.worth
+
+    def window_ms_for(self, kind: str) -> int:
+        """Give the window of one kind; KeyError for a kind that `refusal` refuses."""
+        return self._rules[kind].window_ms
+
+    def combine(self, credits: Sequence[Credit]) -> int:  # noqa: A002  (the glossary's word, not the builtin)
+        """Give the reward on the grid; the same for every order of `credits`.
+
+        First and last go by (occurred_at_ms, outcome_id). A sum is rounded once however many it adds
+        (`fsum`), then capped. The result, 0 when there are no credits, is clamped to [low, high] and, at the
+        end, once, rounded half to even.
+        """
+        reward = min(max(self._combined(credits), self.low), self.high)
+        return round(ldexp(reward, self.exponent))
+
+    def to_plain(self) -> dict[str, object]:
+        """Give the JSON value."""
+        plain: dict[str, object] = {
+            "low": self.low,
+            "high": self.high,
+            "combine": self.combination,
+            "outcomes": [rule.to_plain() for rule in self.outcomes],
+        }
+        if self.cap is not None:
+            plain["cap"] = self.cap
+        return plain
+
+    def _combined(self, credits: Sequence[Credit]) -> float:  # noqa: A002
+        if not credits:
+            return 0.0
+        match self.combination:
+            case "max":
+                return max(self.worth(credit.kind, credit.value) for credit in credits)
+            case "sum":
+                total = fsum(self.worth(credit.kind, credit.value) for credit in credits)
+                return total if self.cap is None else min(total, self.cap)
+            case "first":
+                credit = min(credits, key=_when)
+            case "last":
+                credit = max(credits, key=_when)
+        return self.worth(credit.kind, credit.value)
+
+
+def _when(credit: Credit) -> tuple[int, str]:
+    return credit.occurred_at_ms, credit.outcome_id

@@ -1,0 +1,208 @@
+"""The agent around PUBLISH: keep every partition's latest statistics, and publish each policy at its interval.
+
+A policy is published by the one worker that owns its partition of `statistics`. A snapshot is written to the
+changelog, whole, before it is sent: after a crash the same bytes are sent again, so a version is never used
+for two contents.
+
+Table rows:   p<row key>@<source> statistics | m<policy/generation@source> mark | v<policy> last version
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from pipeline.codec import avro
+from pipeline.learn.memory import RowKey, statistics_from_bytes, statistics_to_bytes
+from pipeline.models.statistics import Statistics
+from pipeline.policy.definition import PolicyDefinition
+from pipeline.publish.partials import Mark, PartialKey, Partials
+from pipeline.publish.snapshot import build_snapshot, snapshot_id
+from pipeline.stream import topics
+from pipeline.stream.batch import Batch
+from pipeline.stream.outbox import Outbox, Record
+from pipeline.stream.policies import Policies
+from pipeline.stream.state import PartitionRows, StateTable
+
+log = logging.getLogger(__name__)
+
+PARTIAL = b"p"
+MARK = b"m"
+VERSION = b"v"
+WRITE_BYTES = 2 << 20
+"""Rows are gathered up to this size into one record batch of the changelog."""
+PublisherOf = tuple[str, int]
+"""A policy generation."""
+
+
+class Published(NamedTuple):
+    """The last snapshot of a policy."""
+
+    version: int
+    id: str
+    definition_hash: str
+
+
+class PublishPartition:
+    """What is in memory of one partition of `statistics`: the policies that hash to it."""
+
+    def __init__(self, rows: PartitionRows) -> None:
+        self.rows = rows
+        self.partials: dict[PublisherOf, Partials] = {}
+        self.staged_since: dict[tuple[str, int, int], int] = {}
+        """By policy, generation and source: offset of the first row that waits for its mark."""
+        self.published: dict[str, Published] = {}
+        self.unsent: list[bytes] = []
+        """Last snapshots as stored: the crash may have come before they were sent."""
+        self.dirty: set[str] = set()
+        self.published_at_s: dict[str, float] = {}
+        self._restore()
+
+    def of(self, policy: str, generation: int) -> Partials:
+        """Return what is known of a policy generation."""
+        return self.partials.setdefault((policy, generation), Partials())
+
+    def _restore(self) -> None:
+        for stored_key, value in self.rows.scan(MARK):
+            name, source = stored_key[1:].decode().rsplit("@", 1)
+            policy, generation = name.rsplit("/", 1)
+            self.of(policy, int(generation)).marks[int(source)] = Mark(*orjson.loads(value))
+        for stored_key, value in self.rows.scan(PARTIAL):
+            key = _partial_key(stored_key[1:])
+            self.of(key.row.policy, key.row.generation).merged[key] = statistics_from_bytes(value)
+        for stored_key, content in self.rows.scan(VERSION):
+            record = avro.decode_as("snapshot", content)
+            policy = stored_key[1:].decode()
+            self.published[policy] = Published(record["version"], snapshot_id(content), record["definition_hash"])
+            self.unsent.append(content)
+            self.dirty.add(policy)
+
+
+class PublishAgent:
+    """PUBLISH for all partitions of this worker."""
+
+    def __init__(self, table: StateTable, outbox: Outbox, policies: Policies) -> None:
+        self._table = table
+        self._outbox = outbox
+        self._policies = policies
+        self.publishing = asyncio.Lock()
+        """Held while a snapshot is on its way; partitions are not let go under it."""
+        self.partitions: dict[int, PublishPartition] = {}
+
+    def partition(self, number: int) -> PublishPartition:
+        """Return a partition's memory, read from its table on first use after an assignment."""
+        if number not in self.partitions:
+            self.partitions[number] = PublishPartition(self._table.partition(number))
+        return self.partitions[number]
+
+    def forget(self) -> None:
+        """Drop all memory: partitions were assigned anew."""
+        self.partitions.clear()
+
+    async def handle(self, batch: Batch) -> None:
+        """Take in one fetched batch of statistics."""
+        partition = self.partition(batch.partition)
+        rows: dict[bytes, bytes | None] = {}
+        size = 0
+        for record in batch.records:
+            if record.value is None:
+                continue
+            name, fields = avro.decode(record.value)
+            if name == "statistics":
+                self._stage(partition, record.offset, fields)
+            elif name == "statistics_mark":
+                size += self._mark(partition, fields, rows)
+            if size >= WRITE_BYTES:
+                await self._write(partition, rows)
+                rows, size = {}, 0
+        if rows:
+            await self._write(partition, rows)
+        batch.resume_offset = min([batch.resume_offset, *partition.staged_since.values()])
+
+    def _stage(self, partition: PublishPartition, offset: int, fields: dict[str, Any]) -> None:
+        row = RowKey(fields["policy"], fields["generation"], fields["segment"], fields["arm"], fields["bucket"])
+        source = fields["source_partition"]
+        sums = np.frombuffer(fields["sums"], dtype="<i8")
+        statistics = Statistics(fields["dimension"], sums)
+        partition.of(row.policy, row.generation).stage(PartialKey(row, source), fields["ledger_offset"], statistics)
+        partition.staged_since.setdefault((row.policy, row.generation, source), offset)
+
+    def _mark(self, partition: PublishPartition, fields: dict[str, Any], rows: dict[bytes, bytes | None]) -> int:
+        policy, generation, source = fields["policy"], fields["generation"], fields["source_partition"]
+        mark = Mark(fields["ledger_offset"], fields["event_time_ms"])
+        complete = partition.of(policy, generation).mark(source, mark)
+        partition.staged_since.pop((policy, generation, source), None)
+        if not complete:
+            return 0
+        size = 0
+        for key, statistics in complete.items():
+            value = statistics_to_bytes(statistics)
+            rows[PARTIAL + key.row.to_bytes() + b"@%d" % key.source] = value
+            size += len(value)
+        rows[MARK + f"{policy}/{generation}@{source}".encode()] = orjson.dumps(list(mark))
+        partition.dirty.add(policy)
+        return size
+
+    async def _write(self, partition: PublishPartition, rows: dict[bytes, bytes | None]) -> None:
+        changelog = partition.rows.changelog
+        offset = await self._outbox.deliver_atomically(changelog, partition.rows.partition, rows)
+        partition.rows.write(rows, offset, ())
+
+    async def publish_due(self, owned: Sequence[int]) -> None:
+        """Publish every policy of the owned partitions that has changed and whose interval has passed."""
+        count = await self._outbox.partition_count(topics.STATISTICS)
+        async with self.publishing:
+            for number in owned:
+                partition = self.partition(number)
+                await self._resend(partition)
+                for definition in self._policies.book:
+                    if topics.partition_for(definition.name, count) == number:
+                        await self._publish_if_due(partition, definition)
+
+    async def _resend(self, partition: PublishPartition) -> None:
+        for content in partition.unsent:
+            await self._send(avro.decode_as("snapshot", content)["policy"], content)
+        partition.unsent.clear()
+
+    async def _publish_if_due(self, partition: PublishPartition, definition: PolicyDefinition) -> None:
+        name = definition.name
+        last = partition.published.get(name)
+        is_new = last is None or last.definition_hash != definition.definition_hash
+        now_s = time.monotonic()
+        waited_ms = (now_s - partition.published_at_s.get(name, -1e9)) * 1000
+        if not (is_new or name in partition.dirty) or waited_ms < definition.publish_interval_ms:
+            return
+        partition.dirty.discard(name)
+        partition.published_at_s[name] = now_s
+        partials = partition.of(name, definition.generation)
+        content = build_snapshot(
+            definition,
+            list(partials.rows()),
+            partials.marks,
+            version=1 if last is None else last.version + 1,
+            parent="" if last is None else last.id,
+        )
+        await self._write(partition, {VERSION + name.encode(): content})
+        version = 1 if last is None else last.version + 1
+        partition.published[name] = Published(version, snapshot_id(content), definition.definition_hash)
+        await self._send(name, content)
+        log.info("snapshot-published policy=%s version=%s id=%s", name, version, snapshot_id(content)[:12])
+
+    async def _send(self, policy: str, content: bytes) -> None:
+        records = []
+        for topic in (topics.SNAPSHOT_HISTORY, topics.SNAPSHOTS):
+            to = topics.partition_for(policy, await self._outbox.partition_count(topic))
+            records.append(Record(topic, to, policy.encode(), content))
+        await self._outbox.deliver(records)
+
+
+def _partial_key(stored: bytes) -> PartialKey:
+    name, source = stored.decode().rsplit("@", 1)
+    policy, generation, segment, arm, bucket = name.split("/")
+    return PartialKey(RowKey(policy, int(generation), segment, arm, int(bucket)), int(source))

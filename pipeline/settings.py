@@ -1,0 +1,57 @@
+"""What an operator sets, validated whole before anything is connected."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.errors import ConfigError
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """A worker process."""
+
+    broker: str
+    """Bootstrap servers, `host:port[,host:port]`."""
+    state_dir: Path
+    """Where RocksDB lives; one worker process a folder."""
+    app_id: str = "pipeline"
+    """Consumer group, and prefix of the changelog topics."""
+    partitions: int = 4
+    """Partitions of every topic that carries events."""
+    declare_topics: bool = True
+    """Whether missing topics are created; the embedded broker can't."""
+    session_timeout_s: float = 10.0
+    """How long the broker waits for a silent worker before its partitions move."""
+    commit_interval_s: float = 0.5
+    """How often source offsets are committed."""
+    idle_after_s: float = 2.0
+    """Wall-clock silence after which an idle partition's event time moves on."""
+    orphan_hold_ms: int = 3_600_000
+    """Event time that an outcome waits for its decision."""
+    max_clock_skew_ms: int = 300_000
+    """How far an event may be ahead of the broker's clock."""
+    registry_ids: dict[int, str] = field(default_factory=dict)
+    """Confluent schema id → decision or outcome."""
+    log_level: str = "INFO"
+    """Of this process's log."""
+
+    def __post_init__(self) -> None:
+        faults = []
+        if not self.broker or any(":" not in server for server in self.broker.split(",")):
+            faults.append(f"broker: {self.broker!r} is not host:port[,host:port]")
+        if not _NAME.fullmatch(self.app_id):
+            faults.append(f"app_id: {self.app_id!r} does not match {_NAME.pattern}")
+        if not 1 <= self.partitions <= 10_000:
+            faults.append(f"partitions: {self.partitions} is not within 1 to 10000")
+        if not 6.0 <= self.session_timeout_s <= 300.0:
+            faults.append(f"session_timeout_s: {self.session_timeout_s} is not within 6 to 300")
+        for schema_id, name in self.registry_ids.items():
+            if name not in {"decision", "outcome"}:
+                faults.append(f"registry_ids: {schema_id}={name!r} names neither decision nor outcome")
+        if faults:
+            raise ConfigError("worker settings", faults)

@@ -1,0 +1,163 @@
+"""The worker's wiring, top to bottom: topic → agent → topic.
+
+    decisions, outcomes ─ JOIN ─▶ rewards ─ LEARN ─▶ statistics ─ PUBLISH ─▶ snapshots
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import faust
+import rocksdict
+from faust.types import TP
+
+from pipeline.join.agent import JoinAgent
+from pipeline.join.row import due_of
+from pipeline.join.step import Limits
+from pipeline.learn.agent import LearnAgent
+from pipeline.learn.memory import expires_of
+from pipeline.publish.agent import PublishAgent
+from pipeline.settings import WorkerSettings
+from pipeline.stream import topics
+from pipeline.stream.batch import BatchTransport
+from pipeline.stream.outbox import Outbox
+from pipeline.stream.policies import Policies
+from pipeline.stream.shell import consume, keep_running
+from pipeline.stream.state import BLOCK_CACHE_BYTES, IndexOf, StateTable
+
+# Events are whole fetched batches of up to a megabyte: a handful a stage keeps it fed.
+BUFFERED_BATCHES = 8
+PUBLISH_POLL_S = 0.02
+TICK_POLL_S = 0.5
+
+
+class WorkerApp(faust.App):
+    """Faust's app, with this worker's own connections opened before its agents and closed after them."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        super().__init__(
+            settings.app_id,
+            broker=[f"kafka://{server}" for server in settings.broker.split(",")],
+            datadir=settings.state_dir,
+            store="rocksdb://",
+            stream_buffer_maxsize=BUFFERED_BATCHES,
+            consumer_auto_offset_reset="earliest",
+            broker_commit_interval=settings.commit_interval_s,
+            broker_session_timeout=settings.session_timeout_s,
+            broker_heartbeat_interval=settings.session_timeout_s / 4,
+            table_standby_replicas=0,
+            # Topics are made by `pipeline topics create`, with the settings that the stages count on.
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            web_enabled=False,
+            worker_redirect_stdouts=False,
+        )
+        self.transport = BatchTransport(self.conf.broker, self)
+        self.outbox = Outbox(settings.broker)
+        self.policies = Policies(settings.broker)
+
+    async def on_start(self) -> None:
+        """Connect before anything is consumed."""
+        await self.outbox.start()
+        await self.policies.start()
+        await super().on_start()
+
+    async def on_shutdown(self) -> None:
+        """Disconnect after everything has stopped."""
+        await super().on_shutdown()
+        await self.policies.stop()
+        await self.outbox.stop()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the tables hold what their changelogs hold, and nothing is being moved."""
+        return bool(self.tables.actives_ready) and not self.rebalancing
+
+    def owned(self, topic: str) -> Sequence[int]:
+        """Return the partitions of a topic that are assigned to this worker."""
+        return sorted(tp.partition for tp in self.assignor.assigned_actives() if tp.topic == topic)
+
+    def caught_up(self, topic: str, partition: int, position: int) -> bool:
+        """Return whether `position` is the end of a partition, as far as the last fetch told."""
+        highwater = self.consumer.highwater(TP(topic, partition))
+        return highwater is not None and position >= highwater
+
+
+def build_app(settings: WorkerSettings) -> WorkerApp:
+    """Return a worker, not yet started; nothing is connected before it is."""
+    app = WorkerApp(settings)
+    limits = Limits(settings.orphan_hold_ms, settings.max_clock_skew_ms, settings.registry_ids)
+
+    cache = rocksdict.Cache(BLOCK_CACHE_BYTES)
+    join = JoinAgent(
+        _table(app, topics.JOIN_TABLE, settings, cache, due_of), app.outbox, app.policies, app.caught_up, limits
+    )
+    learn = LearnAgent(_table(app, topics.LEARN_TABLE, settings, cache, expires_of), app.outbox)
+    publish = PublishAgent(_table(app, topics.PUBLISH_TABLE, settings, cache, None), app.outbox, app.policies)
+
+    @app.agent(_source(app, topics.DECISIONS, topics.OUTCOMES), name="join")
+    async def join_events(stream: Any) -> None:
+        await consume(stream, join.handle)
+
+    @app.agent(_source(app, topics.REWARDS), name="learn")
+    async def fold_ledger(stream: Any) -> None:
+        await consume(stream, learn.handle)
+
+    @app.agent(_source(app, topics.STATISTICS), name="publish")
+    async def gather_statistics(stream: Any) -> None:
+        await consume(stream, publish.handle)
+
+    @app.task
+    async def follow_policies() -> None:
+        await keep_running(app.policies.follow)
+
+    @app.task
+    async def publish_snapshots() -> None:
+        await keep_running(_every(PUBLISH_POLL_S, app, lambda: publish.publish_due(app.owned(topics.STATISTICS))))
+
+    @app.task
+    async def tick_idle_partitions() -> None:
+        await keep_running(
+            _every(TICK_POLL_S, app, lambda: join.tick(app.owned(topics.DECISIONS), settings.idle_after_s))
+        )
+
+    @app.on_partitions_revoked.connect
+    async def finish_publishing(*_: Any, **__: Any) -> None:
+        async with publish.publishing:
+            pass
+
+    @app.on_partitions_assigned.connect
+    async def forget_memory(*_: Any, **__: Any) -> None:
+        for stage in (join, learn, publish):
+            stage.forget()
+
+    return app
+
+
+def _source(app: faust.App, *names: str) -> Any:
+    """Return topics whose events are batches: bytes go through as they are."""
+    return app.topic(*names, schema=faust.Schema(key_serializer="raw", value_serializer="raw"))
+
+
+def _table(
+    app: WorkerApp, name: str, settings: WorkerSettings, cache: rocksdict.Cache, index: IndexOf | None
+) -> StateTable:
+    table = StateTable(app, name=name, cache=cache, index=index, partitions=settings.partitions)
+    app.tables.add(table)
+    return table
+
+
+def _every(
+    seconds: float, app: WorkerApp, work: Callable[[], Awaitable[None]]
+) -> Callable[[], Awaitable[None]]:
+    """Return a loop that does `work` again and again while the worker is ready."""
+
+    async def loop() -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            if app.is_ready:
+                await work()
+
+    return loop

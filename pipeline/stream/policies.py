@@ -1,0 +1,75 @@
+"""The policies that this process knows: the topic `policies`, followed from its start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import orjson
+
+from pipeline.codec import avro
+from pipeline.errors import PipelineError
+from pipeline.policy.book import PolicyBook
+from pipeline.policy.parse import parse_policy
+from pipeline.stream.follow import TopicFollower
+from pipeline.stream.topics import POLICIES
+
+log = logging.getLogger(__name__)
+
+# A flood of records of an unknown policy must not become a flood of end-offset requests.
+REFRESH_INTERVAL_S = 1.0
+
+
+class Policies:
+    """A policy book that is kept up to date."""
+
+    def __init__(self, broker: str) -> None:
+        self.book = PolicyBook()
+        self._follower = TopicFollower(broker, POLICIES)
+        self._reading = asyncio.Lock()
+        self._refreshed_at_s = 0.0
+
+    async def start(self) -> None:
+        """Connect and read all that is there."""
+        await self._follower.start()
+        self._take(await self._follower.read_to_end())
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await self._follower.stop()
+
+    async def follow(self) -> None:
+        """Keep up until cancelled."""
+        while True:
+            async with self._reading:
+                self._take(await self._follower.poll())
+            await asyncio.sleep(0)
+
+    async def refresh(self) -> None:
+        """Read up to the topic's present end, at most once a second: a record names a policy not known here."""
+        if time.monotonic() - self._refreshed_at_s < REFRESH_INTERVAL_S:
+            return
+        async with self._reading:
+            self._take(await self._follower.read_to_end())
+        self._refreshed_at_s = time.monotonic()
+
+    def _take(self, records: Any) -> None:
+        for record in records:
+            if record.value is None:
+                continue
+            try:
+                fields = avro.decode_as("policy", record.value)
+                definition = parse_policy(orjson.loads(fields["definition"]), f"policies@{record.offset}")
+            except (PipelineError, ValueError) as error:
+                # `policy apply` checks before it writes, so this was written by something else: never guess.
+                log.error("policy-record-refused offset=%s error=%s", record.offset, error)
+                continue
+            self.book.put(definition)
+            log.info(
+                "policy-known name=%s generation=%s definition=%s",
+                definition.name,
+                definition.generation,
+                definition.definition_hash[:12],
+            )

@@ -1,0 +1,122 @@
+"""The topics, and how they are made: explicitly, with equal partition counts where events are co-partitioned."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from pipeline.errors import ConfigError, UnavailableError
+
+DECISIONS = "decisions"
+OUTCOMES = "outcomes"
+REWARDS = "rewards"
+STATISTICS = "statistics"
+SNAPSHOTS = "snapshots"
+SNAPSHOT_HISTORY = "snapshot-history"
+POLICIES = "policies"
+DEAD_LETTERS = "dead-letters"
+
+JOIN_TABLE = "join"
+LEARN_TABLE = "learn"
+PUBLISH_TABLE = "publish"
+
+# A producer may send a record that is too large to be used (it becomes a dead letter, whole); steps of a stage
+# are written as one record batch, so that a changelog never holds half of one.
+MAX_BATCH_BYTES = 8 << 20
+DAY_MS = 86_400_000
+
+
+class TopicSpec(NamedTuple):
+    """A topic to be."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str]
+
+
+def changelog_topic(app_id: str, table: str) -> str:
+    """Return the name that Faust gives a table's changelog."""
+    return f"{app_id}-{table}-changelog"
+
+
+def partition_for(name: str, partitions: int) -> int:
+    """Return the partition of a topic that is keyed by policy name.
+
+    >>> partition_for("homepage", 4)
+    2
+    """
+    return zlib.crc32(name.encode()) % partitions
+
+
+def topic_specs(app_id: str, partitions: int, *, retention_days: int = 30) -> Sequence[TopicSpec]:
+    """Return every topic of a deployment."""
+    large = {"max.message.bytes": str(MAX_BATCH_BYTES)}
+    kept = {**large, "retention.ms": str(retention_days * DAY_MS)}
+    compacted = {**large, "cleanup.policy": "compact"}
+    # The broker's own clock on what producers send: the one clock that far-future event times are held against.
+    arriving = {**kept, "message.timestamp.type": "LogAppendTime"}
+    tables = [changelog_topic(app_id, table) for table in (JOIN_TABLE, LEARN_TABLE, PUBLISH_TABLE)]
+    return [
+        TopicSpec(DECISIONS, partitions, arriving),
+        TopicSpec(OUTCOMES, partitions, arriving),
+        TopicSpec(REWARDS, partitions, {**kept, "retention.ms": "-1"}),
+        TopicSpec(STATISTICS, partitions, compacted),
+        TopicSpec(SNAPSHOTS, partitions, compacted),
+        TopicSpec(SNAPSHOT_HISTORY, partitions, kept),
+        TopicSpec(POLICIES, 1, compacted),
+        TopicSpec(DEAD_LETTERS, partitions, kept),
+        *(TopicSpec(table, partitions, compacted) for table in tables),
+    ]
+
+
+async def create_topics(broker: str, specs: Sequence[TopicSpec]) -> list[str]:
+    """Create the topics that are missing; return their names.
+
+    Raises:
+        UnavailableError: the broker refuses.
+        ConfigError: a topic exists with another number of partitions.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+    await admin.start()
+    try:
+        existing = await partition_counts(admin, [spec.name for spec in specs])
+        faults = [
+            f"topic {spec.name} has {existing[spec.name]} partitions, expected {spec.partitions}: "
+            f"start with --partitions {existing[spec.name]}, or use another broker"
+            for spec in specs
+            if existing.get(spec.name, spec.partitions) != spec.partitions
+        ]
+        if faults:
+            raise ConfigError("topics", faults)
+        missing = [spec for spec in specs if spec.name not in existing]
+        if missing:
+            await _create(admin, missing)
+        return [spec.name for spec in missing]
+    finally:
+        await admin.close()
+
+
+async def partition_counts(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
+    """Return the number of partitions of each topic that exists."""
+    described = await admin.describe_topics(list(names))
+    return {
+        topic["topic"]: len(topic["partitions"])
+        for topic in described
+        if topic["error_code"] == 0 and topic["partitions"]
+    }
+
+
+async def _create(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
+    response = await admin.create_topics(
+        [
+            NewTopic(spec.name, spec.partitions, replication_factor=-1, topic_configs=dict(spec.config))
+            for spec in specs
+        ]
+    )
+    for name, code, message in response.topic_errors:
+        if code not in (0, TopicAlreadyExistsError.errno):
+            raise UnavailableError(f"the broker did not create topic {name}: {for_code(code).__name__} {message}")
