@@ -190,14 +190,14 @@ def _finite(fields: Mapping[str, Any], name: str) -> float:
 
 
 def _strings(fields: Mapping[str, Any], name: str) -> Sequence[str]:
-    values = _typed(fields, name, list, [])
+    values: list[str] = _typed(fields, name, list, [])
     if not all(type(value) is str for value in values):
         raise _wrong_type(name, values, "a list of strings")
     return values
 
 
 def _numbers(fields: Mapping[str, Any], name: str) -> Sequence[float]:
-    values = _typed(fields, name, list, [])
+    values: list[float] = _typed(fields, name, list, [])
     if not all((type(value) is float or type(value) is int) and isfinite(value) for value in values):
         raise _wrong_type(name, values, "a list of finite numbers")
     return values

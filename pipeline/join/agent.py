@@ -107,16 +107,14 @@ class JoinAgent:
         arrivals = decode_arrivals(batch.topic, records, self._limits.registry)
         await self._learn_of_policies(arrivals)
         for step in steps(arrivals):
-            changes = take(
-                batch.topic, step, partition.progress, partition.actions, self._policies.book, self._limits
-            )
+            changes = take(batch.topic, step, partition.progress, partition.actions, self._policies.book, self._limits)
             await self._make_durable(partition, changes)
         if not all(isinstance(arrival.event, Tick) for arrival in arrivals):
             partition.quiet_since_s = time.monotonic()
         await self._let_time_pass(partition)
 
     async def _learn_of_policies(self, arrivals: Sequence[Arrival]) -> None:
-        """A record may name a policy, generation or arm that was applied a moment ago."""
+        """Read the policies again if a record names a policy, generation or arm that may be a moment old."""
         for arrival in arrivals:
             event = arrival.event
             if isinstance(event, Decision):

@@ -67,7 +67,9 @@ def progress_from_bytes(stored: bytes) -> Progress:
     """
     version, *fields = orjson.loads(stored)
     if version != VERSION:
-        raise StateError(f"JOIN progress of version {version}, this code reads {VERSION}: use the release that wrote it")
+        raise StateError(
+            f"JOIN progress of version {version}, this code reads {VERSION}: use the release that wrote it"
+        )
     positions, watermarks_ms, event_time_ms, counts = fields
     return Progress(positions, watermarks_ms, event_time_ms, Counter(counts))
 

@@ -88,9 +88,7 @@ class ActionRow:
                 {outcome_id: tuple(fact) for outcome_id, fact in self.outcomes.items()},
             )
         )
-        return b"".join(
-            (_HEAD.pack(VERSION, self.due_ms, len(facts), len(self.vector)), facts, self.vector, self.raw)
-        )
+        return b"".join((_HEAD.pack(VERSION, self.due_ms, len(facts), len(self.vector)), facts, self.vector, self.raw))
 
 
 def row_from_bytes(stored: bytes) -> ActionRow:

@@ -160,9 +160,7 @@ class _Admitted(NamedTuple):
 class _Taker:
     """One `take`: the arguments that every record needs."""
 
-    def __init__(
-        self, stream: str, progress: Progress, book: PolicyBook, limits: Limits, changes: Changes
-    ) -> None:
+    def __init__(self, stream: str, progress: Progress, book: PolicyBook, limits: Limits, changes: Changes) -> None:
         self.stream = stream
         self.progress = progress
         self.book = book
@@ -270,11 +268,11 @@ class _Taker:
         return row
 
     def _check_same(self, arrival: Arrival, row: ActionRow) -> None:
-        """A repeat with the same content is a duplicate; with other content it is somebody's mistake."""
+        """Refuse a repeat with other content: somebody's mistake, where one with the same content is a duplicate."""
         if arrival.raw != row.raw and decode_event(row.raw, "decision", self.limits.registry) != arrival.event:
             raise InvalidRecordError(
                 "conflicting-duplicate",
-                "a decision with this action_id but other content was read before and stands; action ids must be unique",
+                "a decision with this action_id but other content was read before and stands: give each its own",
             )
 
     def _credit_awaiting(
@@ -388,7 +386,7 @@ def _emit(action_id: str, row: ActionRow, stamp_ms: int, book: PolicyBook, chang
     definition = _definition_of(row, book)
     if not row.is_settled and definition.attribution.settle == "wait":
         return
-    credits = [
+    credited = [
         Credit(outcome_id, fact.kind, fact.value, fact.occurred_at_ms) for outcome_id, fact in row.outcomes.items()
     ]
     changes.rewards.append(
@@ -402,7 +400,7 @@ def _emit(action_id: str, row: ActionRow, stamp_ms: int, book: PolicyBook, chang
                 "generation": row.generation,
                 "segment": row.segment,
                 "arm": row.arm,
-                "reward": definition.reward.combine(credits),
+                "reward": definition.reward.combine(credited),
                 "reward_exponent": definition.reward_exponent,
                 "context_vector": row.vector,
                 "decided_at_ms": row.decided_at_ms,
@@ -410,7 +408,7 @@ def _emit(action_id: str, row: ActionRow, stamp_ms: int, book: PolicyBook, chang
                 "expires_at_ms": row.expires_ms,
                 "event_time_ms": stamp_ms,
                 "attribution": definition.statistics_hash,
-                "outcomes": [credit._asdict() for credit in sorted(credits)],
+                "outcomes": [credit._asdict() for credit in sorted(credited)],
                 "decision": row.raw,
             },
         )

@@ -53,9 +53,7 @@ class LearnPartition:
     def statistics(self, keys: Sequence[RowKey]) -> dict[RowKey, Statistics]:
         """Return the statistics rows that exist."""
         stored = self.rows.get_many([SUMS + key.to_bytes() for key in keys])
-        return {
-            key: statistics_from_bytes(value) for key, value in zip(keys, stored, strict=True) if value is not None
-        }
+        return {key: statistics_from_bytes(value) for key, value in zip(keys, stored, strict=True) if value is not None}
 
 
 class LearnAgent:

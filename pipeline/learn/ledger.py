@@ -2,7 +2,8 @@
 
 A ledger record says what its action has earned in all, so folding it is the difference to what the action
 counted for before. Of two records of one action the higher revision counts; of equal revisions, the later.
-A record of an action that has expired is a repeat of one folded long ago, and changes nothing.
+A record of an action that has expired is a repeat of one folded long ago, and changes nothing: so what an action
+counts for may be forgotten from then on, and when it is forgotten changes nothing either.
 """
 
 from __future__ import annotations
@@ -72,10 +73,10 @@ def fold_ledger(records: Sequence[LedgerRecord], counted: Mapping[str, Counted],
         if record.offset < state.position:
             continue
         state.position = record.offset + 1
+        if record.expires_at_ms < state.watermark_ms:
+            continue
         before = result.counted.get(record.action_id) or counted.get(record.action_id)
         if before is None:
-            if record.expires_at_ms < state.watermark_ms:
-                continue
             n, reward_before = 1, 0
         elif record.revision < before.revision:
             continue

@@ -84,7 +84,7 @@ class Posterior:
         parameters = {}
         for name, (shape, raw) in arrays.items():
             if len(raw) != 8 * math.prod(shape):
-                raise StateError(f"array {name!r} of shape {shape} takes {8 * math.prod(shape)} bytes: {len(raw)}")
+                raise StateError(f"array {name!r} of shape {shape} takes {8 * math.prod(shape)} bytes: seen {len(raw)}")
             parameters[name] = np.frombuffer(raw, "<f8").reshape(shape)
         return cls(parameters)
 

@@ -142,7 +142,7 @@ def fold(  # noqa: PLR0917 one column of the batch each
     Raises ValueError where a change is larger than rewards on the grid can make, or belongs to no group.
     """
     g = np.asarray(groups, np.int64)
-    changes = np.array((dn, dr, drr), np.int64)
+    changes = np.array((dn, dr, drr), np.float64)  # (3, m), small integers: exact
     largest = np.abs(changes).max(axis=1, initial=0)
     if (largest > (1, 2 * REWARD_LIMIT, REWARD_LIMIT**2)).any():
         raise ValueError(f"no rewards on the grid change dn, dr, drr by as much as {largest.tolist()}")
@@ -155,7 +155,7 @@ def fold(  # noqa: PLR0917 one column of the batch each
     return total
 
 
-def _fold_block(g: Integers, group_count: int, changes: Integers, X: NDArray[np.int16]) -> Integers:
+def _fold_block(g: Integers, group_count: int, changes: NDArray[np.float64], X: NDArray[np.int16]) -> Integers:
     """Sort by group, then take one matrix product per group: its rows, [x] by [dn x, dr], are [A, b]."""
     m, d = X.shape
     sums = np.empty((group_count, width(d)), np.int64)
@@ -165,10 +165,10 @@ def _fold_block(g: Integers, group_count: int, changes: Integers, X: NDArray[np.
         return sums
     # A stable sort of 16-bit keys is a radix sort, several times faster than one of 64-bit keys.
     order = (g.astype(np.uint16) if group_count <= 2**16 else g).argsort(kind="stable")
-    left = X[order].astype(np.float64)
+    left = X.take(order, axis=0).astype(np.float64)
     right = np.empty((m, d + 1))
-    np.multiply(left, changes[0, order, None], out=right[:, :d])
-    right[:, d] = changes[1, order]
+    np.multiply(left, changes[0].take(order)[:, None], out=right[:, :d])
+    changes[1].take(order, out=right[:, d])
     products = np.zeros((group_count, d, d + 1))
     start = 0
     for group, stop in enumerate(np.bincount(g, minlength=group_count).cumsum().tolist()):

@@ -29,7 +29,7 @@ def _read_rule(section: Section) -> SegmentRule:
     section.finish()
     if not when.raw:
         when.fault("", "has no condition; write one like when = { visits = { below = 2 } }")
-    conditions = [condition for field in when.raw for condition in _read_conditions(when, field)]
+    conditions = [condition for field in sorted(when.raw) for condition in _read_conditions(when, field)]
     return SegmentRule(name, tuple(conditions))
 
 

@@ -44,7 +44,7 @@ class SegmentRule:
     name: str
     """The segment; several rules may name the same one."""
     conditions: tuple[Condition, ...]
-    """All must be met."""
+    """All must be met; in order of field and operator, as the order in a file means nothing."""
 
     def matches(self, context: Mapping[str, object]) -> bool:
         """Whether every condition is met; a missing field meets none."""

@@ -1,6 +1,6 @@
 """PUBLISH: merge the partitions' statistics, derive the posterior, and number it as an immutable snapshot.
 
-    partials.py   the latest statistics of every source partition   PURE
-    snapshot.py   statistics → posterior → snapshot                 PURE
-    agent.py      the Faust agent around it
+partials.py   the latest statistics of every source partition   PURE
+snapshot.py   statistics → posterior → snapshot                 PURE
+agent.py      the Faust agent around it
 """

@@ -1,6 +1,6 @@
 """The worker's wiring, top to bottom: topic → agent → topic.
 
-    decisions, outcomes ─ JOIN ─▶ rewards ─ LEARN ─▶ statistics ─ PUBLISH ─▶ snapshots
+decisions, outcomes ─ JOIN ─▶ rewards ─ LEARN ─▶ statistics ─ PUBLISH ─▶ snapshots
 """
 
 from __future__ import annotations
@@ -149,9 +149,7 @@ def _table(
     return table
 
 
-def _every(
-    seconds: float, app: WorkerApp, work: Callable[[], Awaitable[None]]
-) -> Callable[[], Awaitable[None]]:
+def _every(seconds: float, app: WorkerApp, work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
     """Return a loop that does `work` again and again while the worker is ready."""
 
     async def loop() -> None:

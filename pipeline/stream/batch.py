@@ -129,4 +129,3 @@ class BatchTransport(driver.Transport):
     """The transport to give to a Faust app."""
 
     Consumer = BatchConsumer
-

@@ -80,8 +80,7 @@ class Outbox:
             by_partition[record.topic, record.partition].append(record)
         sent = []
         for (topic, partition), group in by_partition.items():
-            for builder in self._build(group):
-                sent.append(await self._send(builder, topic, partition))
+            sent.extend([await self._send(builder, topic, partition) for builder in self._build(group)])
         await self._acknowledged(sent)
 
     async def deliver_atomically(self, topic: str, partition: int, rows: Mapping[bytes, bytes | None]) -> int:

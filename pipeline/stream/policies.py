@@ -64,7 +64,7 @@ class Policies:
                 definition = parse_policy(orjson.loads(fields["definition"]), f"policies@{record.offset}")
             except (PipelineError, ValueError) as error:
                 # `policy apply` checks before it writes, so this was written by something else: never guess.
-                log.error("policy-record-refused offset=%s error=%s", record.offset, error)
+                log.error("policy-record-refused offset=%s error=%s", record.offset, error)  # noqa: TRY400  no traceback
                 continue
             self.book.put(definition)
             log.info(

@@ -179,7 +179,9 @@ class PartitionRows:
             yield key, cursor.value()
             cursor.next()
 
-    def write(self, rows: Mapping[bytes, bytes | None], changelog_offset: int, local: Iterable[tuple[bytes, bool]]) -> None:
+    def write(
+        self, rows: Mapping[bytes, bytes | None], changelog_offset: int, local: Iterable[tuple[bytes, bool]]
+    ) -> None:
         """Write rows (None deletes) that the changelog holds up to `changelog_offset`.
 
         Args:
@@ -202,4 +204,6 @@ class PartitionRows:
         try:
             self._database.write(writes)
         except Exception as error:  # rocksdict raises bare Exceptions
-            raise StateError(f"RocksDB refused a write of partition {self.partition} of {self.changelog}: {error}") from error
+            raise StateError(
+                f"RocksDB refused a write of partition {self.partition} of {self.changelog}: {error}"
+            ) from error

@@ -112,10 +112,7 @@ async def partition_counts(admin: AIOKafkaAdminClient, names: Sequence[str]) -> 
 
 async def _create(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
     response = await admin.create_topics(
-        [
-            NewTopic(spec.name, spec.partitions, replication_factor=-1, topic_configs=dict(spec.config))
-            for spec in specs
-        ]
+        [NewTopic(spec.name, spec.partitions, replication_factor=-1, topic_configs=dict(spec.config)) for spec in specs]
     )
     for name, code, message in response.topic_errors:
         if code not in (0, TopicAlreadyExistsError.errno):

@@ -1,0 +1,67 @@
+"""The command line: thin commands around the package.
+
+Exit codes: 0 done; 1 the answer is no (a comparison differs, a definition is refused); 2 wrong usage;
+3 a service is away; 70 a worker stopped itself rather than guess.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from pipeline.errors import ConfigError, PipelineError, StateError, UnavailableError
+
+EXIT_CODES: dict[type[PipelineError], int] = {ConfigError: 1, UnavailableError: 3, StateError: 70}
+
+COMMANDS = ("demo", "policy", "serve", "snapshot", "topics", "verify", "worker")
+
+
+class Commands(click.Group):
+    """Each command from the module of its name, imported when it is asked for: a worker needs no plots."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands' names."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"pipeline.cli.{cmd_name}"), cmd_name)
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="bandit-pipeline")
+def cli() -> None:
+    """A streaming learner for decisions under uncertainty.
+
+    Every option has an environment twin: PIPELINE_BROKER for --broker, and so on.
+
+    \b
+    Example:
+      pipeline demo
+    """
+
+
+def main() -> None:
+    """Run the command line; a known error is said in plain words, without a traceback."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except ConfigError as error:
+        click.echo(f"{error.what}:", err=True)
+        for fault in error.faults:
+            click.echo(f"  - {fault}", err=True)
+        sys.exit(EXIT_CODES[ConfigError])
+    except PipelineError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1))

@@ -1,0 +1,127 @@
+"""`pipeline policy`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+import orjson
+
+from pipeline.cli import options
+from pipeline.codec import avro
+from pipeline.policy.canonical import to_canonical_json
+from pipeline.policy.changes import check_change
+from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.parse import load_policy
+from pipeline.stream.outbox import Outbox, Record
+from pipeline.stream.policies import Policies
+from pipeline.stream.topics import POLICIES, partition_for
+
+policy_file = click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+
+
+@click.group()
+def policy() -> None:
+    """Policy definitions: check one, apply it, show what is applied."""
+
+
+@policy.command()
+@policy_file
+@options.as_json
+def validate(file: Path, as_json: bool) -> None:
+    """Check a policy file; every fault in it is named. Exit code 1 if there are any.
+
+    \b
+    Example:
+      pipeline policy validate ops/policies/homepage.toml
+    """
+    definition = load_policy(file.read_text(encoding="utf-8"), str(file))
+    if as_json:
+        click.echo(to_canonical_json(definition))
+    else:
+        click.echo(f"{file} is a valid policy: {_in_words(definition)}")
+
+
+@policy.command()
+@options.broker_address
+@policy_file
+def apply(broker: str, file: Path) -> None:
+    """Make a policy file the definition in force, if it may follow the one that is.
+
+    \b
+    Example:
+      pipeline policy apply --broker 127.0.0.1:9092 ops/policies/homepage.toml
+    """
+    definition = load_policy(file.read_text(encoding="utf-8"), str(file))
+    is_new = asyncio.run(apply_policy(broker, definition))
+    click.echo(f"{'applied' if is_new else 'already in force'}: {_in_words(definition)}")
+
+
+@policy.command()
+@options.broker_address
+@click.argument("name", required=False)
+@options.as_json
+def show(broker: str, name: str | None, as_json: bool) -> None:
+    """Show the policies in force, or one of them.
+
+    \b
+    Example:
+      pipeline policy show homepage --json
+    """
+    definitions = asyncio.run(_known(broker))
+    chosen = [definition for definition in definitions if name in (None, definition.name)]
+    if as_json:
+        click.echo(orjson.dumps([orjson.loads(to_canonical_json(definition)) for definition in chosen]))
+    elif not chosen:
+        raise click.ClickException(f"no policy {name or ''} is applied: pipeline policy apply FILE")
+    else:
+        for definition in chosen:
+            click.echo(_in_words(definition))
+
+
+async def apply_policy(broker: str, definition: PolicyDefinition) -> bool:
+    """Write a definition to `policies`; return whether it differs from the one in force.
+
+    Raises:
+        ConfigError: it may not follow the one in force (`policy/changes.py` says why).
+    """
+    policies = Policies(broker)
+    outbox = Outbox(broker)
+    try:
+        await policies.start()
+        await outbox.start()
+        current = policies.book.latest(definition.name)
+        if current is not None:
+            if current.definition_hash == definition.definition_hash:
+                return False
+            check_change(current, definition)
+        record = {
+            "name": definition.name,
+            "generation": definition.generation,
+            "definition": to_canonical_json(definition).decode(),
+        }
+        partition = partition_for(definition.name, await outbox.partition_count(POLICIES))
+        value = avro.encode("policy", record)
+        await outbox.deliver([Record(POLICIES, partition, definition.name.encode(), value)])
+        return True
+    finally:
+        await policies.stop()
+        await outbox.stop()
+
+
+async def _known(broker: str) -> list[PolicyDefinition]:
+    policies = Policies(broker)
+    try:
+        await policies.start()
+        return list(policies.book)
+    finally:
+        await policies.stop()
+
+
+def _in_words(definition: PolicyDefinition) -> str:
+    return (
+        f"{definition.name} generation {definition.generation}, {definition.algorithm.name}, "
+        f"{len(definition.active_arms)} arms, {len(definition.segments.names)} segments, "
+        f"context of {definition.dimension}, {definition.definition_hash[:12]}"
+    )

@@ -1,0 +1,105 @@
+"""`pipeline snapshot`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.cli import options
+from pipeline.cli.snapshots import find_snapshot, read_all
+from pipeline.codec import avro
+from pipeline.policy.parse import parse_policy
+from pipeline.publish.snapshot import snapshot_id
+from pipeline.stream.topics import SNAPSHOT_HISTORY
+
+
+@click.group()
+def snapshot() -> None:
+    """Published snapshots."""
+
+
+@snapshot.command(name="list")
+@options.broker_address
+@click.option("--policy", "policy_name", help="Only this policy's.")
+@click.option("--last", type=click.IntRange(1), default=20, show_default=True, help="How many of the newest.")
+@options.as_json
+def list_snapshots(broker: str, policy_name: str | None, last: int, as_json: bool) -> None:
+    """List published snapshots, oldest first.
+
+    \b
+    Example:
+      pipeline snapshot list --policy homepage --last 5
+    """
+    records = asyncio.run(read_all(broker, SNAPSHOT_HISTORY))
+    found = [_summary(record.value, record.timestamp) for record in records if record.value is not None]
+    chosen = [row for row in found if policy_name in (None, row["policy"])]
+    chosen.sort(key=lambda row: (row["policy"], row["version"]))
+    chosen = chosen[-last:]
+    if as_json:
+        click.echo(orjson.dumps(chosen))
+        return
+    table = Table("policy", "version", "id", "rewards counted", "posterior")
+    for row in chosen:
+        table.add_row(
+            row["policy"], str(row["version"]), row["id"][:12], f"{row['count']:,}", row["posterior_sha256"][:12]
+        )
+    Console().print(table)
+
+
+@snapshot.command()
+@options.broker_address
+@click.argument("policy_name", metavar="POLICY")
+@click.option("--version", type=click.IntRange(1), help="Which version; the latest if not given.")
+@options.as_json
+def show(broker: str, policy_name: str, version: int | None, as_json: bool) -> None:
+    """Show one snapshot: its provenance, and each arm's count and mean by segment.
+
+    \b
+    Example:
+      pipeline snapshot show homepage --version 7
+    """
+    content = asyncio.run(find_snapshot(broker, policy_name, version))
+    fields = avro.decode_as("snapshot", content)
+    exponent = parse_policy(orjson.loads(fields["definition"]), "snapshot").reward_exponent
+    arms = [
+        {
+            "segment": segment["segment"],
+            "arm": arm,
+            "count": count,
+            "reward_sum": total / 2**exponent,
+            "mean": total / 2**exponent / count if count else None,
+        }
+        for segment in fields["segments"]
+        for arm, count, total in zip(segment["arms"], segment["counts"], segment["reward_sums"], strict=True)
+    ]
+    head = {key: fields[key] for key in ("policy", "version", "parent", "generation", "definition_hash", "schema_hash")}
+    head |= {"id": snapshot_id(content), "posterior_sha256": fields["posterior_sha256"]}
+    head |= {"event_time_ms": fields["event_time_ms"], "ledger_offsets": fields["ledger_offsets"]}
+    if as_json:
+        click.echo(orjson.dumps({**head, "arms": arms}))
+        return
+    for name, value in head.items():
+        click.echo(f"{name + ':':18}{value}")
+    table = Table("segment", "arm", "count", "reward sum", "mean")
+    for row in arms:
+        mean = "" if row["mean"] is None else f"{row['mean']:.5f}"
+        table.add_row(row["segment"], row["arm"], f"{row['count']:,}", f"{row['reward_sum']:.4f}", mean)
+    Console().print(table)
+
+
+def _summary(content: bytes, timestamp_ms: int) -> dict[str, Any]:
+    fields = avro.decode_as("snapshot", content)
+    return {
+        "policy": fields["policy"],
+        "version": fields["version"],
+        "id": snapshot_id(content),
+        "parent": fields["parent"],
+        "published_at_ms": timestamp_ms,
+        "count": sum(sum(segment["counts"]) for segment in fields["segments"]),
+        "posterior_sha256": fields["posterior_sha256"],
+    }

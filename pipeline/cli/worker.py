@@ -1,0 +1,121 @@
+"""`pipeline worker`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+import faust
+
+from pipeline.cli import options
+from pipeline.errors import ConfigError
+from pipeline.settings import WorkerSettings
+from pipeline.stream.app import build_app
+from pipeline.stream.topics import create_topics, topic_specs
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+@click.command()
+@options.broker_address
+@options.app_id
+@options.partitions
+@click.option(
+    "--state-dir",
+    envvar="PIPELINE_STATE_DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("var/state"),
+    show_default=True,
+    help="Where RocksDB lives; one worker a folder. [PIPELINE_STATE_DIR]",
+)
+@click.option(
+    "--create-topics/--no-create-topics",
+    envvar="PIPELINE_CREATE_TOPICS",
+    default=True,
+    show_default=True,
+    help="Create missing topics first; the embedded broker makes its own. [PIPELINE_CREATE_TOPICS]",
+)
+@click.option(
+    "--registry-id",
+    "registry_ids",
+    envvar="PIPELINE_REGISTRY_ID",
+    multiple=True,
+    metavar="ID=NAME",
+    help="A schema id of Confluent's registry, and what it frames: decision or outcome. [PIPELINE_REGISTRY_ID]",
+)
+@click.option(
+    "--idle-after",
+    "idle_after_s",
+    envvar="PIPELINE_IDLE_AFTER",
+    type=click.FloatRange(min=0.1),
+    default=2.0,
+    show_default=True,
+    help="Seconds of silence after which a partition's event time goes on by the clock. [PIPELINE_IDLE_AFTER]",
+)
+@click.option(
+    "--log-level",
+    envvar="PIPELINE_LOG_LEVEL",
+    type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]),
+    default="INFO",
+    show_default=True,
+    help="Least severity that is logged. [PIPELINE_LOG_LEVEL]",
+)
+def worker(
+    broker: str,
+    app_id: str,
+    partitions: int,
+    state_dir: Path,
+    create_topics: bool,
+    registry_ids: tuple[str, ...],
+    idle_after_s: float,
+    log_level: str,
+) -> None:
+    """Join, learn and publish, until stopped.
+
+    \b
+    Example:
+      pipeline worker --broker 127.0.0.1:9092 --state-dir var/worker-1
+    """
+    settings = WorkerSettings(
+        broker=broker,
+        state_dir=state_dir.absolute(),
+        app_id=app_id,
+        partitions=partitions,
+        declare_topics=create_topics,
+        registry_ids=_registry(registry_ids),
+        idle_after_s=idle_after_s,
+        log_level=log_level,
+    )
+    run_worker(settings)
+
+
+def run_worker(settings: WorkerSettings) -> None:
+    """Run a worker in this process; ends the process."""
+    if settings.declare_topics:
+        asyncio.run(create_topics_of(settings))
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    app = build_app(settings)
+    logging_config = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"format": LOG_FORMAT}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"level": settings.log_level, "handlers": ["stderr"]},
+    }
+    faust.Worker(app, loglevel=settings.log_level, logging_config=logging_config, quiet=True).execute_from_commandline()
+
+
+async def create_topics_of(settings: WorkerSettings) -> None:
+    """Create what topics are missing."""
+    await create_topics(settings.broker, topic_specs(settings.app_id, settings.partitions))
+
+
+def _registry(pairs: tuple[str, ...]) -> dict[int, str]:
+    registry: dict[int, str] = {}
+    for pair in pairs:
+        schema_id, _, name = pair.partition("=")
+        if not schema_id.isdigit():
+            raise ConfigError("--registry-id", [f"{pair!r} is not ID=NAME, such as 7=decision"])
+        registry[int(schema_id)] = name
+    return registry

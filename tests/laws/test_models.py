@@ -1,0 +1,208 @@
+"""What every algorithm must obey; a new one is under these laws as soon as it stands in ALGORITHMS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+
+import numpy as np
+import pytest
+
+from pipeline.models import ALGORITHMS, model_for
+from pipeline.models.floor import apply_floor
+from pipeline.models.grid import Grid, features_from_grid
+from pipeline.models.model import Model, Posterior
+from pipeline.models.statistics import Statistics, contributions
+
+ARMS = 7
+GRID = Grid(15)
+ONE = 2**15
+
+
+@pytest.fixture(params=ALGORITHMS)
+def model(request) -> Model:
+    return model_for(request.param, {})
+
+
+@pytest.fixture
+def dimension(model) -> int:
+    return 5 if ALGORITHMS[model.name].needs_context else 0
+
+
+def decisions(rng: np.random.Generator, dimension: int, m: int = 30) -> Statistics:
+    X = rng.integers(-(2**12), 2**12 + 1, (m, dimension)).astype(np.int16)
+    return Statistics(dimension, contributions(X, rng.integers(0, 2, m) * ONE))
+
+
+def parts_of_each_arm(dimension: int, parts: int = 1) -> list[list[Statistics]]:
+    rng = np.random.default_rng(11)
+    return [[decisions(rng, dimension, 5 + 20 * k) for _ in range(parts)] for k in range(ARMS)]
+
+
+def arms(dimension: int) -> list[Statistics]:
+    return [part for (part,) in parts_of_each_arm(dimension)]
+
+
+def contexts(dimension: int) -> list[np.ndarray | None]:
+    if dimension == 0:
+        return [None]
+    integers = np.random.default_rng(12).integers(-(2**12), 2**12 + 1, (20, dimension)).astype(np.int16)
+    return [*features_from_grid(integers), np.zeros(dimension)]
+
+
+def same(one: Posterior, other: Posterior) -> bool:
+    return one.to_bytes() == other.to_bytes()
+
+
+def test_partial_statistics_merge_to_the_same_bytes_in_any_order(model, dimension):
+    by_arm = parts_of_each_arm(dimension, parts=6)
+    forward = model.posterior([reduce(add, parts) for parts in by_arm], GRID)
+    rng = np.random.default_rng(13)
+    shuffled = [reduce(add, [parts[i] for i in rng.permutation(len(parts))]) for parts in by_arm]
+    pairwise = [(p[0] + p[3]) + ((p[5] + p[1]) + (p[2] + p[4])) for p in by_arm]
+    assert same(model.posterior(shuffled, GRID), forward)
+    assert same(model.posterior(pairwise, GRID), forward)
+
+
+def test_what_was_added_can_be_taken_back_to_the_byte(model, dimension):
+    before = arms(dimension)
+    regretted = decisions(np.random.default_rng(14), dimension, 1000)
+    after = [arm + regretted for arm in before]
+    assert not same(model.posterior(after, GRID), model.posterior(before, GRID))
+    assert same(model.posterior([arm - regretted for arm in after], GRID), model.posterior(before, GRID))
+
+
+def test_probabilities_sum_to_one(model, dimension):
+    posterior = model.posterior(arms(dimension), GRID)
+    for context in contexts(dimension):
+        weights = model.probabilities(posterior, context)
+        assert weights.shape == (ARMS,)
+        assert weights.dtype == np.float64
+        assert (weights >= 0).all()
+        assert abs(weights.sum() - 1) < 1e-14
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.01, 1 / ARMS])
+def test_propensities_keep_the_floor_and_sum_to_one(model, dimension, floor):
+    posterior = model.posterior(arms(dimension), GRID)
+    for context in contexts(dimension):
+        propensities = apply_floor(model.probabilities(posterior, context), floor)
+        assert (propensities >= floor).all()
+        assert abs(propensities.sum() - 1) < 1e-14
+
+
+def test_arms_nobody_has_tried_are_chosen_alike(model, dimension):
+    untried = model.posterior([Statistics.zero(dimension)] * ARMS, GRID)
+    for context in contexts(dimension):
+        np.testing.assert_allclose(model.probabilities(untried, context), 1 / ARMS, atol=1e-9)
+
+
+def test_a_single_arm_is_certain(model, dimension):
+    posterior = model.posterior(arms(dimension)[:1], GRID)
+    for context in contexts(dimension):
+        assert model.probabilities(posterior, context).tolist() == [1.0]
+
+
+def test_the_order_of_the_arms_does_not_matter(model, dimension):
+    posterior = model.posterior(arms(dimension), GRID)
+    order = np.random.default_rng(15).permutation(ARMS)
+    for context in contexts(dimension):
+        weights = model.probabilities(posterior, context)
+        np.testing.assert_allclose(model.probabilities(posterior.take(order), context), weights[order], atol=1e-9)
+
+
+def test_the_same_inputs_give_the_same_bytes(model, dimension):
+    first, second = (model.posterior(arms(dimension), GRID) for _ in range(2))
+    assert same(first, second)
+    for context in contexts(dimension):
+        assert model.probabilities(first, context).tobytes() == model.probabilities(second, context).tobytes()
+        for one, other in zip(model.estimates(first, context), model.estimates(second, context), strict=True):
+            assert one.tobytes() == other.tobytes()
+
+
+def test_inputs_are_left_as_they_were(model, dimension):
+    statistics = arms(dimension)
+    raw = [arm.to_bytes() for arm in statistics]
+    posterior = model.posterior(statistics, GRID)
+    arrays = posterior.to_bytes()
+    for context in contexts(dimension):
+        before = None if context is None else context.copy()
+        model.probabilities(posterior, context)
+        model.estimates(posterior, context)
+        assert context is before or np.array_equal(context, before)
+    assert [arm.to_bytes() for arm in statistics] == raw
+    assert posterior.to_bytes() == arrays
+
+
+def test_a_posterior_comes_back_from_its_bytes(model, dimension):
+    posterior = model.posterior(arms(dimension), GRID)
+    again = Posterior.from_bytes(posterior.to_bytes())
+    assert same(again, posterior)
+    for context in contexts(dimension):
+        assert np.array_equal(model.probabilities(again, context), model.probabilities(posterior, context))
+
+
+@pytest.mark.parametrize("indices", [[0], [6, 2], [1, 3, 5], list(range(ARMS))])
+def test_some_arms_of_a_posterior_are_the_posterior_of_those_arms(model, dimension, indices):
+    statistics = arms(dimension)
+    taken = model.posterior(statistics, GRID).take(indices)
+    assert same(taken, model.posterior([statistics[i] for i in indices], GRID))
+
+
+def test_an_estimate_lies_within_its_interval_which_narrows_with_evidence(model, dimension):
+    few = arms(dimension)
+    many = [Statistics(dimension, arm.sums * 100) for arm in few]
+    for context in contexts(dimension):
+        before, after = (model.estimates(model.posterior(known, GRID), context) for known in (few, many))
+        for mean, low, high in (before, after):
+            assert (low <= mean).all()
+            assert (mean <= high).all()
+        assert (after.high - after.low <= before.high - before.low).all()
+
+
+def test_an_arm_with_better_rewards_is_preferred(model, dimension):
+    X = np.full((200, dimension), 2**12, np.int16)
+    rows = [Statistics(dimension, contributions(X, np.repeat([0, ONE], split))) for split in ([180, 20], [20, 180])]
+    context = np.ones(dimension) if dimension else None
+    weights = model.probabilities(model.posterior(rows, GRID), context)
+    assert weights[1] > 0.99
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """Sums weighted by floating point, as forgetting makes them."""
+
+    parts: Sequence[Statistics]
+    weights: Sequence[float]
+
+    @property
+    def n(self) -> float:
+        return self.total([part.n for part in self.parts])
+
+    @property
+    def reward_sum(self) -> float:
+        return self.total([part.reward_sum for part in self.parts])
+
+    @property
+    def reward_square_sum(self) -> float:
+        return self.total([part.reward_square_sum for part in self.parts])
+
+    def moments(self):
+        A, b = zip(*(part.moments() for part in self.parts), strict=True)
+        return self.total(A), self.total(b)
+
+    def total(self, values):
+        return sum(weight * value for weight, value in zip(self.weights, values, strict=True))
+
+
+def test_sums_may_be_weighted(model, dimension):
+    by_arm = parts_of_each_arm(dimension, parts=2)
+    plain = model.posterior([first + second for first, second in by_arm], GRID)
+    assert same(model.posterior([Weighted(parts, (1.0, 1.0)) for parts in by_arm], GRID), plain)
+    forgotten = model.posterior([Weighted(parts, (1.0, 0.0)) for parts in by_arm], GRID)
+    assert same(forgotten, model.posterior([first for first, _ in by_arm], GRID))
+    faded = model.posterior([Weighted(parts, (1.0, 0.3)) for parts in by_arm], GRID)
+    for context in contexts(dimension):
+        assert abs(model.probabilities(faded, context).sum() - 1) < 1e-14

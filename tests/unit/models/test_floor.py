@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.models.floor import apply_floor, draw
+
+
+def test_the_floor_is_given_first_and_the_rest_follows_the_weights():
+    # K = 4, floor 0.05: 0.05 + 0.8 w
+    p = apply_floor(np.array([1.0, 0.0, 0.0, 0.0]), 0.05)
+    np.testing.assert_allclose(p, [0.85, 0.05, 0.05, 0.05], rtol=1e-15)
+
+
+def test_no_floor_leaves_the_weights():
+    assert apply_floor(np.array([0.25, 0.75]), 0.0).tolist() == [0.25, 0.75]
+
+
+@pytest.mark.parametrize("count", range(1, 200))
+def test_the_largest_floor_makes_all_arms_equal(count):
+    weights = np.zeros(count)
+    weights[0] = 1.0
+    np.testing.assert_allclose(apply_floor(weights, 1 / count), 1 / count, rtol=1e-12)
+
+
+@pytest.mark.parametrize("floor", [0.34, 1.0, -0.01, np.nan])
+def test_a_floor_that_three_arms_cannot_have_is_refused(floor):
+    with pytest.raises(ValueError, match="the floor of 3 arms"):
+        apply_floor(np.full(3, 1 / 3), floor)
+
+
+def test_an_arm_owns_its_stretch_of_the_cumulative_sum():
+    p = np.array([0.25, 0.5, 0.25])
+    below_one = np.nextafter(1.0, 0.0)
+    assert [draw(p, u) for u in (0.0, 0.2499, 0.25, 0.7499, 0.75, below_one)] == [0, 0, 1, 1, 2, 2]
+
+
+def test_arms_with_no_propensity_are_stepped_over_wherever_they_stand():
+    p = np.array([0.0, 0.5, 0.0, 0.5, 0.0])
+    assert [draw(p, u) for u in (0.0, 0.5, np.nextafter(1.0, 0.0))] == [1, 3, 3]
+
+
+def test_a_sum_rounded_below_one_still_gives_an_arm_that_can_be_drawn():
+    p = np.array([0.1] * 10 + [0.0])  # sums to 0.9999999999999999
+    assert draw(p, np.nextafter(1.0, 0.0)) == 9
+
+
+def test_nothing_can_be_drawn_where_no_arm_has_a_propensity():
+    with pytest.raises(ValueError, match="no arm"):
+        draw(np.zeros(3), 0.5)
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=20).filter(lambda weights: sum(weights) > 1e-100),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_whatever_is_drawn_could_be_drawn(weights, u):
+    p = np.array(weights) / sum(weights)
+    assert p[draw(p, u)] > 0

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.models.quadrature import NODES, chances, panels
+
+
+def test_panels_cover_the_way_to_the_last_end_without_gaps():
+    ends, scales = np.array([3.0, 0.01, 40.0]), np.array([0.5, 0.001, 4.0])
+    widths, points = panels(ends, scales)
+    left = np.concatenate(([0.0], widths.cumsum()[:-1]))
+    assert widths.sum() == pytest.approx(40.0, rel=1e-12)
+    assert (points > left[:, None]).all()
+    assert (points < (left + widths)[:, None]).all()
+
+
+def test_no_panel_is_wider_than_the_scale_of_an_arm_that_ends_beyond_it():
+    rng = np.random.default_rng(2)
+    ends = 10.0 ** rng.uniform(-3, 1, 20)
+    scales = ends / rng.uniform(1, 13, 20)
+    widths, _ = panels(ends, scales)
+    right = widths.cumsum()
+    for end, scale in zip(ends, scales, strict=True):
+        assert (widths[right <= end] <= scale * (1 + 1e-9)).all()
+
+
+def test_arms_with_equal_ends_need_no_panels_between_them():
+    widths, _ = panels(np.array([2.0, 2.0, 2.0]), np.array([1.0, 1.0, 1.0]))
+    assert widths.tolist() == [1.0, 1.0]
+
+
+def test_polynomial_densities_are_integrated_exactly_and_to_scale():
+    # On (0, 1), densities 1 and 2t:  P_0 = ∫ t² dt = 1/3,  P_1 = ∫ 2t t dt = 2/3, whatever factor they come with.
+    widths, points = panels(np.array([1.0, 1.0]), np.array([1.0, 1.0]))
+    density = np.stack((np.full((1, NODES), 7.0), 2 * points * 0.1), axis=2)
+    best = chances(density, widths, below=np.zeros(2), above=np.ones(2))
+    np.testing.assert_allclose(best, [1 / 3, 2 / 3], rtol=1e-13)
+
+
+def test_the_mass_below_is_part_of_every_distribution_function():
+    # Each arm is at 0 with chance 1/2, else uniform on (0, 1): above 0, P = ∫ ½ (½ + t/2) dt = 3/8 each.
+    widths, _ = panels(np.array([1.0, 1.0]), np.array([0.25, 0.25]))
+    best = chances(np.ones((4, NODES, 2)), widths, below=np.full(2, 0.5), above=np.full(2, 0.5))
+    np.testing.assert_allclose(best, 3 / 8, rtol=1e-13)

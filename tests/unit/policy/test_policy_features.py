@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.errors import InvalidRecordError
+from pipeline.policy.feature_kinds import CategoricalFeature, CyclicFeature, NumericFeature
+from pipeline.policy.features import FeatureSchema, decode
+
+SCHEMA = FeatureSchema(
+    (
+        NumericFeature("age", 0.0, 100.0),
+        CategoricalFeature("device", ("mobile", "desktop")),
+        CyclicFeature("hour", 24.0),
+    )
+)
+SOUND = {"age": 25, "device": "desktop", "hour": 6.0, "city": "Bonn"}
+
+
+def test_encodes_intercept_then_features_in_order():
+    # 4096 is 1. Age 25 of 0 to 100 is a quarter of the way from -1 to 1: -0.5. Hour 6 of 24 is a quarter turn.
+    vector = SCHEMA.encode(SOUND)
+    assert vector.dtype == np.int16
+    assert vector.tolist() == [4096, -2048, 0, 4096, 4096, 0]
+    assert decode(vector).tolist() == [1.0, -0.5, 0.0, 1.0, 1.0, 0.0]
+
+
+def test_without_features_there_is_no_intercept():
+    assert FeatureSchema().dimension == 0
+    assert FeatureSchema().encode({"age": 3}).shape == (0,)
+    vectors, errors = FeatureSchema().encode_many([{}, {"age": 3}])
+    assert (vectors.shape, errors) == ((2, 0), [None, None])
+
+
+@pytest.mark.parametrize(("age", "entry"), [(0, -4096), (50, 0), (100.0, 4096), (-0.0, -4096)])
+def test_a_number_is_scaled_from_its_bounds_to_plus_and_minus_one(age, entry):
+    assert NumericFeature("age", 0.0, 100.0).encode(age) == (entry,)
+
+
+@pytest.mark.parametrize(("value", "entry"), [(1, 0), (3, 2), (5, 2), (7, 4)])
+def test_a_half_goes_to_the_even_neighbour(value, entry):
+    # From -8192 to 8192 a step of 1 is 4096/8192 = half a grid step: 0.5, 1.5, 2.5 and 3.5 steps.
+    assert NumericFeature("x", -8192.0, 8192.0).encode(value) == (entry,)
+
+
+@pytest.mark.parametrize(
+    ("hour", "sine", "cosine"),
+    [
+        (0, 0, 4096),
+        (6, 4096, 0),
+        (12, 0, -4096),
+        (18, -4096, 0),
+        (2, 2048, 3547),  # sin 30° = 1/2; cos 30° = √3/2 = 0.8660254, times 4096 = 3547.24
+        (-6, -4096, 0),
+        (25, 1060, 3956),  # one hour is 15°: sin 0.2588190 * 4096 = 1060.12, cos 0.9659258 * 4096 = 3956.43
+        (24e15, 0, 4096),
+    ],
+)
+def test_a_cyclic_value_comes_round(hour, sine, cosine):
+    assert CyclicFeature("hour", 24.0).encode(hour) == (sine, cosine)
+
+
+FAULTS = [
+    ({"age": ...}, "missing-feature", "age is not in the context"),
+    ({"age": "25"}, "wrong-feature-type", 'age is "25" (str), expected a number'),
+    ({"age": True}, "wrong-feature-type", "age is true (bool), expected a number"),
+    ({"age": None}, "wrong-feature-type", "age is null (NoneType), expected a number"),
+    ({"age": float("nan")}, "feature-not-finite", "age is nan, expected a finite number"),
+    ({"age": float("-inf")}, "feature-not-finite", "age is -inf, expected a finite number"),
+    ({"age": 100.5}, "feature-out-of-bounds", "age is 100.5, expected 0.0 to 100.0"),
+    ({"age": -1}, "feature-out-of-bounds", "age is -1, expected 0.0 to 100.0"),
+    ({"age": 10**400}, "feature-out-of-bounds", "expected a number that float64 can hold"),
+    ({"device": "tablet"}, "unknown-category", "device is \"tablet\", expected one of ('mobile', 'desktop')"),
+    ({"device": 1}, "wrong-feature-type", "device is 1 (int), expected a string"),
+    ({"device": ["mobile"]}, "wrong-feature-type", "device is ['mobile'] (list), expected a string"),
+    ({"hour": float("inf")}, "feature-not-finite", "hour is inf, expected a finite number"),
+    ({"hour": False}, "wrong-feature-type", "hour is false (bool), expected a number"),
+    ({"device": "x", "age": "y"}, "wrong-feature-type", 'age is "y"'),  # the first feature at fault
+]
+
+
+@pytest.mark.parametrize(("change", "reason", "detail"), FAULTS)
+def test_a_context_that_cannot_be_encoded_is_refused_with_the_reason(change, reason, detail):
+    context = {name: value for name, value in (SOUND | change).items() if value is not ...}
+
+    with pytest.raises(InvalidRecordError) as caught:
+        SCHEMA.encode(context)
+    assert caught.value.reason == reason
+    assert detail in caught.value.detail
+
+    vectors, (before, error, after) = SCHEMA.encode_many([SOUND, context, SOUND])
+    assert error is not None
+    assert (error.reason, error.detail) == (reason, caught.value.detail)
+    assert before is None
+    assert after is None
+    assert vectors[1].tolist() == [0] * SCHEMA.dimension
+    assert (vectors[[0, 2]] == SCHEMA.encode(SOUND)).all()
+
+
+def test_an_empty_batch_is_an_empty_batch():
+    vectors, errors = SCHEMA.encode_many([])
+    assert (vectors.shape, vectors.dtype, errors) == ((0, SCHEMA.dimension), np.int16, [])

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.brokers.kafka_jars import kafka_version
+
+TOP = Path(__file__).parents[2]
+
+# The twins of the command line's options. To be read from the command line itself as soon as there is one.
+KNOWN_VARIABLES = {
+    "PIPELINE_APP_ID",
+    "PIPELINE_BROKER",
+    "PIPELINE_HOST",
+    "PIPELINE_METRICS_PORT",
+    "PIPELINE_PORT",
+    "PIPELINE_STATE_DIR",
+}
+# The metrics that processes export. To be read from where they are declared as soon as they are.
+KNOWN_METRICS = {"pipeline_records", "pipeline_decisions_total", "pipeline_snapshot_age_seconds"}
+
+
+def load(path: str) -> Any:
+    return yaml.safe_load((TOP / path).read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, dict[str, Any]]:
+    return load("docker-compose.yml")["services"]
+
+
+def tag(image: str) -> str | None:
+    found = re.fullmatch(r"[a-z0-9./-]+:([A-Za-z0-9._-]+)", image)
+    return found[1] if found else None
+
+
+def test_the_stack_is_kafka_two_workers_a_serving_node_and_its_gauges(services: dict[str, dict[str, Any]]) -> None:
+    assert set(services) == {"kafka", "topics", "worker-1", "worker-2", "serve", "prometheus", "grafana"}
+
+
+def test_every_image_is_pinned_by_a_tag_that_names_a_version(services: dict[str, dict[str, Any]]) -> None:
+    for name, service in services.items():
+        version = tag(service["image"])
+        assert version is not None, name
+        assert re.search(r"\d+\.\d+", version), name
+
+
+def test_the_dockerfile_builds_on_pinned_images_and_does_not_run_as_root() -> None:
+    lines = (TOP / "ops/Dockerfile").read_text("utf-8").splitlines()
+    bases = [line.split()[1] for line in lines if line.startswith("FROM ")]
+    assert bases
+    assert all(re.search(r"\d+\.\d+", tag(base) or "") for base in bases)
+    users = [line.split()[1] for line in lines if line.startswith("USER ")]
+    assert users == ["pipeline"]
+
+
+def test_what_the_dockerfile_copies_exists_and_is_let_in() -> None:
+    lines = (TOP / "ops/Dockerfile").read_text("utf-8").splitlines()
+    copies = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--from" not in line]
+    sources = {source for copy in copies for source in copy}
+    let_in = (TOP / "ops/Dockerfile.dockerignore").read_text("utf-8").splitlines()
+    assert sources == {line.removeprefix("!") for line in let_in if line.startswith("!")}
+    assert all((TOP / source).exists() for source in sources)
+
+
+def test_every_published_port_is_on_loopback(services: dict[str, dict[str, Any]]) -> None:
+    published = [port for service in services.values() for port in service.get("ports", [])]
+    assert published
+    assert [port for port in published if not re.fullmatch(r"127\.0\.0\.1:\d+:\d+", str(port))] == []
+    assert not any("network_mode" in service for service in services.values())
+
+
+def test_no_port_is_published_twice(services: dict[str, dict[str, Any]]) -> None:
+    published = [port.split(":")[1] for service in services.values() for port in service.get("ports", [])]
+    assert len(set(published)) == len(published)
+
+
+def test_every_variable_is_one_that_the_command_line_knows(services: dict[str, dict[str, Any]]) -> None:
+    used = {name for service in services.values() for name in service.get("environment", {})}
+    used |= set(re.findall(r"\bPIPELINE_[A-Z_]+", (TOP / "ops/Dockerfile").read_text("utf-8")))
+    assert {name for name in used if name.startswith("PIPELINE_")} <= KNOWN_VARIABLES
+
+
+def test_every_mounted_file_exists(services: dict[str, dict[str, Any]]) -> None:
+    mounted = [volume for service in services.values() for volume in service.get("volumes", [])]
+    files = [volume.split(":")[0] for volume in mounted if volume.startswith(".")]
+    assert files
+    assert [path for path in files if not (TOP / path).exists()] == []
+
+
+def test_every_named_volume_is_declared_and_used(services: dict[str, dict[str, Any]]) -> None:
+    mounted = [volume for service in services.values() for volume in service.get("volumes", [])]
+    named = {volume.split(":")[0] for volume in mounted if not volume.startswith(".")}
+    assert named == set(load("docker-compose.yml")["volumes"])
+
+
+def test_each_worker_keeps_its_state_in_a_volume_of_its_own(services: dict[str, dict[str, Any]]) -> None:
+    workers = [service for service in services.values() if service.get("command") == ["worker"]]
+    assert len(workers) == 2
+    assert len({worker["volumes"][0].split(":")[0] for worker in workers}) == 2
+    # The Dockerfile sets PIPELINE_STATE_DIR to the folder that is mounted.
+    state_dir = re.search(r"PIPELINE_STATE_DIR=(\S+)", (TOP / "ops/Dockerfile").read_text("utf-8"))
+    assert state_dir is not None
+    assert {worker["volumes"][0].split(":")[1] for worker in workers} == {state_dir[1]}
+
+
+def test_the_image_and_the_jars_are_of_one_kafka(services: dict[str, dict[str, Any]]) -> None:
+    assert services["kafka"]["image"] == f"apache/kafka:{kafka_version()}"
+
+
+def test_prometheus_asks_processes_that_exist_on_their_metrics_port(services: dict[str, dict[str, Any]]) -> None:
+    jobs = load("ops/prometheus/prometheus.yml")["scrape_configs"]
+    targets = [target for job in jobs for config in job["static_configs"] for target in config["targets"]]
+    assert targets
+    for target in targets:
+        service, _, port = target.partition(":")
+        assert services[service]["environment"]["PIPELINE_METRICS_PORT"] == port
+
+
+def test_the_dashboard_shows_known_metrics_of_the_provisioned_source() -> None:
+    sources = load("ops/grafana/provisioning/datasources/prometheus.yml")["datasources"]
+    dashboard = json.loads((TOP / "ops/grafana/dashboards/pipeline.json").read_text("utf-8"))
+    assert {panel["datasource"]["uid"] for panel in dashboard["panels"]} == {source["uid"] for source in sources}
+    shown = {
+        metric
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+        for metric in re.findall(r"\bpipeline_\w+", target["expr"])
+    }
+    assert shown == KNOWN_METRICS
+
+
+def test_grafana_finds_its_dashboards_where_they_are_mounted(services: dict[str, dict[str, Any]]) -> None:
+    providers = load("ops/grafana/provisioning/dashboards/pipeline.yml")["providers"]
+    mounted = {volume.split(":")[1] for volume in services["grafana"]["volumes"]}
+    assert {provider["options"]["path"] for provider in providers} <= mounted
+    assert services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"].startswith(
+        tuple(provider["options"]["path"] for provider in providers)
+    )
