@@ -28,6 +28,7 @@ PUBLISH_TABLE = "publish"
 # are written as one record batch, so that a changelog never holds half of one.
 MAX_BATCH_BYTES = 8 << 20
 DAY_MS = 86_400_000
+MAX_REPLICATION = 3
 
 
 class TopicSpec(NamedTuple):
@@ -111,8 +112,12 @@ async def partition_counts(admin: AIOKafkaAdminClient, names: Sequence[str]) -> 
 
 
 async def _create(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
+    brokers = len((await admin.describe_cluster())["brokers"])
+    replication = min(MAX_REPLICATION, brokers)
+    # A write is acknowledged by one broker fewer than hold it, so that one may be away.
+    durable = {"min.insync.replicas": str(max(1, replication - 1))}
     response = await admin.create_topics(
-        [NewTopic(spec.name, spec.partitions, replication_factor=-1, topic_configs=dict(spec.config)) for spec in specs]
+        [NewTopic(spec.name, spec.partitions, replication, topic_configs={**durable, **spec.config}) for spec in specs]
     )
     for name, code, message in response.topic_errors:
         if code not in (0, TopicAlreadyExistsError.errno):

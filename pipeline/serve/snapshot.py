@@ -1,0 +1,190 @@
+"""A snapshot record, parsed once, ready to decide with.
+
+A snapshot that was loaded can decide: each segment made a trial decision over all its active arms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.codec import avro
+from pipeline.errors import ConfigError, StateError
+from pipeline.models import ALGORITHMS, model_for
+from pipeline.models.floor import apply_floor
+from pipeline.models.model import ArrayBytes, Floats, Model, Posterior
+from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.feature_kinds import GRID_ONE
+from pipeline.policy.features import decode
+from pipeline.policy.parse import load_canonical_json
+from pipeline.publish.snapshot import snapshot_id
+
+# Vectors kept for a snapshot of a model without context, one for each (segment, eligible arms) that was asked
+# for: at a hundred arms 256 of them are below 1 MB.
+KEPT_VECTORS = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentPosterior:
+    """What is known in one segment."""
+
+    arms: tuple[str, ...]
+    """Every arm, retired ones included, sorted: the first axis of `posterior`."""
+    posterior: Posterior
+    """The model's parameters."""
+    index: Mapping[str, int]
+    """Arm → its place in `arms`."""
+
+    def of(self, arms: Sequence[str]) -> Posterior:
+        """Return the posterior of some arms, in their order. Raises KeyError for an arm that isn't there."""
+        if arms == self.arms:
+            return self.posterior
+        return self.posterior.take([self.index[arm] for arm in arms])
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedSnapshot:
+    """One version of a policy's posterior; immutable but for the vectors it keeps."""
+
+    policy: str
+    """Its policy."""
+    version: int
+    """Its number, rising within the policy."""
+    id: str
+    """SHA-256 of the record's bytes."""
+    posterior_sha256: str
+    """SHA-256 of the exact statistics and the model they feed."""
+    event_time_ms: int
+    """Complete up to here."""
+    ledger_offsets: Mapping[int, int]
+    """Ledger partition → next offset that is not in."""
+    definition: PolicyDefinition
+    """The policy as it was when this was published."""
+    model: Model
+    """Its algorithm."""
+    segments: Mapping[str, SegmentPosterior]
+    """By segment name."""
+    active: tuple[str, ...] = field(init=False)
+    """Arms that can be chosen, sorted."""
+    needs_context: bool = field(init=False)
+    """Whether propensities depend on the context beyond its segment."""
+    _kept: Callable[[str, tuple[str, ...]], Floats] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        compute = partial(_propensities, self.model, self.definition.floor, self.segments, None)
+        derived = {
+            "active": tuple(sorted(self.definition.active_arms)),
+            "needs_context": ALGORITHMS[self.model.name].needs_context,
+            "_kept": lru_cache(KEPT_VECTORS)(compute),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+
+    def propensities(self, segment: str, arms: tuple[str, ...], context_vector: NDArray[np.int16]) -> Floats:
+        """Return p = floor + (1 - K floor) w over `arms`, (K,), read-only.
+
+        Where K arms can't have the floor each, they have 1/K each. A model without context computes it once for
+        each (segment, arms). Raises KeyError for a segment or arm that isn't here, ValueError where the model
+        has no answer.
+        """
+        if not self.needs_context:
+            return self._kept(segment, arms)
+        return _propensities(self.model, self.definition.floor, self.segments, decode(context_vector), segment, arms)
+
+
+def load_snapshot(content: bytes) -> LoadedSnapshot:
+    """Parse a `snapshot` record.
+
+    Raises:
+        DecodeError: the bytes are no snapshot record.
+        StateError: a record, but it contradicts itself or can't decide.
+    """
+    record = avro.decode_as("snapshot", content)
+    name = f"snapshot {record['policy']} version {record['version']}"
+    try:
+        definition = _definition(record, name)
+        snapshot = LoadedSnapshot(
+            policy=record["policy"],
+            version=record["version"],
+            id=snapshot_id(content),
+            posterior_sha256=record["posterior_sha256"],
+            event_time_ms=record["event_time_ms"],
+            ledger_offsets={entry["partition"]: entry["offset"] for entry in record["ledger_offsets"]},
+            definition=definition,
+            model=model_for(definition.algorithm.name, definition.algorithm.parameters),
+            segments={entry["segment"]: _segment(entry) for entry in record["segments"]},
+        )
+        _try_out(snapshot)
+    except (ConfigError, KeyError, ValueError) as error:
+        raise StateError(f"{name}: {error!s}") from error
+    return snapshot
+
+
+def snapshot_number(content: bytes) -> tuple[str, int]:
+    """Return only the policy and version of a `snapshot` record. Raises DecodeError."""
+    record = avro.decode_as("snapshot", content)
+    return record["policy"], record["version"]
+
+
+def _propensities(
+    model: Model,
+    floor: float,
+    segments: Mapping[str, SegmentPosterior],
+    context: Floats | None,
+    segment: str,
+    arms: tuple[str, ...],
+) -> Floats:
+    weights = model.probabilities(segments[segment].of(arms), context)
+    propensities = apply_floor(weights, min(floor, 1.0 / len(arms)))
+    propensities.setflags(write=False)
+    return propensities
+
+
+def _definition(record: Mapping[str, Any], name: str) -> PolicyDefinition:
+    text = record["definition"]
+    found = sha256(text.encode()).hexdigest()
+    if found != record["definition_hash"]:
+        raise StateError(f"{name}: its definition has hash {found}, the record says {record['definition_hash']}")
+    definition = load_canonical_json(text, f"{name}: definition")
+    if definition.name != record["policy"]:
+        raise StateError(f"{name}: its definition is that of policy {definition.name!r}")
+    if definition.schema_hash != record["schema_hash"]:
+        raise StateError(
+            f"{name}: this release encodes contexts by feature schema {definition.schema_hash}, the snapshot was "
+            f"made for {record['schema_hash']}: run the release that published it, or publish it anew"
+        )
+    return definition
+
+
+def _segment(entry: Mapping[str, Any]) -> SegmentPosterior:
+    arms = tuple(entry["arms"])
+    posterior = Posterior.from_bytes(
+        {array["name"]: ArrayBytes(tuple(array["shape"]), array["data"]) for array in entry["parameters"]}
+    )
+    index = {arm: place for place, arm in enumerate(arms)}
+    if not len(index) == len(arms) == posterior.arm_count:
+        raise StateError(
+            f"segment {entry['segment']!r} has {posterior.arm_count} posteriors for the {len(arms)} arms {arms}"
+        )
+    return SegmentPosterior(arms, posterior, index)
+
+
+def _try_out(snapshot: LoadedSnapshot) -> None:
+    """Decide once in every segment, which also keeps the vectors that are asked for most."""
+    definition = snapshot.definition
+    vector = np.zeros(definition.dimension, np.int16)
+    vector[:1] = GRID_ONE
+    for name, segment in snapshot.segments.items():
+        missing = set(snapshot.active) - set(segment.arms)
+        if missing:
+            raise StateError(f"segment {name!r} has no posterior of the active arms {sorted(missing)}")
+        # lin_ucb would answer from NaN too.
+        if not all(np.isfinite(array).all() for array in segment.posterior.parameters.values()):
+            raise StateError(f"segment {name!r} has parameters that are no finite numbers")
+        snapshot.propensities(name, snapshot.active, vector)
