@@ -39,7 +39,12 @@ def load_schema(path: Path) -> RecordSchema:
     raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     canonical = fastavro.schema.to_parsing_canonical_form(raw)
     fingerprint = bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
-    return RecordSchema(path.name.split(".")[0], fingerprint, fastavro.schema.parse_schema(raw))
+    parsed = fastavro.schema.parse_schema(raw)
+    for field in parsed["fields"]:
+        # JSON has no bytes, so Avro spells such a default as a string, which fastavro hands on as it stands.
+        if field["type"] == "bytes" and "default" in field:
+            field["default"] = field["default"].encode("latin-1")
+    return RecordSchema(path.name.split(".")[0], fingerprint, parsed)
 
 
 @cache

@@ -212,7 +212,9 @@ def _restrict(plan: _Plan, snapshot: LoadedSnapshot, listed: frozenset[str]) -> 
 
 
 def _nothing_eligible(seen: str) -> NoAnswer:
-    return NoAnswer("no-eligible-arm", f"`eligible` leaves nothing to show ({seen}): list an active arm, or leave it out")
+    return NoAnswer(
+        "no-eligible-arm", f"`eligible` leaves nothing to show ({seen}): list an active arm, or leave it out"
+    )
 
 
 def _loggable(context: Context) -> dict[str, object]:

@@ -14,7 +14,7 @@ FINITE = st.floats(allow_nan=False, allow_infinity=False)
 POSITIVE = st.floats(min_value=0.0, exclude_min=True, allow_nan=False, allow_infinity=False)
 NAMES = st.sampled_from("abcdef")
 WORDS = ("red", "green", "blue", "")
-# Given, because the table of all Unicode takes Hypothesis seconds to build on a fresh clone, which it then calls too slow.
+# Given, because the table of all Unicode takes Hypothesis seconds to build on a fresh clone, and it then fails.
 ALPHABET = "a1 é携\n"
 
 

@@ -153,6 +153,12 @@ FAULTS: list[tuple[Place, object, str]] = [
     (("context", 2, "period"), 0, r"context\[2\].period: 0 is not a finite number above 0"),
     # 1 intercept + 1 age + 253 words + 2 of the hour = 257.
     (("context", 1, "values"), [str(i) for i in range(253)], "context: gives 257 entries .*, expected at most 256"),
+    (
+        ("context", 0),
+        {"name": "x", "kind": "numeric", "low": -1e308, "high": 1e308},
+        "low: -1e\\+308 is too far from high",
+    ),
+    (("context",), [{"name": "x", "kind": "y"}], r"context\[0\].kind: "),  # not also: there is no feature
     (("context",), [], "context: has no feature, but linear_thompson learns from features"),
     (("algorithm", "name"), ABSENT, "algorithm.name: missing; write one of beta_thompson, linear_thompson, lin_ucb"),
     (("algorithm", "name"), "lin_ucp", r'algorithm.name: .*; did you mean "lin_ucb"\?'),

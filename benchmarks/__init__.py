@@ -1,0 +1,1 @@
+"""How fast it is, with the result checked each time; `python -m benchmarks --help`."""

@@ -1,0 +1,71 @@
+"""The hot functions alone, in microseconds per record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from benchmarks.load import Load, policy
+from benchmarks.report import Row
+from pipeline.codec import avro
+from pipeline.join.progress import Progress
+from pipeline.join.row import ActionRow
+from pipeline.join.step import Changes, Limits, decode_arrivals, take
+from pipeline.learn.ledger import fold_ledger, ledger_record
+from pipeline.learn.memory import FoldState
+from pipeline.policy.book import PolicyBook
+
+BATCH = 2_000
+
+
+class NoRows:
+    """A store without rows: the step alone is measured."""
+
+    def load(self, action_ids: object) -> dict[str, ActionRow]:
+        """Return nothing."""
+        del action_ids
+        return {}
+
+    def due(self, until_ms: int, limit: int) -> list[tuple[int, str]]:
+        """Return nothing."""
+        del until_ms, limit
+        return []
+
+
+def measure(dimension: int, encoding: str, repetitions: int) -> list[Row]:
+    """Measure each function on one batch."""
+    load = Load(BATCH, dimension, encoding, seed=0)
+    now_ms = int(time.time() * 1000)
+    decisions = [record for record in load.records() if record.topic == "decisions"]
+    records = [(offset, now_ms, record.key, record.value) for offset, record in enumerate(decisions)]
+    book = PolicyBook()
+    book.put(policy(dimension))
+
+    def joined() -> Changes:
+        return take("decisions", arrivals, Progress(), NoRows(), book, Limits())
+
+    arrivals = decode_arrivals("decisions", records, {})
+    changes = joined()
+    if len(changes.rewards) != BATCH:
+        raise SystemExit(f"{len(changes.rewards)} ledger records of {BATCH} decisions")
+    ledger = [avro.encode("reward", reward) for _, reward in changes.rewards]
+    folded = [ledger_record(offset, avro.decode_as("reward", raw)) for offset, raw in enumerate(ledger)]
+    name = f"d={dimension}, {encoding}"
+    steps: dict[str, Callable[[], object]] = {
+        f"decode and check, {name}": lambda: decode_arrivals("decisions", records, {}),
+        f"join step, {name}": joined,
+        f"ledger record to bytes, {name}": lambda: [avro.encode("reward", reward) for _, reward in changes.rewards],
+        f"ledger record from bytes, {name}": lambda: [avro.decode_as("reward", raw) for raw in ledger],
+        f"fold, {name}": lambda: fold_ledger(folded, {}, FoldState()),
+    }
+    return [Row(what, "µs/record", _timed(step, repetitions)) for what, step in steps.items()]
+
+
+def _timed(step: Callable[[], object], repetitions: int) -> tuple[float, ...]:
+    step()
+    values = []
+    for _ in range(repetitions):
+        began_s = time.perf_counter()
+        step()
+        values.append((time.perf_counter() - began_s) / BATCH * 1e6)
+    return tuple(values)

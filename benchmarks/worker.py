@@ -1,0 +1,123 @@
+"""Measure the whole worker: all is in the broker, how fast does it become a snapshot that contains it all.
+
+CPU is the worker process's own, from its first snapshot (the prior) to the one that is complete; the counts and
+reward sums of that one must equal those of the load, arm by arm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from benchmarks.load import Load, policy
+from benchmarks.report import Row
+from pipeline.brokers import default_cache_dir, running_broker
+from pipeline.cli.policy import apply_policy
+from pipeline.codec import avro
+from pipeline.stream.follow import TopicFollower
+from pipeline.stream.topics import SNAPSHOTS, create_topics, topic_specs
+
+PARTITIONS = 4
+DEADLINE_S = 600.0
+
+
+def measure(decisions: int, dimension: int, encoding: str, repetitions: int) -> list[Row]:
+    """Run one case on a fresh local Kafka each time."""
+    runs = [_run(Load(decisions, dimension, encoding, seed)) for seed in range(repetitions)]
+    kind = f"linear d={dimension}" if dimension else "beta"
+    name = f"worker, {kind}, {encoding}"
+    return [
+        Row(f"{name}: by wall clock", "events/s", tuple(run[0] for run in runs)),
+        Row(f"{name}: by CPU time", "events/CPU-s", tuple(run[1] for run in runs)),
+        Row(f"{name}: peak memory", "MiB", tuple(run[2] for run in runs)),
+    ]
+
+
+def _run(load: Load) -> tuple[float, float, float]:
+    with (
+        running_broker("kafka", cache_dir=default_cache_dir(), fresh=True) as broker,
+        tempfile.TemporaryDirectory() as state,
+    ):
+        return asyncio.run(_play(broker.bootstrap_servers, load, Path(state)))
+
+
+async def _play(broker: str, load: Load, state: Path) -> tuple[float, float, float]:
+    await create_topics(broker, topic_specs("pipeline", PARTITIONS))
+    await apply_policy(broker, policy(load._dimension))  # noqa: SLF001
+    await _produce(broker, load)
+    follower = TopicFollower(broker, SNAPSHOTS)
+    await follower.start()
+    with (state / "worker.log").open("wb") as log:
+        worker = subprocess.Popen(  # noqa: ASYNC220, S603  our own command
+            [
+                *(sys.executable, "-m", "pipeline", "worker", "--broker", broker),
+                *("--state-dir", str(state / "tables"), "--partitions", str(PARTITIONS)),
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            return await _until_complete(follower, worker, load)
+        finally:
+            worker.terminate()
+            worker.wait(60)
+            await follower.stop()
+
+
+async def _produce(broker: str, load: Load) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=broker, linger_ms=50, max_batch_size=1 << 18)
+    await producer.start()
+    try:
+        for record in load.records():
+            await producer.send(record.topic, record.value, key=record.key)
+    finally:
+        await producer.stop()
+
+
+async def _until_complete(
+    follower: TopicFollower, worker: subprocess.Popen[bytes], load: Load
+) -> tuple[float, float, float]:
+    started_s = cpu_before_s = 0.0
+    deadline_s = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline_s:
+        for record in await follower.poll():
+            snapshot = avro.decode_as("snapshot", record.value)
+            if not started_s:
+                started_s, cpu_before_s = time.monotonic(), _cpu_s(worker.pid)
+            (segment,) = snapshot["segments"]
+            if _is_complete(segment, load):
+                wall_s = time.monotonic() - started_s
+                cpu_s = _cpu_s(worker.pid) - cpu_before_s
+                events = load.decisions + load.outcomes
+                return events / wall_s, events / cpu_s, _peak_mib(worker.pid)
+        if worker.poll() is not None:
+            raise SystemExit(f"the worker ended with {worker.returncode}")
+    raise SystemExit("no complete snapshot in time")
+
+
+def _is_complete(segment: dict[str, Any], load: Load) -> bool:
+    arms = {f"arm-{i}": i for i in range(len(load.counts))}
+    return all(
+        count == load.counts[arms[name]] and reward_sum == load.rewards[arms[name]] << 15
+        for name, count, reward_sum in zip(segment["arms"], segment["counts"], segment["reward_sums"], strict=True)
+    )
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _peak_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return float("nan")

@@ -1,0 +1,140 @@
+"""The topic `snapshots`, followed from its start: for each policy the snapshot with the highest version.
+
+A snapshot goes live by one dict assignment, so a decision sees the old one or the new one, whole. One that
+can't be loaded is logged and passed over; the one before it stays. While no broker answers, the last ones stay too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+from aiokafka.errors import KafkaError
+
+from pipeline.errors import PipelineError, UnavailableError
+from pipeline.serve.snapshot import LoadedSnapshot, load_snapshot, snapshot_number
+from pipeline.stream.follow import TopicFollower
+from pipeline.stream.topics import SNAPSHOTS
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 0.1
+LONGEST_RETRY_S = 5.0
+
+OnLive = Callable[[LoadedSnapshot], Awaitable[None]]
+
+
+class Topic(Protocol):
+    """What is read: a `TopicFollower`."""
+
+    async def start(self) -> None:
+        """Connect."""
+
+    async def poll(self) -> Sequence[Any]:
+        """Return the next records."""
+
+    async def stop(self) -> None:
+        """Disconnect."""
+
+
+class SnapshotFollower:
+    """The live snapshot of every policy."""
+
+    def __init__(
+        self, broker: str, on_live: OnLive | None = None, *, open_topic: Callable[[str, str], Topic] = TopicFollower
+    ) -> None:
+        self.snapshots: dict[str, LoadedSnapshot] = {}
+        """By policy."""
+        self.refused = 0
+        """Records that could not be loaded."""
+        self._published_at_ms: dict[str, int] = {}
+        self._broker = broker
+        self._on_live = on_live
+        self._open_topic = open_topic
+        self._changed = asyncio.Condition()
+
+    def age_ms(self, policy: str, now_ms: int) -> int:
+        """Return how long ago the live snapshot was published, by the broker's timestamp of its record."""
+        return max(0, now_ms - self._published_at_ms[policy])
+
+    async def wait_ready(self, policy: str, version: int = 1) -> LoadedSnapshot:
+        """Wait until the policy has a live snapshot of at least this version."""
+
+        def is_ready() -> bool:
+            return policy in self.snapshots and self.snapshots[policy].version >= version
+
+        async with self._changed:
+            await self._changed.wait_for(is_ready)
+        return self.snapshots[policy]
+
+    async def follow(self) -> None:
+        """Keep up until cancelled, whatever the broker does."""
+        retry_s = RETRY_S
+        while True:
+            topic = self._open_topic(self._broker, SNAPSHOTS)
+            try:
+                await topic.start()
+                retry_s = RETRY_S
+                while True:
+                    await self._take(await topic.poll())
+            except (KafkaError, UnavailableError) as error:
+                log.warning("snapshots-unreachable broker=%s retry_s=%s error=%r", self._broker, retry_s, error)
+            finally:
+                await topic.stop()
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+
+    async def _take(self, records: Sequence[Any]) -> None:
+        """Make the newest loadable snapshot of each policy live; older ones of the same fetch are not loaded."""
+        for policy, candidates in self._by_policy(records).items():
+            for version, record in sorted(candidates, key=lambda candidate: candidate[0], reverse=True):
+                if self._is_newer(policy, version) and await self._make_live(record):
+                    break
+
+    def _by_policy(self, records: Sequence[Any]) -> dict[str, list[tuple[int, Any]]]:
+        candidates: defaultdict[str, list[tuple[int, Any]]] = defaultdict(list)
+        for policy, version, record in self._numbered(records):
+            candidates[policy].append((version, record))
+        return candidates
+
+    def _numbered(self, records: Sequence[Any]) -> Iterator[tuple[str, int, Any]]:
+        for record in records:
+            if record.value is None:
+                continue
+            try:
+                yield *snapshot_number(record.value), record
+            except PipelineError as error:
+                self._refuse(record, error)
+
+    def _is_newer(self, policy: str, version: int) -> bool:
+        live = self.snapshots.get(policy)
+        return live is None or version > live.version
+
+    async def _make_live(self, record: Any) -> bool:
+        try:
+            # In a thread: parsing a large one would keep decisions waiting.
+            snapshot = await asyncio.to_thread(load_snapshot, record.value)
+        except PipelineError as error:
+            self._refuse(record, error)
+            return False
+        self._published_at_ms[snapshot.policy] = record.timestamp
+        self.snapshots[snapshot.policy] = snapshot
+        log.info("snapshot-live policy=%s version=%s id=%s", snapshot.policy, snapshot.version, snapshot.id[:12])
+        async with self._changed:
+            self._changed.notify_all()
+        if self._on_live is not None:
+            await self._tell(self._on_live, snapshot)
+        return True
+
+    async def _tell(self, on_live: OnLive, snapshot: LoadedSnapshot) -> None:
+        try:
+            await on_live(snapshot)
+        except Exception:  # whatever a listener does wrong, snapshots go on
+            log.exception("snapshot-listener-failed policy=%s version=%s", snapshot.policy, snapshot.version)
+
+    def _refuse(self, record: Any, error: PipelineError) -> None:
+        self.refused += 1
+        log.error("snapshot-refused partition=%s offset=%s error=%s", record.partition, record.offset, error)

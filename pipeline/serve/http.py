@@ -1,0 +1,103 @@
+"""The HTTP server around a node: uvicorn, whose signal handling is replaced with an order that loses nothing.
+
+On SIGTERM or SIGINT:  1. no new connection is accepted, answers on their way are finished
+                       2. what waits for the broker is delivered
+                       3. the process ends
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+
+from pipeline.errors import ConfigError
+from pipeline.serve.node import ServingNode
+from pipeline.serve.routes import build_routes
+from pipeline.serve.settings import ServeSettings
+
+log = logging.getLogger(__name__)
+
+FINISH_WITHIN_S = 5
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@asynccontextmanager
+async def listening(node: ServingNode, host: str, port: int) -> AsyncIterator[str]:
+    """Serve a started node over HTTP inside this block; give the base URL. Port 0 takes a free one.
+
+    Raises:
+        ConfigError: the address can't be listened on.
+    """
+    listener = _listen(host, port)
+    shown_host = f"[{host}]" if ":" in host else host
+    config = uvicorn.Config(
+        build_routes(node),
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=FINISH_WITHIN_S,
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"http://{shown_host}:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def run_node(settings: ServeSettings, *, on_listening: Callable[[str], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: the address is taken, or decisions and outcomes can't be joined.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with ServingNode(settings) as node, listening(node, settings.host, settings.port) as url:
+            log.info("serving url=%s broker=%s", url, settings.broker)
+            if on_listening is not None:
+                on_listening(url)
+            await _until(stop, node)
+    finally:
+        for number in STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+    log.info("stopped delivered=%s undelivered=%s", node.delivery.delivered, node.delivery.undelivered)
+
+
+async def _until(stop: asyncio.Event, node: ServingNode) -> None:
+    """Wait for the signal, or for the node to fail."""
+    tasks = {asyncio.create_task(stop.wait()), asyncio.create_task(node.run())}
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    for task in done:
+        task.result()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ConfigError(
+            "serving node settings", [f"host, port: {host}:{port} can't be listened on ({error}); choose another port"]
+        ) from error
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to `run_node`: uvicorn raises them again before anything was delivered."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

@@ -1,0 +1,156 @@
+"""Stand-ins for the table and the broker: dictionaries and lists, no service, no clock."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import SimpleNamespace
+
+from pipeline.errors import StateError
+from pipeline.join.row import ActionRow, due_of, row_from_bytes
+from pipeline.join.step import Changes
+from pipeline.policy.book import PolicyBook
+from pipeline.policy.definition import PolicyDefinition
+from pipeline.stream.outbox import BUILDER_BYTES, Record
+from pipeline.stream.state import INDEX, ROW, due_key
+
+
+class MemoryActions:
+    """JOIN's rows as bytes, with the index of due rows.
+
+    The index keeps an entry for every due time that a row ever had, as one restored from a changelog does, until
+    it is removed by name.
+    """
+
+    def __init__(self) -> None:
+        self.stored: dict[str, bytes] = {}
+        self.index: set[tuple[int, str]] = set()
+
+    def load(self, action_ids: Sequence[str]) -> dict[str, ActionRow]:
+        return {key: row_from_bytes(self.stored[key]) for key in action_ids if key in self.stored}
+
+    def due(self, until_ms: int, limit: int) -> list[tuple[int, str]]:
+        return sorted(entry for entry in self.index if entry[0] <= until_ms)[:limit]
+
+    def apply(self, changes: Changes) -> None:
+        self.index -= set(changes.gone_due)
+        for action_id, row in changes.rows.items():
+            if row is None:
+                self.stored.pop(action_id, None)
+            else:
+                self.stored[action_id] = row.to_bytes()
+                self.index.add((due_of(self.stored[action_id]), action_id))
+
+    def rows(self) -> list[ActionRow]:
+        return [row_from_bytes(stored) for stored in self.stored.values()]
+
+
+class Crashed(Exception):  # noqa: N818  it is what happened
+    """The process ended here, as kill -9 ends it."""
+
+
+class MemoryBroker:
+    """Topics as lists of records; what `Outbox` delivers to. `before` and `after` each delivery may crash."""
+
+    def __init__(self, partitions: int = 4) -> None:
+        self.partitions = partitions
+        self.logs: defaultdict[tuple[str, int], list[SimpleNamespace]] = defaultdict(list)
+        self.interrupt: Callable[[str], None] = lambda _: None
+
+    def append(self, topic: str, partition: int, key: bytes | None, value: bytes | None, timestamp: int = 0) -> int:
+        log = self.logs[topic, partition]
+        log.append(SimpleNamespace(offset=len(log), timestamp=timestamp, key=key, value=value))
+        return len(log) - 1
+
+    def values(self, topic: str) -> list[bytes]:
+        """All values of a topic, partition by partition."""
+        return [record.value for (name, _), log in sorted(self.logs.items()) if name == topic for record in log]
+
+    async def partition_count(self, topic: str) -> int:  # noqa: ARG002
+        return self.partitions
+
+    async def deliver(self, records: Iterable[Record]) -> None:
+        self.interrupt("before")
+        for record in records:
+            self.append(record.topic, record.partition, record.key, record.value)
+        self.interrupt("after")
+
+    async def deliver_atomically(self, topic: str, partition: int, rows: Mapping[bytes, bytes | None]) -> int:
+        size = sum(len(key) + len(value or b"") for key, value in rows.items())
+        if not rows or size > BUILDER_BYTES:
+            raise StateError(f"a step of {len(rows)} rows and {size} bytes does not fit one record batch of {topic}")
+        self.interrupt("before")
+        offsets = [self.append(topic, partition, key, value) for key, value in rows.items()]
+        self.interrupt("after")
+        return offsets[-1]
+
+
+class MemoryRows:
+    """One partition of a table: `PartitionRows` over a dictionary."""
+
+    def __init__(self, partition: int, changelog: str) -> None:
+        self.partition = partition
+        self.changelog = changelog
+        self.stored: dict[bytes, bytes] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        return self.stored.get(key)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [self.stored.get(key) for key in keys]
+
+    def due(self, until_ms: int, limit: int) -> list[tuple[int, bytes]]:
+        entries = [(int.from_bytes(key[1:9], "big"), key[9:]) for key in sorted(self.stored) if key[:1] == INDEX]
+        return [entry for entry in entries if entry[0] <= until_ms][:limit]
+
+    def scan(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
+        return [(key, self.stored[key]) for key in sorted(self.stored) if key.startswith(prefix)]
+
+    def write(self, rows: Mapping[bytes, bytes | None], changelog_offset: int, local: Iterable[tuple[bytes, bool]]) -> None:
+        del changelog_offset
+        for key, value in rows.items():
+            self._put(key, value)
+        for key, is_there in local:
+            self._put(key, b"" if is_there else None)
+
+    def _put(self, key: bytes, value: bytes | None) -> None:
+        if value is None:
+            self.stored.pop(key, None)
+        else:
+            self.stored[key] = value
+
+
+class MemoryTable:
+    """A table whose partitions are restored from their changelogs when they are first asked for."""
+
+    def __init__(self, broker: MemoryBroker, changelog: str, index: Callable[[bytes], int] | None) -> None:
+        self._broker = broker
+        self._changelog = changelog
+        self._index = index
+        self._partitions: dict[int, MemoryRows] = {}
+
+    def partition(self, number: int) -> MemoryRows:
+        if number not in self._partitions:
+            self._partitions[number] = self._restored(number)
+        return self._partitions[number]
+
+    def _restored(self, number: int) -> MemoryRows:
+        rows = MemoryRows(number, self._changelog)
+        for record in self._broker.logs[self._changelog, number]:
+            index = []
+            if record.value is not None and self._index is not None and record.key[:1] == ROW:
+                index.append((due_key(self._index(record.value), record.key[1:]), True))
+            rows.write({record.key: record.value}, record.offset, index)
+        return rows
+
+
+class KnownPolicies:
+    """`Policies` that are known from the start."""
+
+    def __init__(self, *definitions: PolicyDefinition) -> None:
+        self.book = PolicyBook()
+        for definition in definitions:
+            self.book.put(definition)
+
+    async def refresh(self) -> None:
+        """There is nothing more to read."""

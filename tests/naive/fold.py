@@ -1,0 +1,137 @@
+"""What the whole loop must come to, said again from the documents alone, as slowly and plainly as it can be said.
+
+Imports nothing of the package: a mistake would have to be made twice. It knows no time and no order: an outcome
+counts if it occurred inside its kind's window, a repeated id counts once, and everything has settled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+Fields = Mapping[str, Any]
+UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+class NaiveFold(NamedTuple):
+    """The sums of one policy generation, and their hash."""
+
+    sums: dict[tuple[str, str, int], list[int]]
+    """(segment, arm, bucket) → [n, Σr, Σr², b…, upper triangle of A row by row], grid units."""
+    sha256: str
+    """`posterior_sha256` as `pipeline/publish/snapshot.py` documents it."""
+
+
+def naive_fold(policy: Fields, decisions: Iterable[Fields], outcomes: Iterable[Fields]) -> NaiveFold:
+    """Fold JSON decisions and outcomes, in any order, repeats included.
+
+    `policy` is the plain value of its TOML file, with every algorithm parameter written out.
+    """
+    shown = first_by_id(decisions, "action_id")
+    credits: dict[str, list[Fields]] = {action_id: [] for action_id in shown}
+    for outcome in first_by_id(outcomes, "outcome_id").values():
+        decision = shown.get(outcome["action_id"])
+        if decision is not None and is_credited(policy, decision, outcome):
+            credits[outcome["action_id"]].append(outcome)
+    exponent = reward_exponent(policy)
+    bucket_ms = milliseconds(policy["statistics"]["bucket"])
+    sums: dict[tuple[str, str, int], list[int]] = {}
+    for action_id, decision in shown.items():
+        if (decision["policy"], decision.get("generation", 1)) != (policy["name"], policy.get("generation", 1)):
+            continue
+        reward = grid_reward(policy, credits[action_id], exponent)
+        change = contribution(reward, decision.get("context_vector", []))
+        key = (decision["segment"], decision["arm"], decision["decided_at_ms"] // bucket_ms)
+        known = sums.get(key, [0] * len(change))
+        sums[key] = [a + b for a, b in zip(known, change, strict=True)]
+    return NaiveFold(sums, sha256_of(policy, exponent, sums))
+
+
+def first_by_id(records: Iterable[Fields], name: str) -> dict[str, Fields]:
+    """Keep the first record of each id."""
+    kept: dict[str, Fields] = {}
+    for record in records:
+        kept.setdefault(record[name], record)
+    return kept
+
+
+def is_credited(policy: Fields, decision: Fields, outcome: Fields) -> bool:
+    """Whether the kind is known, the value accepted, and it occurred in [decided, decided + window]."""
+    rule = rule_of(policy, outcome["kind"])
+    if rule is None:
+        return False
+    value = outcome.get("value", 1.0)
+    if rule.get("times_value") and not rule["value_low"] <= value <= rule["value_high"]:
+        return False
+    return 0 <= outcome["occurred_at_ms"] - decision["decided_at_ms"] <= milliseconds(rule["window"])
+
+
+def rule_of(policy: Fields, kind: str) -> Fields | None:
+    """Return what the policy says of an outcome kind."""
+    return next((rule for rule in policy["reward"]["outcomes"] if rule["kind"] == kind), None)
+
+
+def milliseconds(duration: str) -> int:
+    """Read a duration such as "30s"."""
+    digits = duration.rstrip("dhms")
+    return int(digits) * UNITS_MS[duration[len(digits) :]]
+
+
+def reward_exponent(policy: Fields) -> int:
+    """Return the largest e with max(|low|, |high|) * 2**e <= 2**15."""
+    largest = max(abs(Fraction(policy["reward"]["low"])), abs(Fraction(policy["reward"]["high"])))
+    exponent = 64
+    while largest * Fraction(2) ** exponent > 2**15:
+        exponent -= 1
+    return exponent
+
+
+def grid_reward(policy: Fields, credits: list[Fields], exponent: int) -> int:
+    """Combine, clamp to the bounds, and round once to steps of 2**-exponent, a half to even."""
+    rules = policy["reward"]
+    worths = [worth(policy, outcome) for outcome in sorted(credits, key=lambda o: (o["occurred_at_ms"], o["outcome_id"]))]
+    combined = 0.0
+    if worths:
+        combined = {
+            "first": lambda: worths[0],
+            "last": lambda: worths[-1],
+            "max": lambda: max(worths),
+            # The exact sum as the nearest float64, then the cap.
+            "sum": lambda: min(float(sum(map(Fraction, worths))), rules.get("cap", float("inf"))),
+        }[rules["combine"]]()
+    bounded = min(max(Fraction(combined), Fraction(rules["low"])), Fraction(rules["high"]))
+    return round(bounded * Fraction(2) ** exponent)
+
+
+def worth(policy: Fields, outcome: Fields) -> float:
+    """Return one outcome's reward, a float64."""
+    rule = rule_of(policy, outcome["kind"])
+    assert rule is not None
+    return float(rule["worth"]) * float(outcome.get("value", 1.0)) if rule.get("times_value") else float(rule["worth"])
+
+
+def contribution(reward: int, x: list[int]) -> list[int]:
+    """Return what one decision adds."""
+    triangle = [x[i] * x[j] for i in range(len(x)) for j in range(i, len(x))]
+    return [1, reward, reward * reward, *(reward * entry for entry in x), *triangle]
+
+
+def sha256_of(policy: Fields, exponent: int, sums: Mapping[tuple[str, str, int], list[int]]) -> str:
+    """Hash canonical JSON: keys sorted, no spaces, floats as Python writes them."""
+    algorithm = dict(policy["algorithm"])
+    name = algorithm.pop("name")
+    content = {
+        "algorithm": [name, [[key, float(algorithm[key])] for key in sorted(algorithm)]],
+        "reward_exponent": exponent,
+        "rows": [[*key, dimension_of(sums[key]), sums[key]] for key in sorted(sums)],
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def dimension_of(row: list[int]) -> int:
+    """Tell the length d of the context vectors from that of their sums, 3 + d + d (d + 1) / 2."""
+    return next(d for d in range(257) if 3 + d + d * (d + 1) // 2 == len(row))
