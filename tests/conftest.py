@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from pipeline.brokers import Broker, default_cache_dir, running_broker
@@ -11,6 +12,12 @@ from pipeline.brokers.folder import taking_turns
 from pipeline.brokers.kafka_jars import find_java, resolve_jars
 from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.errors import ConfigError, UnavailableError
+
+# The same examples on every run and machine; `--hypothesis-profile=explore` looks at others. How long an example
+# takes says nothing on a machine that does other things too.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("explore", deadline=None)
+hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

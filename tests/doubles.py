@@ -92,6 +92,7 @@ class MemoryRows:
         self.partition = partition
         self.changelog = changelog
         self.stored: dict[bytes, bytes] = {}
+        self.changelog_offset = -1
 
     def get(self, key: bytes) -> bytes | None:
         return self.stored.get(key)
@@ -106,42 +107,38 @@ class MemoryRows:
     def scan(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
         return [(key, self.stored[key]) for key in sorted(self.stored) if key.startswith(prefix)]
 
-    def write(self, rows: Mapping[bytes, bytes | None], changelog_offset: int, local: Iterable[tuple[bytes, bool]]) -> None:
-        del changelog_offset
-        for key, value in rows.items():
-            self._put(key, value)
-        for key, is_there in local:
-            self._put(key, b"" if is_there else None)
-
-    def _put(self, key: bytes, value: bytes | None) -> None:
-        if value is None:
-            self.stored.pop(key, None)
-        else:
-            self.stored[key] = value
+    def write(
+        self, rows: Mapping[bytes, bytes | None], changelog_offset: int, local: Iterable[tuple[bytes, bool]]
+    ) -> None:
+        for key, value in (*rows.items(), *((key, b"" if is_there else None) for key, is_there in local)):
+            if value is None:
+                self.stored.pop(key, None)
+            else:
+                self.stored[key] = value
+        self.changelog_offset = changelog_offset
 
 
 class MemoryTable:
-    """A table whose partitions are restored from their changelogs when they are first asked for."""
+    """A table; opening a partition brings it up to its changelog's end, as Faust's recovery does."""
 
     def __init__(self, broker: MemoryBroker, changelog: str, index: Callable[[bytes], int] | None) -> None:
         self._broker = broker
         self._changelog = changelog
         self._index = index
-        self._partitions: dict[int, MemoryRows] = {}
+        self._disk: dict[int, MemoryRows] = {}
 
     def partition(self, number: int) -> MemoryRows:
-        if number not in self._partitions:
-            self._partitions[number] = self._restored(number)
-        return self._partitions[number]
-
-    def _restored(self, number: int) -> MemoryRows:
-        rows = MemoryRows(number, self._changelog)
-        for record in self._broker.logs[self._changelog, number]:
+        rows = self._disk.setdefault(number, MemoryRows(number, self._changelog))
+        for record in self._broker.logs[self._changelog, number][rows.changelog_offset + 1 :]:
             index = []
             if record.value is not None and self._index is not None and record.key[:1] == ROW:
                 index.append((due_key(self._index(record.value), record.key[1:]), True))
             rows.write({record.key: record.value}, record.offset, index)
         return rows
+
+    def lose(self) -> None:
+        """Lose the disk."""
+        self._disk.clear()
 
 
 class KnownPolicies:

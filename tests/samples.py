@@ -75,9 +75,7 @@ def plain_decision(action_id: str = "x", decided_at_ms: int = 0, **others: Any) 
     }
 
 
-def plain_outcome(
-    action_id: str = "x", occurred_at_ms: int = 0, outcome_id: str | None = None, **others: Any
-) -> Plain:
+def plain_outcome(action_id: str = "x", occurred_at_ms: int = 0, outcome_id: str | None = None, **others: Any) -> Plain:
     """Give a click; its id is made of the action's unless one is given."""
     return {
         "outcome_id": outcome_id or f"{action_id}-click",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+
 import click
 
 from pipeline.cli import options
+from pipeline.cli.logs import LOG_FORMAT
 from pipeline.serve.http import run_node
 from pipeline.serve.settings import ServeSettings
 
@@ -40,4 +44,5 @@ def serve(broker: str, host: str, port: int, subject_salt: str) -> None:
       pipeline serve --broker 127.0.0.1:9092 --port 8080
       curl -s localhost:8080/v1/policies/homepage/decide -d '{"context": {"visits": 1}}'
     """
-    run_node(ServeSettings(broker=broker, host=host, port=port, subject_salt=subject_salt))
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    asyncio.run(run_node(ServeSettings(broker=broker, host=host, port=port, subject_salt=subject_salt)))

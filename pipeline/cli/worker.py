@@ -9,12 +9,11 @@ import click
 import faust
 
 from pipeline.cli import options
+from pipeline.cli.logs import LOG_FORMAT
 from pipeline.errors import ConfigError
 from pipeline.settings import WorkerSettings
 from pipeline.stream.app import build_app
 from pipeline.stream.topics import create_topics, topic_specs
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 @click.command()

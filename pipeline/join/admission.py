@@ -31,7 +31,7 @@ def admit(decision: Decision, book: PolicyBook) -> PolicyDefinition:
             "unknown-generation",
             f"generation {decision.generation} of {decision.policy!r} is unknown; the latest is {latest.generation}",
         )
-    if decision.arm not in definition.arm_names:
+    if decision.arm not in definition.arm_set:
         raise InvalidRecordError(
             "unknown-arm",
             f"arm {decision.arm!r} is not one of policy {decision.policy!r} ({len(definition.arm_names)} arms); "

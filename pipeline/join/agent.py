@@ -119,7 +119,7 @@ class JoinAgent:
             event = arrival.event
             if isinstance(event, Decision):
                 definition = self._policies.book.find(event.policy, event.generation)
-                if definition is None or event.arm not in definition.arm_names:
+                if definition is None or event.arm not in definition.arm_set:
                     await self._policies.refresh()
                     return
 

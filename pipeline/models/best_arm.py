@@ -64,13 +64,15 @@ def beta_best(alpha: Floats, beta: Floats) -> Floats:
     upper = np.log1p(-rest_t) - np.log(rest_t)
     lo = lower.max()
     live = np.flatnonzero(upper > lo)
+    best = np.zeros(len(alpha))
+    if len(live) == 0:  # NaN: the arm with the largest lower end lives
+        return _normalised(best, "alpha and beta")
     a, b = alpha[live], beta[live]
     scale = np.minimum(np.sqrt(1.0 / a + 1.0 / b), _LOGIT_SCALE)  # curvature at the mode, log(a / b)
     widths, points = panels(upper[live] - lo, scale)
     # The log density less that of the mode, from the distance to it: exact where a and b are large.
     y = points[:, :, None] - (np.log(a / b) - lo)
     density = np.exp(a * y - (a + b) * np.log1p(a / (a + b) * np.expm1(y)))
-    best = np.zeros(len(alpha))
     best[live] = chances(density, widths, *_beta_sides(a, b, lo))
     return _normalised(best, "alpha and beta")
 

@@ -127,7 +127,7 @@ def contributions(X: NDArray[np.int16], rewards: ArrayLike) -> Integers:
     return sums
 
 
-def fold(  # noqa: PLR0917 one column of the batch each
+def fold(
     groups: ArrayLike, group_count: int, dn: ArrayLike, dr: ArrayLike, drr: ArrayLike, X: NDArray[np.int16]
 ) -> Integers:
     """Sum m changes by group: (group_count, width(d)), a row of zeros where a group has none.

@@ -89,6 +89,8 @@ class PolicyDefinition:
     """Event time that one row of statistics covers; what forgetting can tell apart."""
     arm_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """Names of all arms, in order."""
+    arm_set: frozenset[str] = field(init=False, repr=False, compare=False)
+    """Names of all arms, for asking whether one is known."""
     active_arms: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """Names of the arms that can be chosen, in order."""
     schema_hash: str = field(init=False, repr=False, compare=False)
@@ -102,6 +104,7 @@ class PolicyDefinition:
         # Hashed once here: records are compared with them on every batch.
         derived = {
             "arm_names": tuple(arm.name for arm in self.arms),
+            "arm_set": frozenset(arm.name for arm in self.arms),
             "active_arms": tuple(arm.name for arm in self.arms if not arm.retired),
             "schema_hash": sha256_hex(self.features.to_plain())[:SCHEMA_HASH_CHARACTERS],
             "definition_hash": sha256_hex(self.to_plain()),

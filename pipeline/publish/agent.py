@@ -62,6 +62,8 @@ class PublishPartition:
         """Last snapshots as stored: the crash may have come before they were sent."""
         self.dirty: set[str] = set()
         self.published_at_s: dict[str, float] = {}
+        self.writing = asyncio.Lock()
+        """Held from changelog to RocksDB: the local store takes changelog batches in their order."""
         self._restore()
 
     def of(self, policy: str, generation: int) -> Partials:
@@ -150,9 +152,10 @@ class PublishAgent:
         return size
 
     async def _write(self, partition: PublishPartition, rows: dict[bytes, bytes | None]) -> None:
-        changelog = partition.rows.changelog
-        offset = await self._outbox.deliver_atomically(changelog, partition.rows.partition, rows)
-        partition.rows.write(rows, offset, ())
+        async with partition.writing:
+            changelog = partition.rows.changelog
+            offset = await self._outbox.deliver_atomically(changelog, partition.rows.partition, rows)
+            partition.rows.write(rows, offset, ())
 
     async def publish_due(self, owned: Sequence[int]) -> None:
         """Publish every policy of the owned partitions that has changed and whose interval has passed."""

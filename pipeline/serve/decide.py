@@ -40,6 +40,8 @@ from pipeline.serve.snapshot import LoadedSnapshot
 
 UNKNOWN_SEGMENT = "unknown"
 FIRST_GENERATION = 1
+FLOAT64_HOLDS = 2**1023
+"""Integers below this fit, whichever way they are rounded."""
 
 Context = Mapping[str, object]
 Fallback = Literal["no-snapshot", "unencodable-context", "unknown-segment", "model-failed", "no-known-arm"]
@@ -226,5 +228,5 @@ def _is_loggable(value: object) -> bool:
     if isinstance(value, str):
         return is_text(value)
     if isinstance(value, int):  # a bool is one
-        return -(2**1023) < value < 2**1023  # what float64 can hold, whichever way it is rounded
+        return -FLOAT64_HOLDS < value < FLOAT64_HOLDS
     return isinstance(value, float)

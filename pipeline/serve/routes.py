@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -54,7 +54,12 @@ def build_routes(node: ServingNode) -> Starlette:
             Route("/v1/outcomes", outcome, methods=["POST"]),
             Route("/healthz", healthz, methods=["GET"]),
         ],
-        exception_handlers={RecordError: _refused, HTTPException: _not_served, Exception: _failed},
+        exception_handlers={
+            RecordError: _refused,
+            ClientDisconnect: _gone,
+            HTTPException: _not_served,
+            Exception: _failed,
+        },
     )
 
 
@@ -95,7 +100,14 @@ async def _refused(_: Request, error: Exception) -> Response:
 async def _not_served(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     word = {404: "not-found", 405: "method-not-allowed"}.get(status, "not-served")
-    return _error(status, word, f"{request.method} {request.url.path} is not served")
+    response = _error(status, word, f"{request.method} {request.url.path} is not served")
+    if isinstance(error, HTTPException):
+        response.headers.update(error.headers or {})
+    return response
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    return _error(400, "body-incomplete", "the client went away before its body was complete")  # read by nobody
 
 
 async def _failed(_: Request, error: Exception) -> Response:

@@ -1,4 +1,7 @@
-"""Run a stage's handler over its stream of batches, and never lose an exception.
+"""Run a stage's handler over its stream; never lose an exception, and never let partitions wait for each other.
+
+Batches of one partition are handled one after the other, in a lane of their own; those of different partitions
+overlap, so that one's round trips to the broker are another's time to compute.
 
 Faust acknowledges an event whose agent raised, and commits on its way down. So a handler's exception ends the
 process here, before anything is acknowledged: the next worker reads the same records again.
@@ -17,11 +20,31 @@ from pipeline.stream.batch import Batch
 log = logging.getLogger(__name__)
 
 EXIT_CRASHED = 70
+WAITING_BATCHES = 2
+"""A lane takes this many batches before the stage stops reading."""
+
+Handle = Callable[[Batch], Awaitable[None]]
 
 
-async def consume(stream: Any, handle: Callable[[Batch], Awaitable[None]]) -> None:
+async def consume(stream: Any, handle: Handle) -> None:
     """Hand each batch to the stage; acknowledge it when everything that came of it is durable."""
-    async for event in stream.noack().events():
+    lanes: dict[int, asyncio.Queue[Any]] = {}
+    running: list[asyncio.Task[None]] = []
+    try:
+        async for event in stream.noack().events():
+            partition = event.message.partition
+            if partition not in lanes:
+                lanes[partition] = asyncio.Queue(WAITING_BATCHES)
+                running.append(asyncio.create_task(_run_lane(lanes[partition], handle)))
+            await lanes[partition].put(event)
+    finally:
+        for lane in running:
+            lane.cancel()
+
+
+async def _run_lane(events: asyncio.Queue[Any], handle: Handle) -> None:
+    while True:
+        event = await events.get()
         try:
             await handle(event.message.value)
         except asyncio.CancelledError:

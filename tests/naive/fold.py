@@ -31,18 +31,18 @@ def naive_fold(policy: Fields, decisions: Iterable[Fields], outcomes: Iterable[F
     `policy` is the plain value of its TOML file, with every algorithm parameter written out.
     """
     shown = first_by_id(decisions, "action_id")
-    credits: dict[str, list[Fields]] = {action_id: [] for action_id in shown}
+    credited: dict[str, list[Fields]] = {action_id: [] for action_id in shown}
     for outcome in first_by_id(outcomes, "outcome_id").values():
         decision = shown.get(outcome["action_id"])
         if decision is not None and is_credited(policy, decision, outcome):
-            credits[outcome["action_id"]].append(outcome)
+            credited[outcome["action_id"]].append(outcome)
     exponent = reward_exponent(policy)
     bucket_ms = milliseconds(policy["statistics"]["bucket"])
     sums: dict[tuple[str, str, int], list[int]] = {}
     for action_id, decision in shown.items():
         if (decision["policy"], decision.get("generation", 1)) != (policy["name"], policy.get("generation", 1)):
             continue
-        reward = grid_reward(policy, credits[action_id], exponent)
+        reward = grid_reward(policy, credited[action_id], exponent)
         change = contribution(reward, decision.get("context_vector", []))
         key = (decision["segment"], decision["arm"], decision["decided_at_ms"] // bucket_ms)
         known = sums.get(key, [0] * len(change))
@@ -89,10 +89,12 @@ def reward_exponent(policy: Fields) -> int:
     return exponent
 
 
-def grid_reward(policy: Fields, credits: list[Fields], exponent: int) -> int:
+def grid_reward(policy: Fields, outcomes: list[Fields], exponent: int) -> int:
     """Combine, clamp to the bounds, and round once to steps of 2**-exponent, a half to even."""
     rules = policy["reward"]
-    worths = [worth(policy, outcome) for outcome in sorted(credits, key=lambda o: (o["occurred_at_ms"], o["outcome_id"]))]
+    worths = [
+        worth(policy, outcome) for outcome in sorted(outcomes, key=lambda o: (o["occurred_at_ms"], o["outcome_id"]))
+    ]
     combined = 0.0
     if worths:
         combined = {

@@ -97,13 +97,13 @@ def test_the_feature_limit_is_the_same_on_both_sides():
 
 @pytest.mark.parametrize("value", [8.0, -8.0, 1e300, math.inf, -math.inf, math.nan])
 def test_a_feature_off_the_grid_is_refused(value):
-    with pytest.raises(ValueError, match="feature .* lies outside"):
+    with pytest.raises(ValueError, match=r"feature .* lies outside"):
         feature_to_grid(value)
 
 
 @pytest.mark.parametrize("value", [1.0001, -1.0001, 1e300, math.inf, math.nan])
 def test_a_reward_off_the_grid_is_refused(value):
-    with pytest.raises(ValueError, match="reward .* lies outside"):
+    with pytest.raises(ValueError, match=r"reward .* lies outside"):
         reward_to_grid(value, 15)
 
 

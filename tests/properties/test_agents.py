@@ -1,0 +1,206 @@
+"""The agents themselves on an in-memory broker, killed at any delivery: the same posterior, and honest snapshots.
+
+    deliver ledger │ deliver changelog │ write the table │ … │ acknowledge the batch
+    ×              ×                   ×                     ×      a kill falls on either side of any delivery
+
+What is left after a kill is the broker's topics, the acknowledged offsets, and the disk or not even that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.codec import avro
+from pipeline.join.agent import JoinAgent
+from pipeline.join.progress import imbalance
+from pipeline.join.row import due_of
+from pipeline.learn.agent import LearnAgent
+from pipeline.learn.memory import RowKey, expires_of
+from pipeline.models.statistics import Statistics
+from pipeline.publish.agent import PublishAgent
+from pipeline.publish.snapshot import posterior_sha256, snapshot_id
+from pipeline.stream import topics
+from pipeline.stream.batch import Batch
+from tests.doubles import Crashed, KnownPolicies, MemoryBroker, MemoryTable
+from tests.naive.fold import naive_fold
+from tests.samples import define
+from tests.simulation import LearnSimulation
+from tests.traffic import FOREVER_MS, LIMITS, Traffic, traffic
+
+SOURCES = (topics.DECISIONS, topics.OUTCOMES, topics.REWARDS, topics.STATISTICS)
+
+
+class Move(NamedTuple):
+    """A batch that a worker reads, or a publishing; and where it is killed, if it is."""
+
+    source: str | None
+    partition: int
+    count: int
+    kill_at: int | None
+    """Number of the delivery's side, counted from 0."""
+    loses_disk: bool
+
+
+moves = st.lists(
+    st.builds(
+        Move,
+        st.one_of(st.none(), st.sampled_from(SOURCES)),
+        st.integers(0, 3),
+        st.integers(1, 12),
+        st.one_of(st.none(), st.integers(0, 7)),
+        st.booleans(),
+    ),
+    max_size=30,
+)
+
+
+class Worker:
+    """The three agents, the offsets they acknowledged, and their disks."""
+
+    def __init__(self, data: Traffic, partitions: int) -> None:
+        self.broker = MemoryBroker(partitions)
+        self.policies = KnownPolicies(define(data.policy))
+        self.acknowledged: dict[tuple[str, int], int] = {}
+        self.tables = {
+            "join": MemoryTable(self.broker, "join-changelog", due_of),
+            "learn": MemoryTable(self.broker, "learn-changelog", expires_of),
+            "publish": MemoryTable(self.broker, "publish-changelog", None),
+        }
+        for number, streams in enumerate(data.topics(partitions)):
+            for topic, records in streams.items():
+                for arrived_ms, raw in records:
+                    self.broker.append(topic, number, None, raw, arrived_ms)
+        self.start()
+
+    def start(self) -> None:
+        broker: Any = self.broker
+        tables: dict[str, Any] = self.tables
+        policies: Any = self.policies
+        self.join = JoinAgent(tables["join"], broker, policies, self.is_caught_up, LIMITS)
+        self.learn = LearnAgent(tables["learn"], broker)
+        self.publish = PublishAgent(tables["publish"], broker, policies)
+
+    def is_caught_up(self, topic: str, partition: int, position: int) -> bool:
+        return position >= len(self.broker.logs[topic, partition])
+
+    async def play(self, move: Move) -> None:
+        self.broker.interrupt = killer(move.kill_at)
+        try:
+            if move.source is None:
+                await self.publish_all()
+            else:
+                await self.read(move.source, move.partition % self.broker.partitions, move.count)
+        except Crashed:
+            if move.loses_disk:
+                for table in self.tables.values():
+                    table.lose()
+            self.start()
+        finally:
+            self.broker.interrupt = killer(None)
+
+    async def read(self, topic: str, partition: int, count: int) -> bool:
+        """Read a batch from where the last acknowledged one ended; tell whether there was one."""
+        start = self.acknowledged.get((topic, partition), 0)
+        records = self.broker.logs[topic, partition][start : start + count]
+        if not records:
+            return False
+        batch = Batch(topic, partition, records, records[-1].offset + 1)
+        agent = {topics.REWARDS: self.learn, topics.STATISTICS: self.publish}.get(topic, self.join)
+        await agent.handle(batch)
+        self.acknowledged[topic, partition] = max(start, batch.resume_offset)
+        return batch.resume_offset > start
+
+    async def publish_all(self) -> None:
+        for partition in self.publish.partitions.values():
+            partition.published_at_s.clear()  # the interval has passed
+        await self.publish.publish_due(range(self.broker.partitions))
+
+    async def finish(self) -> None:
+        """Read all, and after a tick the rest; publish."""
+        tick = avro.encode("tick", {"event_time_ms": FOREVER_MS})
+        for number in range(self.broker.partitions):
+            # Outcomes first: their end holds nothing back, where that of decisions has been read.
+            for topic in (topics.OUTCOMES, topics.DECISIONS):
+                while await self.read(topic, number, 1_000):
+                    pass
+            self.broker.append(topics.DECISIONS, number, None, tick, FOREVER_MS)
+            await self.read(topics.DECISIONS, number, 1)
+        for topic in (topics.REWARDS, topics.STATISTICS):
+            for number in range(self.broker.partitions):
+                while await self.read(topic, number, 1_000):
+                    pass
+        await self.publish_all()
+
+
+def killer(at: int | None) -> Any:
+    """Return an interrupt that kills at its `at`-th call."""
+    calls = iter(range(1_000_000))
+
+    def interrupt(_: str) -> None:
+        if next(calls) == at:
+            raise Crashed
+
+    return interrupt
+
+
+async def loop(data: Traffic, partitions: int, plan: list[Move]) -> Worker:
+    worker = Worker(data, partitions)
+    for move in plan:
+        await worker.play(move)
+    await worker.finish()
+    return worker
+
+
+def history(worker: Worker) -> list[bytes]:
+    return worker.broker.values(topics.SNAPSHOT_HISTORY)
+
+
+@settings(max_examples=120)
+@given(data=traffic(), partitions=st.integers(1, 4), plan=moves)
+def test_a_worker_killed_anywhere_publishes_the_naive_posterior(
+    data: Traffic, partitions: int, plan: list[Move]
+) -> None:
+    worker = asyncio.run(loop(data, partitions, plan))
+    naive = naive_fold(data.policy, [d.record for d in data.decisions], [o.record for o in data.outcomes])
+    assert avro.decode_as("snapshot", history(worker)[-1])["posterior_sha256"] == naive.sha256
+    for partition in worker.join.partitions.values():
+        for stream in (topics.DECISIONS, topics.OUTCOMES):
+            assert imbalance(partition.progress.counts, stream) == 0
+        assert partition.rows.due(2**62, 1) == []
+
+
+@settings(max_examples=120)
+@given(data=traffic(), partitions=st.integers(1, 4), plan=moves)
+def test_every_snapshot_is_the_fold_of_the_ledger_that_it_names_and_no_version_is_used_twice(
+    data: Traffic, partitions: int, plan: list[Move]
+) -> None:
+    worker = asyncio.run(loop(data, partitions, plan))
+    ids: dict[int, str] = {}
+    for content in history(worker):
+        record = avro.decode_as("snapshot", content)
+        assert ids.setdefault(record["version"], snapshot_id(content)) == snapshot_id(content)
+        assert record["parent"] == ids.get(record["version"] - 1, "")
+        rows: dict[RowKey, Statistics] = {}
+        for cut in record["ledger_offsets"]:
+            ledger = [entry.value for entry in worker.broker.logs[topics.REWARDS, cut["partition"]]]
+            source = LearnSimulation(ledger, cut["partition"], forgets=False)
+            source.fold(cut["offset"])
+            for key, row in source.sums().items():
+                rows[key] = rows[key] + row if key in rows else row
+        assert posterior_sha256(define(data.policy), rows.items()) == record["posterior_sha256"]
+
+
+@settings(max_examples=60)
+@given(data=traffic(), partitions=st.integers(1, 2), plan=moves)
+def test_a_disk_holds_what_its_changelog_holds(data: Traffic, partitions: int, plan: list[Move]) -> None:
+    worker = asyncio.run(loop(data, partitions, plan))
+    for table in worker.tables.values():
+        for number in range(partitions):
+            disk = {key: value for key, value in table.partition(number).stored.items() if key[:1] != b"d"}
+            table.lose()
+            restored = {key: value for key, value in table.partition(number).stored.items() if key[:1] != b"d"}
+            assert disk == restored

@@ -1,0 +1,104 @@
+"""Hypothesis strategies: policies, and decisions and outcomes with their arrival, repeats and partition.
+
+Records come at most just under the policy's grace late, as it allows; repeats of them come any time later.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, NamedTuple
+
+import orjson
+from hypothesis import strategies as st
+
+from pipeline.codec import avro
+from pipeline.join.progress import DECISIONS, OUTCOMES
+from pipeline.join.step import Limits
+from tests.samples import BASKET, linear_policy, plain_decision, plain_outcome, plain_policy
+
+START_MS = 1_700_000_000_000
+GRACE_MS = 5_000
+FOREVER_MS = START_MS + 10_000_000
+# An outcome is read up to a grace before its decision, so it must wait that long.
+LIMITS = Limits(orphan_hold_ms=GRACE_MS + 1_000)
+
+# Around the ends of the windows: a like counts for 4 s, a basket for 7 s, a click for 10 s.
+DELAYS_MS = [-1, 0, 1, 2_500, 4_000, 4_001, 7_000, 9_999, 10_000, 10_001]
+
+_lateness = st.integers(0, GRACE_MS - 1)
+_vectors = st.lists(st.integers(-4096, 4096), min_size=3, max_size=3)
+
+
+class Arrival(NamedTuple):
+    """A record, and when the broker takes it."""
+
+    arrived_ms: int
+    record: dict[str, Any]
+
+
+class Traffic(NamedTuple):
+    """A policy and its records, in no order."""
+
+    policy: dict[str, Any]
+    decisions: list[Arrival]
+    outcomes: list[Arrival]
+
+    def topics(self, partitions: int) -> list[dict[str, list[tuple[int, bytes]]]]:
+        """Give each partition's two topics as (arrived_ms, raw), in order of arrival."""
+        topics: list[dict[str, list[tuple[int, bytes]]]] = [{DECISIONS: [], OUTCOMES: []} for _ in range(partitions)]
+        for stream, arrivals in ((DECISIONS, self.decisions), (OUTCOMES, self.outcomes)):
+            for index, arrival in enumerate(sorted(arrivals, key=lambda one: one.arrived_ms)):
+                partition = zlib.crc32(arrival.record["action_id"].encode()) % partitions
+                # Every other one as Avro: repeats of a record may come in either encoding.
+                raw = orjson.dumps(arrival.record) if index % 2 else as_avro(stream, arrival.record)
+                topics[partition][stream].append((arrival.arrived_ms, raw))
+        return topics
+
+
+def as_avro(stream: str, record: dict[str, Any]) -> bytes:
+    """Write a JSON record as Avro: a context vector is bytes there."""
+    if stream == OUTCOMES:
+        return avro.encode("outcome", record)
+    vector = record.get("context_vector", [])
+    packed = b"".join(entry.to_bytes(2, "little", signed=True) for entry in vector)
+    return avro.encode("decision", record | {"context_vector": packed})
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw a policy: with or without features, settling either way, combining in any way."""
+    make = draw(st.sampled_from([plain_policy, linear_policy]))
+    combine = draw(st.sampled_from(["first", "last", "max", "sum"]))
+    plain = make(settle=draw(st.sampled_from(["wait", "optimistic"])), combine=combine, grace="5s")
+    plain["reward"]["outcomes"].append(BASKET)
+    if combine == "sum" and draw(st.booleans()):
+        plain["reward"]["cap"] = 0.5
+    return plain
+
+
+@st.composite
+def traffic(draw: st.DrawFn) -> Traffic:
+    """Draw a policy and up to eight decisions with up to three outcomes each."""
+    policy = draw(policies())
+    kinds = st.sampled_from([rule["kind"] for rule in policy["reward"]["outcomes"]])
+    data = Traffic(policy, [], [])
+    for number in range(draw(st.integers(1, 8))):
+        decided_ms = START_MS + draw(st.integers(0, 60)) * 500
+        others = {"context_vector": draw(_vectors)} if "context" in policy else {}
+        arm, segment = draw(st.sampled_from("ab")), draw(st.sampled_from(["other", "new"]))
+        decision = plain_decision(f"x{number}", decided_ms, arm=arm, segment=segment, **others)
+        data.decisions.extend(draw(_arrivals(decided_ms, decision)))
+        for index in range(draw(st.integers(0, 3))):
+            occurred_ms = decided_ms + draw(st.sampled_from(DELAYS_MS))
+            value = draw(st.sampled_from([1.0, 2.5, -0.3, 8.0]))
+            outcome = plain_outcome(f"x{number}", occurred_ms, f"o{number}-{index}", kind=draw(kinds), value=value)
+            data.outcomes.extend(draw(_arrivals(occurred_ms, outcome)))
+    return data
+
+
+@st.composite
+def _arrivals(draw: st.DrawFn, event_ms: int, record: dict[str, Any]) -> list[Arrival]:
+    """Give a record's arrival, and those of its repeats."""
+    arrived_ms = event_ms + draw(_lateness)
+    repeats = draw(st.lists(st.integers(0, 40_000), max_size=2))
+    return [Arrival(arrived_ms + later_ms, record) for later_ms in (0, *repeats)]

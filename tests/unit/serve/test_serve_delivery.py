@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, MessageSizeTooLargeError, RequestTimedOutError
+
+from pipeline.errors import ConfigError
+from pipeline.serve import delivery as module
+from pipeline.serve.delivery import Delivery
+from pipeline.stream.topics import DECISIONS, OUTCOMES
+
+WITHIN_S = 10.0
+ROOM = 1 << 20
+
+
+class Producer:
+    """Stands in for aiokafka's: acknowledges at once, but for what a test lets go wrong."""
+
+    def __init__(self) -> None:
+        self.arrived: list[tuple[str, bytes, bytes]] = []
+        self.partitions = defaultdict[str, int](lambda: 4)
+        self.start_failures: list[Exception] = []
+        self.send_failures: list[Exception] = []
+        """Raised by `send` itself, as when its buffer stays full."""
+        self.lost: dict[bytes, list[Exception]] = defaultdict(list)
+        """By value: acknowledgements that fail."""
+        self.is_held = asyncio.Event()
+        """Clear: acknowledgements wait."""
+        self.is_held.set()
+        self.starts = 0
+        self.stops = 0
+
+    async def start(self) -> None:
+        self.starts += 1
+        if self.start_failures:
+            raise self.start_failures.pop(0)
+
+    async def stop(self) -> None:
+        self.stops += 1
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        return set(range(self.partitions[topic]))
+
+    async def send(self, topic: str, value: bytes, key: bytes) -> asyncio.Future[Any]:
+        if self.send_failures:
+            raise self.send_failures.pop(0)
+        return asyncio.ensure_future(self._acknowledge(topic, value, key))
+
+    async def _acknowledge(self, topic: str, value: bytes, key: bytes) -> None:
+        await self.is_held.wait()
+        if self.lost[value]:
+            raise self.lost[value].pop(0)
+        self.arrived.append((topic, key, value))
+
+    @property
+    def values(self) -> list[bytes]:
+        return [value for _, _, value in self.arrived]
+
+
+@pytest.fixture(autouse=True)
+def _retry_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_S", 0.001)
+
+
+@asynccontextmanager
+async def delivering(producer: Producer, capacity_bytes: int = ROOM) -> AsyncIterator[Delivery]:
+    delivery = Delivery("broker:1", capacity_bytes, open_producer=lambda _: producer)
+    task = asyncio.create_task(delivery.deliver())
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            yield delivery
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_is_sent_arrives_in_order_with_its_key() -> None:
+    producer = Producer()
+    async with delivering(producer) as delivery:
+        delivery.send(DECISIONS, b"a", b"1")
+        delivery.send(OUTCOMES, b"a", b"2")
+        delivery.send(DECISIONS, b"b", b"3")
+        await delivery.flush()
+        assert producer.arrived == [(DECISIONS, b"a", b"1"), (OUTCOMES, b"a", b"2"), (DECISIONS, b"b", b"3")]
+        assert (delivery.delivered, delivery.undelivered, delivery.failures) == (3, 0, 0)
+
+
+async def test_flushing_with_nothing_to_deliver_waits_for_nothing() -> None:
+    await Delivery("broker:1", ROOM).flush()
+
+
+async def test_more_than_a_round_is_delivered_by_rounds() -> None:
+    producer = Producer()
+    async with delivering(producer) as delivery:
+        values = [b"%d" % number for number in range(module.ROUND_RECORDS + 1)]
+        for value in values:
+            delivery.send(DECISIONS, b"", value)
+        assert len(delivery._next_round()) == module.ROUND_RECORDS
+        await delivery.flush()
+        assert producer.values == values
+
+
+async def test_a_round_is_bounded_in_bytes_but_takes_a_larger_record_alone() -> None:
+    delivery = Delivery("broker:1", 8 * module.ROUND_BYTES)
+    for size in (module.ROUND_BYTES + 1, 10, module.ROUND_BYTES - 10, 1):
+        delivery.send(DECISIONS, b"", bytes(size))
+    assert len(delivery._next_round()) == 1
+    delivery._settle(1, [])
+    assert len(delivery._next_round()) == 2
+
+
+async def test_what_is_not_acknowledged_is_sent_again_until_it_is() -> None:
+    producer = Producer()
+    producer.lost[b"2"] = [RequestTimedOutError(), KafkaConnectionError()]
+    async with delivering(producer) as delivery:
+        for value in (b"1", b"2", b"3"):
+            delivery.send(DECISIONS, b"", value)
+        await delivery.flush()
+        assert producer.values == [b"1", b"3", b"2"]
+        assert (delivery.delivered, delivery.failures, delivery.dropped) == (3, 2, 0)
+        assert not delivery.is_failing
+    assert producer.starts == producer.stops == 3
+
+
+async def test_a_producer_that_takes_no_more_is_tried_again_from_there() -> None:
+    producer = Producer()
+    producer.send_failures = [KafkaTimeoutError()]
+    async with delivering(producer) as delivery:
+        for value in (b"1", b"2"):
+            delivery.send(DECISIONS, b"", value)
+        await delivery.flush()
+        assert producer.values == [b"1", b"2"]
+        assert delivery.failures == 1
+
+
+async def test_a_broker_that_is_away_from_the_start_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    producer = Producer()
+    producer.start_failures = [KafkaConnectionError("away"), KafkaConnectionError("away")]
+    async with delivering(producer) as delivery:
+        delivery.send(DECISIONS, b"", b"1")
+        await delivery.flush()
+        assert producer.values == [b"1"]
+    assert caplog.text.count("delivery-failed broker=broker:1 undelivered=1") == 2
+
+
+async def test_a_record_that_the_broker_never_takes_is_let_go_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    producer = Producer()
+    producer.lost[b"large"] = [MessageSizeTooLargeError()] * 9
+    async with delivering(producer) as delivery:
+        for value in (b"1", b"large", b"2"):
+            delivery.send(DECISIONS, b"k", value)
+        await delivery.flush()
+        assert producer.values == [b"1", b"2"]
+        assert (delivery.delivered, delivery.dropped, delivery.failures) == (2, 1, 0)
+    assert "record-refused-by-broker topic=decisions key=b'k'" in caplog.text
+
+
+async def test_without_room_the_newest_is_dropped_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    producer = Producer()
+    producer.is_held.clear()
+    async with delivering(producer, capacity_bytes=100) as delivery:
+        for _ in range(15):
+            delivery.send(DECISIONS, b"12345", b"12345")
+        assert (delivery.undelivered, delivery.dropped) == (10, 5)  # 10 bytes each
+        producer.is_held.set()
+        await delivery.flush()
+        assert caplog.text.count("buffer-full") == 1
+        delivery.send(DECISIONS, b"", bytes(100))  # there is room again
+        delivery.send(DECISIONS, b"", b"1")
+        assert (delivery.dropped, caplog.text.count("buffer-full")) == (6, 2)
+
+
+async def test_what_waits_counts_until_it_is_acknowledged() -> None:
+    producer = Producer()
+    producer.is_held.clear()
+    async with delivering(producer) as delivery:
+        delivery.send(DECISIONS, b"", b"1")
+        flushing = asyncio.create_task(delivery.flush())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert delivery.undelivered == 1
+        assert not flushing.done()
+        producer.is_held.set()
+        await flushing
+        assert delivery.undelivered == 0
+
+
+async def test_topics_of_different_partition_counts_are_refused() -> None:
+    producer = Producer()
+    producer.partitions[OUTCOMES] = 8
+    delivery = Delivery("broker:1", ROOM, open_producer=lambda _: producer)
+    with pytest.raises(ConfigError, match=r"decisions has 4 partitions and outcomes 8"):
+        await delivery.deliver()
+    assert producer.stops == 1

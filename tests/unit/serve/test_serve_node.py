@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from pipeline.codec.wire import decode_event
+from pipeline.errors import InvalidRecordError
+from pipeline.events import Decision, Event, Outcome
+from pipeline.policy.definition import PolicyDefinition
+from pipeline.serve import Decided, NoAnswer, load_snapshot
+from pipeline.serve.node import ServingNode
+from pipeline.serve.settings import ServeSettings
+from pipeline.stream.topics import DECISIONS, OUTCOMES
+
+SETTINGS = ServeSettings("127.0.0.1:1", "0123456789abcdef", drain_timeout_s=0.05)
+Content = Callable[..., bytes]
+
+
+@pytest.fixture
+def node() -> ServingNode:
+    """A node that was not started: what it logs stays in its buffer."""
+    return ServingNode(SETTINGS, rng=np.random.default_rng(1))
+
+
+def logged(node: ServingNode) -> list[tuple[str, bytes, Event]]:
+    expected = {DECISIONS: "decision", OUTCOMES: "outcome"}
+    return [
+        (parcel.topic, parcel.key, decode_event(parcel.value, expected[parcel.topic], {}))
+        for parcel in node.delivery._waiting
+    ]
+
+
+async def test_a_decision_is_logged_as_it_was_answered(
+    node: ServingNode, beta: PolicyDefinition, content_of: Content
+) -> None:
+    node.follower.snapshots["homepage"] = load_snapshot(content_of(beta, {}))
+    answer = await node.decide("homepage", {"premium": True}, ["news", "best"], subject="ada", action_id="x1")
+    assert isinstance(answer, Decided)
+    ((topic, key, event),) = logged(node)
+    assert (topic, key) == (DECISIONS, b"x1")
+    assert isinstance(event, Decision)
+    assert event == answer.decision._replace(eligible=["best", "news"])
+    assert abs(event.decided_at_ms - time.time() * 1000) < 60_000
+
+
+async def test_a_person_is_logged_as_a_hash_only(node: ServingNode) -> None:
+    for subject in ("ada@example.com", "ada@example.com", "bob@example.com", None):
+        await node.decide("homepage", {}, ["a"], subject=subject)
+    first, again, other, nobody = (event.subject_hash for _, _, event in logged(node) if isinstance(event, Decision))
+    assert first == again != other
+    assert nobody is None
+    assert all(b"example.com" not in parcel.value for parcel in node.delivery._waiting)
+
+
+async def test_an_outcome_has_the_key_of_its_decision(node: ServingNode) -> None:
+    outcome_id = await node.outcome("x1", "click")
+    assert await node.outcome("x1", "sale", 3.5, "o1", 1_000) == "o1"
+    (_, key, first), (topic, other_key, second) = logged(node)
+    assert key == other_key == b"x1"
+    assert topic == OUTCOMES
+    assert isinstance(first, Outcome)
+    assert (first.outcome_id, first.kind, first.value) == (outcome_id, "click", 1.0)
+    assert abs(first.occurred_at_ms - time.time() * 1000) < 60_000
+    assert second == Outcome("o1", "x1", "sale", 3.5, 1_000)
+
+
+async def test_ids_that_are_not_given_are_made_and_never_repeat(node: ServingNode) -> None:
+    answers = [await node.decide("homepage", {}, ["a"]) for _ in range(1_000)]
+    ids = {answer.decision.action_id for answer in answers if isinstance(answer, Decided)}
+    assert len(ids) == 1_000
+
+
+async def test_what_no_record_could_carry_is_refused_and_not_logged(node: ServingNode) -> None:
+    refused = [
+        (node.decide("", {}, ["a"]), "policy has 0 characters"),
+        (node.decide("p" * 257, {}, ["a"]), "policy has 257 characters"),
+        (node.decide("p", {}, ["a" * 257]), r"eligible\[0\] has 257 characters"),
+        (node.decide("p", {}, ["a"], action_id=""), "action_id has 0 characters"),
+        (node.decide("p", {"text": "x" * (1 << 20)}, ["a"]), "record-too-large"),
+        (node.outcome("", "click"), "action_id has 0 characters"),
+        (node.outcome("x", "click", float("nan")), "value-not-finite"),
+        (node.outcome("x", "click", occurred_at_ms=-1), "occurred_at_ms is -1"),
+        (node.outcome("x", "click", outcome_id="\ud800"), "UTF-8"),
+    ]
+    for asked, fault in refused:
+        with pytest.raises(InvalidRecordError, match=fault):
+            await asked
+    assert logged(node) == []
+    assert node.answers.total() == 0
+
+
+async def test_answers_are_counted_by_what_they_fell_back_from(
+    node: ServingNode, linear: PolicyDefinition, content_of: Content
+) -> None:
+    node.follower.snapshots["homepage"] = load_snapshot(content_of(linear, {}))
+    node.follower._published_at_ms["homepage"] = 0
+    sound = {"age": 1, "device": "mobile"}
+    await node.decide("homepage", sound)
+    await node.decide("homepage", {})
+    await node.decide("homepage", sound, ["zebra"])
+    await node.decide("other", sound, ["zebra"])
+    assert isinstance(await node.decide("other", sound), NoAnswer)
+    assert node.health()["answers"] == {
+        "policy": 1,
+        "unencodable-context": 1,
+        "no-known-arm": 1,
+        "no-snapshot": 1,
+        "none.no-snapshot": 1,
+    }
+    assert node.health()["status"] == "ok"
+    assert node.health()["undelivered"] == 4
+
+
+async def test_a_node_without_broker_answers_and_stops_in_its_time(caplog: pytest.LogCaptureFixture) -> None:
+    # Nobody listens on port 1.
+    async with asyncio.timeout(20):
+        async with ServingNode(SETTINGS) as node:
+            assert node.health()["status"] == "no-snapshot"
+            answer = await node.decide("homepage", {}, ["a", "b"])
+            assert isinstance(answer, Decided)
+            assert answer.fallback == "no-snapshot"
+            assert node.health()["undelivered"] == 1
+    assert "records-abandoned count=1" in caplog.text
