@@ -69,12 +69,22 @@ class JoinPartition:
         self.rows = rows
         self.progress = Progress() if stored is None else progress_from_bytes(stored)
         self.actions = StoredRows(rows)
-        self.quiet_since_s = time.monotonic()
-        """When the last event that is no tick was read; the clock of idle partitions."""
+        self.fall_quiet()
+
+    def fall_quiet(self) -> None:
+        """Start the clock of idleness: an event that is no tick was read just now."""
+        self._quiet_since_s = time.monotonic()
+        # Fixed here, since the ticks that an idle partition gets move the watermarks themselves.
+        self._quiet_from_ms = max(self.progress.watermarks_ms.values())
+
+    @property
+    def quiet_s(self) -> float:
+        """How long nothing but ticks was read."""
+        return time.monotonic() - self._quiet_since_s
 
     def idle_event_time_ms(self) -> int:
-        """Return the event time that an idle partition has come to: it goes on by the wall clock."""
-        return max(self.progress.watermarks_ms.values()) + round((time.monotonic() - self.quiet_since_s) * 1000)
+        """Return the event time that an idle partition has come to: it goes on at the pace of the wall clock."""
+        return self._quiet_from_ms + round(self.quiet_s * 1000)
 
 
 class JoinAgent:
@@ -110,7 +120,7 @@ class JoinAgent:
             changes = take(batch.topic, step, partition.progress, partition.actions, self._policies.book, self._limits)
             await self._make_durable(partition, changes)
         if not all(isinstance(arrival.event, Tick) for arrival in arrivals):
-            partition.quiet_since_s = time.monotonic()
+            partition.fall_quiet()
         await self._let_time_pass(partition)
 
     async def _learn_of_policies(self, arrivals: Sequence[Arrival]) -> None:
@@ -158,8 +168,7 @@ class JoinAgent:
         ticks = []
         for number in owned:
             partition = self.partition(number)
-            is_idle = time.monotonic() - partition.quiet_since_s >= idle_after_s
-            if not is_idle or self._streams_at_end(partition) != frozenset(STREAMS):
+            if partition.quiet_s < idle_after_s or self._streams_at_end(partition) != frozenset(STREAMS):
                 continue
             if partition.rows.due(2**62, 1):
                 tick = avro.encode("tick", {"event_time_ms": partition.idle_event_time_ms()})
