@@ -56,10 +56,14 @@ class MemoryBroker:
         self.partitions = partitions
         self.logs: defaultdict[tuple[str, int], list[SimpleNamespace]] = defaultdict(list)
         self.interrupt: Callable[[str], None] = lambda _: None
+        self.now_ms: Callable[[], int] = lambda: 0
 
-    def append(self, topic: str, partition: int, key: bytes | None, value: bytes | None, timestamp: int = 0) -> int:
+    def append(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, timestamp_ms: int | None = None
+    ) -> int:
         log = self.logs[topic, partition]
-        log.append(SimpleNamespace(offset=len(log), timestamp=timestamp, key=key, value=value))
+        stamp = self.now_ms() if timestamp_ms is None else timestamp_ms
+        log.append(SimpleNamespace(offset=len(log), timestamp=stamp, key=key, value=value))
         return len(log) - 1
 
     def values(self, topic: str) -> list[bytes]:

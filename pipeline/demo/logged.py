@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +33,9 @@ from pipeline.stream.outbox import Outbox, Record
 from pipeline.stream.topics import DECISIONS, OUTCOMES
 
 ITEM_CONTEXT = "item_context.csv"
-CHUNK_RECORDS = 250
+# Half of the time for which a worker holds an outcome whose decision it has not read, in event time.
+CHUNK_MS = 1_800_000
+CHUNK_RECORDS = 1_000
 STALLED_AFTER_S = 60.0
 # The embedded broker keeps about 5 MB a partition, then drops the oldest; the largest topic, JOIN's changelog,
 # holds each decision at least twice.
@@ -128,8 +129,8 @@ async def _play(
     outbox = Outbox(stage.broker)
     await outbox.start()
     try:
-        for chunk in _chunks(records):
-            await outbox.deliver(_keyed(chunk, stage.partitions))
+        for chunk in chunks(records):
+            await _deliver(outbox, chunk, stage.partitions)
         closed_ms = records[-1].at_ms + definition.window_ms + 1
         await outbox.deliver(_ticks(closed_ms, stage.partitions))
     finally:
@@ -199,11 +200,21 @@ def _require_room(records: Iterable[LogRecord]) -> None:
         )
 
 
-def _chunks(records: Sequence[LogRecord]) -> Iterator[Sequence[LogRecord]]:
-    """Cut the log so that neither topic is ever more than a chunk ahead of the other."""
-    remaining = iter(records)
-    while chunk := list(islice(remaining, CHUNK_RECORDS)):
-        yield chunk
+def chunks(records: Sequence[LogRecord]) -> Iterator[Sequence[LogRecord]]:
+    """Cut the log into chunks that are short in number and in event time."""
+    start = 0
+    for place, record in enumerate(records):
+        if place - start >= CHUNK_RECORDS or record.at_ms - records[start].at_ms > CHUNK_MS:
+            yield records[start:place]
+            start = place
+    if start < len(records):
+        yield records[start:]
+
+
+async def _deliver(outbox: Outbox, chunk: Sequence[LogRecord], partitions: int) -> None:
+    """Deliver a chunk, decisions first: days go by in seconds, in which no outcome may wait for its decision."""
+    for topic in (DECISIONS, OUTCOMES):
+        await outbox.deliver(_keyed((record for record in chunk if record.topic == topic), partitions))
 
 
 def _keyed(chunk: Iterable[LogRecord], partitions: int) -> Iterator[Record]:

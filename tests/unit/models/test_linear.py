@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -66,6 +70,27 @@ def test_an_arm_does_not_depend_on_the_arms_beside_it():
         alone = linear_posterior([arm], Grid(EXPONENT), 1.0)
         assert together.theta[k].tobytes() == alone.theta[0].tobytes()
         assert together.covariance[k].tobytes() == alone.covariance[0].tobytes()
+
+
+POSTERIOR_IN_HEX = """
+import numpy as np
+from pipeline.models.grid import Grid
+from pipeline.models.linear import linear_posterior
+from pipeline.models.statistics import Statistics, contributions
+rng = np.random.default_rng(8)
+X = rng.integers(-4096, 4097, (500, 16)).astype(np.int16)
+posterior = linear_posterior([Statistics(16, contributions(X, rng.integers(0, 2**15, 500)))], Grid(15), 1.0)
+print(b"".join(array.tobytes() for array in posterior).hex())
+"""
+
+
+def test_other_processors_derive_the_same_bytes():
+    # OpenBLAS can be told to use the kernels of an old processor; with LAPACK's inverse the bytes would differ.
+    def derived(**environment: str) -> bytes:
+        command = [sys.executable, "-c", POSTERIOR_IN_HEX]
+        return subprocess.run(command, env=os.environ | environment, capture_output=True, check=True).stdout
+
+    assert derived() == derived(OPENBLAS_CORETYPE="Prescott")
 
 
 def test_billions_of_decisions_with_the_same_features_leave_a_posterior():

@@ -25,6 +25,15 @@ def test_no_panel_is_wider_than_the_scale_of_an_arm_that_ends_beyond_it():
         assert (widths[right <= end] <= scale * (1 + 1e-9)).all()
 
 
+def test_the_smallest_scale_that_is_still_ahead_rules():
+    # The narrow arm rules up to its end at 0.0013 in 13 panels, then the wide one in 12.9987, rounded up together.
+    widths, _ = panels(np.array([13.0, 0.0013]), np.array([1.0, 0.0001]))
+    assert len(widths) == 26
+    # The arm that ends first is the wider one: 2 / 0.2.
+    widths, _ = panels(np.array([1.0, 2.0]), np.array([1.0, 0.2]))
+    assert len(widths) == 10
+
+
 def test_arms_with_equal_ends_need_no_panels_between_them():
     widths, _ = panels(np.array([2.0, 2.0, 2.0]), np.array([1.0, 1.0, 1.0]))
     assert widths.tolist() == [1.0, 1.0]

@@ -74,9 +74,10 @@ def test_a_batch_of_several_blocks_is_the_sum_of_its_blocks(monkeypatch):
 
 
 def test_more_than_65536_groups_keep_their_numbers():
-    sums = fold([70_000, 3, 70_000], 70_001, [1, 1, 1], [1, 2, 3], [1, 4, 9], np.ones((3, 1), np.int16))
+    # 65,537 is 1 in 16 bits, and would be sorted before 3.
+    sums = fold([65_537, 3, 65_537], 65_538, [1, 1, 1], [1, 2, 3], [1, 4, 9], np.ones((3, 1), np.int16))
     assert sums[3].tolist() == [1, 2, 4, 2, 1]
-    assert sums[70_000].tolist() == [2, 4, 10, 4, 2]
+    assert sums[65_537].tolist() == [2, 4, 10, 4, 2]
     assert sums.sum(axis=0).tolist() == [3, 6, 14, 6, 3]
 
 

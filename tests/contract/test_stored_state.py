@@ -1,0 +1,103 @@
+"""State that the first release stored, byte by byte as its layout is documented, is read by this code."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import pytest
+
+from pipeline.errors import StateError
+from pipeline.join.progress import Progress, progress_from_bytes
+from pipeline.join.row import ActionRow, OutcomeFact, due_of, row_from_bytes
+from pipeline.learn.memory import (
+    Counted,
+    FoldState,
+    counted_from_bytes,
+    expires_of,
+    fold_state_from_bytes,
+    statistics_from_bytes,
+)
+
+VECTOR = struct.pack("<2h", 4096, -4)
+DECISION = b'{"action_id":"x"}'
+
+
+def row_1(facts: list[object], due_ms: int, vector: bytes, decision: bytes) -> bytes:
+    """B version | q due_ms | I length of facts | H length of context vector | facts (JSON) | vector | decision."""
+    text = json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode()
+    return struct.pack("<BqIH", 1, due_ms, len(text), len(vector)) + text + vector + decision
+
+
+def test_a_settled_action_of_version_1():
+    outcomes = {"o-1": ["click", 1.0, 1_700_000_000_500, 41, ""]}
+    facts = [True, "homepage", 2, "new", "hybrid", 1_700_000_000_000, 1_700_000_010_000, 1_700_000_015_000, outcomes]
+    stored = row_1(facts, 1_700_000_015_000, VECTOR, DECISION)
+    assert due_of(stored) == 1_700_000_015_000
+    assert row_from_bytes(stored) == ActionRow(
+        due_ms=1_700_000_015_000,
+        is_settled=True,
+        outcomes={"o-1": OutcomeFact("click", 1.0, 1_700_000_000_500, 41, "")},
+        raw=DECISION,
+        vector=VECTOR,
+        policy="homepage",
+        generation=2,
+        segment="new",
+        arm="hybrid",
+        decided_at_ms=1_700_000_000_000,
+        close_ms=1_700_000_010_000,
+        expires_ms=1_700_000_015_000,
+        stored_due_ms=1_700_000_015_000,
+    )
+
+
+def test_outcomes_that_await_their_decision_of_version_1():
+    raw = bytes(range(256))
+    outcomes = {"ö": ["click", -2.5, 7, 41, raw.decode("latin-1")]}
+    row = row_from_bytes(row_1([False, "", 0, "", "", 0, 0, 0, outcomes], 60_007, b"", b""))
+    assert not row.has_decision
+    assert row.outcomes["ö"].raw.encode("latin-1") == raw
+
+
+def test_join_s_progress_of_version_1():
+    positions, marks, counts = (
+        {"decisions": 7, "outcomes": 3},
+        {"decisions": 900, "outcomes": -1},
+        {"decisions.read": 7},
+    )
+    stored = json.dumps([1, positions, marks, 850, counts]).encode()
+    assert progress_from_bytes(stored) == Progress(positions, marks, 850, progress_from_bytes(stored).counts)
+    assert progress_from_bytes(stored).counts["decisions.read"] == 7
+    assert progress_from_bytes(stored).counts["never.counted"] == 0
+
+
+def test_what_an_action_counts_for_of_version_1():
+    stored = struct.pack("<Bqqq", 1, 3, -32_768, 1_700_000_015_000)
+    assert counted_from_bytes(stored) == Counted(3, -32_768, 1_700_000_015_000)
+    assert expires_of(stored) == 1_700_000_015_000
+
+
+def test_statistics_of_version_1():
+    # d = 2: n, Σr, Σr², b (2), upper triangle (3)
+    sums = [2, -3, 5, 7, -11, 13, -17, 2**62]
+    row = statistics_from_bytes(struct.pack("<BI8q", 1, 2, *sums))
+    assert (row.dimension, row.sums.tolist()) == (2, sums)
+
+
+def test_how_far_the_ledger_was_folded_of_version_1():
+    assert fold_state_from_bytes(json.dumps([1, 17, 1_700_000_000_000]).encode()) == FoldState(17, 1_700_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("read", "stored"),
+    [
+        (row_from_bytes, b"\x02" + row_1([False, "", 0, "", "", 0, 0, 0, {}], 0, b"", b"")[1:]),
+        (progress_from_bytes, b"[2,{},{},0,{}]"),
+        (counted_from_bytes, struct.pack("<Bqqq", 2, 0, 0, 0)),
+        (statistics_from_bytes, struct.pack("<BI3q", 2, 0, 0, 0, 0)),
+        (fold_state_from_bytes, b"[2,0,0]"),
+    ],
+)
+def test_state_of_a_later_release_stops_the_worker_instead_of_being_guessed_at(read, stored):
+    with pytest.raises(StateError, match="use the release that wrote it"):
+        read(stored)

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+from itertools import pairwise
+from types import SimpleNamespace
+
+import orjson
+import pytest
+
+from pipeline.codec import avro
+from pipeline.errors import DecodeError
+from pipeline.join import agent as join_agent
+from pipeline.join.agent import STEP_BYTES, STEP_ROWS, JoinAgent, outputs, steps
+from pipeline.join.progress import DECISIONS, OUTCOMES
+from pipeline.join.row import due_of
+from pipeline.join.step import Arrival, Changes, Limits, Refusal
+from pipeline.stream import topics
+from pipeline.stream.batch import Batch
+from tests.doubles import KnownPolicies, MemoryBroker, MemoryTable
+from tests.samples import define, plain_decision, plain_outcome, plain_policy
+
+S = 1_000
+START_MS = 1_700_000_000_000
+
+
+class Bench:
+    """A JOIN agent, its table, and a clock."""
+
+    def __init__(self, monkeypatch, policy=None, limits=None) -> None:
+        self.broker = MemoryBroker(partitions=1)
+        self.now_s = 0.0
+        self.broker.now_ms = lambda: START_MS + round(self.now_s * S)
+        monkeypatch.setattr(join_agent, "time", SimpleNamespace(monotonic=lambda: self.now_s))
+        self.table = MemoryTable(self.broker, "changelog", due_of)
+        policies = KnownPolicies(define(policy or plain_policy()))
+        self.agent = JoinAgent(self.table, self.broker, policies, self.is_caught_up, limits or Limits())
+        self.agent.partition(0)
+
+    def is_caught_up(self, topic, partition, position):
+        return position >= len(self.broker.logs[topic, partition])
+
+    async def read_all(self) -> None:
+        """Handle what each topic holds beyond the partition's position, as one batch."""
+        for topic in (DECISIONS, OUTCOMES):
+            log = self.broker.logs[topic, 0][self.agent.partition(0).progress.positions[topic] :]
+            if log:
+                await self.agent.handle(Batch(topic, 0, log, log[-1].offset + 1))
+
+    def send(self, topic, *records) -> None:
+        for record in records:
+            self.broker.append(topic, 0, b"key", orjson.dumps(record))
+
+    @property
+    def event_time_s(self) -> float:
+        return (self.agent.partition(0).progress.event_time_ms - START_MS) / S
+
+
+@pytest.fixture
+def bench(monkeypatch) -> Bench:
+    return Bench(monkeypatch)
+
+
+def arrivals(sizes) -> list[Arrival]:
+    return [Arrival(offset, 0, None, bytes(size), DecodeError("x", "x")) for offset, size in enumerate(sizes)]
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[], [1], [1] * (2 * STEP_ROWS + 1), [STEP_BYTES + 1], [STEP_BYTES, 1, 1], [1 << 20] * 7, [STEP_BYTES // 3] * 10],
+)
+def test_steps_cut_a_batch_without_losing_or_reordering_a_record(sizes):
+    batch = arrivals(sizes)
+    cut = [list(step) for step in steps(batch)]
+    assert [arrival for step in cut for arrival in step] == batch
+    assert all(cut)
+    # A step ends with the record that fills it, and a record is at most 1 MiB where it's kept.
+    assert all(sum(len(a.raw) for a in step[:-1]) <= STEP_BYTES for step in cut)
+    assert all(len(step) <= STEP_ROWS + 1 for step in cut)
+    assert len(cut) <= 1 + sum(sizes) // STEP_BYTES + len(sizes) // STEP_ROWS
+
+
+def test_outputs_are_ledger_records_by_action_and_dead_letters_by_where_they_were_read():
+    refusal = Refusal(OUTCOMES, 17, 5, b"key", b"raw", DecodeError("not-decodable", "it is nonsense"))
+    (letter,) = outputs(Changes(refusals=[refusal]), 3)
+    assert letter[:3] == (topics.DEAD_LETTERS, 3, b"outcomes/3/17")
+    assert avro.decode_as("dead_letter", letter.value) == {
+        "reason": "not-decodable",
+        "detail": "it is nonsense",
+        "source_topic": "outcomes",
+        "source_partition": 3,
+        "source_offset": 17,
+        "record_timestamp_ms": 5,
+        "record_key": b"key",
+        "raw": b"raw",
+    }
+
+
+async def test_the_ledger_is_delivered_before_the_state_is(bench):
+    order = []
+    bench.agent._policies.book.put(define(plain_policy(settle="optimistic")))
+    bench.send(DECISIONS, plain_decision("x", START_MS))
+    bench.broker.interrupt = lambda when: order.append(
+        (when, len(bench.broker.values(topics.REWARDS)), len(bench.broker.values("changelog")) > 0)
+    )
+    await bench.read_all()
+    # ledger, then changelog; each is looked at before and after its delivery
+    assert order == [("before", 0, False), ("after", 1, False), ("before", 1, False), ("after", 1, True)]
+
+
+def tick_times_s(bench) -> list[float]:
+    ticks = [
+        avro.decode_as("tick", value)["event_time_ms"] for value in bench.broker.values(DECISIONS) if value[:1] != b"{"
+    ]
+    return [(tick - START_MS) / S for tick in ticks]
+
+
+async def test_an_idle_partition_s_event_time_goes_on_by_the_clock(bench):
+    """
+    clock   0    1    2    3    4    …  12     a look every second, idle after 2 s
+    tick              2    3    4    …  12     as many seconds after the last event, never more
+    """
+    bench.send(DECISIONS, plain_decision("x", START_MS))
+    await bench.read_all()
+    for _ in range(12):
+        bench.now_s += 1
+        await bench.agent.tick([0], 2.0)
+        await bench.read_all()
+    assert tick_times_s(bench)[0] == 2.0
+    assert all(later - earlier == 1.0 for earlier, later in pairwise(tick_times_s(bench)))
+    assert bench.event_time_s == 12.0
+
+
+async def test_a_partition_that_holds_nothing_is_left_alone(bench):
+    bench.now_s += 100
+    await bench.agent.tick([0], 2.0)
+    assert tick_times_s(bench) == []
+
+
+async def test_a_partition_that_is_not_read_to_its_end_is_left_alone(bench):
+    bench.send(DECISIONS, plain_decision("x", START_MS))
+    await bench.read_all()
+    bench.send(OUTCOMES, plain_outcome("x", START_MS + 1))
+    bench.now_s += 100
+    await bench.agent.tick([0], 2.0)
+    assert tick_times_s(bench) == []
+
+
+async def test_ticks_settle_the_last_decisions_and_then_stop(bench):
+    bench.send(DECISIONS, plain_decision("x", START_MS))
+    await bench.read_all()
+    for _ in range(40):
+        bench.now_s += 1
+        await bench.agent.tick([0], 2.0)
+        await bench.read_all()
+    assert len(bench.broker.values(topics.REWARDS)) == 1
+    assert not bench.agent.partition(0).rows.due(2**62, 1)
+    # 10 s of window and 5 s of grace: nothing waits for a time beyond
+    assert max(tick_times_s(bench)) == 15.0
+
+
+async def test_decisions_of_many_kilobytes_that_meet_small_outcomes_fit_their_steps(bench):
+    """2,000 outcomes of 100 bytes change 2,000 rows of 8 KB: more than one record batch of 8 MiB."""
+    text = "x" * 8_000
+    names = [f"x{number}" for number in range(STEP_ROWS)]
+    bench.send(DECISIONS, *(plain_decision(name, START_MS, context={"text": text}) for name in names))
+    bench.send(OUTCOMES, *(plain_outcome(name, START_MS) for name in names))
+    await bench.read_all()
+    assert bench.agent.partition(0).progress.counts["outcomes.credited"] == STEP_ROWS
+
+
+async def test_decisions_of_many_kilobytes_that_fall_due_together_fit_their_steps(bench):
+    text = "x" * 8_000
+    names = [f"x{number}" for number in range(STEP_ROWS)]
+    bench.send(DECISIONS, *(plain_decision(name, START_MS, context={"text": text}) for name in names))
+    await bench.read_all()
+    bench.send(DECISIONS, {"event_time_ms": START_MS + 20 * S})
+    await bench.read_all()
+    assert bench.agent.partition(0).progress.counts["decisions.settled"] == STEP_ROWS
+
+
+async def test_large_outcomes_of_one_action_that_wait_do_not_stop_the_partition(bench):
+    """Nine outcomes of almost a mebibyte each, for a decision that has not come: more than a record batch."""
+    padding = "x" * 1_000_000
+    bench.send(OUTCOMES, *(plain_outcome("x", START_MS, f"o{i}", note=padding) for i in range(9)))
+    bench.send(DECISIONS, plain_decision("y", START_MS))
+    await bench.read_all()
+    assert bench.agent.partition(0).progress.counts["decisions.open"] == 1
+
+
+async def test_a_flood_of_outcomes_of_one_action_does_not_stop_the_partition(bench):
+    """12,000 outcomes with ids of 768 bytes, as a broken producer may send: a row of 9.6 MB."""
+    bench.send(DECISIONS, plain_decision("x", START_MS))
+    ids = (f"{number}-".ljust(256, "語") for number in range(12_000))
+    bench.send(OUTCOMES, *(plain_outcome("x", START_MS, name, kind="like") for name in ids))
+    bench.send(DECISIONS, plain_decision("y", START_MS))
+    await bench.read_all()
+    assert bench.agent.partition(0).progress.counts["decisions.open"] == 2

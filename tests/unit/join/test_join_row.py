@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+
+from pipeline.errors import StateError
+from pipeline.join.row import ActionRow, OutcomeFact, due_of, row_from_bytes
+
+CLICK = OutcomeFact("click", 1.0, 5, 0, "")
+
+
+def decided(**others) -> ActionRow:
+    return ActionRow(
+        due_ms=10,
+        raw=b"\xc3\x01 the record",
+        vector=b"\x00\x10",
+        policy="homepage",
+        generation=1,
+        segment="ä",
+        arm="a",
+        decided_at_ms=0,
+        close_ms=10,
+        expires_ms=15,
+        **others,
+    )
+
+
+def test_a_stored_row_is_read_back_and_knows_when_it_was_due():
+    row = decided(is_settled=True, outcomes={"o": CLICK})
+    again = row_from_bytes(row.to_bytes())
+    assert again.stored_due_ms == 10
+    again.stored_due_ms = None
+    assert again == row
+
+
+def test_an_awaiting_outcome_keeps_every_byte_of_its_record():
+    raw = bytes(range(256))
+    row = ActionRow(due_ms=7, outcomes={"o": CLICK._replace(raw=raw.decode("latin-1"))})
+    again = row_from_bytes(row.to_bytes())
+    assert not again.has_decision
+    assert again.outcomes["o"].raw.encode("latin-1") == raw
+
+
+@pytest.mark.parametrize("due_ms", [0, 1, 2**62])
+def test_the_due_time_is_read_without_the_rest(due_ms):
+    assert due_of(ActionRow(due_ms=due_ms).to_bytes()) == due_ms
+
+
+def test_the_revision_counts_facts_so_every_order_of_them_ends_at_the_highest():
+    for facts in permutations(["o1", "o2", "settled"]):
+        row, revisions = decided(), [1]
+        for fact in facts:
+            if fact == "settled":
+                row.is_settled = True
+            else:
+                row.outcomes[fact] = CLICK
+            revisions.append(row.revision)
+        assert revisions == [1, 2, 3, 4]
+
+
+def test_a_row_of_an_unknown_version_stops_the_worker():
+    stored = bytearray(decided().to_bytes())
+    stored[0] = 2
+    with pytest.raises(StateError, match="version 2, this code reads 1"):
+        row_from_bytes(bytes(stored))

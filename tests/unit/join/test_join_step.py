@@ -1,0 +1,472 @@
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from pipeline.codec import avro
+from pipeline.errors import StateError
+from pipeline.join.progress import DECISIONS, OUTCOMES, Progress, imbalance
+from pipeline.join.step import Changes, Limits, advance, decode_arrivals, take
+from pipeline.policy.book import PolicyBook
+from tests.doubles import MemoryActions
+from tests.samples import BASKET, define, plain_decision, plain_outcome, plain_policy
+from tests.traffic import as_avro
+
+S = 1_000
+HOUR_MS = 3_600 * S
+ONE = 2**15  # rewards in [0, 1]: a reward of 1 is 2^15
+
+
+class Bench:
+    """A partition of JOIN on which a test says what is read, in seconds of event time."""
+
+    def __init__(self, *plain: dict[str, Any], limits: Limits | None = None) -> None:
+        self.book = PolicyBook()
+        for policy in plain or (plain_policy(),):
+            self.book.put(define(policy))
+        self.limits = limits or Limits(orphan_hold_ms=60 * S)
+        self.progress = Progress()
+        self.actions = MemoryActions()
+        self.rewards: list[dict[str, Any]] = []
+        self.refusals: list[Any] = []
+
+    def read(self, stream: str, *records: dict[str, Any] | bytes, timestamp_ms: int = HOUR_MS) -> Changes:
+        start = self.progress.positions[stream]
+        raws = [record if isinstance(record, bytes) else orjson.dumps(record) for record in records]
+        rows = [(start + index, timestamp_ms, b"key", raw) for index, raw in enumerate(raws)]
+        return self.note(self.taken(stream, rows))
+
+    def taken(self, stream: str, rows: list[Any]) -> Changes:
+        arrivals = decode_arrivals(stream, rows, {})
+        return take(stream, arrivals, self.progress, self.actions, self.book, self.limits)
+
+    def decide(self, at_s: float, action_id: str = "x", **others: Any) -> Changes:
+        return self.read(DECISIONS, plain_decision(action_id, round(at_s * S), **others))
+
+    def click(self, at_s: float, outcome_id: str = "o", action_id: str = "x", **others: Any) -> Changes:
+        return self.read(OUTCOMES, plain_outcome(action_id, round(at_s * S), outcome_id, **others))
+
+    def time(self, at_s: float, limit: int = 1_000) -> list[Changes]:
+        """Let event time come to `at_s`, by a tick with both topics at their ends."""
+        self.read(DECISIONS, avro.encode("tick", {"event_time_ms": round(at_s * S)}))
+        return self.pass_time(frozenset({DECISIONS, OUTCOMES}), limit)
+
+    def pass_time(self, at_end: frozenset[str], limit: int = 1_000) -> list[Changes]:
+        steps = []
+        while (changes := advance(self.progress, at_end, self.actions, self.book, limit)) is not None:
+            steps.append(self.note(changes))
+        return steps
+
+    def note(self, changes: Changes) -> Changes:
+        self.actions.apply(changes)
+        self.rewards += [reward for _, reward in changes.rewards]
+        self.refusals += changes.refusals
+        for stream in (DECISIONS, OUTCOMES):
+            assert imbalance(self.progress.counts, stream) == 0
+        return changes
+
+    @property
+    def ledger(self) -> list[tuple[int, float, bool, float]]:
+        """(revision, reward, is settled, stamped at second)."""
+        return [(r["revision"], r["reward"] / ONE, r["is_settled"], r["event_time_ms"] / S) for r in self.rewards]
+
+    @property
+    def reasons(self) -> list[str]:
+        return [refusal.error.reason for refusal in self.refusals]
+
+    def count(self, name: str) -> int:
+        return self.progress.counts[name]
+
+
+def test_a_click_in_the_window_counts_once_when_the_window_closes():
+    """
+    s  0         5         10        15
+       D─────────C─────────┤close    ┤expires
+                           ▲ ledger
+    """
+    bench = Bench()
+    bench.decide(0)
+    bench.click(5)
+    bench.time(9.999)
+    assert bench.ledger == []
+    bench.time(10)
+    assert bench.ledger == [(3, 1.0, True, 10.0)]
+
+
+def test_a_decision_without_outcomes_counts_as_no_reward():
+    """
+    s  0                   10
+       D───────────────────┤close
+                           ▲ ledger: 0
+    """
+    bench = Bench()
+    bench.decide(0)
+    bench.time(10)
+    assert bench.ledger == [(2, 0.0, True, 10.0)]
+
+
+def test_an_optimistic_policy_counts_at_once_and_corrects_itself():
+    """
+    s  0         5         10
+       D─────────C─────────┤close
+       ▲ 0       ▲ 1       ▲ 1, settled
+    """
+    bench = Bench(plain_policy(settle="optimistic"))
+    bench.decide(0)
+    bench.pass_time(frozenset({DECISIONS, OUTCOMES}))
+    bench.click(5)
+    bench.time(10)
+    assert bench.ledger == [(1, 0.0, False, -0.001), (2, 1.0, False, 0.0), (3, 1.0, True, 10.0)]
+
+
+@pytest.mark.parametrize(
+    ("at_s", "fate"),
+    [(-0.001, "outside-window"), (0, "credited"), (10, "credited"), (10.001, "outside-window")],
+)
+def test_a_window_holds_both_its_ends(at_s, fate):
+    """
+    s  0                   10
+      ×C───────────────────C×
+       D                   ┤close
+    """
+    bench = Bench()
+    bench.decide(20)
+    bench.click(20 + at_s)
+    assert bench.count(f"outcomes.{fate}") == 1
+
+
+def test_each_kind_has_a_window_of_its_own_and_the_longest_closes_the_decision():
+    """
+    s  0       4   5       10
+       D       │   L×      │
+               ┤like       ┤click, close
+    """
+    bench = Bench()
+    bench.decide(0)
+    bench.click(5, kind="like")
+    assert bench.count("outcomes.outside-window") == 1
+    bench.time(9)
+    assert bench.ledger == []
+
+
+def test_an_outcome_that_arrives_in_grace_corrects_what_was_settled():
+    """
+    s  0         5         10     14  15
+       D─────────C·········┤close ▼C  ┤expires      C occurred at 5, is read at 14
+                           ▲ 0    ▲ 1
+    """
+    bench = Bench()
+    bench.decide(0)
+    bench.time(14)
+    bench.click(5)
+    assert bench.ledger == [(2, 0.0, True, 10.0), (3, 1.0, True, 14.0)]
+
+
+def test_an_outcome_that_occurred_after_the_window_does_not_count_though_the_row_is_held():
+    """
+    s  0                   10  12     15
+       D───────────────────┤   C×     ┤expires
+    """
+    bench = Bench()
+    bench.decide(0)
+    bench.time(11)
+    bench.click(12)
+    assert bench.ledger == [(2, 0.0, True, 10.0)]
+    assert bench.count("outcomes.outside-window") == 1
+
+
+def test_a_row_is_dropped_when_grace_ends_and_not_before():
+    """
+    s  0                   10        15
+       D───────────────────┤close    ┤expires
+                                  held│gone
+    """
+    bench = Bench()
+    bench.decide(0)
+    bench.time(14.999)
+    assert list(bench.actions.stored) == ["x"]
+    bench.time(15)
+    assert not bench.actions.stored
+    assert not bench.actions.index
+
+
+def test_an_outcome_that_arrives_after_grace_waits_for_a_decision_and_expires():
+    """
+    s  0    5      10    15 16             65
+       D────C······┤     ┤  ▼C read        ┤hold of 60 s after it occurred
+    """
+    bench = Bench()
+    bench.decide(0)
+    bench.time(16)
+    bench.click(5)
+    assert bench.count("outcomes.awaiting-decision") == 1
+    bench.time(64.999)
+    assert bench.reasons == []
+    bench.time(65)
+    assert bench.reasons == ["no-decision"]
+    assert bench.count("outcomes.expired-orphan") == 1
+    assert bench.count("outcomes.awaiting-decision") == 0
+    assert not bench.actions.stored
+    assert len(bench.ledger) == 1
+
+
+def test_an_outcome_that_comes_too_late_to_wait_expires_at_once():
+    bench = Bench()
+    bench.time(65)
+    bench.click(5)
+    assert bench.reasons == ["no-decision"]
+    assert bench.count("outcomes.expired-orphan") == 1
+    assert not bench.actions.stored
+
+
+def test_outcomes_may_be_read_before_their_decision():
+    """
+    read  C(5) C(11) D(0)      an outcome that came first is credited, or not, when its decision comes
+    """
+    bench = Bench(plain_policy(settle="optimistic"))
+    bench.click(5, "o1")
+    bench.click(11, "o2")
+    bench.decide(0)
+    assert (bench.count("outcomes.credited"), bench.count("outcomes.outside-window")) == (1, 1)
+    assert bench.count("outcomes.awaiting-decision") == 0
+    assert bench.ledger == [(2, 1.0, False, -0.001)]
+
+
+def test_a_waiting_outcome_that_its_decision_cannot_credit_is_refused_whole():
+    bench = Bench()
+    record = plain_outcome("x", 5 * S, kind="cliqué")
+    bench.read(OUTCOMES, record)
+    bench.decide(0)
+    (refusal,) = bench.refusals
+    assert (refusal.stream, refusal.offset, refusal.error.reason) == (OUTCOMES, 0, "unknown-outcome-kind")
+    assert refusal.raw == orjson.dumps(record)
+    assert bench.count("outcomes.rejected.unknown-outcome-kind") == 1
+
+
+def test_a_dead_letter_of_an_orphan_says_the_key_and_timestamp_that_its_record_had():
+    bench = Bench()
+    bench.read(OUTCOMES, plain_outcome("x", 5 * S), timestamp_ms=7 * S)
+    bench.time(65)
+    (refusal,) = bench.refusals
+    assert (refusal.key, refusal.timestamp_ms) == (b"key", 7 * S)
+
+
+def test_a_kind_or_value_that_the_policy_does_not_accept_is_refused():
+    bench = Bench(plain_policy(outcomes=(BASKET,)))
+    bench.decide(0)
+    bench.click(1, "o1", kind="clack")
+    bench.click(1, "o2", kind="basket", value=8.001)
+    bench.click(1, "o3", kind="basket", value=8.0)
+    assert bench.reasons == ["unknown-outcome-kind", "value-out-of-bounds"]
+    assert bench.count("outcomes.credited") == 1
+
+
+def test_a_repeated_decision_is_a_duplicate_in_either_encoding():
+    bench = Bench(plain_policy(settle="optimistic"))
+    fields = plain_decision("x", 0, context={"visits": 3.0})
+    bench.read(DECISIONS, fields, fields, as_avro(DECISIONS, fields))
+    assert (bench.count("decisions.open"), bench.count("decisions.duplicate")) == (1, 2)
+    assert len(bench.ledger) == 1
+
+
+def test_a_decision_with_a_known_id_and_other_content_is_refused_and_the_first_one_stands():
+    bench = Bench(plain_policy(settle="optimistic"))
+    bench.decide(0, arm="a")
+    bench.decide(0, arm="b")
+    assert bench.reasons == ["conflicting-duplicate"]
+    assert [reward["arm"] for reward in bench.rewards] == ["a"]
+
+
+def test_a_repeated_outcome_counts_once():
+    bench = Bench(plain_policy(combine="sum", outcomes=({"kind": "click", "worth": 0.25, "window": "10s"},)))
+    bench.decide(0)
+    bench.click(5, "o1")
+    bench.click(5, "o1")
+    bench.click(6, "o2")
+    bench.time(10)
+    assert bench.count("outcomes.duplicate") == 1
+    assert bench.ledger == [(4, 0.5, True, 10.0)]
+
+
+def test_an_outcome_repeated_while_it_waits_counts_once():
+    bench = Bench()
+    bench.click(5)
+    bench.click(5)
+    bench.decide(0)
+    assert (bench.count("outcomes.duplicate"), bench.count("outcomes.credited")) == (1, 1)
+
+
+def test_a_redelivered_record_changes_nothing_and_is_not_read_twice():
+    bench = Bench(plain_policy(settle="optimistic"))
+    bench.decide(0)
+    bench.click(5)
+    counts = dict(bench.progress.counts)
+    for stream, record in ((DECISIONS, plain_decision("x", 0)), (OUTCOMES, plain_outcome("x", 5 * S, "o"))):
+        changes = bench.taken(stream, [(0, HOUR_MS, b"key", orjson.dumps(record))])
+        assert changes == Changes()
+    assert dict(bench.progress.counts) == counts
+    assert bench.progress.positions == {DECISIONS: 1, OUTCOMES: 1}
+
+
+def test_a_decision_whose_grace_has_ended_is_refused_as_too_late():
+    """
+    s  0                   10        15   read at 15: the row would be gone
+       D───────────────────┤close    ┤expires
+    """
+    bench = Bench()
+    bench.time(14.999)
+    bench.decide(0, "in-time")
+    bench.time(15)
+    bench.decide(0, "late")
+    assert bench.reasons == ["too-late"]
+    assert bench.count("decisions.rejected.too-late") == 1
+
+
+def test_a_decision_that_is_read_in_its_grace_settles_at_once_with_the_outcomes_that_waited():
+    """
+    s  0    5      10    12  15
+       D····C······┤     ▼D  ┤expires       D is read at 12, its outcome was read before
+    """
+    bench = Bench()
+    bench.click(5)
+    bench.time(12)
+    bench.decide(0)
+    bench.pass_time(frozenset({DECISIONS, OUTCOMES}))
+    assert bench.ledger == [(3, 1.0, True, 12.0)]
+
+
+def test_a_repeat_of_a_decision_after_its_row_is_gone_cannot_count_again():
+    bench = Bench()
+    bench.decide(0)
+    bench.time(20)
+    bench.decide(0)
+    bench.time(40)
+    assert len(bench.ledger) == 1
+    assert bench.reasons == ["too-late"]
+
+
+def test_windows_do_not_close_over_outcomes_that_are_not_read_yet():
+    """
+    decisions  D(0) D(100)            ← read to its end
+    outcomes   C(5) …                 ← nothing read: event time stands still
+    """
+    bench = Bench()
+    bench.decide(0, "x")
+    bench.decide(100, "y")
+    bench.pass_time(frozenset({DECISIONS}))
+    assert bench.ledger == []
+    bench.click(5, action_id="x")
+    bench.pass_time(frozenset({DECISIONS}))
+    assert bench.ledger == []  # event time is 5
+    bench.pass_time(frozenset({DECISIONS, OUTCOMES}))
+    assert bench.ledger == [(3, 1.0, True, 10.0)]
+
+
+def test_rows_fall_due_in_the_order_of_their_time_and_are_stamped_with_it():
+    bench = Bench()
+    for at_s in (3, 1, 2):
+        bench.decide(at_s, f"x{at_s}")
+    bench.time(50)
+    assert [(r["action_id"], r["event_time_ms"] / S) for r in bench.rewards] == [
+        ("x1", 11.0),
+        ("x2", 12.0),
+        ("x3", 13.0),
+    ]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4])
+@pytest.mark.parametrize("grace", ["0s", "5s"])
+def test_bounded_steps_of_time_settle_every_row_once(limit, grace):
+    """Five rows, four of which fall due at the same time; with no grace they are dropped at that time too."""
+    bench = Bench(plain_policy(grace=grace))
+    for number in range(4):
+        bench.decide(0, f"x{number}")
+    bench.decide(1, "y")
+    steps = bench.time(30, limit)
+    assert all(len(changes.rows) <= limit for changes in steps)
+    assert sorted(reward["action_id"] for reward in bench.rewards) == ["x0", "x1", "x2", "x3", "y"]
+    assert not bench.actions.stored
+    assert not bench.actions.index
+
+
+def test_time_that_stops_among_rows_of_one_time_goes_on_from_there():
+    bench = Bench()
+    for number in range(3):
+        bench.decide(0, f"x{number}")
+    bench.read(DECISIONS, avro.encode("tick", {"event_time_ms": 20 * S}))
+    both = frozenset({DECISIONS, OUTCOMES})
+    bench.note(advance(bench.progress, both, bench.actions, bench.book, 2))
+    assert bench.progress.event_time_ms == 10 * S - 1  # x2 has yet to settle at 10 s
+    bench.pass_time(both)
+    assert [stamp for *_, stamp in bench.ledger] == [10.0, 10.0, 10.0]
+
+
+def test_an_event_too_far_ahead_of_the_broker_s_clock_is_refused_and_does_not_move_time():
+    bench = Bench(limits=Limits(max_clock_skew_ms=300 * S))
+    bench.read(DECISIONS, plain_decision("x", 301 * S), timestamp_ms=S)
+    bench.read(DECISIONS, plain_decision("y", 301 * S + 1), timestamp_ms=S)
+    bench.read(OUTCOMES, plain_outcome("x", 301 * S + 1), timestamp_ms=S)
+    bench.read(DECISIONS, avro.encode("tick", {"event_time_ms": 301 * S + 1}), timestamp_ms=S)
+    assert bench.reasons == ["far-future"] * 3
+    assert bench.progress.watermarks_ms == {DECISIONS: 301 * S, OUTCOMES: -1}
+
+
+def test_a_refused_record_says_where_it_was_and_keeps_its_bytes():
+    bench = Bench()
+    bench.read(DECISIONS, plain_decision(), b"\xff nonsense", timestamp_ms=5 * S)
+    (refusal,) = bench.refusals
+    assert refusal[:5] == (DECISIONS, 1, 5 * S, b"key", b"\xff nonsense")
+    assert bench.count("decisions.rejected.not-decodable") == 1
+
+
+def test_the_ledger_record_carries_all_that_is_needed_to_recompute_it():
+    bench = Bench(plain_policy(settle="optimistic"))
+    fields = plain_decision("x", 45 * S, segment="new", arm="b")
+    bench.read(DECISIONS, fields)
+    bench.click(46, "o2", kind="like")
+    bench.click(47, "o1")
+    last = bench.rewards[-1]
+    assert last == {
+        "action_id": "x",
+        "revision": 3,
+        "is_settled": False,
+        "policy": "homepage",
+        "generation": 1,
+        "segment": "new",
+        "arm": "b",
+        "reward": ONE,
+        "reward_exponent": 15,
+        "context_vector": b"",
+        "decided_at_ms": 45 * S,
+        "bucket": 2,  # 45 s in buckets of 20 s
+        "expires_at_ms": 60 * S,
+        "event_time_ms": -1,
+        "attribution": define(plain_policy(settle="optimistic")).statistics_hash,
+        "outcomes": [
+            {"outcome_id": "o1", "kind": "click", "value": 1.0, "occurred_at_ms": 47 * S},
+            {"outcome_id": "o2", "kind": "like", "value": 1.0, "occurred_at_ms": 46 * S},
+        ],
+        "decision": orjson.dumps(fields),
+    }
+
+
+def test_conflicting_outcomes_of_one_id_end_alike_whichever_topic_is_read_first():
+    """Of an id's outcomes the first stands, though it be one that can't be credited."""
+    outcomes = [plain_outcome("x", 30 * S, "o"), plain_outcome("x", 5 * S, "o")]
+    credited = []
+    for is_decision_first in (True, False):
+        bench = Bench()
+        for stream in (DECISIONS, OUTCOMES) if is_decision_first else (OUTCOMES, DECISIONS):
+            bench.read(stream, *([plain_decision("x", 0)] if stream == DECISIONS else outcomes))
+        credited.append(bench.count("outcomes.credited"))
+    assert credited[0] == credited[1]
+
+
+def test_an_action_of_a_policy_that_is_no_longer_known_stops_the_worker():
+    bench = Bench()
+    bench.decide(0)
+    bench.book = PolicyBook()
+    with pytest.raises(StateError, match="generation 1 of policy 'homepage'"):
+        bench.time(10)

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from pipeline.codec import avro
+from pipeline.learn.memory import RowKey
+from pipeline.publish import agent as publish_agent
+from pipeline.publish.agent import PublishAgent
+from pipeline.publish.snapshot import snapshot_id
+from pipeline.stream import topics
+from pipeline.stream.batch import Batch
+from tests.doubles import KnownPolicies, MemoryBroker, MemoryTable
+from tests.samples import define, plain_policy
+
+HOME = topics.partition_for("homepage", 4)
+
+
+def statistics(n: int, offset: int, source: int = 0, segment: str = "new", generation: int = 1) -> bytes:
+    key = RowKey("homepage", generation, segment, "a", 0)
+    sums = n.to_bytes(8, "little") + bytes(16)
+    where = {"source_partition": source, "ledger_offset": offset, "dimension": 0, "sums": sums}
+    return avro.encode("statistics", {**key._asdict(), **where})
+
+
+def mark(offset: int, source: int = 0, generation: int = 1) -> bytes:
+    fields = {"policy": "homepage", "generation": generation, "source_partition": source}
+    return avro.encode("statistics_mark", {**fields, "ledger_offset": offset, "event_time_ms": 5})
+
+
+class Bench:
+    """A PUBLISH agent, its table, and a clock."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.broker = MemoryBroker()
+        self.table = MemoryTable(self.broker, "changelog", None)
+        self.policies = KnownPolicies(define(plain_policy(publish={"interval": "1s"})))
+        self.now_s = 1_000.0
+        self.length = 0
+        monkeypatch.setattr(publish_agent, "time", SimpleNamespace(monotonic=lambda: self.now_s))
+        self.restart()
+
+    def restart(self) -> None:
+        self.agent = PublishAgent(self.table, self.broker, self.policies)
+
+    async def read(self, *values: bytes | None) -> int:
+        """Handle a batch; return where reading would begin again."""
+        records = [SimpleNamespace(offset=self.length + i, value=value) for i, value in enumerate(values)]
+        self.length += len(values)
+        batch = Batch(topics.STATISTICS, HOME, records, self.length)
+        await self.agent.handle(batch)
+        return batch.resume_offset
+
+    async def publish(self) -> None:
+        await self.agent.publish_due(range(4))
+
+    @property
+    def history(self) -> list[dict]:
+        return [avro.decode_as("snapshot", value) for value in self.broker.values(topics.SNAPSHOT_HISTORY)]
+
+    @property
+    def counts(self) -> list[int]:
+        """How many decisions of arm `a` in segment `new` each published snapshot knows."""
+        return [record["segments"][0]["counts"][0] for record in self.history]
+
+
+@pytest.fixture
+def bench(monkeypatch) -> Bench:
+    return Bench(monkeypatch)
+
+
+async def test_a_policy_is_published_before_anything_is_learned(bench):
+    await bench.publish()
+    assert bench.counts == [0]
+
+
+async def test_a_change_is_published_when_the_interval_has_passed(bench):
+    """
+    s   0      0.9    1
+        ▲ v1   ·      ▲ v2     interval 1 s
+    """
+    await bench.publish()
+    await bench.read(statistics(3, 10), mark(10))
+    bench.now_s += 0.9
+    await bench.publish()
+    assert bench.counts == [0]
+    bench.now_s += 0.1
+    await bench.publish()
+    assert bench.counts == [0, 3]
+
+
+async def test_nothing_new_is_not_published_again(bench):
+    await bench.publish()
+    bench.now_s += 100
+    await bench.publish()
+    await bench.read(statistics(3, 10))  # its mark has not come
+    await bench.publish()
+    assert bench.counts == [0]
+
+
+async def test_a_changed_definition_is_published_though_nothing_was_learned(bench):
+    await bench.publish()
+    bench.policies.book.put(define(plain_policy(publish={"interval": "1s"}, exploration={"floor": 0.1})))
+    bench.now_s += 1
+    await bench.publish()
+    assert [record["version"] for record in bench.history] == [1, 2]
+
+
+async def test_a_new_generation_starts_anew_beside_the_old(bench):
+    await bench.read(statistics(3, 10), mark(10))
+    await bench.publish()
+    bench.policies.book.put(define(plain_policy(publish={"interval": "1s"}, generation=2)))
+    bench.now_s += 1
+    await bench.publish()
+    await bench.read(statistics(4, 20), mark(20), statistics(1, 20, generation=2), mark(20, generation=2))
+    bench.now_s += 1
+    await bench.publish()
+    assert bench.counts == [3, 0, 1]
+
+
+async def test_versions_rise_by_one_and_name_their_parent(bench):
+    for n in (1, 2, 3):
+        await bench.read(statistics(n, n), mark(n))
+        bench.now_s += 1
+        await bench.publish()
+    contents = bench.broker.values(topics.SNAPSHOT_HISTORY)
+    assert [record["version"] for record in bench.history] == [1, 2, 3]
+    assert [record["parent"] for record in bench.history] == ["", *map(snapshot_id, contents[:2])]
+
+
+async def test_the_latest_snapshot_and_the_history_are_the_same_bytes_keyed_by_policy(bench):
+    await bench.publish()
+    (latest,) = bench.broker.logs[topics.SNAPSHOTS, HOME]
+    (past,) = bench.broker.logs[topics.SNAPSHOT_HISTORY, HOME]
+    assert (latest.key, latest.value) == (b"homepage", past.value)
+
+
+async def test_a_worker_publishes_only_the_policies_of_its_partitions(bench):
+    await bench.agent.publish_due([number for number in range(4) if number != HOME])
+    assert bench.history == []
+
+
+async def test_rows_without_their_mark_are_read_again_after_a_restart(bench):
+    """Offsets: 0 row, 1 mark | 2 row, 3 row of source 1 | 4 mark | 5 mark of source 1."""
+    assert await bench.read(statistics(3, 10), mark(10)) == 2
+    assert await bench.read(statistics(4, 20), statistics(5, 20, source=1)) == 2  # at the first that waits
+    assert await bench.read(mark(20)) == 3  # source 1 still waits
+    assert await bench.read(mark(20, source=1)) == 6
+
+
+async def test_a_tombstone_is_passed_over(bench):
+    assert await bench.read(None) == 1
+
+
+async def test_a_restart_goes_on_with_what_was_known(bench):
+    await bench.read(statistics(3, 10), mark(10), statistics(5, 20, source=1), mark(20, source=1))
+    await bench.publish()
+    bench.restart()
+    await bench.read(statistics(4, 30), mark(30))
+    bench.now_s += 1
+    await bench.publish()
+    last = bench.history[-1]
+    assert (last["version"], last["segments"][0]["counts"][0]) == (2, 9)
+    assert last["ledger_offsets"] == [{"partition": 0, "offset": 30}, {"partition": 1, "offset": 20}]
+
+
+async def test_a_snapshot_that_was_not_sent_before_the_crash_is_sent_after_it(bench):
+    await bench.read(statistics(3, 10), mark(10))
+
+    class Killed(Exception):  # noqa: N818
+        """The process ended between the changelog and the sending."""
+
+    deliveries = iter(("before changelog", "after changelog", "before sending"))
+
+    def kill_before_sending(_: str) -> None:
+        if next(deliveries) == "before sending":
+            raise Killed
+
+    bench.broker.interrupt = kill_before_sending
+    with pytest.raises(Killed):
+        await bench.publish()
+    bench.broker.interrupt = lambda _: None
+    bench.restart()
+    await bench.read(statistics(4, 20), mark(20))
+    await bench.publish()
+    assert [(record["version"], record["segments"][0]["counts"][0]) for record in bench.history] == [(1, 3), (2, 4)]
+
+
+@pytest.mark.parametrize("segment", ["a/b", "x@1", "a/b@2/c"])
+async def test_a_segment_with_the_key_s_separators_survives_a_restart(bench, segment):
+    """JOIN should refuse it; what is in a topic already must not stop PUBLISH."""
+    await bench.read(statistics(3, 10, segment=segment), mark(10))
+    bench.restart()
+    await bench.publish()
+    assert len(bench.history) == 1

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from pipeline.codec import avro
+from pipeline.learn.memory import RowKey
+from pipeline.models.statistics import Statistics
+from pipeline.policy.parse import load_canonical_json
+from pipeline.publish.partials import Mark
+from pipeline.publish.snapshot import build_snapshot, merge_buckets, posterior_sha256, snapshot_id
+from tests.naive.fold import sha256_of
+from tests.samples import define, linear_policy, plain_policy
+
+ONE = 2**15
+
+
+def row(*sums: int, dimension: int = 0) -> Statistics:
+    return Statistics(dimension, np.array(sums, np.int64))
+
+
+def key(segment: str, arm: str, bucket: int = 0) -> RowKey:
+    return RowKey("homepage", 1, segment, arm, bucket)
+
+
+ROWS = [
+    (key("new", "a"), row(4, ONE, ONE**2)),
+    (key("new", "a", 1), row(1, ONE, ONE**2)),
+    (key("other", "b"), row(2, 0, 0)),
+]
+
+
+def snapshot(plain=None, rows=ROWS, marks=None, version=1, parent="") -> dict:
+    content = build_snapshot(define(plain or plain_policy()), rows, marks or {}, version, parent)
+    return avro.decode_as("snapshot", content)
+
+
+def parameters(record: dict, segment: str) -> dict[str, np.ndarray]:
+    (found,) = [one for one in record["segments"] if one["segment"] == segment]
+    return {p["name"]: np.frombuffer(p["data"], "<f8").reshape(p["shape"]) for p in found["parameters"]}
+
+
+def test_the_hash_is_that_of_the_documented_text():
+    text = (
+        '{"algorithm":["beta_thompson",[["prior_alpha",1.0],["prior_beta",1.0]]],"reward_exponent":15,'
+        '"rows":[["new","a",0,0,[4,32768,1073741824]],["new","a",1,0,[1,32768,1073741824]],["other","b",0,0,[2,0,0]]]}'
+    )
+    assert posterior_sha256(define(plain_policy()), ROWS) == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_the_hash_does_not_depend_on_the_order_of_rows_and_leaves_empty_ones_out():
+    definition = define(plain_policy())
+    mixed = [(key("new", "b"), Statistics.zero(0)), *reversed(ROWS)]
+    assert posterior_sha256(definition, mixed) == posterior_sha256(definition, ROWS)
+
+
+@pytest.mark.parametrize("change", [0, 1, 2])
+def test_the_hash_changes_with_every_sum(change):
+    definition = define(plain_policy())
+    sums = [4, ONE, ONE**2]
+    sums[change] += 1
+    assert posterior_sha256(definition, [(ROWS[0][0], row(*sums)), *ROWS[1:]]) != posterior_sha256(definition, ROWS)
+
+
+@pytest.mark.parametrize("ridge", [1e-6, 1e-5, 0.0001, 1.0, 1e6])
+def test_the_hash_writes_numbers_as_canonical_json_does(ridge):
+    plain = linear_policy()
+    plain["algorithm"]["ridge"] = ridge
+    sums = {("new", "a", 0): [1, 0, 0, 0, 0, 0, *[0] * 6]}
+    # Rewards between -2 and 3: 3 · 2^13 is below 2^15, 3 · 2^14 is not.
+    rows = [(key("new", "a"), row(*sums["new", "a", 0], dimension=3))]
+    assert posterior_sha256(define(plain), rows) == sha256_of(plain, 13, sums)
+
+
+def test_buckets_are_summed_by_segment_and_arm():
+    merged = merge_buckets(ROWS)
+    assert {name: statistics.sums.tolist() for name, statistics in merged.items()} == {
+        ("new", "a"): [5, 2 * ONE, 2 * ONE**2],
+        ("other", "b"): [2, 0, 0],
+    }
+
+
+def test_every_segment_and_arm_of_the_policy_is_in_with_or_without_data():
+    record = snapshot()
+    assert [segment["segment"] for segment in record["segments"]] == ["new", "other"]
+    for segment in record["segments"]:
+        assert segment["arms"] == ["a", "b"]
+    assert [segment["counts"] for segment in record["segments"]] == [[5, 0], [0, 2]]
+    assert [segment["reward_sums"] for segment in record["segments"]] == [[2 * ONE, 0], [0, 0]]
+    # alpha = 1 + Σr, beta = 1 + n - Σr
+    assert parameters(record, "new")["alpha"].tolist() == [3.0, 1.0]
+    assert parameters(record, "new")["beta"].tolist() == [4.0, 1.0]
+
+
+def test_a_segment_that_the_policy_no_longer_has_keeps_its_posterior():
+    record = snapshot(rows=[*ROWS, (key("vip", "b"), row(1, 0, 0))])
+    assert [segment["segment"] for segment in record["segments"]] == ["new", "other", "vip"]
+
+
+def test_a_linear_posterior_has_its_arms_first():
+    record = snapshot(linear_policy(), rows=[])
+    shapes = {name: array.shape for name, array in parameters(record, "other").items()}
+    assert shapes == {"theta": (2, 3), "covariance": (2, 3, 3)}
+
+
+def test_a_snapshot_says_what_it_was_made_from():
+    definition = define(plain_policy())
+    record = snapshot(marks={3: Mark(40, 700), 0: Mark(9, 600)}, version=7, parent="ab" * 32)
+    assert record["ledger_offsets"] == [{"partition": 0, "offset": 9}, {"partition": 3, "offset": 40}]
+    assert (record["event_time_ms"], record["version"], record["parent"]) == (600, 7, "ab" * 32)
+    assert record["posterior_sha256"] == posterior_sha256(definition, ROWS)
+    assert record["definition_hash"] == hashlib.sha256(record["definition"].encode()).hexdigest()
+    assert record["definition_hash"] == definition.definition_hash
+    assert load_canonical_json(record["definition"], "the snapshot") == definition
+    assert json.loads(record["definition"])["name"] == "homepage"
+
+
+def test_equal_statistics_give_equal_bytes_and_an_id_that_is_their_sha_256():
+    definition = define(plain_policy())
+    contents = {build_snapshot(definition, list(rows), {}, 1, "") for rows in (ROWS, reversed(ROWS))}
+    (content,) = contents
+    assert snapshot_id(content) == hashlib.sha256(content).hexdigest()
+    assert build_snapshot(definition, ROWS, {}, 2, "") != content

@@ -1,0 +1,162 @@
+"""The arrows between modules, read from their imports; a failure says which one broke."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# What pure code of each folder may import of this package, beside its own folder.
+PURE = {
+    "errors": (),
+    "models": ("errors",),
+    "policy": ("errors", "models"),
+    "events": ("errors",),
+    "codec": ("errors", "events"),
+    "join": ("errors", "events", "codec", "policy"),
+    "learn": ("errors", "models"),
+    "publish": ("errors", "models", "policy", "codec", "learn.memory"),
+    "replay": ("errors", "models", "policy", "learn", "publish"),
+    "serve": ("errors", "models", "policy", "events", "codec", "publish.snapshot"),
+}
+# What touches the world in those folders; everything else there is pure.
+WORLDLY = {
+    "join": ("agent",),
+    "learn": ("agent",),
+    "publish": ("agent",),
+    "replay": ("read", "verify"),
+    "serve": ("delivery", "follower", "http", "node", "routes"),
+}
+LIBRARIES = {"numpy", "scipy", "orjson", "fastavro"}
+# Of the standard library, what knows the time, the machine, chance or the log.
+UNCLEAN = {
+    "asyncio",
+    "concurrent",
+    "datetime",
+    "logging",
+    "multiprocessing",
+    "os",
+    "random",
+    "secrets",
+    "signal",
+    "socket",
+    "subprocess",
+    "threading",
+    "time",
+    "uuid",
+}
+# Faust and RocksDB have one home; the command that starts a worker hands it to Faust's own runner.
+FAUST = {"faust", "mode", "rocksdict"}
+FAUST_USERS = ("pipeline.stream", "pipeline.cli.worker")
+
+
+def modules() -> dict[str, set[str]]:
+    """Map each module of the package to what it imports, anywhere in it."""
+    found = {}
+    for path in (ROOT / "pipeline").rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = set(imports(ast.parse(path.read_text("utf-8"))))
+    # `from pipeline.codec import avro` names a module, `from pipeline.events import Tick` does not.
+    return {name: {owner(of, found) for of in used} for name, used in found.items()}
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def owner(name: str, known: dict[str, set[str]]) -> str:
+    """Return the module that a name is imported from."""
+    return name if name in known or not name.startswith("pipeline.") else name.rpartition(".")[0]
+
+
+MODULES = modules()
+
+
+def folder_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def is_within(module: str, *folders: str) -> bool:
+    return any(module == folder or module.startswith(f"{folder}.") for folder in folders)
+
+
+def pure_modules() -> list[str]:
+    return sorted(
+        module
+        for module in MODULES
+        if folder_of(module) in PURE and module.rpartition(".")[2] not in WORLDLY.get(folder_of(module), ())
+    )
+
+
+def reached_from(module: str) -> dict[str, str]:
+    """Return all modules of the package that importing `module` loads, each with one that asks for it."""
+    reached, waiting = {}, [(module, "")]
+    while waiting:
+        name, asker = waiting.pop()
+        if name in MODULES and name not in reached:
+            reached[name] = asker
+            waiting += [(used, name) for used in MODULES[name]]
+            waiting.append((name.rpartition(".")[0], name))
+    return reached
+
+
+def test_the_walk_finds_the_modules_and_their_imports():
+    assert {"pipeline.join.step", "pipeline.models", "pipeline.stream.app"} <= MODULES.keys()
+    assert {"pipeline.join.admission", "pipeline.codec.wire"} <= MODULES["pipeline.join.step"]
+    assert "pipeline.join.agent" not in pure_modules()
+    assert all(f"pipeline.{folder}.{name}" in MODULES for folder, names in WORLDLY.items() for name in names)
+
+
+@pytest.mark.parametrize("module", pure_modules())
+def test_pure_code_imports_only_what_is_pure_and_below_it(module):
+    folder = folder_of(module)
+    below = tuple(f"pipeline.{name}" for name in (folder, *PURE[folder]))
+    for used in MODULES[module]:
+        top = used.split(".")[0]
+        if top == "pipeline":
+            assert is_within(used, *below), f"{module} → {used}: not below it"
+            assert used in pure_modules(), f"{module} → {used}: not pure"
+        else:
+            assert top in LIBRARIES | sys.stdlib_module_names, f"{module} → {used}: a library for the world's edge"
+            assert top not in UNCLEAN, f"{module} → {used}: pure code is given what it has to know"
+            assert not is_within(used, "numpy.random"), f"{module} → {used}: chance is an argument"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_faust_and_rocksdb_are_used_in_their_home_only(module):
+    used = {name for name in MODULES[module] if name.split(".")[0] in FAUST}
+    assert not used or is_within(module, *FAUST_USERS), f"{module} → {used}: only pipeline/stream knows Faust"
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if is_within(name, "pipeline.serve")))
+def test_a_serving_node_loads_neither_faust_nor_the_learning_stages(module):
+    reached = reached_from(module)
+    for name, asker in reached.items():
+        faust = {used for used in MODULES[name] if used.split(".")[0] in FAUST}
+        assert not faust, f"{module} … {asker} → {name} → {faust}"
+        assert not is_within(name, "pipeline.join"), f"{module} … {asker} → {name}"
+        # A row's key is part of what a posterior's hash covers.
+        assert name in {"pipeline.learn", "pipeline.learn.memory"} or not is_within(name, "pipeline.learn"), (
+            f"{module} … {asker} → {name}"
+        )
+
+
+def test_pure_code_calls_nothing_that_reads_prints_or_rolls_dice():
+    for module in pure_modules():
+        path = ROOT / Path(*module.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            assert called not in {"open", "print", "input"}, f"{path}:{node.lineno}: {called}()"
+            assert not called.startswith("np.random."), f"{path}:{node.lineno}: {called}(): chance is an argument"
