@@ -106,7 +106,7 @@ class JoinSimulation:
             assert imbalance(counts, stream) == 0, counts
         rows = self.actions.rows()
         assert counts["decisions.open"] == sum(row.has_decision and not row.is_settled for row in rows)
-        assert counts["outcomes.awaiting-decision"] == sum(len(row.outcomes) for row in rows if not row.has_decision)
+        assert counts["outcomes.awaiting-decision"] == sum(len(row.awaiting) for row in rows)
 
 
 class Emitted(NamedTuple):

@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError, PipelineError, StateError, UnavailableE
 
 EXIT_CODES: dict[type[PipelineError], int] = {ConfigError: 1, UnavailableError: 3, StateError: 70}
 
-COMMANDS = ("demo", "policy", "serve", "snapshot", "topics", "verify", "worker")
+COMMANDS = ("dead-letters", "demo", "policy", "serve", "snapshot", "topics", "verify", "worker")
 
 
 class Commands(click.Group):
@@ -31,7 +31,8 @@ class Commands(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"pipeline.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(importlib.import_module(f"pipeline.cli.{name}"), name)
         return command
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import click
 import orjson
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.cli import options
 from pipeline.cli.snapshots import find_snapshot, read_all
 from pipeline.codec import avro
 from pipeline.policy.parse import parse_policy
 from pipeline.publish.snapshot import snapshot_id
+from pipeline.replay.diff import ABSENT, ON_OFFER, RETIRED, SnapshotDiff, Tally, diff_snapshots
 from pipeline.stream.topics import SNAPSHOT_HISTORY
 
 
@@ -90,6 +93,67 @@ def show(broker: str, policy_name: str, version: int | None, as_json: bool) -> N
         mean = "" if row["mean"] is None else f"{row['mean']:.5f}"
         table.add_row(row["segment"], row["arm"], f"{row['count']:,}", f"{row['reward_sum']:.4f}", mean)
     Console().print(table)
+
+
+@snapshot.command()
+@options.broker_address
+@click.argument("policy_name", metavar="POLICY")
+@click.argument("a", type=click.IntRange(1))
+@click.argument("b", type=click.IntRange(1))
+@options.as_json
+def diff(broker: str, policy_name: str, a: int, b: int, as_json: bool) -> None:
+    """Say what changed from version A to version B: definition, ledger, and each arm's count and mean.
+
+    \b
+    Example:
+      pipeline snapshot diff homepage 7 12
+    """
+    contents = [asyncio.run(find_snapshot(broker, policy_name, version)) for version in (a, b)]
+    before, after = (avro.decode_as("snapshot", content) for content in contents)
+    found = diff_snapshots(before, after)
+    if as_json:
+        click.echo(orjson.dumps({"policy": policy_name, "before": a, "after": b, **found.to_plain()}))
+        return
+    click.echo(f"{policy_name}: version {a} ({snapshot_id(contents[0])[:12]}) → {b} ({snapshot_id(contents[1])[:12]})")
+    for line in _in_words(found):
+        click.echo(line)
+    if found.tallies:
+        Console().print(_tally_table(found))
+
+
+def _in_words(found: SnapshotDiff) -> Iterator[str]:
+    words = {ON_OFFER: "added", RETIRED: "added, already retired", ABSENT: "gone"}
+    yield "definition:" if found.arms or found.definition else "definition: the same"
+    for arm in found.arms:
+        is_kept = ABSENT not in (arm.before, arm.after)
+        yield f"  arm {arm.arm}: " + (f"{arm.before} → {arm.after}" if is_kept else words[arm.after])
+    for change in found.definition:
+        yield f"  {change.where}: {_value(change.before)} → {_value(change.after)}"
+    yield "ledger:" if found.offsets else "ledger: the same offsets"
+    for move in found.offsets:
+        yield f"  partition {move.partition}: {move.before} → {move.after} ({move.after - move.before:+,})"
+    if not found.tallies:
+        yield "counts and reward sums: the same"
+    yield f"posterior: {'the same' if found.is_posterior_equal else 'another'}"
+
+
+def _tally_table(found: SnapshotDiff) -> Table:
+    table = Table("segment", "arm", "count", "reward sum", "mean")
+    for change in found.tallies:
+        rows = [_tally_cells(tally) for tally in (change.before, change.after)]
+        cells = (old if old == new else f"{old} → {new}" for old, new in zip(*rows, strict=True))
+        table.add_row(Text(change.segment), Text(change.arm), *cells)
+    return table
+
+
+def _tally_cells(tally: Tally | None) -> tuple[str, str, str]:
+    if tally is None:
+        return ("–", "–", "–")
+    return (f"{tally.counted:,}", f"{float(tally.reward_sum):.4f}", "–" if tally.mean is None else f"{tally.mean:.5f}")
+
+
+def _value(value: Any) -> str:
+    return "not there" if value is None else orjson.dumps(value).decode()
 
 
 def _summary(content: bytes, timestamp_ms: int) -> dict[str, Any]:

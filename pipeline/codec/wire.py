@@ -19,6 +19,8 @@ from pipeline.events import Event, decision_from, outcome_from, tick_from
 
 # The largest record that is kept in state; a decision with 10,000 arms and 256 features is below 300 KB.
 MAX_RECORD_BYTES = 1 << 20
+# Outcomes of one action are kept together until its decision comes; one is some hundred bytes.
+MAX_OUTCOME_BYTES = 1 << 16
 
 CONFLUENT_HEADER_BYTES = 5
 
@@ -42,10 +44,9 @@ def decode_event(raw: bytes | None, expected: str, registry: Mapping[int, str]) 
     """
     if not raw:
         raise DecodeError("empty-record", f"the record has no value, expected a {expected}")
-    if len(raw) > MAX_RECORD_BYTES:
-        raise DecodeError(
-            "record-too-large", f"{len(raw)} bytes, expected at most {MAX_RECORD_BYTES}: send a smaller context"
-        )
+    limit = MAX_OUTCOME_BYTES if expected == "outcome" else MAX_RECORD_BYTES
+    if len(raw) > limit:
+        raise DecodeError("record-too-large", f"{len(raw)} bytes, expected at most {limit} of a {expected}")
     name, fields = _decode_fields(raw, expected, registry)
     if name not in (expected, "tick"):
         raise DecodeError("unexpected-record", f"a {name} record where a {expected} belongs: check the topic")
@@ -66,7 +67,7 @@ def _decode_fields(raw: bytes, expected: str, registry: Mapping[int, str]) -> tu
         raise DecodeError("not-decodable", f"neither Avro nor JSON (first bytes {raw[:8].hex()}): {error}") from error
     if not isinstance(fields, dict):
         raise DecodeError("not-decodable", f"JSON {type(fields).__name__}, expected an object")
-    return ("tick" if "event_time_ms" in fields else expected), fields
+    return ("tick" if fields.keys() == {"event_time_ms"} else expected), fields
 
 
 def _decode_confluent(raw: bytes, registry: Mapping[int, str]) -> tuple[str, Mapping[str, Any]]:

@@ -28,8 +28,8 @@ class FreshnessReport(NamedTuple):
     p99_ms: float
     outcomes: int
     """How many outcomes were measured."""
-    unknown: tuple[str, ...]
-    """Outcome ids that no decision came to know of."""
+    unknown: int
+    """How many of them no decision came to know of; they count with the time until the last decision."""
 
 
 class Freshness:
@@ -65,19 +65,19 @@ class Freshness:
             self._known_versions.append(version)
             self._known_ms.append(at_ms)
 
-    def report(self, credited: Mapping[str, LedgerPlace], until_ms: float) -> FreshnessReport | None:
+    def report(self, credited: Mapping[str, LedgerPlace], until_ms: float, ended_ms: float) -> FreshnessReport | None:
         """Measure the outcomes sent up to `until_ms`; None if there are none.
 
         Those sent later are left out, whether or not a decision came to know of them: of the last ones only the
-        quick would be counted.
+        quick would be counted. `ended_ms` is when the last decision was made.
         """
         sent = {outcome_id: at_ms for outcome_id, at_ms in self._sent_ms.items() if at_ms <= until_ms}
-        known = {outcome_id: self._known_at_ms(credited.get(outcome_id)) for outcome_id in sent}
-        times = [at_ms - sent[outcome_id] for outcome_id, at_ms in known.items() if at_ms is not None]
-        if not times:
+        if not sent:
             return None
+        known = [(self._known_at_ms(credited.get(outcome_id)), at_ms) for outcome_id, at_ms in sent.items()]
+        times = [(ended_ms if known_ms is None else known_ms) - at_ms for known_ms, at_ms in known]
         p50_ms, p99_ms = np.percentile(times, [50, 99])
-        unknown = tuple(outcome_id for outcome_id, at_ms in known.items() if at_ms is None)
+        unknown = sum(known_ms is None for known_ms, _ in known)
         return FreshnessReport(float(p50_ms), float(p99_ms), len(times), unknown)
 
     def _known_at_ms(self, place: LedgerPlace | None) -> float | None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
@@ -34,7 +34,8 @@ class Processes:
     """Commands of this package that run while the block does; a killed demo takes them along."""
 
     def __init__(self, logs: Path) -> None:
-        self._logs = logs
+        self.logs = logs
+        """The folder of the logs."""
         self._children: list[_Child] = []
 
     def __enter__(self) -> Self:
@@ -47,7 +48,7 @@ class Processes:
 
     def start(self, name: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         """Run `pipeline ARGUMENTS`; its output goes to a log called `name`."""
-        log = self._logs / f"{name}.log"
+        log = self.logs / f"{name}.log"
         # What is set for the reader's own deployment must not reach the demo's.
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("PIPELINE_")}
         with log.open("wb") as output:
@@ -67,7 +68,9 @@ class Processes:
         for child in self._children:
             code = child.process.poll()
             if code is not None:
-                raise DemoError(f"the {child.name} ended early with code {code}; its log {child.log} ends:\n{tail(child.log)}")
+                raise DemoError(
+                    f"the {child.name} ended early with code {code}; its log {child.log} ends:\n{tail(child.log)}"
+                )
 
     async def watch(self) -> None:
         """Check for ever."""
@@ -94,19 +97,6 @@ def tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:
     """Return the last lines of a log."""
     found = log.read_text("utf-8", "replace").splitlines() if log.exists() else []
     return "\n".join(found[-lines:]) or "(it is empty)"
-
-
-async def until(is_done: Callable[[], bool], within_s: float, what: str) -> None:
-    """Wait for a condition.
-
-    Raises:
-        DemoError: it did not come true in time; `what` names it.
-    """
-    deadline_s = time.monotonic() + within_s
-    while not is_done():
-        if time.monotonic() > deadline_s:
-            raise DemoError(f"{what}: not within {within_s:.0f} s")
-        await asyncio.sleep(_POLL_S)
 
 
 async def beside(main: Coroutine[Any, Any, T], *background: Coroutine[Any, Any, None]) -> T:

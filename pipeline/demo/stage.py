@@ -80,7 +80,9 @@ def _worker_arguments(broker: str, partitions: int, state: Path) -> list[str]:
 async def _require_unused(broker: str, partitions: int) -> None:
     """Refuse a broker on which something was played or is in use: what is there would be counted as well."""
     topics = [
-        TopicPartition(spec.name, number) for spec in topic_specs(APP_ID, partitions) for number in range(spec.partitions)
+        TopicPartition(spec.name, number)
+        for spec in topic_specs(APP_ID, partitions)
+        for number in range(spec.partitions)
     ]
     consumer = AIOKafkaConsumer(bootstrap_servers=broker, group_id=None, enable_auto_commit=False)
     await consumer.start()

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from pipeline.demo.logged import ArmResult, LogReport
+    from pipeline.demo.logged import LogReport
     from pipeline.demo.report import VisitorsReport
 
 TOP_ARMS = 5
@@ -24,28 +24,32 @@ def visitors_table(report: VisitorsReport) -> RenderableType:
     arms.add_column("arm")
     for heading in ("share of the last third", "true mean", "posterior mean", "95 % interval"):
         arms.add_column(heading, justify="right")
-    for row in report.arms:
-        style = "bold" if row.is_best else ""
-        arms.add_row(
-            row.segment if row.is_first else "",
-            f"{row.arm} ★" if row.is_best else row.arm,
-            f"{row.share:.1%}",
-            f"{row.true_mean:.3f}",
-            f"{row.mean:.3f}",
-            f"{row.low:.3f} to {row.high:.3f}",
-            style=style,
-            end_section=row.is_last,
-        )
-    regrets = Table(title="Regret on the same visitors: expected reward lost against the best arm", title_justify="left")
+    for segment, group in groupby(report.arms, lambda row: row.segment):
+        rows = list(group)
+        for place, row in enumerate(rows):
+            arms.add_row(
+                segment if place == 0 else "",
+                f"{row.arm} ★" if row.is_best else row.arm,
+                f"{row.share:.1%}",
+                f"{row.true_mean:.3f}",
+                f"{row.mean:.3f}",
+                f"{row.low:.3f} to {row.high:.3f}",
+                style="bold" if row.is_best else "",
+                end_section=place == len(rows) - 1,
+            )
+    regrets = Table(
+        title="Regret on the same visitors: expected reward lost against the best arm", title_justify="left"
+    )
     regrets.add_column("")
     regrets.add_column("regret", justify="right")
     regrets.add_column("of chance's", justify="right")
+    policy, uniform, ab_test = (float(curve[-1]) for curve in report.curves)
     for name, regret in (
-        ("the policy", report.regret),
-        ("A/B test on a fifth, then its winner", report.regret_ab),
-        ("every arm by chance", report.regret_uniform),
+        ("the policy", policy),
+        ("A/B test on a fifth, then its winner", ab_test),
+        ("every arm by chance", uniform),
     ):
-        regrets.add_row(name, f"{regret:,.0f}", f"{regret / report.regret_uniform:.0%}")
+        regrets.add_row(name, f"{regret:,.0f}", f"{regret / uniform:.0%}")
     return Group(arms, Text(""), regrets, Text(""), *_facts(report))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from pipeline.errors import InvalidRecordError, RecordError
@@ -10,13 +11,15 @@ from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
 
 VECTOR_ITEM_BYTES = 2
+# A producer may use segments that the policy's rules don't name, but they are names all the same.
+SEGMENT_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def admit(decision: Decision, book: PolicyBook) -> PolicyDefinition:
     """Return the definition that the decision was made under.
 
     Raises:
-        InvalidRecordError: unknown-policy, unknown-generation, unknown-arm, schema-mismatch.
+        InvalidRecordError: unknown-policy, unknown-generation, unknown-arm, out-of-range, schema-mismatch.
     """
     definition = book.find(decision.policy, decision.generation)
     if definition is None:
@@ -36,6 +39,10 @@ def admit(decision: Decision, book: PolicyBook) -> PolicyDefinition:
             "unknown-arm",
             f"arm {decision.arm!r} is not one of policy {decision.policy!r} ({len(definition.arm_names)} arms); "
             "add it to the policy file and apply it: pipeline policy apply FILE",
+        )
+    if not SEGMENT_NAME.fullmatch(decision.segment):
+        raise InvalidRecordError(
+            "out-of-range", f"segment is {decision.segment[:80]!r}, expected a name that matches {SEGMENT_NAME.pattern}"
         )
     if decision.context_vector:
         _check_vector(decision, definition)

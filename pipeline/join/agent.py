@@ -20,7 +20,7 @@ from pipeline.codec import avro
 from pipeline.events import Decision, Tick
 from pipeline.join.progress import DECISIONS, OUTCOMES, Progress, progress_from_bytes
 from pipeline.join.row import ActionRow, row_from_bytes
-from pipeline.join.step import Arrival, Changes, Limits, Refusal, advance, decode_arrivals, take
+from pipeline.join.step import STEP_BYTES, Arrival, Changes, Limits, Refusal, advance, decode_arrivals, take
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
 from pipeline.stream.outbox import Outbox, Record
@@ -29,10 +29,8 @@ from pipeline.stream.state import PROGRESS, ROW, PartitionRows, StateTable, due_
 
 log = logging.getLogger(__name__)
 
-# A step's rows become one record batch of the changelog, which the topic bounds at 8 MiB; a row is the decision
-# as it was read and some facts, and at most two of the largest records straddle the bound.
 STEP_ROWS = 2_000
-STEP_BYTES = 2 << 20
+"""Records, or due rows, looked at in one step; `join/step.py` bounds its bytes."""
 
 STREAMS = (DECISIONS, OUTCOMES)
 
@@ -117,8 +115,11 @@ class JoinAgent:
         arrivals = decode_arrivals(batch.topic, records, self._limits.registry)
         await self._learn_of_policies(arrivals)
         for step in steps(arrivals):
-            changes = take(batch.topic, step, partition.progress, partition.actions, self._policies.book, self._limits)
-            await self._make_durable(partition, changes)
+            while partition.progress.positions[batch.topic] <= step[-1].offset:
+                changes = take(
+                    batch.topic, step, partition.progress, partition.actions, self._policies.book, self._limits
+                )
+                await self._make_durable(partition, changes)
         if not all(isinstance(arrival.event, Tick) for arrival in arrivals):
             partition.fall_quiet()
         await self._let_time_pass(partition)

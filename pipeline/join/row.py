@@ -21,17 +21,36 @@ VERSION = 1
 _HEAD = struct.Struct("<BqIH")
 _DUE = struct.Struct("<q")
 
+# Bounds of the JSON facts: names of 64 characters and a few integers; an id and a kind of 256 characters each.
+FACTS_BYTES = 1_000
+OUTCOME_BYTES = 2_200
+
 
 class OutcomeFact(NamedTuple):
-    """An outcome in a row."""
+    """A credited outcome in a row."""
 
     kind: str
     value: float
     occurred_at_ms: int
     offset: int
     """Where it stands in `outcomes`."""
+
+
+class AwaitingOutcome(NamedTuple):
+    """An outcome that came before its decision, with its record whole: it may yet become a dead letter."""
+
+    outcome_id: str
+    kind: str
+    value: float
+    occurred_at_ms: int
+    offset: int
+    """Where it stands in `outcomes`."""
+    timestamp_ms: int
+    """The broker's timestamp of the record."""
+    key: str | None
+    """The record's key in Base64."""
     raw: str
-    """The record's bytes as Latin-1 while it awaits its decision, so that it can be dead-lettered whole."""
+    """The record's bytes in Base64."""
 
 
 @dataclass(slots=True)
@@ -43,7 +62,9 @@ class ActionRow:
     is_settled: bool = False
     """The attribution window has closed."""
     outcomes: dict[str, OutcomeFact] = field(default_factory=dict)
-    """By outcome_id: credited ones, or awaiting ones where there is no decision yet."""
+    """The credited ones, by outcome_id."""
+    awaiting: list[AwaitingOutcome] = field(default_factory=list)
+    """Where there is no decision yet: what came, in the order of `outcomes`."""
     raw: bytes = b""
     """The decision record as it was read; empty: no decision yet."""
     vector: bytes = b""
@@ -73,6 +94,12 @@ class ActionRow:
         """
         return 1 + len(self.outcomes) + self.is_settled
 
+    @property
+    def bound_bytes(self) -> int:
+        """What the stored row takes at most."""
+        awaiting = sum(len(outcome.raw) + len(outcome.key or "") + OUTCOME_BYTES for outcome in self.awaiting)
+        return FACTS_BYTES + len(self.raw) + len(self.vector) + OUTCOME_BYTES * len(self.outcomes) + awaiting
+
     def to_bytes(self) -> bytes:
         """Write the stored layout."""
         facts = orjson.dumps(
@@ -86,6 +113,7 @@ class ActionRow:
                 self.close_ms,
                 self.expires_ms,
                 {outcome_id: tuple(fact) for outcome_id, fact in self.outcomes.items()},
+                [tuple(outcome) for outcome in self.awaiting],
             )
         )
         return b"".join((_HEAD.pack(VERSION, self.due_ms, len(facts), len(self.vector)), facts, self.vector, self.raw))
@@ -102,13 +130,14 @@ def row_from_bytes(stored: bytes) -> ActionRow:
     _, due_ms, facts_length, vector_length = _HEAD.unpack_from(stored)
     vector_start = _HEAD.size + facts_length
     raw_start = vector_start + vector_length
-    settled, policy, generation, segment, arm, decided, close, expires, outcomes = orjson.loads(
+    settled, policy, generation, segment, arm, decided, close, expires, outcomes, awaiting = orjson.loads(
         stored[_HEAD.size : vector_start]
     )
     return ActionRow(
         due_ms=due_ms,
         is_settled=settled,
         outcomes={key: OutcomeFact(*fact) for key, fact in outcomes.items()},
+        awaiting=[AwaitingOutcome(*outcome) for outcome in awaiting],
         raw=stored[raw_start:],
         vector=stored[vector_start:raw_start],
         policy=policy,

@@ -12,6 +12,7 @@ Both return `Changes`, which the agent makes durable as one unit before the next
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -22,10 +23,17 @@ from pipeline.errors import InvalidRecordError, RecordError, StateError
 from pipeline.events import Decision, Event, Outcome, Tick
 from pipeline.join.admission import admit, encode_missing
 from pipeline.join.progress import DECISIONS, OUTCOMES, Progress
-from pipeline.join.row import ActionRow, OutcomeFact
+from pipeline.join.row import FACTS_BYTES, ActionRow, AwaitingOutcome, OutcomeFact
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import Credit
+
+# A step's rows become one record batch of the changelog, which the topic bounds at 8 MiB: room for a budget of rows
+# and the largest one behind it.
+STEP_BYTES = 2 << 20
+# A row must fit that batch, whatever a broken producer sends.
+MAX_OUTCOMES = 1_000
+MAX_AWAITING_BYTES = 1 << 20
 
 
 class Arrival(NamedTuple):
@@ -88,19 +96,20 @@ class Changes:
 def take(
     stream: str, arrivals: Sequence[Arrival], progress: Progress, store: ActionRows, book: PolicyBook, limits: Limits
 ) -> Changes:
-    """Put one stream's records, in offset order, into their rows; `progress` is moved past them.
+    """Put one stream's records, in offset order, into their rows; `progress` is moved past those that were put.
 
     Records below the partition's position were taken before (a redelivery) and are passed over: what they
-    changed was durable before that position was.
+    changed was durable before that position was. A step stops where its rows would be too much for one record
+    batch; call it again until the position is behind the last arrival.
     """
     changes = Changes()
-    fresh = [arrival for arrival in arrivals if arrival.offset >= progress.positions[stream]]
+    fresh: Sequence[Arrival] = [arrival for arrival in arrivals if arrival.offset >= progress.positions[stream]]
     if not fresh:
         return changes
+    rows = store.load([arrival.event.action_id for arrival in fresh if isinstance(arrival.event, Decision | Outcome)])
+    fresh = _within_budget(fresh, rows)
     taker = _Taker(stream, progress, book, limits, changes)
-    admitted = taker.admit(fresh)
-    rows = store.load([event.action_id for _, event, _, _ in admitted])
-    taker.put(admitted, rows)
+    taker.put(taker.admit(fresh), rows)
     progress.positions[stream] = fresh[-1].offset + 1
     for action_id in changes.rows:
         _emit(action_id, rows[action_id], progress.event_time_ms, book, changes)
@@ -120,18 +129,40 @@ def advance(
         return None
     changes = Changes()
     rows = store.load([action_id for _, action_id in due])
+    is_all = len(due) < limit
+    size = 0
     for due_ms, action_id in due:
         row = rows.get(action_id)
         if row is None or row.due_ms != due_ms:
             changes.gone_due.append((due_ms, action_id))
             continue
+        size += row.bound_bytes
+        if size > STEP_BYTES and changes.rows:
+            is_all = False
+            break
         _fall_due(action_id, row, progress, book, changes)
         if changes.rows[action_id] is None:
             changes.gone_due.append((due_ms, action_id))
-    # A full list may have ended between rows of the same time: time stops just before them.
-    reached_ms = target_ms if len(due) < limit else due[-1][0] - 1
+    # What was cut off may stand between rows of the same time: time stops just before it.
+    reached_ms = target_ms if is_all else due_ms - 1
     progress.event_time_ms = max(progress.event_time_ms, reached_ms)
     return changes
+
+
+def _within_budget(arrivals: Sequence[Arrival], rows: Mapping[str, ActionRow]) -> Sequence[Arrival]:
+    """Return the first arrivals whose rows fit one record batch of the changelog; at least one."""
+    size = 0
+    touched: set[str] = set()
+    for index, arrival in enumerate(arrivals):
+        if isinstance(arrival.event, Decision | Outcome):
+            size += len(arrival.raw) + FACTS_BYTES
+            action_id = arrival.event.action_id
+            if action_id in rows and action_id not in touched:
+                touched.add(action_id)
+                size += rows[action_id].bound_bytes
+        if size > STEP_BYTES and index:
+            return arrivals[:index]
+    return arrivals
 
 
 def decode_arrivals(
@@ -262,9 +293,9 @@ class _Taker:
         row.decided_at_ms, row.close_ms, row.expires_ms = decision.decided_at_ms, close_ms, expires_ms
         row.due_ms = close_ms
         self.count("open")
-        awaiting, row.outcomes = row.outcomes, {}
-        for outcome_id, fact in awaiting.items():
-            self._credit_awaiting(outcome_id, fact, definition, row)
+        awaiting, row.awaiting = row.awaiting, []
+        for outcome in awaiting:
+            self._stop_awaiting(outcome, definition, row)
         return row
 
     def _check_same(self, arrival: Arrival, row: ActionRow) -> None:
@@ -275,56 +306,77 @@ class _Taker:
                 "a decision with this action_id but other content was read before and stands: give each its own",
             )
 
-    def _credit_awaiting(
-        self, outcome_id: str, fact: OutcomeFact, definition: PolicyDefinition, row: ActionRow
-    ) -> None:
+    def _stop_awaiting(self, outcome: AwaitingOutcome, definition: PolicyDefinition, row: ActionRow) -> None:
         counts = self.progress.counts
         counts["outcomes.awaiting-decision"] -= 1
-        refusal = definition.reward.refusal(fact.kind, fact.value)
-        if refusal is not None:
-            counts[f"outcomes.rejected.{refusal.reason}"] += 1
-            raw = fact.raw.encode("latin-1")
-            self.changes.refusals.append(Refusal(OUTCOMES, fact.offset, 0, None, raw, refusal))
-        elif _is_in_window(definition, row, fact):
-            counts["outcomes.credited"] += 1
-            row.outcomes[outcome_id] = fact._replace(raw="")
-        else:
-            counts["outcomes.outside-window"] += 1
+        fact = OutcomeFact(outcome.kind, outcome.value, outcome.occurred_at_ms, outcome.offset)
+        try:
+            counts[f"outcomes.{_credit(outcome.outcome_id, fact, definition, row)}"] += 1
+        except RecordError as error:
+            counts[f"outcomes.rejected.{error.reason}"] += 1
+            self.changes.refusals.append(_refused(outcome, error))
 
     def _put_outcome(self, arrival: Arrival, outcome: Outcome, row: ActionRow | None) -> ActionRow | None:
-        if row is not None and outcome.outcome_id in row.outcomes:
-            self.count("duplicate")
-            return None
-        fact = OutcomeFact(outcome.kind, outcome.value, outcome.occurred_at_ms, arrival.offset, "")
         if row is None or not row.has_decision:
-            return self._put_awaiting(arrival, outcome, fact, row)
-        definition = _definition_of(row, self.book)
-        refusal = definition.reward.refusal(outcome.kind, outcome.value)
-        if refusal is not None:
-            raise refusal
-        if not _is_in_window(definition, row, fact):
-            self.count("outside-window")
-            return None
-        self.count("credited")
-        row.outcomes[outcome.outcome_id] = fact
-        return row
+            return self._put_awaiting(arrival, outcome, row)
+        fact = OutcomeFact(outcome.kind, outcome.value, outcome.occurred_at_ms, arrival.offset)
+        fate = _credit(outcome.outcome_id, fact, _definition_of(row, self.book), row)
+        self.count(fate)
+        return row if fate == "credited" else None
 
-    def _put_awaiting(
-        self, arrival: Arrival, outcome: Outcome, fact: OutcomeFact, row: ActionRow | None
-    ) -> ActionRow | None:
+    def _put_awaiting(self, arrival: Arrival, outcome: Outcome, row: ActionRow | None) -> ActionRow | None:
         due_ms = outcome.occurred_at_ms + self.limits.orphan_hold_ms
+        awaiting = AwaitingOutcome(
+            outcome.outcome_id,
+            outcome.kind,
+            outcome.value,
+            outcome.occurred_at_ms,
+            arrival.offset,
+            arrival.timestamp_ms,
+            None if arrival.key is None else b64encode(arrival.key).decode(),
+            b64encode(arrival.raw).decode(),
+        )
         if row is None and due_ms <= self.progress.event_time_ms:
             self.count("expired-orphan")
-            error = _no_decision(outcome.action_id, due_ms)
-            self.changes.refusals.append(
-                Refusal(OUTCOMES, arrival.offset, arrival.timestamp_ms, arrival.key, arrival.raw, error)
-            )
+            self.changes.refusals.append(_refused(awaiting, _no_decision(outcome.action_id, due_ms)))
             return None
         row = row or ActionRow()
-        row.outcomes[outcome.outcome_id] = fact._replace(raw=arrival.raw.decode("latin-1"))
+        if any(known[:4] == awaiting[:4] for known in row.awaiting):
+            self.count("duplicate")
+            return None
+        if row.bound_bytes > MAX_AWAITING_BYTES:
+            raise _too_many(f"{len(row.awaiting)} outcomes wait for one decision")
+        row.awaiting.append(awaiting)
         row.due_ms = max(row.due_ms, due_ms)
         self.count("awaiting-decision")
         return row
+
+
+def _credit(outcome_id: str, fact: OutcomeFact, definition: PolicyDefinition, row: ActionRow) -> str:
+    """Attach an outcome to its decision if it counts; return its fate.
+
+    An id counts once: the first that can be credited, in the order of `outcomes`.
+    """
+    if outcome_id in row.outcomes:
+        return "duplicate"
+    refusal = definition.reward.refusal(fact.kind, fact.value)
+    if refusal is not None:
+        raise refusal
+    if not _is_in_window(definition, row, fact):
+        return "outside-window"
+    if len(row.outcomes) >= MAX_OUTCOMES:
+        raise _too_many(f"{MAX_OUTCOMES} outcomes of this action are credited already")
+    row.outcomes[outcome_id] = fact
+    return "credited"
+
+
+def _refused(outcome: AwaitingOutcome, error: RecordError) -> Refusal:
+    key = None if outcome.key is None else b64decode(outcome.key)
+    return Refusal(OUTCOMES, outcome.offset, outcome.timestamp_ms, key, b64decode(outcome.raw), error)
+
+
+def _too_many(seen: str) -> InvalidRecordError:
+    return InvalidRecordError("too-many-outcomes", f"{seen}: does each have an outcome_id and action_id of its own?")
 
 
 def event_time_ms(event: Event) -> int:
@@ -361,11 +413,10 @@ def _no_decision(action_id: str, until_ms: int) -> InvalidRecordError:
 def _fall_due(action_id: str, row: ActionRow, progress: Progress, book: PolicyBook, changes: Changes) -> None:
     counts = progress.counts
     if not row.has_decision:
-        for fact in row.outcomes.values():
+        for outcome in row.awaiting:
             counts["outcomes.awaiting-decision"] -= 1
             counts["outcomes.expired-orphan"] += 1
-            error = _no_decision(action_id, row.due_ms)
-            changes.refusals.append(Refusal(OUTCOMES, fact.offset, 0, None, fact.raw.encode("latin-1"), error))
+            changes.refusals.append(_refused(outcome, _no_decision(action_id, row.due_ms)))
         changes.rows[action_id] = None
     elif row.is_settled:
         changes.rows[action_id] = None

@@ -27,9 +27,11 @@ from pipeline.stream.state import PROGRESS, ROW, PartitionRows, StateTable, due_
 SUMS = b"c"
 STEP_RECORDS = 5_000
 STEP_BYTES = 4 << 20
-"""Of statistics rows that a step may touch: they become one record batch of the changelog."""
-FORGET_ROWS = 5_000
+"""Of rows that a step may touch: they become one record batch of the changelog, which the topic bounds at 8 MiB."""
+FORGET_ROWS, FORGET_BYTES = 5_000, 2 << 20
 """Expired actions forgotten in one step."""
+COUNTED_BYTES = 64
+"""What an action takes there beside its id, at most."""
 
 
 class LearnPartition:
@@ -131,6 +133,7 @@ def steps(records: Sequence[LedgerRecord]) -> Iterator[Sequence[LedgerRecord]]:
     """Cut a batch into steps that touch a bounded number of bytes of statistics."""
     start, touched, size = 0, set[RowKey](), 0
     for index, record in enumerate(records):
+        size += len(record.action_id.encode()) + COUNTED_BYTES
         if record.key not in touched:
             touched.add(record.key)
             size += 8 * width(len(record.vector) // 2)
@@ -147,7 +150,11 @@ def _changed_rows(
     rows: dict[bytes, bytes | None] = {}
     index: list[tuple[bytes, bool]] = []
     # Actions that no revision can reach any more are forgotten; one counted in this very step is not yet due.
+    size = 0
     for due_ms, row_id in partition.rows.due(partition.state.watermark_ms - 1, FORGET_ROWS):
+        size += len(row_id) + COUNTED_BYTES
+        if size > FORGET_BYTES:
+            break
         rows[ROW + row_id] = None
         index.append((due_key(due_ms, row_id), False))
     for action_id, counted in result.counted.items():

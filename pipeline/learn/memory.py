@@ -75,12 +75,12 @@ class RowKey(NamedTuple):
     bucket: int
 
     def to_bytes(self) -> bytes:
-        """Write the key; the parts are names without `/`.
+        """Write the key, as JSON.
 
         >>> RowKey("homepage", 1, "new", "hybrid", 18589).to_bytes()
-        b'homepage/1/new/hybrid/18589'
+        b'["homepage",1,"new","hybrid",18589]'
         """
-        return f"{self.policy}/{self.generation}/{self.segment}/{self.arm}/{self.bucket}".encode()
+        return orjson.dumps(list(self))
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ A policy is published by the one worker that owns its partition of `statistics`.
 changelog, whole, before it is sent: after a crash the same bytes are sent again, so a version is never used
 for two contents.
 
-Table rows:   p<row key>@<source> statistics | m<policy/generation@source> mark | v<policy> last version
+Table rows:   p[row key, source] statistics | m[policy, generation, source] mark | v<policy> last version
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ class PublishPartition:
 
     def _restore(self) -> None:
         for stored_key, value in self.rows.scan(MARK):
-            name, source = stored_key[1:].decode().rsplit("@", 1)
-            policy, generation = name.rsplit("/", 1)
-            self.of(policy, int(generation)).marks[int(source)] = Mark(*orjson.loads(value))
+            policy, generation, source = orjson.loads(stored_key[1:])
+            self.of(policy, generation).marks[source] = Mark(*orjson.loads(value))
         for stored_key, value in self.rows.scan(PARTIAL):
-            key = _partial_key(stored_key[1:])
+            *row, source = orjson.loads(stored_key[1:])
+            key = PartialKey(RowKey(*row), source)
             self.of(key.row.policy, key.row.generation).merged[key] = statistics_from_bytes(value)
         for stored_key, content in self.rows.scan(VERSION):
             record = avro.decode_as("snapshot", content)
@@ -139,15 +139,16 @@ class PublishAgent:
         policy, generation, source = fields["policy"], fields["generation"], fields["source_partition"]
         mark = Mark(fields["ledger_offset"], fields["event_time_ms"])
         complete = partition.of(policy, generation).mark(source, mark)
-        partition.staged_since.pop((policy, generation, source), None)
+        if not partition.of(policy, generation).staged.get(source):
+            partition.staged_since.pop((policy, generation, source), None)
         if not complete:
             return 0
         size = 0
         for key, statistics in complete.items():
             value = statistics_to_bytes(statistics)
-            rows[PARTIAL + key.row.to_bytes() + b"@%d" % key.source] = value
+            rows[PARTIAL + orjson.dumps([*key.row, key.source])] = value
             size += len(value)
-        rows[MARK + f"{policy}/{generation}@{source}".encode()] = orjson.dumps(list(mark))
+        rows[MARK + orjson.dumps([policy, generation, source])] = orjson.dumps(list(mark))
         partition.dirty.add(policy)
         return size
 
@@ -203,9 +204,3 @@ class PublishAgent:
             to = topics.partition_for(policy, await self._outbox.partition_count(topic))
             records.append(Record(topic, to, policy.encode(), content))
         await self._outbox.deliver(records)
-
-
-def _partial_key(stored: bytes) -> PartialKey:
-    name, source = stored.decode().rsplit("@", 1)
-    policy, generation, segment, arm, bucket = name.split("/")
-    return PartialKey(RowKey(policy, int(generation), segment, arm, int(bucket)), int(source))

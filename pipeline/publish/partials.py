@@ -37,8 +37,10 @@ class Partials:
 
     merged: dict[PartialKey, Statistics] = field(default_factory=dict)
     """Latest complete statistics."""
-    staged: defaultdict[int, dict[PartialKey, Statistics]] = field(default_factory=lambda: defaultdict(dict))
-    """By source: rows whose mark has not come."""
+    staged: defaultdict[int, dict[PartialKey, tuple[int, Statistics]]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    """By source: rows whose mark has not come, with their ledger offset."""
     marks: dict[int, Mark] = field(default_factory=dict)
     """By source: the cut."""
 
@@ -46,7 +48,7 @@ class Partials:
         """Take in a row; one that is already in (a repeat) changes nothing."""
         mark = self.marks.get(key.source)
         if mark is None or ledger_offset > mark.ledger_offset:
-            self.staged[key.source][key] = statistics
+            self.staged[key.source][key] = (ledger_offset, statistics)
 
     def mark(self, source: int, mark: Mark) -> dict[PartialKey, Statistics]:
         """Complete a source's staged rows; return those that are now in."""
@@ -54,7 +56,12 @@ class Partials:
         if known is not None and mark.ledger_offset <= known.ledger_offset:
             return {}
         self.marks[source] = mark
-        complete = self.staged.pop(source, {})
+        staged = self.staged.pop(source, {})
+        complete = {key: row for key, (offset, row) in staged.items() if offset <= mark.ledger_offset}
+        # A step that was cut off may have been redone as a shorter one: its rows beyond go on waiting.
+        beyond = {key: entry for key, entry in staged.items() if entry[0] > mark.ledger_offset}
+        if beyond:
+            self.staged[source] = beyond
         self.merged.update(complete)
         return complete
 

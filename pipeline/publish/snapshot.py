@@ -24,7 +24,7 @@ from pipeline.learn.memory import RowKey
 from pipeline.models import model_for
 from pipeline.models.grid import Grid
 from pipeline.models.statistics import Statistics
-from pipeline.policy.canonical import to_canonical_json
+from pipeline.policy.canonical import canonical_bytes, to_canonical_json
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.partials import Mark
 
@@ -34,16 +34,15 @@ Rows = Sequence[tuple[RowKey, Statistics]]
 def posterior_sha256(definition: PolicyDefinition, rows: Iterable[tuple[RowKey, Statistics]]) -> str:
     """Hash what the posterior is a function of."""
     algorithm = definition.algorithm
-    content = {
-        "algorithm": [algorithm.name, sorted([name, float(value)] for name, value in algorithm.parameters.items())],
-        "reward_exponent": definition.reward_exponent,
-        "rows": [
-            [key.segment, key.arm, key.bucket, statistics.dimension, statistics.sums.tolist()]
-            for key, statistics in sorted(rows, key=lambda row: row[0])
-            if statistics.n
-        ],
-    }
-    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    name_and_parameters = [algorithm.name, sorted([name, float(value)] for name, value in algorithm.parameters.items())]
+    counted = [
+        [key.segment, key.arm, key.bucket, statistics.dimension, statistics.sums.tolist()]
+        for key, statistics in sorted(rows, key=lambda row: row[0])
+        if statistics.n
+    ]
+    # Names and integers read the same from both writers; orjson is ten times as fast, but writes 1e-6 for 1e-06.
+    parts = (canonical_bytes(name_and_parameters), definition.reward_exponent, orjson.dumps(counted))
+    return hashlib.sha256(b'{"algorithm":%b,"reward_exponent":%d,"rows":%b}' % parts).hexdigest()
 
 
 def merge_buckets(rows: Iterable[tuple[RowKey, Statistics]]) -> dict[tuple[str, str], Statistics]:

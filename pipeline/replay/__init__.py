@@ -1,6 +1,10 @@
-"""Re-derive from the log what was published.
+"""Re-derive from the log what was published, and send again what was refused.
 
-fold.py      a ledger prefix → exact statistics                 PURE
-compare.py   a snapshot against what it should be               PURE
-read.py      read a topic's partitions up to given offsets
+fold.py          a ledger prefix → exact statistics                 PURE
+compare.py       a snapshot against what it should be               PURE
+diff.py          a snapshot against another                         PURE
+read.py          read a topic's partitions up to given offsets
+verify.py        prove a published snapshot
+letters.py       dead letters: which to send again, in what order   PURE
+dead_letters.py  read them, and send them back
 """

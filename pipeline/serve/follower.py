@@ -25,6 +25,7 @@ RETRY_S = 0.1
 LONGEST_RETRY_S = 5.0
 
 OnLive = Callable[[LoadedSnapshot], Awaitable[None]]
+"""Told of every snapshot that goes live, just after it has; the next one is read when it is done."""
 
 
 class Topic(Protocol):
@@ -91,8 +92,8 @@ class SnapshotFollower:
         """Make the newest loadable snapshot of each policy live; older ones of the same fetch are not loaded."""
         for policy, candidates in self._by_policy(records).items():
             for version, record in sorted(candidates, key=lambda candidate: candidate[0], reverse=True):
-                if self._is_newer(policy, version) and await self._make_live(record):
-                    break
+                if self._is_newer(policy, version):
+                    await self._make_live(record)
 
     def _by_policy(self, records: Sequence[Any]) -> dict[str, list[tuple[int, Any]]]:
         candidates: defaultdict[str, list[tuple[int, Any]]] = defaultdict(list)
@@ -113,13 +114,13 @@ class SnapshotFollower:
         live = self.snapshots.get(policy)
         return live is None or version > live.version
 
-    async def _make_live(self, record: Any) -> bool:
+    async def _make_live(self, record: Any) -> None:
         try:
             # In a thread: parsing a large one would keep decisions waiting.
             snapshot = await asyncio.to_thread(load_snapshot, record.value)
         except PipelineError as error:
             self._refuse(record, error)
-            return False
+            return
         self._published_at_ms[snapshot.policy] = record.timestamp
         self.snapshots[snapshot.policy] = snapshot
         log.info("snapshot-live policy=%s version=%s id=%s", snapshot.policy, snapshot.version, snapshot.id[:12])
@@ -127,7 +128,6 @@ class SnapshotFollower:
             self._changed.notify_all()
         if self._on_live is not None:
             await self._tell(self._on_live, snapshot)
-        return True
 
     async def _tell(self, on_live: OnLive, snapshot: LoadedSnapshot) -> None:
         try:

@@ -104,7 +104,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to `run_node`: uvicorn raises them again before anything was delivered."""
+    """A server that leaves signals to whoever runs the loop: uvicorn would take them from the whole process."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -115,7 +115,8 @@ class ServingNode:
         Ask once for an action_id: a second answer may differ, and JOIN refuses it as a conflicting duplicate.
 
         Raises:
-            InvalidRecordError: out-of-range, wrong-type, record-too-large: no record could carry this.
+            InvalidRecordError: out-of-range, wrong-type, record-too-large (no record could carry this), or
+                subject-not-accepted (without a salt).
         """
         now_ms = _now_ms()
         answer = decide(
@@ -126,7 +127,7 @@ class ServingNode:
             rng=self._rng,
             action_id=_new_id(now_ms) if action_id is None else identifier("action_id", action_id),
             now_ms=now_ms,
-            subject_hash=None if subject is None else hash_subject(subject, self.settings.subject_salt),
+            subject_hash=None if subject is None else self._hash_of(identifier("subject", subject)),
         )
         if isinstance(answer, NoAnswer):
             self.answers[f"none.{answer.reason}"] += 1
@@ -183,6 +184,15 @@ class ServingNode:
             "dropped": self.delivery.dropped,
             "delivery_failures": self.delivery.failures,
         }
+
+    def _hash_of(self, subject: str) -> str:
+        if not self.settings.subject_salt:
+            # Answering without the hash would log what nobody could find again to erase.
+            raise InvalidRecordError(
+                "subject-not-accepted",
+                "this node has no salt to hash `subject` with: start it with --subject-salt, or leave the subject out",
+            )
+        return hash_subject(subject, self.settings.subject_salt)
 
     def _log_record(self, topic: str, action_id: str, value: bytes) -> None:
         if len(value) > MAX_RECORD_BYTES:

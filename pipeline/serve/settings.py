@@ -17,8 +17,8 @@ class ServeSettings:
 
     broker: str
     """Bootstrap servers, `host:port[,host:port]`."""
-    subject_salt: str = field(repr=False)
-    """Secret of the deployment, the same on every node: keys the hash of a person's id."""
+    subject_salt: str = field(default="", repr=False)
+    """Secret of the deployment, the same on every node: keys the hash of a person's id. Empty: none is accepted."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = 8080
@@ -33,8 +33,8 @@ class ServeSettings:
         if not self.broker or any(":" not in server for server in self.broker.split(",")):
             faults.append(f"broker: {self.broker!r} is not host:port[,host:port]")
         length = len(self.subject_salt.encode())
-        if not SALT_BYTES[0] <= length <= SALT_BYTES[1]:
-            faults.append(f"subject_salt: {length} bytes, expected {SALT_BYTES[0]} to {SALT_BYTES[1]} random ones")
+        if length and not SALT_BYTES[0] <= length <= SALT_BYTES[1]:
+            faults.append(f"subject_salt: {length} bytes, expected none, or {SALT_BYTES[0]} to {SALT_BYTES[1]} random")
         if not self.host:
             faults.append("host: is empty; write 127.0.0.1 for this machine alone")
         if not 0 <= self.port <= 65_535:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.codec import avro
-from pipeline.errors import ConfigError, StateError
+from pipeline.errors import StateError
 from pipeline.models import ALGORITHMS, model_for
 from pipeline.models.floor import apply_floor
 from pipeline.models.model import ArrayBytes, Floats, Model, Posterior
@@ -106,9 +106,8 @@ def load_snapshot(content: bytes) -> LoadedSnapshot:
         StateError: a record, but it contradicts itself or can't decide.
     """
     record = avro.decode_as("snapshot", content)
-    name = f"snapshot {record['policy']} version {record['version']}"
     try:
-        definition = _definition(record, name)
+        definition = _definition(record)
         snapshot = LoadedSnapshot(
             policy=record["policy"],
             version=record["version"],
@@ -121,8 +120,8 @@ def load_snapshot(content: bytes) -> LoadedSnapshot:
             segments={entry["segment"]: _segment(entry) for entry in record["segments"]},
         )
         _try_out(snapshot)
-    except (ConfigError, KeyError, ValueError) as error:
-        raise StateError(f"{name}: {error!s}") from error
+    except Exception as error:  # numbers of a wrong shape or size make numpy raise this and that
+        raise StateError(f"snapshot {record['policy']} version {record['version']}: {error!s}") from error
     return snapshot
 
 
@@ -146,17 +145,17 @@ def _propensities(
     return propensities
 
 
-def _definition(record: Mapping[str, Any], name: str) -> PolicyDefinition:
+def _definition(record: Mapping[str, Any]) -> PolicyDefinition:
     text = record["definition"]
     found = sha256(text.encode()).hexdigest()
     if found != record["definition_hash"]:
-        raise StateError(f"{name}: its definition has hash {found}, the record says {record['definition_hash']}")
-    definition = load_canonical_json(text, f"{name}: definition")
+        raise StateError(f"its definition has hash {found}, the record says {record['definition_hash']}")
+    definition = load_canonical_json(text, "definition")
     if definition.name != record["policy"]:
-        raise StateError(f"{name}: its definition is that of policy {definition.name!r}")
+        raise StateError(f"its definition is that of policy {definition.name!r}")
     if definition.schema_hash != record["schema_hash"]:
         raise StateError(
-            f"{name}: this release encodes contexts by feature schema {definition.schema_hash}, the snapshot was "
+            f"this release encodes contexts by feature schema {definition.schema_hash}, the snapshot was "
             f"made for {record['schema_hash']}: run the release that published it, or publish it anew"
         )
     return definition

@@ -149,6 +149,12 @@ RECORDS: dict[str, dict[str, Any]] = {
         "record_key": None,
         "raw": b"",
     },
+    "dead_letter_replayed": {
+        "source_topic": "decisions",
+        "source_partition": 3,
+        "source_offset": 12,
+        "replayed_at_ms": 1_700_000_000_300,
+    },
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import StateError
 from pipeline.join.progress import Progress, progress_from_bytes
-from pipeline.join.row import ActionRow, OutcomeFact, due_of, row_from_bytes
+from pipeline.join.row import ActionRow, AwaitingOutcome, OutcomeFact, due_of, row_from_bytes
 from pipeline.learn.memory import (
     Counted,
     FoldState,
@@ -30,14 +30,25 @@ def row_1(facts: list[object], due_ms: int, vector: bytes, decision: bytes) -> b
 
 
 def test_a_settled_action_of_version_1():
-    outcomes = {"o-1": ["click", 1.0, 1_700_000_000_500, 41, ""]}
-    facts = [True, "homepage", 2, "new", "hybrid", 1_700_000_000_000, 1_700_000_010_000, 1_700_000_015_000, outcomes]
+    outcomes = {"o-1": ["click", 1.0, 1_700_000_000_500, 41]}
+    facts = [
+        True,
+        "homepage",
+        2,
+        "new",
+        "hybrid",
+        1_700_000_000_000,
+        1_700_000_010_000,
+        1_700_000_015_000,
+        outcomes,
+        [],
+    ]
     stored = row_1(facts, 1_700_000_015_000, VECTOR, DECISION)
     assert due_of(stored) == 1_700_000_015_000
     assert row_from_bytes(stored) == ActionRow(
         due_ms=1_700_000_015_000,
         is_settled=True,
-        outcomes={"o-1": OutcomeFact("click", 1.0, 1_700_000_000_500, 41, "")},
+        outcomes={"o-1": OutcomeFact("click", 1.0, 1_700_000_000_500, 41)},
         raw=DECISION,
         vector=VECTOR,
         policy="homepage",
@@ -52,11 +63,10 @@ def test_a_settled_action_of_version_1():
 
 
 def test_outcomes_that_await_their_decision_of_version_1():
-    raw = bytes(range(256))
-    outcomes = {"ö": ["click", -2.5, 7, 41, raw.decode("latin-1")]}
-    row = row_from_bytes(row_1([False, "", 0, "", "", 0, 0, 0, outcomes], 60_007, b"", b""))
+    awaiting = ["ö", "click", -2.5, 7, 41, 9, "a2V5", "cmF3"]
+    row = row_from_bytes(row_1([False, "", 0, "", "", 0, 0, 0, {}, [awaiting]], 60_007, b"", b""))
     assert not row.has_decision
-    assert row.outcomes["ö"].raw.encode("latin-1") == raw
+    assert row.awaiting == [AwaitingOutcome("ö", "click", -2.5, 7, 41, 9, "a2V5", "cmF3")]
 
 
 def test_join_s_progress_of_version_1():

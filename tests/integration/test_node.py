@@ -283,6 +283,16 @@ async def test_sigterm_ends_the_process_cleanly_after_everything_arrived(embedde
     assert len(await read(servers, DECISIONS, "sigterm", 50)) == 50
 
 
+async def test_serving_leaves_the_signals_of_its_process_alone(embedded: Broker) -> None:
+    def handlers() -> list[Any]:
+        return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    before = handlers()
+    async with serving(embedded.bootstrap_servers) as (_, client):
+        assert (await client.get("/healthz")).status_code == 200
+        assert handlers() == before
+
+
 async def test_an_address_that_is_taken_is_refused(embedded: Broker) -> None:
     async with serving(embedded.bootstrap_servers) as (node, client):
         with pytest.raises(ConfigError, match="can't be listened on"):

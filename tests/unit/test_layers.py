@@ -21,7 +21,7 @@ PURE = {
     "join": ("errors", "events", "codec", "policy"),
     "learn": ("errors", "models"),
     "publish": ("errors", "models", "policy", "codec", "learn.memory"),
-    "replay": ("errors", "models", "policy", "learn", "publish"),
+    "replay": ("errors", "models", "policy", "codec", "join.progress", "learn", "publish"),
     "serve": ("errors", "models", "policy", "events", "codec", "publish.snapshot"),
 }
 # What touches the world in those folders; everything else there is pure.
@@ -29,7 +29,7 @@ WORLDLY = {
     "join": ("agent",),
     "learn": ("agent",),
     "publish": ("agent",),
-    "replay": ("read", "verify"),
+    "replay": ("dead_letters", "read", "verify"),
     "serve": ("delivery", "follower", "http", "node", "routes"),
 }
 LIBRARIES = {"numpy", "scipy", "orjson", "fastavro"}

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+from base64 import b64encode
 from itertools import permutations
 
 import pytest
 
 from pipeline.errors import StateError
-from pipeline.join.row import ActionRow, OutcomeFact, due_of, row_from_bytes
+from pipeline.join.row import ActionRow, AwaitingOutcome, OutcomeFact, due_of, row_from_bytes
 
-CLICK = OutcomeFact("click", 1.0, 5, 0, "")
+CLICK = OutcomeFact("click", 1.0, 5, 0)
 
 
 def decided(**others) -> ActionRow:
@@ -35,11 +36,23 @@ def test_a_stored_row_is_read_back_and_knows_when_it_was_due():
 
 
 def test_an_awaiting_outcome_keeps_every_byte_of_its_record():
-    raw = bytes(range(256))
-    row = ActionRow(due_ms=7, outcomes={"o": CLICK._replace(raw=raw.decode("latin-1"))})
+    raw = b64encode(bytes(range(256))).decode()
+    row = ActionRow(due_ms=7, awaiting=[AwaitingOutcome("o", "click", 1.0, 5, 0, 6, "a2V5", raw)])
     again = row_from_bytes(row.to_bytes())
     assert not again.has_decision
-    assert again.outcomes["o"].raw.encode("latin-1") == raw
+    assert again.awaiting == row.awaiting
+
+
+def test_a_stored_row_is_never_larger_than_its_bound():
+    worst = "𝄞" * 256
+    outcomes = {f"{n}{worst}"[:256]: CLICK._replace(kind=worst, occurred_at_ms=2**47, offset=2**62) for n in range(3)}
+    awaiting = [AwaitingOutcome(worst, worst, 1e300, 2**47, 2**62, 2**47, "a" * 999, "b" * 999)]
+    name = "x" * 64
+    for row in (
+        decided(outcomes=outcomes),
+        ActionRow(2**62, awaiting=awaiting, policy=name, segment=name, arm=name, raw=b"r" * 99, vector=b"v" * 99),
+    ):
+        assert len(row.to_bytes()) <= row.bound_bytes
 
 
 @pytest.mark.parametrize("due_ms", [0, 1, 2**62])

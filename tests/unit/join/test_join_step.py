@@ -453,7 +453,7 @@ def test_the_ledger_record_carries_all_that_is_needed_to_recompute_it():
 
 
 def test_conflicting_outcomes_of_one_id_end_alike_whichever_topic_is_read_first():
-    """Of an id's outcomes the first stands, though it be one that can't be credited."""
+    """Of an id's outcomes the first that can be credited counts."""
     outcomes = [plain_outcome("x", 30 * S, "o"), plain_outcome("x", 5 * S, "o")]
     credited = []
     for is_decision_first in (True, False):

@@ -22,7 +22,7 @@ def test_later_ids_sort_behind() -> None:
 
 def test_seventy_four_random_bits_make_an_id() -> None:
     ids = {time_ordered_id(1, (1 << bit).to_bytes(RANDOM_BYTES, "big")) for bit in range(8 * RANDOM_BYTES)}
-    # 74 bits give an id each; the 6 highest are not used, and give the id of all zeros.
+    # 74 bits give an id each; the 6 between the two random fields are not used, and give the id of all zeros.
     assert len(ids) == 75
     assert time_ordered_id(1, bytes(RANDOM_BYTES)) in ids
 

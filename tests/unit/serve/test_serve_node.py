@@ -56,6 +56,14 @@ async def test_a_person_is_logged_as_a_hash_only(node: ServingNode) -> None:
     assert all(b"example.com" not in parcel.value for parcel in node.delivery._waiting)
 
 
+async def test_without_a_salt_no_person_is_taken() -> None:
+    node = ServingNode(ServeSettings("127.0.0.1:1"))
+    with pytest.raises(InvalidRecordError, match="subject-not-accepted: this node has no salt"):
+        await node.decide("homepage", {}, ["a"], subject="ada")
+    assert isinstance(await node.decide("homepage", {}, ["a"]), Decided)
+    assert len(logged(node)) == 1
+
+
 async def test_an_outcome_has_the_key_of_its_decision(node: ServingNode) -> None:
     outcome_id = await node.outcome("x1", "click")
     assert await node.outcome("x1", "sale", 3.5, "o1", 1_000) == "o1"
@@ -80,6 +88,7 @@ async def test_what_no_record_could_carry_is_refused_and_not_logged(node: Servin
         (node.decide("p" * 257, {}, ["a"]), "policy has 257 characters"),
         (node.decide("p", {}, ["a" * 257]), r"eligible\[0\] has 257 characters"),
         (node.decide("p", {}, ["a"], action_id=""), "action_id has 0 characters"),
+        (node.decide("p", {}, ["a"], subject="\ud800"), "UTF-8"),
         (node.decide("p", {"text": "x" * (1 << 20)}, ["a"]), "record-too-large"),
         (node.outcome("", "click"), "action_id has 0 characters"),
         (node.outcome("x", "click", float("nan")), "value-not-finite"),

@@ -4,11 +4,14 @@ import gc
 import hashlib
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipeline.codec import avro
 from pipeline.errors import DecodeError, StateError
@@ -178,3 +181,22 @@ def test_a_posterior_of_another_dimension_is_refused(linear: PolicyDefinition, c
     covariances = {"name": "covariance", "shape": [4, 3, 3], "data": np.ones((4, 3, 3)).tobytes()}
     with pytest.raises(StateError, match=r"needs a context vector of shape \(3,\): seen \(4,\)"):
         load_snapshot(first_segment(content, parameters=[covariances, thetas]))
+
+
+def test_arrays_that_are_none_are_refused(beta: PolicyDefinition, content_of: Content) -> None:
+    content = content_of(beta, CLICKS)
+    with pytest.raises(StateError, match="snapshot homepage version 7"):
+        load_snapshot(first_segment(content, parameters=[{"name": "alpha", "shape": [], "data": bytes(8)}]))
+    with pytest.raises(StateError, match="snapshot homepage version 7"):
+        load_snapshot(first_segment(content, parameters=[{"name": "alpha", "shape": [-2, -2], "data": bytes(32)}]))
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0.0, 1.0, exclude_max=True), byte=st.integers(0, 255), is_linear=st.booleans())
+def test_a_changed_byte_is_refused_or_harmless_and_never_anything_else(
+    place: float, byte: int, is_linear: bool, beta: PolicyDefinition, linear: PolicyDefinition, content_of: Content
+) -> None:
+    content = bytearray(content_of(linear if is_linear else beta, CLICKS))
+    content[int(place * len(content))] = byte
+    with suppress(DecodeError, StateError):
+        load_snapshot(bytes(content))

@@ -1,0 +1,32 @@
+"""The topics of one test, on a Kafka that several tests use one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+from pipeline.stream.topics import create_topics, topic_specs
+
+GONE_WITHIN_S = 30.0
+
+
+async def make_topics(broker: str, app_id: str, partitions: int) -> None:
+    """Make all topics of a deployment, empty; those that are there, with whatever they hold, are deleted first.
+
+    The changelogs and the offsets of its consumer group are a deployment's own if its `app_id` is.
+    """
+    specs = topic_specs(app_id, partitions)
+    names = {spec.name for spec in specs}
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+    await admin.start()
+    try:
+        await admin.delete_topics(sorted(names & set(await admin.list_topics())))
+        deadline = time.monotonic() + GONE_WITHIN_S
+        while names & set(await admin.list_topics()):
+            assert time.monotonic() < deadline, f"topics are still there after {GONE_WITHIN_S:.0f} s"
+            await asyncio.sleep(0.05)
+    finally:
+        await admin.close()
+    await create_topics(broker, specs)

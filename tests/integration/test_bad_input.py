@@ -1,0 +1,233 @@
+"""A record that can't be used: one dead letter with its reason and its bytes, and the partition goes on."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import AsyncIterator
+from itertools import count
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+import pytest_asyncio
+
+from pipeline.brokers import default_cache_dir, running_broker
+from pipeline.codec import avro
+from pipeline.stream.topics import DECISIONS, OUTCOMES, REWARDS
+from tests.harness.client import Client
+from tests.harness.worker import Worker
+from tests.samples import define, linear_policy, plain_decision, plain_outcome, plain_policy
+from tests.traffic import as_avro
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HOUR_MS = 3_600_000
+ORPHAN_HOLD_MS = HOUR_MS
+MAX_CLOCK_SKEW_MS = 300_000
+CLICK = {"kind": "click", "worth": 1.0, "window": "2h"}
+HOMEPAGE = define(plain_policy(settle="optimistic", outcomes=(CLICK,), grace="1h"))
+LINEAR = define(linear_policy(settle="optimistic", outcomes=(CLICK,), grace="1h") | {"name": "linear"})
+
+names = (f"action-{number}" for number in count())
+
+
+class Loop(NamedTuple):
+    """One worker for all tests of this module."""
+
+    client: Client
+    worker: Worker
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def loop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Loop]:
+    folder = tmp_path_factory.mktemp("worker")
+    with running_broker("embedded", cache_dir=default_cache_dir()) as broker:
+        async with Client(broker.bootstrap_servers) as client:
+            for definition in (HOMEPAGE, LINEAR):
+                await client.apply(definition)
+            with Worker(broker.bootstrap_servers, folder) as worker:
+                client.watch(worker)
+                yield Loop(client, worker)
+                assert worker.is_running
+            assert worker.exit_code == 0
+
+
+def now_ms() -> int:
+    return round(time.time() * 1000)
+
+
+def decision(**fields: Any) -> dict[str, Any]:
+    return plain_decision(**{"action_id": next(names), "decided_at_ms": now_ms(), **fields})
+
+
+def without(fields: dict[str, Any], name: str) -> bytes:
+    return orjson.dumps({key: value for key, value in fields.items() if key != name})
+
+
+# Made when the test runs: (topic, reason, bytes), of records that are refused by themselves.
+ALONE = {
+    "neither Avro nor JSON": lambda: (DECISIONS, "not-decodable", b"\x8f\x00 nonsense"),
+    "an outcome that is neither Avro nor JSON": lambda: (OUTCOMES, "not-decodable", b"<xml/>"),
+    "no value": lambda: (DECISIONS, "empty-record", None),
+    "an unknown schema": lambda: (DECISIONS, "unknown-fingerprint", b"\xc3\x01unknown!body"),
+    "an unknown registry id": lambda: (OUTCOMES, "unknown-fingerprint", b"\x00\x00\x00\x00\x07body"),
+    "a cut Avro record": lambda: (DECISIONS, "not-decodable", as_avro(DECISIONS, decision())[:-1]),
+    "an outcome among decisions": lambda: (DECISIONS, "unexpected-record", as_avro(OUTCOMES, plain_outcome(value=1.0))),
+    "a missing field": lambda: (DECISIONS, "missing-field", without(decision(), "segment")),
+    "a missing field of an outcome": lambda: (OUTCOMES, "missing-field", without(plain_outcome(), "occurred_at_ms")),
+    "a wrong type": lambda: (DECISIONS, "wrong-type", orjson.dumps(decision(arm=7))),
+    "a time in words": lambda: (OUTCOMES, "wrong-type", orjson.dumps(plain_outcome(occurred_at_ms="today"))),
+    "a propensity of 0": lambda: (DECISIONS, "propensity-out-of-range", orjson.dumps(decision(propensity=0))),
+    "a propensity above 1": lambda: (DECISIONS, "propensity-out-of-range", orjson.dumps(decision(propensity=1.5))),
+    "a feature that is NaN": lambda: (
+        DECISIONS,
+        "feature-not-finite",
+        as_avro(DECISIONS, decision(policy="linear", context={"x": math.nan, "y": 1.0})),
+    ),
+    "a feature out of its bounds": lambda: (
+        DECISIONS,
+        "feature-out-of-bounds",
+        orjson.dumps(decision(policy="linear", context={"x": 1.5, "y": 1.0})),
+    ),
+    "a context vector too long": lambda: (
+        DECISIONS,
+        "schema-mismatch",
+        orjson.dumps(decision(policy="linear", context_vector=[4096, 0, 0, 0])),
+    ),
+    "an unknown policy": lambda: (DECISIONS, "unknown-policy", orjson.dumps(decision(policy="checkout"))),
+    "an unknown generation": lambda: (DECISIONS, "unknown-generation", orjson.dumps(decision(generation=2))),
+    "an unknown arm": lambda: (DECISIONS, "unknown-arm", orjson.dumps(decision(arm="c"))),
+    "a value that is not finite": lambda: (
+        OUTCOMES,
+        "value-not-finite",
+        as_avro(OUTCOMES, plain_outcome(value=math.inf)),
+    ),
+    "a decision in the far future": lambda: (
+        DECISIONS,
+        "far-future",
+        orjson.dumps(decision(decided_at_ms=now_ms() + 2 * MAX_CLOCK_SKEW_MS)),
+    ),
+    "a tick in the far future": lambda: (
+        OUTCOMES,
+        "far-future",
+        avro.encode("tick", {"event_time_ms": now_ms() + 2 * MAX_CLOCK_SKEW_MS}),
+    ),
+    "a time in microseconds": lambda: (
+        DECISIONS,
+        "out-of-range",
+        orjson.dumps(decision(decided_at_ms=now_ms() * 1_000)),
+    ),
+    "two megabytes": lambda: (
+        DECISIONS,
+        "record-too-large",
+        orjson.dumps(decision(context={"text": "x" * 2_000_000})),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ALONE)
+async def test_a_bad_record_is_dead_lettered_once_and_the_partition_goes_on(loop: Loop, what: str) -> None:
+    topic, reason, raw = ALONE[what]()
+    await assert_refused(loop.client, topic, reason, raw)
+
+
+async def test_an_outcome_of_a_kind_that_the_policy_does_not_have(loop: Loop) -> None:
+    shown = decision()
+    raw = orjson.dumps(plain_outcome(shown["action_id"], shown["decided_at_ms"], kind="applause"))
+    await loop.client.send(DECISIONS, 1, orjson.dumps(shown))
+    await credited(loop.client, 1)
+    await assert_refused(loop.client, OUTCOMES, "unknown-outcome-kind", raw, partition=1)
+
+
+async def test_a_decision_with_a_known_id_and_other_content(loop: Loop) -> None:
+    shown = decision(arm="a")
+    await loop.client.send(DECISIONS, 1, orjson.dumps(shown))
+    await assert_refused(
+        loop.client, DECISIONS, "conflicting-duplicate", orjson.dumps(shown | {"arm": "b"}), partition=1
+    )
+
+
+async def test_a_repeat_is_no_bad_record(loop: Loop) -> None:
+    shown = decision()
+    for raw in (orjson.dumps(shown), orjson.dumps(shown), as_avro(DECISIONS, shown)):
+        await loop.client.send(DECISIONS, 1, raw)
+    await credited(loop.client, 1)
+    assert shown["action_id"] not in {orphan_of(letter["raw"]) for letter in await loop.client.dead_letters()}
+
+
+async def test_an_outcome_whose_decision_does_not_come(loop: Loop) -> None:
+    """
+    now - 59 min       now                now + 1 min
+    C occurred         read: it waits     ┤ its hour of waiting is over, which a tick says
+    """
+    occurred_ms = now_ms() - ORPHAN_HOLD_MS + 60_000
+    raw = orjson.dumps(plain_outcome("nobody", occurred_ms))
+    offset = await loop.client.send(OUTCOMES, 2, raw)
+    await credited(loop.client, 2)
+    assert await letters(loop.client, OUTCOMES, 2, offset) == []
+    await loop.client.tick(occurred_ms + ORPHAN_HOLD_MS)
+    await credited(loop.client, 2)
+    letter = await only_letter(loop.client, OUTCOMES, 2, offset)
+    assert (letter["reason"], letter["raw"], letter["record_key"]) == ("no-decision", raw, b"key")
+
+
+async def test_a_decision_that_comes_when_its_grace_is_over(loop: Loop) -> None:
+    """Window 2 h and grace 1 h: a decision of more than 3 h ago can't be credited any more."""
+    await credited(loop.client, 0)
+    await loop.client.tick(now_ms())
+    raw = orjson.dumps(decision(decided_at_ms=now_ms() - 3 * HOUR_MS - 60_000))
+    await assert_refused(loop.client, DECISIONS, "too-late", raw)
+
+
+async def test_a_hundred_bad_records_between_good_ones_stop_nothing(loop: Loop) -> None:
+    offsets = [await loop.client.send(DECISIONS, 0, b"bad %d" % number) for number in range(100)]
+    await credited(loop.client, 0)
+    await only_letter(loop.client, DECISIONS, 0, offsets[-1])
+    found = [letter["source_offset"] for letter in await loop.client.dead_letters() if letter["raw"][:4] == b"bad "]
+    assert found == offsets
+
+
+async def assert_refused(client: Client, topic: str, reason: str, raw: bytes | None, partition: int = 0) -> None:
+    """Send a bad record and good ones behind it in both topics; see the one dead-lettered and the others credited."""
+    offset = await client.send(topic, partition, raw)
+    await credited(client, partition)
+    letter = await only_letter(client, topic, partition, offset)
+    assert letter["reason"] == reason
+    assert letter["raw"] == (raw or b"")
+    assert letter["record_key"] == b"key"
+    assert letter["detail"]
+
+
+async def credited(client: Client, partition: int) -> None:
+    """Show and click something, and wait until the ledger has it: all that was sent before has been read."""
+    shown = decision()
+    await client.send(DECISIONS, partition, orjson.dumps(shown))
+    await client.send(OUTCOMES, partition, orjson.dumps(plain_outcome(shown["action_id"], shown["decided_at_ms"])))
+
+    async def is_credited() -> bool:
+        rewards = [avro.decode_as("reward", record.value) for record in await client.read(REWARDS)]
+        return any(r["action_id"] == shown["action_id"] and r["reward"] == 2**15 for r in rewards)
+
+    await client.until(is_credited, what=f"{shown['action_id']} to be credited")
+
+
+async def only_letter(client: Client, topic: str, partition: int, offset: int) -> dict[str, Any]:
+    """Wait for the dead letter of a record, of which there must be one only."""
+    found = await client.until(
+        lambda: letters(client, topic, partition, offset), what=f"a dead letter of {topic}/{partition}/{offset}"
+    )
+    (letter,) = found
+    return letter
+
+
+async def letters(client: Client, topic: str, partition: int, offset: int) -> list[dict[str, Any]]:
+    where = (topic, partition, offset)
+    found = await client.dead_letters()
+    assert all(letter["reason"] and letter["detail"] for letter in found)
+    return [one for one in found if (one["source_topic"], one["source_partition"], one["source_offset"]) == where]
+
+
+def orphan_of(raw: bytes) -> str | None:
+    """Return the action id in a dead letter's bytes, where they are JSON."""
+    return orjson.loads(raw).get("action_id") if raw[:1] == b"{" else None

@@ -1,0 +1,251 @@
+"""The whole loop in real worker processes: the posterior is the naive one, to the last bit, whatever happens.
+
+On the embedded broker (one worker, 4 partitions) and on Apache Kafka, where topics are made anew for each test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from pipeline.brokers import default_cache_dir, running_broker
+from pipeline.brokers.local_kafka import LocalKafka
+from tests.harness.client import Client
+from tests.harness.topics import make_topics
+from tests.harness.worker import Worker
+from tests.naive.fold import NaiveFold, naive_fold
+from tests.samples import BASKET, define, linear_policy, plain_decision, plain_outcome, plain_policy
+
+ACTIONS = 1_500
+SPAN_MS = 60_000
+LONGEST_MS = 40_000
+"""Window (10 s) and grace of the test's policies."""
+LATEST_MS = 4_500
+"""How late a record may be. The grace is longer by 25 s: tests play a minute in a few seconds, so that a fraction of
+a second between two fetches is many seconds of event time."""
+CHUNK_MS = 250
+EMBEDDED_PARTITIONS = 4
+
+Log = list[tuple[int, dict[str, Any]]]
+"""(arrives_ms, record)."""
+
+
+class Traffic(NamedTuple):
+    """A policy and what is produced under it."""
+
+    policy: dict[str, Any]
+    decisions: Log
+    outcomes: Log
+    naive: NaiveFold
+    closed_ms: int
+    """Event time at which every decision is settled and gone."""
+
+
+def traffic(policy: dict[str, Any], seed: int) -> Traffic:
+    """Make decisions and outcomes of the last minutes, some of them late, a tenth of them repeated."""
+    rng = random.Random(seed)
+    start_ms = round(time.time() * 1000) - SPAN_MS - 2 * LONGEST_MS
+    kinds = [rule["kind"] for rule in policy["reward"]["outcomes"]]
+    decisions: Log = []
+    outcomes: Log = []
+    for number in range(ACTIONS):
+        name, at_ms = f"{seed}-{number}", start_ms + number * SPAN_MS // ACTIONS
+        vector = {"context_vector": [4096, *rng.choices(range(-4096, 4097), k=2)]} if "context" in policy else {}
+        chosen = {"arm": rng.choice("ab"), "segment": rng.choice(["new", "other"])}
+        decisions += arrivals(rng, at_ms, plain_decision(name, at_ms, policy=policy["name"], **chosen, **vector))
+        for index in range(rng.choice([0, 0, 1, 1, 2, 3])):
+            # From a little before the decision to a little after its longest window of 10 s.
+            occurred_ms = at_ms + rng.randrange(-200, 11_000)
+            sort = {"kind": rng.choice(kinds), "value": rng.choice([1.0, -0.3, 2.5])}
+            outcomes += arrivals(rng, occurred_ms, plain_outcome(name, occurred_ms, f"{name}-{index}", **sort))
+    naive = naive_fold(policy, [record for _, record in decisions], [record for _, record in outcomes])
+    return Traffic(policy, decisions, outcomes, naive, start_ms + SPAN_MS + LONGEST_MS)
+
+
+def arrivals(rng: random.Random, at_ms: int, record: dict[str, Any]) -> Log:
+    """Give when a record arrives, and when a repeat of it does, if one does."""
+    arrives_ms = at_ms + rng.randrange(LATEST_MS)
+    repeats = [rng.randrange(20_000)] if rng.random() < 0.1 else []
+    return [(arrives_ms + later_ms, record) for later_ms in (0, *repeats)]
+
+
+def homepage(seed: int = 1) -> Traffic:
+    return traffic(plain_policy(settle="optimistic", grace="30s", publish={"interval": "100ms"}), seed)
+
+
+def linear(seed: int = 2) -> Traffic:
+    policy = linear_policy(settle="wait", combine="sum", grace="30s", publish={"interval": "100ms"})
+    policy["reward"]["outcomes"].append(BASKET)
+    return traffic(policy | {"name": "linear"}, seed)
+
+
+def chunks(all_data: tuple[Traffic, ...]) -> list[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
+    """Cut all decisions and all outcomes at the same times: neither topic is ever far ahead of the other."""
+    decisions = [one for data in all_data for one in data.decisions]
+    outcomes = [one for data in all_data for one in data.outcomes]
+    times = [at_ms for at_ms, _ in (*decisions, *outcomes)]
+    cut: list[Any] = [([], []) for _ in range(min(times), max(times) + 1, CHUNK_MS)]
+    for place, log in enumerate((decisions, outcomes)):
+        for at_ms, record in sorted(log, key=lambda one: one[0]):
+            cut[(at_ms - min(times)) // CHUNK_MS][place].append(record)
+    return cut
+
+
+async def produce(client: Client, *all_data: Traffic, parts: int = 1) -> AsyncIterator[int]:
+    """Produce in order of arrival, and a last tick; yields after each part, so that something can happen there."""
+    cut = chunks(all_data)
+    for part in range(parts):
+        for decisions, outcomes in cut[part * len(cut) // parts : (part + 1) * len(cut) // parts]:
+            await client.decide(decisions)
+            await client.observe(outcomes)
+        yield part
+    await client.tick(max(data.closed_ms for data in all_data))
+
+
+async def produce_all(client: Client, *all_data: Traffic) -> None:
+    async for _ in produce(client, *all_data):
+        pass
+
+
+async def assert_exact(client: Client, *all_data: Traffic) -> None:
+    """Wait until everything is read: then the last snapshots are the naive folds, under versions without a gap."""
+    await client.quiet()
+    assert await client.dead_letters() == []
+    for data in all_data:
+        last = await client.last_snapshot(data.policy["name"], data.naive.sha256)
+        versions = {snapshot["version"] for snapshot in await client.snapshots(data.policy["name"])}
+        assert versions == set(range(1, last["version"] + 1))
+
+
+class Place(NamedTuple):
+    """A broker with empty topics."""
+
+    broker: str
+    app_id: str
+    partitions: int
+
+    @asynccontextmanager
+    async def loop(
+        self, folder: Path, *all_data: Traffic, workers: int = 1
+    ) -> AsyncIterator[tuple[Client, list[Worker]]]:
+        """Put the policies in force and run workers; yields a client that watches them."""
+        async with Client(self.broker, app_id=self.app_id, partitions=self.partitions) as client:
+            for data in all_data:
+                await client.apply(define(data.policy))
+            with ExitStack() as running:
+                started = [
+                    running.enter_context(
+                        Worker(self.broker, folder / f"{number}", app_id=self.app_id, partitions=self.partitions)
+                    )
+                    for number in range(workers)
+                ]
+                client.watch(*started)
+                yield client, started
+
+
+@pytest.fixture(scope="module")
+def own_kafka_of_module(kafka_cache: Path) -> Iterator[LocalKafka]:
+    """A Kafka whose topics these tests delete."""
+    broker = LocalKafka.start(kafka_cache, fresh=True)
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    if request.param == "embedded":
+        with running_broker("embedded", cache_dir=default_cache_dir()) as broker:
+            yield Place(broker.bootstrap_servers, "pipeline", EMBEDDED_PARTITIONS)
+    else:
+        yield on_kafka(request.getfixturevalue("own_kafka_of_module"), request.node.name, EMBEDDED_PARTITIONS)
+
+
+def on_kafka(kafka: LocalKafka, test: str, partitions: int) -> Place:
+    """Make the topics anew; the group and the changelogs are named after the test."""
+    app_id = "".join(letter if letter.isalnum() else "-" for letter in test)[-60:].strip("-")
+    asyncio.run(make_topics(kafka.bootstrap_servers, app_id, partitions))
+    return Place(kafka.bootstrap_servers, app_id, partitions)
+
+
+async def test_two_policies_with_repeats_and_late_outcomes_come_to_the_naive_posteriors(
+    place: Place, tmp_path: Path
+) -> None:
+    data = homepage(), linear()
+    async with place.loop(tmp_path, *data) as (client, _):
+        await produce_all(client, *data)
+        await assert_exact(client, *data)
+
+
+async def test_a_worker_that_starts_when_all_is_there_replays_it_to_the_same_posteriors(
+    place: Place, tmp_path: Path
+) -> None:
+    data = homepage(), linear()
+    async with Client(place.broker, app_id=place.app_id, partitions=place.partitions) as client:
+        # Outcomes first, all of them: windows must not close over what is not read yet.
+        for send, logs in ((client.observe, [d.outcomes for d in data]), (client.decide, [d.decisions for d in data])):
+            await send(record for _, record in sorted(itertools.chain(*logs), key=lambda one: one[0]))
+        await client.tick(max(one.closed_ms for one in data))
+    async with place.loop(tmp_path, *data) as (client, _):
+        await assert_exact(client, *data)
+
+
+@pytest.mark.parametrize("loses_disk", [False, True], ids=["disk-kept", "disk-lost"])
+async def test_a_worker_killed_in_the_middle_comes_to_the_same_posteriors(
+    place: Place, tmp_path: Path, *, loses_disk: bool
+) -> None:
+    data = homepage()
+    async with place.loop(tmp_path, data) as (client, (worker,)):
+        async for part in produce(client, data, parts=4):
+            if part == 1:
+                await client.until(lambda: client.snapshots("homepage"), what="a first snapshot")
+            if part == 2:
+                await asyncio.to_thread(restart, worker, tmp_path, loses_disk=loses_disk)
+        await assert_exact(client, data)
+
+
+def restart(worker: Worker, folder: Path, *, loses_disk: bool) -> None:
+    worker.kill()
+    if loses_disk:
+        worker.state_dir.rename(folder / "lost")
+    worker.start()
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize(("partitions", "workers"), [(1, 1), (2, 2), (4, 1), (4, 2)])
+async def test_any_number_of_partitions_and_workers_gives_the_same_posteriors(
+    own_kafka_of_module: LocalKafka, request: pytest.FixtureRequest, tmp_path: Path, partitions: int, workers: int
+) -> None:
+    place = await asyncio.to_thread(on_kafka, own_kafka_of_module, request.node.name, partitions)
+    data = homepage(), linear()
+    async with place.loop(tmp_path, *data, workers=workers) as (client, _):
+        await produce_all(client, *data)
+        await assert_exact(client, *data)
+
+
+@pytest.mark.kafka
+async def test_a_worker_that_joins_and_one_that_leaves_take_nothing_with_them(
+    own_kafka_of_module: LocalKafka, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """
+    worker 0   ├──────────────────────┤ killed
+    worker 1           ├─────────────────────────────
+    produced      1    │   2          │   3
+    """
+    place = await asyncio.to_thread(on_kafka, own_kafka_of_module, request.node.name, 4)
+    data = homepage(), linear()
+    async with place.loop(tmp_path, *data) as (client, (first,)):
+        await client.until(lambda: client.snapshots("homepage"), what="the first worker's first snapshot")
+        with Worker(place.broker, tmp_path / "second", app_id=place.app_id, partitions=4) as second:
+            async for part in produce(client, *data, parts=3):
+                if part == 1:
+                    client.watch(second)
+                    await asyncio.to_thread(first.kill)
+            await assert_exact(client, *data)
