@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
+from textwrap import shorten
 from typing import Any, TypeVar
 
 import click
@@ -20,6 +21,9 @@ from pipeline.errors import ConfigError
 from pipeline.replay.dead_letters import read_letters, send_back
 from pipeline.replay.letters import Choice, DeadLetter, Plan, choose, describe, plan_replay
 from pipeline.stream.topics import DECISIONS, OUTCOMES
+
+SHOWN_CHARACTERS = 70
+"""How much of a detail a list shows."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,15 +79,15 @@ def list_letters(broker: str, as_json: bool, **chosen: Any) -> None:
         click.echo(orjson.dumps([_summary(letter) for letter in letters]))
         return
     table = Table()
-    table.add_column("time", no_wrap=True)
-    table.add_column("topic/partition/offset", overflow="fold")
-    table.add_column("reason", overflow="fold")
-    table.add_column("detail", no_wrap=True, overflow="ellipsis")
-    table.add_column("replayed")
+    table.add_column("time (UTC)", no_wrap=True)
+    table.add_column("source", no_wrap=True)
+    table.add_column("reason: detail")
+    table.add_column("replayed", no_wrap=True)
     for letter in letters:
-        replayed = "" if letter.replayed_at_ms is None else _when(letter.replayed_at_ms)
+        replayed = "" if letter.replayed_at_ms is None else "yes"
+        why = f"{letter.reason}: {shorten(letter.detail, SHOWN_CHARACTERS, placeholder=' …')}"
         # Text, since a detail may have brackets, which rich would take for its markup.
-        table.add_row(_when(letter.at_ms), str(letter.source), Text(letter.reason), Text(letter.detail), replayed)
+        table.add_row(_when(letter.at_ms), str(letter.source), Text(why), replayed)
     Console().print(table)
 
 
@@ -168,14 +172,13 @@ def _summary(letter: DeadLetter) -> dict[str, Any]:
 
 
 def _in_words(plan: Plan, *, dry_run: bool) -> str:
-    verb = "would send" if dry_run else "sent"
-    lines = [f"{verb} {len(plan.to_send)} records back"]
+    lines = [f"{'would be sent back' if dry_run else 'sent back'}: {len(plan.to_send)}"]
     counts = Counter((one.source.topic, one.source.partition, one.reason) for one in plan.to_send)
     lines += [f"  {topic}/{number}: {count} ({reason})" for (topic, number, reason), count in sorted(counts.items())]
     if plan.already_replayed:
-        lines.append(f"{len(plan.already_replayed)} were replayed before: --again sends them once more")
+        lines.append(f"replayed before: {len(plan.already_replayed)} (--again sends them once more)")
     if plan.unsendable:
-        lines.append(f"{len(plan.unsendable)} have no bytes to send, or come of another topic")
+        lines.append(f"not to be sent: {len(plan.unsendable)} (without bytes, or of a topic that is no source)")
     return "\n".join(lines)
 
 
@@ -184,4 +187,4 @@ def _sources(letters: Any) -> list[str]:
 
 
 def _when(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")

@@ -43,11 +43,11 @@ class Freshness:
         self._known_ms: list[float] = []
 
     def note_sent(self, outcome_id: str, at_ms: float) -> None:
-        """An outcome is about to be sent."""
+        """Note that an outcome is about to be sent."""
         self._sent_ms[outcome_id] = at_ms
 
     def note_snapshot(self, version: int, ledger_offsets: Mapping[int, int]) -> None:
-        """A snapshot was published; a version that is not above the last one is a repeat."""
+        """Note a snapshot; one whose version is not above the last one's is a repeat."""
         if self._versions and version <= self._versions[-1]:
             return
         for partition, offset in ledger_offsets.items():
@@ -60,7 +60,7 @@ class Freshness:
                 column.append(column[-1] if column else 0)
 
     def note_decided(self, version: int, at_ms: float) -> None:
-        """An answer came that was decided on `version`."""
+        """Note that an answer came which was decided on `version`."""
         if not self._known_versions or version > self._known_versions[-1]:
             self._known_versions.append(version)
             self._known_ms.append(at_ms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,8 +43,9 @@ STALLED_AFTER_S = 60.0
 EMBEDDED_DECISION_BYTES = 2_000_000
 
 
-class ArmResult(NamedTuple):
-    """What one arm of one segment came to."""
+@dataclass(frozen=True, slots=True)
+class ArmResult:
+    """What one arm of one segment came to; its fields are the JSON's keys."""
 
     segment: str
     arm: str
@@ -70,7 +72,7 @@ class LogReport(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that programs read."""
-        return {**self._asdict(), "arms": [arm._asdict() for arm in self.arms]}
+        return {**self._asdict(), "arms": [asdict(arm) for arm in self.arms]}
 
 
 def read_log(folder: Path) -> list[Impression]:
@@ -186,7 +188,7 @@ def arm_results(snapshot: Published) -> list[ArmResult]:
             total = snapshot.totals.get((name, arm))
             if total is not None:
                 interval = (float(column[place]) for column in estimates)
-                results.append(ArmResult(name, arm, total.count, total.reward_sum * scale, *interval))
+                results.append(ArmResult(name, arm, total.decisions, total.reward_sum * scale, *interval))
     return results
 
 

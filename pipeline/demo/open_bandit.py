@@ -32,7 +32,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Impression(NamedTuple):
     """One row."""
 
-    index: int
+    row: int
     """Its place in the file, from 0."""
     at_ms: int
     item: str
@@ -44,7 +44,7 @@ class Impression(NamedTuple):
     @property
     def action_id(self) -> str:
         """Names the decision."""
-        return f"ob-{self.index}"
+        return f"ob-{self.row}"
 
 
 class LogRecord(NamedTuple):
@@ -67,11 +67,11 @@ def read_impressions(lines: Iterable[str], source: str) -> list[Impression]:
     if missing:
         raise ConfigError(source, [f"column {column} is missing" for column in missing])
     impressions = []
-    for index, row in enumerate(reader):
+    for row, cells in enumerate(reader):
         try:
-            impressions.append(_impression(index, row))
+            impressions.append(_impression(row, cells))
         except (TypeError, ValueError) as error:
-            raise ConfigError(source, [f"row {index}: {error}"]) from error
+            raise ConfigError(source, [f"row {row}: {error}"]) from error
     if not impressions:
         raise ConfigError(source, ["holds no rows"])
     return impressions
@@ -120,15 +120,15 @@ def expected_totals(impressions: Iterable[Impression], reward_exponent: int) -> 
     return totals
 
 
-def _impression(index: int, row: Mapping[str, str]) -> Impression:
+def _impression(row: int, cells: Mapping[str, str]) -> Impression:
     return Impression(
-        index=index,
-        at_ms=_epoch_ms(row["timestamp"]),
-        item=str(int(row["item_id"])),
-        position=int(row["position"]),
-        is_clicked=bool(int(row["click"])),
-        propensity=float(row["propensity_score"]),
-        features={name: value for name, value in row.items() if name.startswith(_FEATURE_PREFIX)},
+        row=row,
+        at_ms=_epoch_ms(cells["timestamp"]),
+        item=str(int(cells["item_id"])),
+        position=int(cells["position"]),
+        is_clicked=bool(int(cells["click"])),
+        propensity=float(cells["propensity_score"]),
+        features={name: value for name, value in cells.items() if name.startswith(_FEATURE_PREFIX)},
     )
 
 

@@ -34,8 +34,7 @@ class Processes:
     """Commands of this package that run while the block does; a killed demo takes them along."""
 
     def __init__(self, logs: Path) -> None:
-        self.logs = logs
-        """The folder of the logs."""
+        self._logs = logs
         self._children: list[_Child] = []
 
     def __enter__(self) -> Self:
@@ -48,7 +47,7 @@ class Processes:
 
     def start(self, name: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         """Run `pipeline ARGUMENTS`; its output goes to a log called `name`."""
-        log = self.logs / f"{name}.log"
+        log = self._logs / f"{name}.log"
         # What is set for the reader's own deployment must not reach the demo's.
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("PIPELINE_")}
         with log.open("wb") as output:

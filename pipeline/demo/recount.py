@@ -14,8 +14,8 @@ ArmKey = tuple[str, str]
 class Total(NamedTuple):
     """What one arm of one segment comes to."""
 
-    count: int
-    """Decisions counted."""
+    decisions: int
+    """How many count."""
     reward_sum: int
     """Σr in grid units."""
 
@@ -61,7 +61,7 @@ class Recount:
         totals: dict[ArmKey, Total] = {}
         for latest in self._latest.values():
             before = totals.get(latest.key, Total(0, 0))
-            totals[latest.key] = Total(before.count + 1, before.reward_sum + latest.reward)
+            totals[latest.key] = Total(before.decisions + 1, before.reward_sum + latest.reward)
         return totals
 
 
@@ -82,7 +82,7 @@ def first_difference(expected: Mapping[ArmKey, Total], found: Mapping[ArmKey, To
         one, other = expected.get((segment, arm), nothing), found.get((segment, arm), nothing)
         if one != other:
             return (
-                f"segment {segment}, arm {arm}: expected {one.count} decisions with Σr = {one.reward_sum} grid units, "
-                f"found {other.count} with {other.reward_sum}"
+                f"segment {segment}, arm {arm}: expected {one.decisions} decisions with Σr = {one.reward_sum} grid "
+                f"units, found {other.decisions} with {other.reward_sum}"
             )
     return None

@@ -15,7 +15,7 @@ from pipeline.brokers.ports import HOST, free_ports
 from pipeline.demo.failure import DemoError
 from pipeline.demo.freshness import Freshness, FreshnessReport
 from pipeline.demo.play import Play, snapshots_of
-from pipeline.demo.processes import Processes, beside
+from pipeline.demo.processes import beside
 from pipeline.demo.progress import Frame, Progress
 from pipeline.demo.regret import ab_test_choices, cumulative_regret, last_third_shares, uniform_choices
 from pipeline.demo.report import ArmRow, Curves, VisitorsReport
@@ -58,7 +58,7 @@ async def play_visitors(
     ):
         nodes = _start_nodes(stage)
         play = Play(visitors, definition.name, nodes, freshness)
-        played = _play(play, watch, progress, nodes, stage.processes, definition)
+        played = _play(play, watch, progress, nodes, definition.name)
         seconds, snapshot = await beside(played, watch.follow(), stage.processes.watch())
     measured = freshness.report(watch.recount.credited, play.last_decided_ms - LEFT_OUT_MS, play.last_decided_ms)
     if measured is None:
@@ -91,11 +91,9 @@ def _start_nodes(stage: Stage) -> list[str]:
     return [f"http://{HOST}:{port}" for port in ports]
 
 
-async def _play(
-    play: Play, watch: Watch, progress: Progress, nodes: list[str], processes: Processes, definition: PolicyDefinition
-) -> tuple[float, Published]:
+async def _play(play: Play, watch: Watch, progress: Progress, nodes: list[str], policy: str) -> tuple[float, Published]:
     """Play to the end; return how long it took, and the snapshot that holds everything."""
-    await _ready(nodes, definition.name, processes)
+    await _ready(nodes, policy)
     started_s = time.monotonic()
     shown = asyncio.create_task(_show(play, watch, progress, started_s))
     try:
@@ -106,15 +104,13 @@ async def _play(
     return round(time.monotonic() - started_s, 3), snapshot
 
 
-async def _ready(nodes: list[str], policy: str, processes: Processes) -> None:
+async def _ready(nodes: list[str], policy: str) -> None:
     """Wait until every node has a live snapshot of the policy."""
     deadline_s = time.monotonic() + READY_WITHIN_S
     for node in nodes:
         while policy not in await snapshots_of(node):
             if time.monotonic() > deadline_s:
-                raise DemoError(
-                    f"{node} has no snapshot of {policy} after {READY_WITHIN_S:.0f} s; the logs in {processes.logs} say why"
-                )
+                raise DemoError(f"{node} has no snapshot of {policy} after {READY_WITHIN_S:.0f} s")
             await asyncio.sleep(_POLL_S)
 
 
@@ -130,9 +126,9 @@ async def _settled(play: Play, watch: Watch) -> Published:
             return watch.latest
         if time.monotonic() > deadline_s:
             raise DemoError(
-                f"{SETTLED_WITHIN_S:.0f} s after the last visitor, {len(recount.settled)} of {play.decisions} decisions "
-                f"have settled and {len(recount.credited)} of {play.acts} outcomes are credited; the last snapshot "
-                f"{'counts' if watch.is_complete else 'does not count'} all that the ledger says"
+                f"{SETTLED_WITHIN_S:.0f} s after the last visitor, {len(recount.settled)} of {play.decisions} "
+                f"decisions have settled and {len(recount.credited)} of {play.acts} outcomes are credited; the last "
+                f"snapshot {'counts' if watch.is_complete else 'does not count'} all that the ledger says"
             )
         await asyncio.sleep(_POLL_S)
 
@@ -163,11 +159,8 @@ def _report(
     # Streams of their own, so that the comparisons don't repeat the visitors' draws.
     uniform_rng, ab_rng = (np.random.default_rng((seed, stream)) for stream in (1, 2))
     rewards = visitors.rewards(definition.reward)
-    choices = Curves(
-        policy=play.choices,
-        uniform=uniform_choices(visitors.segments, len(ARMS), uniform_rng),
-        ab_test=ab_test_choices(visitors.segments, rewards, ab_rng),
-    )
+    uniform = uniform_choices(visitors.segments, len(ARMS), uniform_rng)
+    ab_test = ab_test_choices(visitors.segments, rewards, ab_rng)
     shares = last_third_shares(play.choices, visitors.segments, len(SEGMENTS), len(ARMS))
     loaded = load_snapshot(snapshot.content)
     arms = []
@@ -184,7 +177,9 @@ def _report(
         rejected=len(watch.rejected),
         seconds=seconds,
         arms=arms,
-        curves=Curves(*(cumulative_regret(chosen, visitors.segments, means) for chosen in choices)),
+        curves=Curves(
+            *(cumulative_regret(chosen, visitors.segments, means) for chosen in (play.choices, uniform, ab_test))
+        ),
         freshness=freshness,
         snapshot=snapshot.identity(),
     )

@@ -84,7 +84,8 @@ class Visitors:
     def rewards(self, rules: RewardRules) -> Floats:
         """Return (N, K): what each visitor would be worth under each arm, where the best of its outcomes counts."""
         click, purchase = rules.worth(CLICK, 1.0), rules.worth(PURCHASE, 1.0)
-        return np.maximum(self.clicks * click, self.purchases * purchase)
+        rewards: Floats = np.maximum(self.clicks * click, self.purchases * purchase)
+        return rewards
 
 
 def simulate_visitors(count: int, seed: int) -> Visitors:

@@ -34,8 +34,8 @@ STEP_ROWS = 2_000
 
 STREAMS = (DECISIONS, OUTCOMES)
 
-CaughtUp = Callable[[str, int, int], bool]
-"""(topic, partition, position) → whether the position is the partition's end, as far as the last fetch told."""
+CaughtUp = Callable[[str, int, int, int], bool]
+"""(topic, partition, position, since_ms) → whether the position is the end, by a fetch of since_ms or later."""
 
 
 class StoredRows:
@@ -67,6 +67,8 @@ class JoinPartition:
         self.rows = rows
         self.progress = Progress() if stored is None else progress_from_bytes(stored)
         self.actions = StoredRows(rows)
+        self.fetched_at_ms = 0
+        """When the last batch of either stream was fetched: an end known from before may be none any more."""
         self.fall_quiet()
 
     def fall_quiet(self) -> None:
@@ -108,9 +110,14 @@ class JoinAgent:
         """Drop all memory: partitions were assigned anew."""
         self.partitions.clear()
 
+    def position(self, topic: str, partition: int) -> int:
+        """Return the first offset that is not in the partition's state."""
+        return self.partition(partition).progress.positions[topic]
+
     async def handle(self, batch: Batch) -> None:
         """Join one fetched batch of decisions or outcomes."""
         partition = self.partition(batch.partition)
+        partition.fetched_at_ms = max(partition.fetched_at_ms, batch.fetched_at_ms)
         records = [(r.offset, r.timestamp, r.key, r.value) for r in batch.records]
         arrivals = decode_arrivals(batch.topic, records, self._limits.registry)
         await self._learn_of_policies(arrivals)
@@ -147,7 +154,8 @@ class JoinAgent:
     def _streams_at_end(self, partition: JoinPartition) -> frozenset[str]:
         number = partition.rows.partition
         positions = partition.progress.positions
-        return frozenset(s for s in STREAMS if self._caught_up(s, number, positions[s]))
+        since_ms = partition.fetched_at_ms
+        return frozenset(s for s in STREAMS if self._caught_up(s, number, positions[s], since_ms))
 
     async def _make_durable(self, partition: JoinPartition, changes: Changes) -> None:
         number = partition.rows.partition

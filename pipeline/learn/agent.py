@@ -76,6 +76,11 @@ class LearnAgent:
         """Drop all memory: partitions were assigned anew."""
         self.partitions.clear()
 
+    def position(self, topic: str, partition: int) -> int:
+        """Return the first offset that is not in the partition's state."""
+        del topic  # it reads but one
+        return self.partition(partition).state.position
+
     async def handle(self, batch: Batch) -> None:
         """Fold one fetched batch of the ledger."""
         partition = self.partition(batch.partition)

@@ -5,6 +5,7 @@ changelog, whole, before it is sent: after a crash the same bytes are sent again
 for two contents.
 
 Table rows:   p[row key, source] statistics | m[policy, generation, source] mark | v<policy> last version
+              s where reading begins again
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pipeline.stream import topics
 from pipeline.stream.batch import Batch
 from pipeline.stream.outbox import Outbox, Record
 from pipeline.stream.policies import Policies
-from pipeline.stream.state import PartitionRows, StateTable
+from pipeline.stream.state import PROGRESS, PartitionRows, StateTable
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,9 @@ class PublishPartition:
         self.partials: dict[PublisherOf, Partials] = {}
         self.staged_since: dict[tuple[str, int, int], int] = {}
         """By policy, generation and source: offset of the first row that waits for its mark."""
+        stored = rows.get(PROGRESS)
+        self.position = 0 if stored is None else int(stored)
+        """Next offset of `statistics` to read; in the store, the first that is not in or waits for its mark."""
         self.published: dict[str, Published] = {}
         self.unsent: list[bytes] = []
         """Last snapshots as stored: the crash may have come before they were sent."""
@@ -107,6 +111,11 @@ class PublishAgent:
         """Drop all memory: partitions were assigned anew."""
         self.partitions.clear()
 
+    def position(self, topic: str, partition: int) -> int:
+        """Return the first offset that is not in the partition's state, or waits for its mark."""
+        del topic  # it reads but one
+        return self.partition(partition).position
+
     async def handle(self, batch: Batch) -> None:
         """Take in one fetched batch of statistics."""
         partition = self.partition(batch.partition)
@@ -123,9 +132,10 @@ class PublishAgent:
             if size >= WRITE_BYTES:
                 await self._write(partition, rows)
                 rows, size = {}, 0
-        if rows:
-            await self._write(partition, rows)
         batch.resume_offset = min([batch.resume_offset, *partition.staged_since.values()])
+        if rows:
+            await self._write(partition, {**rows, PROGRESS: b"%d" % batch.resume_offset})
+        partition.position = batch.records[-1].offset + 1
 
     def _stage(self, partition: PublishPartition, offset: int, fields: dict[str, Any]) -> None:
         row = RowKey(fields["policy"], fields["generation"], fields["segment"], fields["arm"], fields["bucket"])

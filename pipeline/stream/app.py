@@ -79,10 +79,11 @@ class WorkerApp(faust.App):
         """Return the partitions of a topic that are assigned to this worker."""
         return sorted(tp.partition for tp in self.assignor.assigned_actives() if tp.topic == topic)
 
-    def caught_up(self, topic: str, partition: int, position: int) -> bool:
-        """Return whether `position` is the end of a partition, as far as the last fetch told."""
-        highwater = self.consumer.highwater(TP(topic, partition))
-        return highwater is not None and position >= highwater
+    def caught_up(self, topic: str, partition: int, position: int, since_ms: int) -> bool:
+        """Return whether `position` is the end of a partition, by a fetch answered at `since_ms` or later."""
+        tp = TP(topic, partition)
+        highwater = self.consumer.highwater(tp)
+        return highwater is not None and position >= highwater and self.consumer.fetched_at_ms(tp) >= since_ms
 
 
 def build_app(settings: WorkerSettings) -> WorkerApp:
@@ -99,15 +100,15 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
 
     @app.agent(_source(app, topics.DECISIONS, topics.OUTCOMES), name="join")
     async def join_events(stream: Any) -> None:
-        await consume(stream, join.handle)
+        await consume(stream, app.consumer, join)
 
     @app.agent(_source(app, topics.REWARDS), name="learn")
     async def fold_ledger(stream: Any) -> None:
-        await consume(stream, learn.handle)
+        await consume(stream, app.consumer, learn)
 
     @app.agent(_source(app, topics.STATISTICS), name="publish")
     async def gather_statistics(stream: Any) -> None:
-        await consume(stream, publish.handle)
+        await consume(stream, app.consumer, publish)
 
     @app.task
     async def follow_policies() -> None:

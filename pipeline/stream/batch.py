@@ -4,6 +4,10 @@ Faust spends 22-26 µs on each message before anything is decoded; a batch of a 
 batch also says which partition table writes belong to. Faust's per-record acknowledgement is replaced with
 it: a partition's committed offset is the resume offset of the last batch that was acknowledged, which closes
 two holes of the original (a gap at the head is skipped, and a revocation forgets what was acknowledged).
+
+A third hole is closed with `rewind`: in a rebalance Faust lets partitions flow before it has sought them to their
+committed offsets, and throws away what streams were handed when it resumes them. A stage that misses records (its
+state says what it has read) rewinds, and batches from fetches begun before that are told by their `epoch`.
 Why: ops/decisions/0001-batch-transport.md.
 """
 
@@ -33,6 +37,10 @@ class Batch:
     """aiokafka `ConsumerRecord`s, at least one, by rising offset."""
     resume_offset: int
     """Where reading begins again after this batch; a stage that must see records again lowers it."""
+    fetched_at_ms: int = 0
+    """When the fetch that brought it was answered, by this machine's clock."""
+    epoch: int = 0
+    """How often its partition had been rewound when the fetch began."""
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
@@ -51,12 +59,14 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._resume: dict[TP, int] = {}
+        self._epochs: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109  Faust's name
         """Yield one message per partition fetched; changelog records one by one, as table recovery wants them."""
+        epochs = dict(self._epochs)
         records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
         if records is None or self.should_stop:
@@ -72,15 +82,16 @@ class BatchConsumer(driver.Consumer):
                 for record in fetched:
                     yield tp, self._to_message(tp, record)
             else:
-                yield tp, self._batch_message(tp, fetched, generation)
+                yield tp, self._batch_message(tp, fetched, generation, epochs.get(tp, 0))
 
     def _may_deliver(self, tp: TP, active: set[TP] | None, generation: int) -> bool:
         if not self.flow_active or self.app.consumer_generation_id != generation:
             return False
         return active is None or tp in active or tp in self._buffered_partitions
 
-    def _batch_message(self, tp: TP, records: list[Any], generation: int) -> Message:
-        batch = Batch(tp.topic, tp.partition, records, records[-1].offset + 1)
+    def _batch_message(self, tp: TP, records: list[Any], generation: int, epoch: int) -> Message:
+        resume_offset = records[-1].offset + 1
+        batch = Batch(tp.topic, tp.partition, records, resume_offset, self.fetched_at_ms(tp), epoch)
         first = records[0]
         return ConsumerMessage(
             tp.topic,
@@ -111,6 +122,26 @@ class BatchConsumer(driver.Consumer):
         self._resume[message.tp] = max(resume, self._resume.get(message.tp, 0))
         notify(self._waiting_for_ack)
         return True
+
+    def epoch(self, tp: TP) -> int:
+        """Return how often a partition was rewound."""
+        return self._epochs.get(tp, 0)
+
+    async def rewind(self, tp: TP, offset: int) -> None:
+        """Read a partition again from `offset`; batches of earlier fetches are of an earlier epoch."""
+        self._epochs[tp] = self.epoch(tp) + 1
+        await self.seek(tp, offset)
+
+    def put_back(self, message: Message) -> None:
+        """Let go of a message that was not handled, without acknowledging it."""
+        message.acked = True
+        self._unacked_messages.discard(message)
+        notify(self._waiting_for_ack)
+
+    def fetched_at_ms(self, tp: TP) -> int:
+        """Return when the last fetch of a partition was answered: its highwater is of that moment; 0: never."""
+        answered_ms: int | None = self._thread._ensure_consumer().last_poll_timestamp(tp)  # noqa: SLF001
+        return answered_ms or 0
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterable[TP]:
         return [tp for tp in self._resume if topics is None or tp in topics or tp.topic in topics]

@@ -5,6 +5,8 @@ overlap, so that one's round trips to the broker are another's time to compute.
 
 Faust acknowledges an event whose agent raised, and commits on its way down. So a handler's exception ends the
 process here, before anything is acknowledged: the next worker reads the same records again.
+
+A batch that does not begin where the stage's state ends is not taken: the partition is rewound to the state's position.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
-from pipeline.stream.batch import Batch
+from faust.types import TP
+
+from pipeline.stream.batch import Batch, BatchConsumer
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +27,18 @@ EXIT_CRASHED = 70
 WAITING_BATCHES = 2
 """A lane takes this many batches before the stage stops reading."""
 
-Handle = Callable[[Batch], Awaitable[None]]
+
+class Stage(Protocol):
+    """JOIN, LEARN or PUBLISH."""
+
+    def position(self, topic: str, partition: int) -> int:
+        """Return the first offset that is not in the partition's state."""
+
+    async def handle(self, batch: Batch) -> None:
+        """Do all that comes of a batch, durably."""
 
 
-async def consume(stream: Any, handle: Handle) -> None:
+async def consume(stream: Any, consumer: BatchConsumer, stage: Stage) -> None:
     """Hand each batch to the stage; acknowledge it when everything that came of it is durable."""
     lanes: dict[int, asyncio.Queue[Any]] = {}
     running: list[asyncio.Task[None]] = []
@@ -35,23 +47,52 @@ async def consume(stream: Any, handle: Handle) -> None:
             partition = event.message.partition
             if partition not in lanes:
                 lanes[partition] = asyncio.Queue(WAITING_BATCHES)
-                running.append(asyncio.create_task(_run_lane(lanes[partition], handle)))
+                running.append(asyncio.create_task(_Lane(consumer, stage).run(lanes[partition])))
             await lanes[partition].put(event)
     finally:
         for lane in running:
             lane.cancel()
 
 
-async def _run_lane(events: asyncio.Queue[Any], handle: Handle) -> None:
-    while True:
-        event = await events.get()
-        try:
-            await handle(event.message.value)
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # noqa: BLE001  whatever it is, it must not reach Faust
-            crash(handle, error)
-        event.ack()
+class _Lane:
+    """The batches of one partition number, one after the other."""
+
+    def __init__(self, consumer: BatchConsumer, stage: Stage) -> None:
+        self._consumer = consumer
+        self._stage = stage
+        self._rewound: dict[str, tuple[int, int]] = {}
+        """By topic: the offset last rewound to, and the epoch that began with it."""
+
+    async def run(self, events: asyncio.Queue[Any]) -> None:
+        """Handle batches until cancelled."""
+        while True:
+            event = await events.get()
+            try:
+                is_handled = await self._handle(event.message.value)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001  whatever it is, it must not reach Faust
+                crash(self._stage.handle, error)
+            if is_handled:
+                event.ack()
+            else:
+                self._consumer.put_back(event.message)
+
+    async def _handle(self, batch: Batch) -> bool:
+        tp = TP(batch.topic, batch.partition)
+        epoch = self._consumer.epoch(tp)
+        if batch.epoch != epoch:
+            return False
+        position, first = self._stage.position(batch.topic, batch.partition), batch.records[0].offset
+        # Behind a rewind to the position nothing is missing but what the log does not hold: markers of transactions,
+        # records that compaction or retention removed.
+        if first > position and self._rewound.get(batch.topic) != (position, epoch):
+            log.info("rewound topic=%s partition=%s from=%s to=%s", batch.topic, batch.partition, first, position)
+            self._rewound[batch.topic] = (position, epoch + 1)
+            await self._consumer.rewind(tp, position)
+            return False
+        await self._stage.handle(batch)
+        return True
 
 
 async def keep_running(loop: Callable[[], Awaitable[None]]) -> None:

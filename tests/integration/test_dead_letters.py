@@ -1,113 +1,139 @@
-"""A record that was refused is sent again after the fix, and counts once however often it is sent."""
+"""A record that was refused is looked at, sent again after the fix, and counts once however often it is sent."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
 import pytest
-from click.testing import CliRunner
+import pytest_asyncio
+from click.testing import CliRunner, Result
 
-from pipeline.brokers import Broker, default_cache_dir, running_broker
+from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.cli import cli
-from pipeline.stream.topics import DEAD_LETTERS, DECISIONS, REWARDS
+from pipeline.errors import ConfigError
+from pipeline.stream.topics import DECISIONS, REWARDS
 from tests.harness.client import Client, partition_of
 from tests.harness.worker import Worker
 from tests.samples import define, plain_decision, plain_outcome, plain_policy
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PARTITIONS = 4
 CLICK = {"kind": "click", "worth": 1.0, "window": "2h"}
 HOMEPAGE = define(plain_policy(settle="optimistic", outcomes=(CLICK,), grace="1h"))
-PARTITIONS = 4
 
 
-@pytest.fixture
-def broker() -> Iterator[Broker]:
-    """One of this test's own: a worker reads every record of it."""
-    with running_broker("embedded", cache_dir=default_cache_dir()) as own:
-        yield own
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
+    """A client of a worker that knows no policy, on a broker of their own: a worker reads every record of it."""
+    folder = tmp_path_factory.mktemp("worker")
+    with running_broker("embedded", cache_dir=default_cache_dir()) as broker:
+        async with Client(broker.bootstrap_servers, partitions=PARTITIONS) as client:
+            with Worker(broker.bootstrap_servers, folder) as worker:
+                client.watch(worker)
+                yield client
+            assert worker.exit_code == 0
 
 
-async def run(broker: str, *arguments: str) -> bytes:
+async def invoke(client: Client, *arguments: str) -> Result:
+    return await asyncio.to_thread(CliRunner().invoke, cli, arguments, env={"PIPELINE_BROKER": client.broker})
+
+
+async def run(client: Client, *arguments: str) -> bytes:
     """Run a command of `pipeline`; return what it prints."""
-    result = await asyncio.to_thread(CliRunner().invoke, cli, arguments, env={"PIPELINE_BROKER": broker})
+    result = await invoke(client, *arguments)
     assert result.exit_code == 0, (arguments, result.output, result.exception)
     return result.stdout_bytes
 
 
-async def asked(broker: str, *arguments: str) -> Any:
-    return orjson.loads(await run(broker, *arguments, "--json"))
+async def asked(client: Client, *arguments: str) -> Any:
+    return orjson.loads(await run(client, *arguments, "--json"))
 
 
-async def test_a_refused_decision_is_credited_after_the_fix_and_a_second_replay_changes_nothing(
-    broker: Broker, tmp_path: Path
-) -> None:
-    address = broker.bootstrap_servers
-    # The spaces are the producer's own: what is replayed is the bytes, not what they say.
+async def letters(client: Client, reason: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = await asked(client, "dead-letters", "list", "--reason", reason)
+    return found
+
+
+async def newest(client: Client) -> dict[str, Any]:
+    return (await client.snapshots("homepage"))[-1]
+
+
+async def test_a_letter_is_listed_and_shown_with_its_bytes(client: Client) -> None:
+    raw = b"\x8f no record"
+    offset = await client.send(DECISIONS, 3, raw, b"its key")
+    (letter,) = await client.until(lambda: letters(client, "not-decodable"), what="the dead letter")
+    source = f"decisions/3/{offset}"
+    assert (letter["source"], letter["record_key"], letter["replayed_at_ms"]) == (source, "its key", None)
+
+    assert [letter] == await asked(client, "dead-letters", "list", "--source", "decisions", "--since", "2020-01-01")
+    for elsewhere in (["--source", "outcomes"], ["--until", "2020-01-01T00:00:00Z"], ["--until", "1577836800000"]):
+        assert await asked(client, "dead-letters", "list", *elsewhere) == []
+    assert source in (await run(client, "dead-letters", "list")).decode()
+
+    assert await run(client, "dead-letters", "show", source, "--raw") == raw
+    shown = await asked(client, "dead-letters", "show", source)
+    assert (shown["encoding"], shown["content"], shown["bytes"]) == ("hex", raw.hex(), len(raw))
+    assert raw.hex() in (await run(client, "dead-letters", "show", source)).decode()
+    missing = await invoke(client, "dead-letters", "show", "decisions/3/999")
+    assert isinstance(missing.exception, ConfigError)
+
+
+async def test_a_refused_decision_counts_after_the_fix_and_a_second_replay_changes_nothing(client: Client) -> None:
+    # The spaces are the producer's own: what is replayed is its bytes, not what they say.
     raw = orjson.dumps(plain_decision("x", 1_000, arm="b")).replace(b",", b" , ")
-    source = f"decisions/{partition_of('x', PARTITIONS)}/0"
-    async with Client(address) as client:
-        with Worker(address, tmp_path) as worker:
-            client.watch(worker)
-            await client.send(DECISIONS, partition_of("x", PARTITIONS), raw, b"x")
-            await client.observe([plain_outcome("x", 2_000)])
-            await client.until(lambda: client.read(DEAD_LETTERS), what="the dead letter")
+    partition = partition_of("x", PARTITIONS)
+    source = f"decisions/{partition}/{await client.send(DECISIONS, partition, raw, b'x')}"
+    await client.observe([plain_outcome("x", 2_000)])
+    await client.until(lambda: letters(client, "unknown-policy"), what="the dead letter")
 
-            (letter,) = await asked(address, "dead-letters", "list", "--reason", "unknown-policy")
-            assert (letter["source"], letter["record_key"], letter["replayed_at_ms"]) == (source, "x", None)
-            assert await asked(address, "dead-letters", "list", "--reason", "unknown-arm") == []
-            assert await asked(address, "dead-letters", "list", "--until", "2020-01-01") == []
-            assert await run(address, "dead-letters", "show", source, "--raw") == raw
-            shown = await asked(address, "dead-letters", "show", source)
-            assert (shown["encoding"], shown["content"]) == ("json", orjson.loads(raw))
-            assert b"homepage" in await run(address, "dead-letters", "show", source)
+    async def sent() -> list[tuple[int, bytes, bytes]]:
+        found = await client.read(DECISIONS)
+        return [(record.partition, record.key, record.value) for record in found if record.key == b"x"]
 
-            await client.apply(HOMEPAGE)
-            # A snapshot of nothing yet: the worker knows the policy.
-            await client.until(lambda: client.snapshots("homepage"), what="the first snapshot")
+    async def replay(*options: str) -> tuple[list[str], list[str]]:
+        done = await asked(client, "dead-letters", "replay", "--reason", "unknown-policy", *options)
+        return done["to_send"], done["already_replayed"]
 
-            planned = await asked(address, "dead-letters", "replay", "--dry-run")
-            assert (planned["dry_run"], planned["to_send"]) == (True, [source])
-            assert len(await client.read(DECISIONS)) == 1
+    await client.apply(HOMEPAGE)
+    # A snapshot of nothing yet: the worker knows the policy.
+    await client.until(lambda: client.snapshots("homepage"), what="the first snapshot")
 
-            done = await asked(address, "dead-letters", "replay", "--reason", "unknown-policy")
-            assert done["to_send"] == [source]
+    assert await replay("--dry-run") == ([source], [])
+    assert len(await sent()) == 1
+    assert await replay() == ([source], [])
 
-            async def credited() -> dict[str, Any] | None:
-                last = (await client.snapshots("homepage"))[-1]
-                counts = {s["segment"]: (s["counts"], s["reward_sums"]) for s in last["segments"]}
-                # Arms a and b; one click is worth 1, 2^15 on the grid.
-                return last if counts["other"] == ([0, 1], [0, 2**15]) else None
+    async def is_credited() -> bool:
+        counts = {s["segment"]: (s["counts"], s["reward_sums"]) for s in (await newest(client))["segments"]}
+        # Arms a and b; one click is worth 1, 2^15 on the grid.
+        return bool(counts["other"] == ([0, 1], [0, 2**15]))
 
-            last = await client.until(credited, what="the decision and its click to count")
-            await client.quiet()
-            ledger = [record.value for record in await client.read(REWARDS)]
+    await client.until(is_credited, what="the decision and its click to count")
+    await client.quiet()
+    posterior = (await newest(client))["posterior_sha256"]
+    ledger = [record.value for record in await client.read(REWARDS)]
 
-            passed_over = await asked(address, "dead-letters", "replay")
-            assert (passed_over["to_send"], passed_over["already_replayed"]) == ([], [source])
-            assert len(await client.read(DECISIONS)) == 2
-            (letter,) = await asked(address, "dead-letters", "list")
-            assert letter["replayed_at_ms"] is not None
+    assert await replay() == ([], [source])
+    assert len(await sent()) == 2
+    assert (await letters(client, "unknown-policy"))[0]["replayed_at_ms"] is not None
 
-            again = await asked(address, "dead-letters", "replay", "--again")
-            assert again["to_send"] == [source]
-            await client.quiet()
-            # Once refused, twice replayed: the same key and bytes, in the same partition.
-            sent = {(record.partition, record.key, record.value) for record in await client.read(DECISIONS)}
-            assert sent == {(partition_of("x", PARTITIONS), b"x", raw)}
-            assert len(await client.read(DECISIONS)) == 3
-            assert [record.value for record in await client.read(REWARDS)] == ledger
-            assert len(await asked(address, "dead-letters", "list")) == 1
-            newest = (await client.snapshots("homepage"))[-1]
-            assert newest["posterior_sha256"] == last["posterior_sha256"]
+    assert await replay("--again") == ([source], [])
+    # Produced, replayed, replayed again: the same bytes under the same key in the same partition.
+    assert await sent() == [(partition, b"x", raw)] * 3
+    await client.quiet()
+    assert [record.value for record in await client.read(REWARDS)] == ledger
+    assert len(await letters(client, "unknown-policy")) == 1
+    assert (await newest(client))["posterior_sha256"] == posterior
 
-            changed = await asked(address, "snapshot", "diff", "homepage", "1", str(last["version"]))
-            (tally,) = changed["tallies"]
-            assert (tally["segment"], tally["arm"]) == ("other", "b")
-            assert tally["after"] == {"count": 1, "reward_sum": 1.0, "mean": 1.0}
-            assert [move["partition"] for move in changed["offsets"]] == [partition_of("x", PARTITIONS)]
-            in_words = await run(address, "snapshot", "diff", "homepage", "1", str(last["version"]))
-            assert "0 → 1" in in_words.decode()
-            assert "definition: the same" in in_words.decode()
+    versions = ("1", str((await newest(client))["version"]))
+    changed = await asked(client, "snapshot", "diff", "homepage", *versions)
+    (tally,) = changed["tallies"]
+    assert (tally["segment"], tally["arm"]) == ("other", "b")
+    assert tally["after"] == {"count": 1, "reward_sum": 1.0, "mean": 1.0}
+    assert [move["partition"] for move in changed["offsets"]] == [partition]
+    in_words = (await run(client, "snapshot", "diff", "homepage", *versions)).decode()
+    assert "0 → 1" in in_words
+    assert "definition: the same" in in_words

@@ -84,7 +84,7 @@ class Worker:
         self.learn = LearnAgent(tables["learn"], broker)
         self.publish = PublishAgent(tables["publish"], broker, policies)
 
-    def is_caught_up(self, topic: str, partition: int, position: int) -> bool:
+    def is_caught_up(self, topic: str, partition: int, position: int, since_ms: int) -> bool:
         return position >= len(self.broker.logs[topic, partition])
 
     async def play(self, move: Move) -> None:

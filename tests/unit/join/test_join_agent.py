@@ -35,7 +35,7 @@ class Bench:
         self.agent = JoinAgent(self.table, self.broker, policies, self.is_caught_up, limits or Limits())
         self.agent.partition(0)
 
-    def is_caught_up(self, topic, partition, position):
+    def is_caught_up(self, topic, partition, position, since_ms):
         return position >= len(self.broker.logs[topic, partition])
 
     async def read_all(self) -> None:
