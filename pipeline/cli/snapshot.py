@@ -149,7 +149,11 @@ def _tally_table(found: SnapshotDiff) -> Table:
 def _tally_cells(tally: Tally | None) -> tuple[str, str, str]:
     if tally is None:
         return ("–", "–", "–")
-    return (f"{tally.counted:,}", f"{float(tally.reward_sum):.4f}", "–" if tally.mean is None else f"{tally.mean:.5f}")
+    return (
+        f"{tally.counted:,}",
+        f"{float(tally.reward_sum):,.10g}",
+        "–" if tally.mean is None else f"{tally.mean:.5f}",
+    )
 
 
 def _value(value: Any) -> str:

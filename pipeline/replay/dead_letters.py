@@ -47,14 +47,15 @@ async def send_back(broker: str, letters: Sequence[DeadLetter], now_ms: int) -> 
     outbox = Outbox(broker)
     try:
         await outbox.start()
-        for chunk in _chunks(letters):
-            await outbox.deliver([await _record(outbox, letter) for letter in chunk])
+        for chunk in chunks(letters):
+            await outbox.deliver([await record_for(outbox, letter) for letter in chunk])
             await outbox.deliver(_mark(letter, now_ms) for letter in chunk)
     finally:
         await outbox.stop()
 
 
-async def _record(outbox: Outbox, letter: DeadLetter) -> Record:
+async def record_for(outbox: Outbox, letter: DeadLetter) -> Record:
+    """Return the record to send: the letter's bytes under its record's key, to the partition it came from."""
     topic, partition, _ = letter.source
     key = key_for(letter)
     numbers = list(range(await outbox.partition_count(topic)))
@@ -67,7 +68,7 @@ def _mark(letter: DeadLetter, now_ms: int) -> Record:
     return Record(DEAD_LETTERS, letter.letter_partition, mark_key(letter.source), mark_value(letter.source, now_ms))
 
 
-def _chunks(letters: Sequence[DeadLetter]) -> Iterator[Sequence[DeadLetter]]:
+def chunks(letters: Sequence[DeadLetter]) -> Iterator[Sequence[DeadLetter]]:
     """Cut letters, each of one topic: what is delivered together has no order between topics."""
     for _, group in groupby(letters, key=lambda letter: letter.source.topic):
         of_topic = list(group)

@@ -43,6 +43,16 @@ class Batch:
     """How often its partition had been rewound when the fetch began."""
 
 
+class NothingRead(dict[TP, Any]):
+    """Faust's record of what it has read, always empty.
+
+    Faust drops what is below it, and writes it behind a seek that came meanwhile: what was rewound would be dropped.
+    """
+
+    def __getitem__(self, tp: TP) -> None:
+        """Return that nothing was read."""
+
+
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that fetches."""
 
@@ -58,6 +68,7 @@ class BatchConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._read_offset = NothingRead()
         self._resume: dict[TP, int] = {}
         self._epochs: dict[TP, int] = {}
 

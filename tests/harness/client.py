@@ -128,6 +128,20 @@ class Client:
         # later topics stand still once the earlier ones are read.
         await self.until(self._is_all_read, what="the workers to read everything", within_s=within_s)
 
+    async def still(self, *names: str, for_s: float) -> None:
+        """Wait until nothing was appended to these topics for a while: how else to see that nothing comes?"""
+        partitions = [TopicPartition(name, number) for name in names for number in range(self.partitions)]
+        ends, since = await self._consumer.end_offsets(partitions), time.monotonic()
+
+        async def is_still() -> bool:
+            nonlocal ends, since
+            seen = await self._consumer.end_offsets(partitions)
+            if seen != ends:
+                ends, since = seen, time.monotonic()
+            return time.monotonic() - since >= for_s
+
+        await self.until(is_still, what=f"{', '.join(names)} to stand still")
+
     async def last_snapshot(self, policy: str, posterior_sha256: str) -> dict[str, Any]:
         """Return the last snapshot of a quiet loop, which must have this hash as soon as its interval is over."""
         seen: list[dict[str, Any]] = []

@@ -18,6 +18,7 @@ import pytest
 
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.brokers.local_kafka import LocalKafka
+from pipeline.stream.topics import JOIN_TABLE, REWARDS, changelog_topic
 from tests.harness.client import Client
 from tests.harness.topics import make_topics
 from tests.harness.worker import Worker
@@ -131,6 +132,10 @@ class Place(NamedTuple):
     app_id: str
     partitions: int
 
+    def worker(self, folder: Path) -> Worker:
+        """Give a worker that is not started yet."""
+        return Worker(self.broker, folder, app_id=self.app_id, partitions=self.partitions)
+
     @asynccontextmanager
     async def loop(
         self, folder: Path, *all_data: Traffic, workers: int = 1
@@ -140,12 +145,7 @@ class Place(NamedTuple):
             for data in all_data:
                 await client.apply(define(data.policy))
             with ExitStack() as running:
-                started = [
-                    running.enter_context(
-                        Worker(self.broker, folder / f"{number}", app_id=self.app_id, partitions=self.partitions)
-                    )
-                    for number in range(workers)
-                ]
+                started = [running.enter_context(self.worker(folder / f"{number}")) for number in range(workers)]
                 client.watch(*started)
                 yield client, started
 
@@ -242,9 +242,46 @@ async def test_a_worker_that_joins_and_one_that_leaves_take_nothing_with_them(
     data = homepage(), linear()
     async with place.loop(tmp_path, *data) as (client, (first,)):
         await client.until(lambda: client.snapshots("homepage"), what="the first worker's first snapshot")
-        with Worker(place.broker, tmp_path / "second", app_id=place.app_id, partitions=4) as second:
+        with place.worker(tmp_path / "second") as second:
             async for part in produce(client, *data, parts=3):
                 if part == 1:
                     client.watch(second)
                     await asyncio.to_thread(first.kill)
             await assert_exact(client, *data)
+
+
+@pytest.mark.kafka
+async def test_a_frozen_worker_that_has_lost_its_partitions_changes_nothing_when_it_wakes(
+    own_kafka_of_module: LocalKafka, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """
+    worker 0   ├─ busy ─┤ frozen · · · · · · · │ wakes with its batches in hand ─┤ killed
+    worker 1   ├─────────────── takes over, reads all ───────────────────────────┤ killed, its disk lost
+    worker 2                                                                       ├─ restores, reads the rest
+    """
+    place = await asyncio.to_thread(on_kafka, own_kafka_of_module, request.node.name, 4)
+    policy = plain_policy(settle="optimistic", grace="1h", publish={"interval": "100ms"})
+    start_ms = round(time.time() * 1000) - 100_000
+    shown = [plain_decision(f"x{number}", start_ms + number, arm="ab"[number % 2]) for number in range(20_000)]
+    liked = [plain_outcome(f"x{n}", start_ms + n + 3_000, f"like-{n}", kind="like") for n in range(0, 20_000, 2)]
+    clicked = [plain_outcome(f"x{n}", start_ms + n + 4_000, f"click-{n}") for n in range(0, 20_000, 3)]
+    async with Client(place.broker, app_id=place.app_id, partitions=4) as client:
+        await client.apply(define(policy))
+        await client.decide(shown)
+        await client.observe(liked)
+        with place.worker(tmp_path / "0") as frozen, place.worker(tmp_path / "1") as successor:
+            await client.until(lambda: client.read(REWARDS), what="the ledger's first record")
+            frozen.pause()
+            client.watch(successor)
+            await client.quiet()
+            frozen.resume()
+            # It is awake when it has had the time to notice, and has written whatever it will write.
+            await client.still(changelog_topic(place.app_id, JOIN_TABLE), REWARDS, for_s=3.0)
+            frozen.kill()
+            successor.kill()
+        await client.observe(clicked)
+        await client.tick(start_ms + 100_000)
+        with place.worker(tmp_path / "2") as restored:
+            client.watch(restored)
+            await client.quiet()
+            await client.last_snapshot("homepage", naive_fold(policy, shown, [*liked, *clicked]).sha256)
