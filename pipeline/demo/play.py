@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -22,6 +22,7 @@ IN_FLIGHT = 64
 """Requests at a time: visitors who come while so many wait for an answer come later."""
 RECENT = 200
 """Decisions of a segment that its shares are of."""
+_DOOR_S = 0.02
 
 
 class Play:
@@ -41,8 +42,10 @@ class Play:
         self._recent = {segment: deque[int](maxlen=RECENT) for segment in SEGMENTS}
         self._slots = asyncio.Semaphore(IN_FLIGHT)
 
-    async def run(self, play_s: float) -> None:
+    async def run(self, play_s: float, may_come: Callable[[], bool]) -> None:
         """Let all visitors come within `play_s` seconds, evenly, and wait until the last has acted.
+
+        While they may not come, they wait at the door, and so do those behind them.
 
         Raises:
             DemoError: a node does not answer, or not as it should.
@@ -56,7 +59,10 @@ class Play:
                 asyncio.TaskGroup() as tasks,
             ):
                 for visitor in range(len(self.visitors)):
-                    await asyncio.sleep(max(0.0, started_s + visitor * play_s / len(self.visitors) - time.monotonic()))
+                    await _sleep_until(started_s + visitor * play_s / len(self.visitors))
+                    while not may_come():
+                        await asyncio.sleep(_DOOR_S)
+                        started_s += _DOOR_S
                     await self._slots.acquire()
                     tasks.create_task(self._visit(http, visitor))
         except ExceptionGroup as group:
@@ -81,7 +87,7 @@ class Play:
         decided_s = time.monotonic()
         arm = self._note(visitor, answer, decided_s * 1000)
         for number, act in enumerate(self.visitors.acts(visitor, arm)):
-            await asyncio.sleep(max(0.0, decided_s + act.delay_ms / 1000 - time.monotonic()))
+            await _sleep_until(decided_s + act.delay_ms / 1000)
             # Any node takes an outcome, not only the one that decided.
             await self._act(http, other, answer["action_id"], act, number)
 
@@ -120,6 +126,10 @@ async def snapshots_of(node: str) -> Mapping[str, Any]:
             return snapshots
     except (aiohttp.ClientError, TimeoutError):
         return {}
+
+
+async def _sleep_until(at_s: float) -> None:
+    await asyncio.sleep(max(0.0, at_s - time.monotonic()))
 
 
 async def _post(http: aiohttp.ClientSession, url: str, body: Mapping[str, Any]) -> Mapping[str, Any]:

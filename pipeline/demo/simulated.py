@@ -27,7 +27,9 @@ from pipeline.policy.parse import load_policy
 from pipeline.serve.snapshot import load_snapshot
 
 NODES = 2
-VISITORS_A_SECOND = 270.0
+VISITORS_A_SECOND = 200.0
+LONGEST_QUEUE = 300
+"""Visitors wait while so many decisions are in no snapshot yet: a slow machine makes a longer demo, not a worse one."""
 SHORTEST_PLAY_S = 20.0
 """Outcomes take seconds to come: whoever is done sooner has learned from few of them."""
 READY_WITHIN_S = 60.0
@@ -95,9 +97,9 @@ async def _play(play: Play, watch: Watch, progress: Progress, nodes: list[str], 
     """Play to the end; return how long it took, and the snapshot that holds everything."""
     await _ready(nodes, policy)
     started_s = time.monotonic()
-    shown = asyncio.create_task(_show(play, watch, progress, started_s))
+    shown = asyncio.create_task(_show(play, watch, progress))
     try:
-        await play.run(play_seconds(len(play.visitors)))
+        await play.run(play_seconds(len(play.visitors)), lambda: play.decisions - watch.counted < LONGEST_QUEUE)
         snapshot = await _settled(play, watch)
     finally:
         shown.cancel()
@@ -133,11 +135,11 @@ async def _settled(play: Play, watch: Watch) -> Published:
         await asyncio.sleep(_POLL_S)
 
 
-async def _show(play: Play, watch: Watch, progress: Progress, started_s: float) -> None:
+async def _show(play: Play, watch: Watch, progress: Progress) -> None:
     """Show how far the play is, until cancelled."""
     total = len(play.visitors)
     while True:
-        left_s = max(0.0, play_seconds(total) - (time.monotonic() - started_s))
+        left_s = (total - play.decisions) * play_seconds(total) / total
         version = 0 if watch.latest is None else watch.latest.version
         phase = "visitors come" if play.decisions < total else "outcomes settle"
         settled = len(watch.recount.settled)
@@ -170,7 +172,8 @@ def _report(
         for arm, arm_name in enumerate(ARMS):
             interval = (float(column[segment.index[arm_name]]) for column in estimates)
             is_best = arm == int(means[place].argmax())
-            arms.append(ArmRow(name, arm_name, is_best, shares[place, arm], means[place, arm], *interval))
+            share, mean = float(shares[place, arm]), float(means[place, arm])
+            arms.append(ArmRow(name, arm_name, is_best, share, mean, *interval))
     return VisitorsReport(
         decisions=play.decisions,
         settled=len(watch.recount.settled),

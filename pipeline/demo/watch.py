@@ -77,6 +77,11 @@ class Watch:
         """Whether the latest snapshot counts just what the ledger says so far."""
         return self.latest is not None and self.latest.totals == self.recount.totals()
 
+    @property
+    def counted(self) -> int:
+        """How many decisions the latest snapshot counts."""
+        return 0 if self.latest is None else sum(total.decisions for total in self.latest.totals.values())
+
     def refusals(self) -> str:
         """Say what was refused, in words; the first of it stands for all."""
         if not self.rejected:

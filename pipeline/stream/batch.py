@@ -141,7 +141,8 @@ class BatchConsumer(driver.Consumer):
     async def rewind(self, tp: TP, offset: int) -> None:
         """Read a partition again from `offset`; batches of earlier fetches are of an earlier epoch."""
         self._epochs[tp] = self.epoch(tp) + 1
-        await self.seek(tp, offset)
+        # In the fetching thread: a seek from here may fall into its reading of records, whose end then is the position.
+        await self.seek_wait({tp: offset})
 
     def put_back(self, message: Message) -> None:
         """Let go of a message that was not handled, without acknowledging it."""

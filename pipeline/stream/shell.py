@@ -60,8 +60,8 @@ class _Lane:
     def __init__(self, consumer: BatchConsumer, stage: Stage) -> None:
         self._consumer = consumer
         self._stage = stage
-        self._rewound: dict[str, tuple[int, int]] = {}
-        """By topic: the offset last rewound to, and the epoch that began with it."""
+        self._rewound: dict[str, tuple[int, int, int]] = {}
+        """By topic: the offset last rewound to, what was found there before, and the epoch that began with it."""
 
     async def run(self, events: asyncio.Queue[Any]) -> None:
         """Handle batches until cancelled."""
@@ -84,11 +84,11 @@ class _Lane:
         if batch.epoch != epoch:
             return False
         position, first = self._stage.position(batch.topic, batch.partition), batch.records[0].offset
-        # Behind a rewind to the position nothing is missing but what the log does not hold: markers of transactions,
-        # records that compaction or retention removed.
-        if first > position and self._rewound.get(batch.topic) != (position, epoch):
+        # Found again by a second reading, a gap is in the log itself: markers of transactions, records that compaction
+        # or retention removed.
+        if first > position and self._rewound.get(batch.topic) != (position, first, epoch):
             log.info("rewound topic=%s partition=%s from=%s to=%s", batch.topic, batch.partition, first, position)
-            self._rewound[batch.topic] = (position, epoch + 1)
+            self._rewound[batch.topic] = (position, first, epoch + 1)
             await self._consumer.rewind(tp, position)
             return False
         await self._stage.handle(batch)

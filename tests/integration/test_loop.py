@@ -18,7 +18,7 @@ import pytest
 
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.brokers.local_kafka import LocalKafka
-from pipeline.stream.topics import JOIN_TABLE, REWARDS, changelog_topic
+from pipeline.stream.topics import LEARN_TABLE, REWARDS, changelog_topic
 from tests.harness.client import Client
 from tests.harness.topics import make_topics
 from tests.harness.worker import Worker
@@ -270,13 +270,14 @@ async def test_a_frozen_worker_that_has_lost_its_partitions_changes_nothing_when
         await client.decide(shown)
         await client.observe(liked)
         with place.worker(tmp_path / "0") as frozen, place.worker(tmp_path / "1") as successor:
-            await client.until(lambda: client.read(REWARDS), what="the ledger's first record")
+            folded = changelog_topic(place.app_id, LEARN_TABLE)
+            await client.until(lambda: client.read(folded), what="the first fold")
             frozen.pause()
             client.watch(successor)
             await client.quiet()
             frozen.resume()
             # It is awake when it has had the time to notice, and has written whatever it will write.
-            await client.still(changelog_topic(place.app_id, JOIN_TABLE), REWARDS, for_s=3.0)
+            await client.still(REWARDS, folded, for_s=3.0)
             frozen.kill()
             successor.kill()
         await client.observe(clicked)
