@@ -44,6 +44,11 @@ def due_key(due_ms: int, row_id: bytes) -> bytes:
     return _DUE_KEY.pack(INDEX, due_ms) + row_id
 
 
+def _due_of(key: bytes) -> int:
+    due_ms: int = _DUE_KEY.unpack_from(key)[1]
+    return due_ms
+
+
 class RowStore(rocksdb.Store):
     """Faust's RocksDB store (rocksdict), with bounded memory and whole-batch restoring."""
 
@@ -139,6 +144,8 @@ class PartitionRows:
         self.partition = partition
         self.changelog = changelog
         """Topic that these rows are durable in."""
+        self._first_due_ms = 0
+        """No index entry is earlier; behind it lie only deleted ones, which a scan would step over one by one."""
 
     def get(self, key: bytes) -> bytes | None:
         """Return one row."""
@@ -156,16 +163,17 @@ class PartitionRows:
         """Return up to `limit` index entries (due_ms, row id) up to and including `until_ms`, in order."""
         entries: list[tuple[int, bytes]] = []
         cursor = self._database.iter()
-        cursor.seek(INDEX)
+        cursor.seek(due_key(self._first_due_ms, b""))
         while len(entries) < limit and cursor.valid():
             key = cursor.key()
             if key[:1] != INDEX:
                 break
-            due_ms = int.from_bytes(key[1:9], "big")
+            due_ms = _due_of(key)
             if due_ms > until_ms:
                 break
             entries.append((due_ms, key[9:]))
             cursor.next()
+        self._first_due_ms = entries[0][0] if entries else max(self._first_due_ms, until_ms + 1)
         return entries
 
     def scan(self, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
@@ -198,6 +206,7 @@ class PartitionRows:
         for key, is_there in local:
             if is_there:
                 writes.put(key, b"")
+                self._first_due_ms = min(self._first_due_ms, _due_of(key))
             else:
                 writes.delete(key)
         writes.put(rocksdb.Store.offset_key, str(changelog_offset).encode())
