@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -19,10 +20,10 @@ TOP_ARMS = 5
 
 def visitors_table(report: VisitorsReport) -> RenderableType:
     """Show the arms of every segment, the regrets, and the freshness."""
-    arms = Table(title="What the policy showed, and what it learned", title_justify="left")
+    arms = _table("What the last third of each segment's visitors saw, and what the policy has learned")
     arms.add_column("segment")
     arms.add_column("arm")
-    for heading in ("share of the last third", "true mean", "posterior mean", "95 % interval"):
+    for heading in ("share", "true mean", "posterior mean, 95 %"):
         arms.add_column(heading, justify="right")
     for segment, group in groupby(report.arms, lambda row: row.segment):
         rows = list(group)
@@ -32,22 +33,19 @@ def visitors_table(report: VisitorsReport) -> RenderableType:
                 f"{row.arm} ★" if row.is_best else row.arm,
                 f"{row.share:.1%}",
                 f"{row.true_mean:.3f}",
-                f"{row.mean:.3f}",
-                f"{row.low:.3f} to {row.high:.3f}",
+                f"{row.mean:.3f}  {row.low:.3f} to {row.high:.3f}",
                 style="bold" if row.is_best else "",
                 end_section=place == len(rows) - 1,
             )
-    regrets = Table(
-        title="Regret on the same visitors: expected reward lost against the best arm", title_justify="left"
-    )
-    regrets.add_column("")
+    regrets = _table("Regret: expected reward lost against the best arm, on the same visitors")
+    regrets.add_column("who chose")
     regrets.add_column("regret", justify="right")
     regrets.add_column("of chance's", justify="right")
     policy, uniform, ab_test = (float(curve[-1]) for curve in report.curves)
     for name, regret in (
         ("the policy", policy),
         ("A/B test on a fifth, then its winner", ab_test),
-        ("every arm by chance", uniform),
+        ("chance", uniform),
     ):
         regrets.add_row(name, f"{regret:,.0f}", f"{regret / uniform:.0%}")
     return Group(arms, Text(""), regrets, Text(""), *_facts(report))
@@ -55,10 +53,10 @@ def visitors_table(report: VisitorsReport) -> RenderableType:
 
 def log_table(report: LogReport) -> RenderableType:
     """Show the best arms of every segment, and the totals."""
-    arms = Table(title=f"The {TOP_ARMS} best items at each position, by posterior mean", title_justify="left")
+    arms = _table(f"The {TOP_ARMS} best items at each position, by posterior mean")
     arms.add_column("position")
     arms.add_column("item")
-    for heading in ("shown", "clicks", "posterior mean", "95 % interval"):
+    for heading in ("shown", "clicks", "posterior mean, 95 %"):
         arms.add_column(heading, justify="right")
     for segment, rows in groupby(report.arms, lambda row: row.segment):
         best = sorted(rows, key=lambda row: row.mean, reverse=True)[:TOP_ARMS]
@@ -68,11 +66,9 @@ def log_table(report: LogReport) -> RenderableType:
                 row.arm,
                 f"{row.count:,}",
                 f"{row.reward_sum:,.0f}",
-                f"{row.mean:.4f}",
-                f"{row.low:.4f} to {row.high:.4f}",
+                f"{row.mean:.4f}  {row.low:.4f} to {row.high:.4f}",
                 end_section=place == len(best) - 1,
             )
-    snapshot = report.snapshot
     return Group(
         arms,
         Text(""),
@@ -80,21 +76,32 @@ def log_table(report: LogReport) -> RenderableType:
             f"{report.decisions:,} decisions and {report.outcomes:,} clicks in {report.seconds:.1f} s; "
             f"{report.settled:,} settled, {report.rejected:,} refused"
         ),
-        Text(f"Every count and reward sum of {len(report.arms)} (position, item) pairs is that of the file"),
-        Text(f"Snapshot {snapshot['version']} of {snapshot['policy']}, posterior {snapshot['posterior_sha256']}"),
+        Text(f"Counts and reward sums of all {len(report.arms)} (position, item) pairs are those of the file"),
+        *_snapshot(report.snapshot),
     )
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
 
 
 def _facts(report: VisitorsReport) -> Sequence[Text]:
     freshness, snapshot = report.freshness, report.snapshot
+    known = f"p50 {freshness.p50_ms:,.0f} ms, p99 {freshness.p99_ms:,.0f} ms over {freshness.outcomes:,} outcomes"
+    if freshness.unknown:
+        known += f" ({freshness.unknown:,} of them in no decision's snapshot until the last)"
     return [
         Text(
             f"{report.decisions:,} decisions in {report.seconds:.0f} s, {report.settled:,} settled, "
             f"{report.rejected:,} refused"
         ),
-        Text(
-            f"Outcome sent → first decision that knows of it: {freshness.p50_ms:.0f} ms in the middle (p50), "
-            f"{freshness.p99_ms:.0f} ms at p99, over {freshness.outcomes:,} outcomes"
-        ),
-        Text(f"Snapshot {snapshot['version']} of {snapshot['policy']}, posterior {snapshot['posterior_sha256']}"),
+        Text(f"From an outcome to the first decision that knows of it: {known}"),
+        *_snapshot(snapshot),
+    ]
+
+
+def _snapshot(snapshot: Mapping[str, str | int]) -> Sequence[Text]:
+    return [
+        Text(f"Snapshot {snapshot['version']} of {snapshot['policy']}, whose exact statistics hash to"),
+        Text(f"  {snapshot['posterior_sha256']}"),
     ]
