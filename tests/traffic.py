@@ -5,8 +5,9 @@ Records come at most just under the policy's grace late, as it allows; repeats o
 
 from __future__ import annotations
 
+import random
 import zlib
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 from hypothesis import strategies as st
@@ -24,9 +25,6 @@ LIMITS = Limits(orphan_hold_ms=GRACE_MS + 1_000)
 
 # Around the ends of the windows: a like counts for 4 s, a basket for 7 s, a click for 10 s.
 DELAYS_MS = [-1, 0, 1, 2_500, 4_000, 4_001, 7_000, 9_999, 10_000, 10_001]
-
-_lateness = st.integers(0, GRACE_MS - 1)
-_vectors = st.lists(st.integers(-4096, 4096), min_size=3, max_size=3)
 
 
 class Arrival(NamedTuple):
@@ -76,29 +74,62 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
     return plain
 
 
+class Dice(Protocol):
+    """Where the numbers of a drawn traffic come from."""
+
+    def below(self, stop: int) -> int:
+        """Give a number from 0 to stop - 1."""
+
+
+class Drawn:
+    """Numbers that hypothesis draws, and shrinks when something fails."""
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self._draw = draw
+
+    def below(self, stop: int) -> int:
+        return self._draw(st.integers(0, stop - 1))
+
+
+class Rolled:
+    """Numbers by the thousand from one drawn seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = random.Random(seed)  # noqa: S311  nothing is kept secret with it
+
+    def below(self, stop: int) -> int:
+        return self._rng.randrange(stop)
+
+
 @st.composite
 def traffic(draw: st.DrawFn) -> Traffic:
-    """Draw a policy and up to eight decisions with up to three outcomes each."""
+    """Draw a policy with a few decisions, or with a crowd of them over two minutes."""
     policy = draw(policies())
-    kinds = st.sampled_from([rule["kind"] for rule in policy["reward"]["outcomes"]])
+    if draw(st.booleans()):
+        return traffic_of(policy, draw(st.integers(1, 8)), 30_000, Drawn(draw))
+    return traffic_of(policy, 40, 120_000, Rolled(draw(st.integers(0, 2**32))))
+
+
+def traffic_of(policy: dict[str, Any], actions: int, span_ms: int, dice: Dice) -> Traffic:
+    """Make decisions over `span_ms` with up to three outcomes each."""
+    kinds = [rule["kind"] for rule in policy["reward"]["outcomes"]]
     data = Traffic(policy, [], [])
-    for number in range(draw(st.integers(1, 8))):
-        decided_ms = START_MS + draw(st.integers(0, 60)) * 500
-        others = {"context_vector": draw(_vectors)} if "context" in policy else {}
-        arm, segment = draw(st.sampled_from("ab")), draw(st.sampled_from(["other", "new"]))
-        decision = plain_decision(f"x{number}", decided_ms, arm=arm, segment=segment, **others)
-        data.decisions.extend(draw(_arrivals(decided_ms, decision)))
-        for index in range(draw(st.integers(0, 3))):
-            occurred_ms = decided_ms + draw(st.sampled_from(DELAYS_MS))
-            value = draw(st.sampled_from([1.0, 2.5, -0.3, 8.0]))
-            outcome = plain_outcome(f"x{number}", occurred_ms, f"o{number}-{index}", kind=draw(kinds), value=value)
-            data.outcomes.extend(draw(_arrivals(occurred_ms, outcome)))
+    for number in range(actions):
+        decided_ms = START_MS + dice.below(span_ms // 500) * 500
+        fields: dict[str, Any] = {"arm": "ab"[dice.below(2)], "segment": ["other", "new"][dice.below(2)]}
+        if "context" in policy:
+            fields["context_vector"] = [dice.below(8193) - 4096 for _ in range(3)]
+        data.decisions.extend(_arrivals(decided_ms, plain_decision(f"x{number}", decided_ms, **fields), dice))
+        for index in range(dice.below(4)):
+            occurred_ms = decided_ms + DELAYS_MS[dice.below(len(DELAYS_MS))]
+            fields = {"kind": kinds[dice.below(len(kinds))], "value": [1.0, 2.5, -0.3, 8.0][dice.below(4)]}
+            outcome = plain_outcome(f"x{number}", occurred_ms, f"o{number}-{index}", **fields)
+            data.outcomes.extend(_arrivals(occurred_ms, outcome, dice))
     return data
 
 
-@st.composite
-def _arrivals(draw: st.DrawFn, event_ms: int, record: dict[str, Any]) -> list[Arrival]:
-    """Give a record's arrival, and those of its repeats."""
-    arrived_ms = event_ms + draw(_lateness)
-    repeats = draw(st.lists(st.integers(0, 40_000), max_size=2))
+def _arrivals(event_ms: int, record: dict[str, Any], dice: Dice) -> list[Arrival]:
+    """Give a record's arrival, and those of up to two repeats."""
+    arrived_ms = event_ms + dice.below(GRACE_MS)
+    repeats = [dice.below(40_000) for _ in range(max(0, dice.below(5) - 2))]
     return [Arrival(arrived_ms + later_ms, record) for later_ms in (0, *repeats)]

@@ -29,15 +29,17 @@ from tests.doubles import Crashed, KnownPolicies, MemoryBroker, MemoryTable
 from tests.naive.fold import naive_fold
 from tests.samples import define
 from tests.simulation import LearnSimulation
-from tests.traffic import FOREVER_MS, LIMITS, Traffic, traffic
+from tests.traffic import FOREVER_MS, LIMITS, Rolled, Traffic, traffic
 
 SOURCES = (topics.DECISIONS, topics.OUTCOMES, topics.REWARDS, topics.STATISTICS)
+PUBLISH, ARRIVE = "publish", "arrive"
+DOINGS = (*SOURCES, PUBLISH, ARRIVE)
 
 
 class Move(NamedTuple):
-    """A batch that a worker reads, or a publishing; and where it is killed, if it is."""
+    """A batch that a worker reads, a publishing or records that arrive; and where the worker is killed, if it is."""
 
-    source: str | None
+    what: str
     partition: int
     count: int
     kill_at: int | None
@@ -45,17 +47,26 @@ class Move(NamedTuple):
     loses_disk: bool
 
 
-moves = st.lists(
-    st.builds(
-        Move,
-        st.one_of(st.none(), st.sampled_from(SOURCES)),
-        st.integers(0, 3),
-        st.integers(1, 12),
-        st.one_of(st.none(), st.integers(0, 7)),
-        st.booleans(),
-    ),
-    max_size=30,
-)
+@st.composite
+def moves(draw: st.DrawFn) -> list[Move]:
+    """Draw a plan of a few moves, or a long one."""
+    if draw(st.booleans()):
+        kill_at = st.one_of(st.none(), st.integers(0, 7))
+        move = st.builds(
+            Move, st.sampled_from(DOINGS), st.integers(0, 3), st.integers(1, 12), kill_at, loses_disk=st.booleans()
+        )
+        return draw(st.lists(move, max_size=30))
+    dice = Rolled(draw(st.integers(0, 2**32)))
+    return [
+        Move(
+            DOINGS[dice.below(len(DOINGS))],
+            dice.below(4),
+            1 + dice.below(12),
+            dice.below(8) if not dice.below(4) else None,
+            loses_disk=bool(dice.below(2)),
+        )
+        for _ in range(150)
+    ]
 
 
 class Worker:
@@ -70,10 +81,13 @@ class Worker:
             "learn": MemoryTable(self.broker, "learn-changelog", expires_of),
             "publish": MemoryTable(self.broker, "publish-changelog", None),
         }
-        for number, streams in enumerate(data.topics(partitions)):
-            for topic, records in streams.items():
-                for arrived_ms, raw in records:
-                    self.broker.append(topic, number, None, raw, arrived_ms)
+        self.coming = sorted(
+            (arrived_ms, topic, number, raw)
+            for number, streams in enumerate(data.topics(partitions))
+            for topic, records in streams.items()
+            for arrived_ms, raw in records
+        )
+        """What has not arrived yet, in order; a topic's own order is that of arrival."""
         self.start()
 
     def start(self) -> None:
@@ -91,10 +105,12 @@ class Worker:
     async def play(self, move: Move) -> None:
         self.broker.interrupt = killer(move.kill_at)
         try:
-            if move.source is None:
+            if move.what == PUBLISH:
                 await self.publish_all()
+            elif move.what == ARRIVE:
+                self.arrive(4 * move.count)
             else:
-                await self.read(move.source, move.partition % self.broker.partitions, move.count)
+                await self.read(move.what, move.partition % self.broker.partitions, move.count)
         except Crashed:
             if move.loses_disk:
                 for table in self.tables.values():
@@ -102,6 +118,12 @@ class Worker:
             self.start()
         finally:
             self.broker.interrupt = killer(None)
+
+    def arrive(self, count: int) -> None:
+        """Let the next records come into their topics."""
+        for arrived_ms, topic, number, raw in self.coming[:count]:
+            self.broker.append(topic, number, None, raw, arrived_ms)
+        del self.coming[:count]
 
     async def read(self, topic: str, partition: int, count: int) -> bool:
         """Read a batch from where the last acknowledged one ended; tell whether there was one."""
@@ -122,6 +144,7 @@ class Worker:
 
     async def finish(self) -> None:
         """Read all, and after a tick the rest; publish."""
+        self.arrive(len(self.coming))
         tick = avro.encode("tick", {"event_time_ms": FOREVER_MS})
         for number in range(self.broker.partitions):
             # Outcomes first: their end holds nothing back, where that of decisions has been read.
@@ -150,6 +173,8 @@ def killer(at: int | None) -> Any:
 
 async def loop(data: Traffic, partitions: int, plan: list[Move]) -> Worker:
     worker = Worker(data, partitions)
+    if len(plan) % 2:  # a replay: all is there from the start
+        worker.arrive(len(worker.coming))
     for move in plan:
         await worker.play(move)
     await worker.finish()
@@ -161,7 +186,7 @@ def history(worker: Worker) -> list[bytes]:
 
 
 @settings(max_examples=120)
-@given(data=traffic(), partitions=st.integers(1, 4), plan=moves)
+@given(data=traffic(), partitions=st.integers(1, 4), plan=moves())
 def test_a_worker_killed_anywhere_publishes_the_naive_posterior(
     data: Traffic, partitions: int, plan: list[Move]
 ) -> None:
@@ -175,7 +200,7 @@ def test_a_worker_killed_anywhere_publishes_the_naive_posterior(
 
 
 @settings(max_examples=120)
-@given(data=traffic(), partitions=st.integers(1, 4), plan=moves)
+@given(data=traffic(), partitions=st.integers(1, 4), plan=moves())
 def test_every_snapshot_is_the_fold_of_the_ledger_that_it_names_and_no_version_is_used_twice(
     data: Traffic, partitions: int, plan: list[Move]
 ) -> None:
@@ -196,7 +221,7 @@ def test_every_snapshot_is_the_fold_of_the_ledger_that_it_names_and_no_version_i
 
 
 @settings(max_examples=60)
-@given(data=traffic(), partitions=st.integers(1, 2), plan=moves)
+@given(data=traffic(), partitions=st.integers(1, 2), plan=moves())
 def test_a_disk_holds_what_its_changelog_holds(data: Traffic, partitions: int, plan: list[Move]) -> None:
     worker = asyncio.run(loop(data, partitions, plan))
     for table in worker.tables.values():

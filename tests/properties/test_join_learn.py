@@ -24,7 +24,9 @@ from pipeline.publish.snapshot import posterior_sha256
 from tests.naive.fold import naive_fold
 from tests.samples import define
 from tests.simulation import STREAMS, JoinSimulation, LearnSimulation
-from tests.traffic import FOREVER_MS, LIMITS, START_MS, Traffic, traffic
+from tests.traffic import FOREVER_MS, LIMITS, START_MS, Rolled, Traffic, traffic
+
+MOVES = [DECISIONS, OUTCOMES, "fold", "gather", "time"]
 
 
 class Move(NamedTuple):
@@ -37,10 +39,24 @@ class Move(NamedTuple):
     crash: int | None
 
 
-def moves(*, may_crash: bool) -> st.SearchStrategy[list[Move]]:
-    crash = st.one_of(st.none(), st.integers(0, 3)) if may_crash else st.none()
-    what = st.sampled_from([DECISIONS, OUTCOMES, "fold", "gather", "time"])
-    return st.lists(st.builds(Move, what, st.integers(0, 3), st.integers(1, 12), st.integers(0, 6), crash), max_size=40)
+@st.composite
+def moves(draw: st.DrawFn, *, may_crash: bool) -> list[Move]:
+    """Draw a plan of a few moves, or a long one of small steps."""
+    if draw(st.booleans()):
+        crash = st.one_of(st.none(), st.integers(0, 3)) if may_crash else st.none()
+        move = st.builds(Move, st.sampled_from(MOVES), st.integers(0, 3), st.integers(1, 12), st.integers(0, 6), crash)
+        return draw(st.lists(move, max_size=40))
+    dice = Rolled(draw(st.integers(0, 2**32)))
+    return [
+        Move(
+            MOVES[dice.below(len(MOVES))],
+            dice.below(4),
+            1 + dice.below(12),
+            dice.below(7),
+            dice.below(4) if may_crash and not dice.below(5) else None,
+        )
+        for _ in range(200)
+    ]
 
 
 @dataclass
