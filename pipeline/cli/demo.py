@@ -33,7 +33,7 @@ T = TypeVar("T")
     "--visitors",
     envvar="PIPELINE_DEMO_VISITORS",
     type=click.IntRange(300, 1_000_000),
-    default=10_000,
+    default=3_500,
     show_default=True,
     help="How many visitors decide. [PIPELINE_DEMO_VISITORS]",
 )

@@ -103,7 +103,9 @@ async def apply_policy(broker: str, definition: PolicyDefinition) -> bool:
         }
         partition = partition_for(definition.name, await outbox.partition_count(POLICIES))
         value = avro.encode("policy", record)
-        await outbox.deliver([Record(POLICIES, partition, definition.name.encode(), value)])
+        # One key a generation: actions of an earlier one may still be open when compaction comes.
+        key = f"{definition.name}/{definition.generation}".encode()
+        await outbox.deliver([Record(POLICIES, partition, key, value)])
         return True
     finally:
         await policies.stop()

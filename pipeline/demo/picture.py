@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,6 +19,8 @@ STYLES = {
     "uniform": ("every arm by chance", "#666666", 1.8),
 }
 DOTS_PER_INCH = 160
+LABEL_GAP = 0.1
+"""How far labels keep from each other, as a part of the highest curve: two lines of text."""
 
 
 def save_picture(curves: Curves, path: Path) -> None:
@@ -26,12 +30,14 @@ def save_picture(curves: Curves, path: Path) -> None:
     axes = figure.add_subplot()
     count = len(curves.policy)
     visitors = range(1, count + 1)
+    ends = {name: float(curve[-1]) for name, curve in curves._asdict().items()}
+    heights = spread_labels(ends, LABEL_GAP * max(ends.values()))
     for name, curve in curves._asdict().items():
         label, color, width = STYLES[name]
         axes.plot(visitors, curve, color=color, linewidth=width, solid_capstyle="round")
         axes.annotate(
-            f"{label}: {curve[-1]:,.0f}",
-            (count, curve[-1]),
+            f"{label}: {ends[name]:,.0f}",
+            (count, heights[name]),
             xytext=(8, 0),
             textcoords="offset points",
             va="center",
@@ -40,7 +46,7 @@ def save_picture(curves: Curves, path: Path) -> None:
             fontweight="bold" if name == "policy" else "normal",
             annotation_clip=False,
         )
-    axes.set_title(f"What {count:,} visitors cost until the best arms were found", loc="left", fontsize=13, pad=12)
+    axes.set_title(f"Regret on the same {count:,} visitors", loc="left", fontsize=13, pad=12)
     axes.set_xlabel("visitors so far")
     axes.set_ylabel("cumulative regret (expected reward lost; a purchase is 1)")
     axes.set_xlim(0, count)
@@ -52,3 +58,17 @@ def save_picture(curves: Curves, path: Path) -> None:
     axes.set_axisbelow(True)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DOTS_PER_INCH)
+
+
+def spread_labels(heights: Mapping[str, float], gap: float) -> dict[str, float]:
+    """Raise labels, from the lowest up, until each is `gap` above the one below.
+
+    >>> spread_labels({"a": 5.0, "b": 4.0, "c": 20.0}, 3.0)
+    {'b': 4.0, 'a': 7.0, 'c': 20.0}
+    """
+    spread: dict[str, float] = {}
+    lowest = -math.inf
+    for name, height in sorted(heights.items(), key=lambda item: item[1]):
+        spread[name] = max(height, lowest)
+        lowest = spread[name] + gap
+    return spread

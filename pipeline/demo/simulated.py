@@ -27,7 +27,7 @@ from pipeline.policy.parse import load_policy
 from pipeline.serve.snapshot import load_snapshot
 
 NODES = 2
-VISITORS_A_SECOND = 170.0
+VISITORS_A_SECOND = 60.0
 LONGEST_QUEUE = 250
 """Visitors wait while so many decisions are in no snapshot yet: a slow machine makes a longer demo, not a worse one."""
 SHORTEST_PLAY_S = 20.0

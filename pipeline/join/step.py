@@ -32,7 +32,7 @@ from pipeline.policy.reward import Credit
 # and the largest one behind it.
 STEP_BYTES = 2 << 20
 # A row must fit that batch, whatever a broken producer sends.
-MAX_OUTCOMES = 1_000
+MAX_OUTCOMES = 500
 MAX_AWAITING_BYTES = 1 << 20
 
 

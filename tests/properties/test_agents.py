@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +31,9 @@ from tests.naive.fold import naive_fold
 from tests.samples import define
 from tests.simulation import LearnSimulation
 from tests.traffic import FOREVER_MS, LIMITS, Rolled, Traffic, traffic
+
+# To make a failing example small may take hypothesis five minutes.
+pytestmark = pytest.mark.timeout(600)
 
 SOURCES = (topics.DECISIONS, topics.OUTCOMES, topics.REWARDS, topics.STATISTICS)
 PUBLISH, ARRIVE = "publish", "arrive"

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,9 @@ from tests.naive.fold import naive_fold
 from tests.samples import define
 from tests.simulation import STREAMS, JoinSimulation, LearnSimulation
 from tests.traffic import FOREVER_MS, LIMITS, START_MS, Rolled, Traffic, traffic
+
+# To make a failing example small may take hypothesis five minutes.
+pytestmark = pytest.mark.timeout(600)
 
 MOVES = [DECISIONS, OUTCOMES, "fold", "gather", "time"]
 

@@ -1,0 +1,36 @@
+"""The `policies` topic as compaction leaves it: every generation with actions in flight must still be known."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.brokers import default_cache_dir, running_broker
+from pipeline.codec import avro
+from pipeline.errors import ConfigError
+from pipeline.stream.topics import POLICIES
+from tests.harness.client import Client
+from tests.samples import define, plain_policy
+
+
+async def test_compaction_keeps_the_last_definition_of_every_generation():
+    definitions = [
+        plain_policy(generation=1),
+        plain_policy(generation=1, exploration={"floor": 0.1}),
+        plain_policy(generation=2),
+    ]
+    with running_broker("embedded", cache_dir=default_cache_dir()) as broker:
+        async with Client(broker.bootstrap_servers) as client:
+            for plain in definitions:
+                await client.apply(define(plain))
+            kept = {record.key: avro.decode_as("policy", record.value) for record in await client.read(POLICIES)}
+    # A compacted topic holds the last record of each key, and an action of generation 1 may settle a month later.
+    assert sorted(record["generation"] for record in kept.values()) == [1, 2]
+
+
+async def test_a_definition_that_may_not_follow_is_not_written():
+    with running_broker("embedded", cache_dir=default_cache_dir()) as broker:
+        async with Client(broker.bootstrap_servers) as client:
+            await client.apply(define(plain_policy(generation=2)))
+            with pytest.raises(ConfigError, match="generation"):
+                await client.apply(define(plain_policy(generation=1)))
+            assert len(await client.read(POLICIES)) == 1
