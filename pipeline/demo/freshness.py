@@ -81,10 +81,10 @@ class Freshness:
         return FreshnessReport(float(p50_ms), float(p99_ms), len(times), unknown)
 
     def _known_at_ms(self, place: LedgerPlace | None) -> float | None:
-        if place is None:
+        if place is None or place[0] not in self._offsets:
             return None
         partition, offset = place
-        contained = bisect_right(self._offsets.get(partition, []), offset)
+        contained = bisect_right(self._offsets[partition], offset)
         if contained >= len(self._versions):
             return None
         known = bisect_left(self._known_versions, self._versions[contained])

@@ -36,16 +36,19 @@ class Play:
         self.acts = 0
         """Outcomes that the nodes have taken."""
         self.last_decided_ms = 0.0
+        self.is_open = True
+        """Whether more visitors come."""
         self._policy = policy
         self._nodes = nodes
         self._freshness = freshness
         self._recent = {segment: deque[int](maxlen=RECENT) for segment in SEGMENTS}
         self._slots = asyncio.Semaphore(IN_FLIGHT)
 
-    async def run(self, play_s: float, may_come: Callable[[], bool]) -> None:
-        """Let all visitors come within `play_s` seconds, evenly, and wait until the last has acted.
+    async def run(self, play_s: float, longest_s: float, may_come: Callable[[], bool]) -> None:
+        """Let visitors come evenly, all of them in `play_s` seconds, and wait until the last has acted.
 
-        While they may not come, they wait at the door, and so do those behind them.
+        While they may not come, they wait at the door, and so do those behind them; whoever has not come after
+        `longest_s` never does.
 
         Raises:
             DemoError: a node does not answer, or not as it should.
@@ -53,6 +56,7 @@ class Play:
         timeout = aiohttp.ClientTimeout(total=ANSWERED_WITHIN_S)
         connector = aiohttp.TCPConnector(limit=2 * IN_FLIGHT)
         started_s = time.monotonic()
+        closes_s = started_s + longest_s
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout, connector=connector) as http,
@@ -63,8 +67,11 @@ class Play:
                     while not may_come():
                         await asyncio.sleep(_DOOR_S)
                         started_s += _DOOR_S
+                    if time.monotonic() > closes_s:
+                        break
                     await self._slots.acquire()
                     tasks.create_task(self._visit(http, visitor))
+                self.is_open = False
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
 

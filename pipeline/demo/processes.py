@@ -68,7 +68,7 @@ class Processes:
             code = child.process.poll()
             if code is not None:
                 raise DemoError(
-                    f"the {child.name} ended early with code {code}; its log {child.log} ends:\n{tail(child.log)}"
+                    f"{child.name} ended early with code {code}; its log {child.log} ends:\n{tail(child.log)}"
                 )
 
     async def watch(self) -> None:

@@ -35,6 +35,8 @@ class ArmRow(NamedTuple):
 class VisitorsReport(NamedTuple):
     """The whole."""
 
+    visitors: int
+    """How many were to come; fewer did where the loop could not take them in time."""
     decisions: int
     settled: int
     rejected: int

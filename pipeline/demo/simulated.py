@@ -29,7 +29,10 @@ from pipeline.serve.snapshot import load_snapshot
 NODES = 2
 VISITORS_A_SECOND = 60.0
 LONGEST_QUEUE = 250
-"""Visitors wait while so many decisions are in no snapshot yet: a slow machine makes a longer demo, not a worse one."""
+"""Visitors wait while so many decisions are in no snapshot yet: what is slow is given time, not a backlog."""
+LONGEST_PLAY_S = 80.0
+LATE_BY = 1.3
+"""But not for ever: as much longer than it should take, and at least `LONGEST_PLAY_S`."""
 SHORTEST_PLAY_S = 20.0
 """Outcomes take seconds to come: whoever is done sooner has learned from few of them."""
 READY_WITHIN_S = 60.0
@@ -96,10 +99,12 @@ def _start_nodes(stage: Stage) -> list[str]:
 async def _play(play: Play, watch: Watch, progress: Progress, nodes: list[str], policy: str) -> tuple[float, Published]:
     """Play to the end; return how long it took, and the snapshot that holds everything."""
     await _ready(nodes, policy)
+    play_s = play_seconds(len(play.visitors))
+    longest_s = max(LATE_BY * play_s, LONGEST_PLAY_S)
     started_s = time.monotonic()
     shown = asyncio.create_task(_show(play, watch, progress))
     try:
-        await play.run(play_seconds(len(play.visitors)), lambda: play.decisions - watch.counted < LONGEST_QUEUE)
+        await play.run(play_s, longest_s, lambda: play.decisions - watch.counted < LONGEST_QUEUE)
         snapshot = await _settled(play, watch)
     finally:
         shown.cancel()
@@ -139,9 +144,9 @@ async def _show(play: Play, watch: Watch, progress: Progress) -> None:
     """Show how far the play is, until cancelled."""
     total = len(play.visitors)
     while True:
-        left_s = (total - play.decisions) * play_seconds(total) / total
+        left_s = (total - play.decisions) * play_seconds(total) / total if play.is_open else 0.0
         version = 0 if watch.latest is None else watch.latest.version
-        phase = "visitors come" if play.decisions < total else "outcomes settle"
+        phase = "visitors come" if play.is_open else "outcomes settle"
         settled = len(watch.recount.settled)
         progress.show(Frame(phase, play.decisions, total, settled, version, left_s, play.shares()))
         await asyncio.sleep(progress.interval_s)
@@ -160,10 +165,11 @@ def _report(
     means = true_means(definition.reward)
     # Streams of their own, so that the comparisons don't repeat the visitors' draws.
     uniform_rng, ab_rng = (np.random.default_rng((seed, stream)) for stream in (1, 2))
-    rewards = visitors.rewards(definition.reward)
-    uniform = uniform_choices(visitors.segments, len(ARMS), uniform_rng)
-    ab_test = ab_test_choices(visitors.segments, rewards, ab_rng)
-    shares = last_third_shares(play.choices, visitors.segments, len(SEGMENTS), len(ARMS))
+    rewards = visitors.rewards(definition.reward)[: play.decisions]
+    segments, shown = visitors.segments[: play.decisions], play.choices[: play.decisions]
+    uniform = uniform_choices(segments, len(ARMS), uniform_rng)
+    ab_test = ab_test_choices(segments, rewards, ab_rng)
+    shares = last_third_shares(shown, segments, len(SEGMENTS), len(ARMS))
     loaded = load_snapshot(snapshot.content)
     arms = []
     for place, name in enumerate(SEGMENTS):
@@ -175,14 +181,13 @@ def _report(
             share, mean = float(shares[place, arm]), float(means[place, arm])
             arms.append(ArmRow(name, arm_name, is_best, share, mean, *interval))
     return VisitorsReport(
+        visitors=len(visitors),
         decisions=play.decisions,
         settled=len(watch.recount.settled),
         rejected=len(watch.rejected),
         seconds=seconds,
         arms=arms,
-        curves=Curves(
-            *(cumulative_regret(chosen, visitors.segments, means) for chosen in (play.choices, uniform, ab_test))
-        ),
+        curves=Curves(*(cumulative_regret(chosen, segments, means) for chosen in (shown, uniform, ab_test))),
         freshness=freshness,
         snapshot=snapshot.identity(),
     )

@@ -90,10 +90,12 @@ def _facts(report: VisitorsReport) -> Sequence[Text]:
     known = f"p50 {freshness.p50_ms:,.0f} ms, p99 {freshness.p99_ms:,.0f} ms over {freshness.outcomes:,} outcomes"
     if freshness.unknown:
         known += f" ({freshness.unknown:,} of them in no decision's snapshot until the last)"
+    decisions = f"{report.decisions:,}"
+    if report.decisions < report.visitors:
+        decisions += f" of {report.visitors:,}, as many as this machine could take in time,"
     return [
         Text(
-            f"{report.decisions:,} decisions in {report.seconds:.0f} s, {report.settled:,} settled, "
-            f"{report.rejected:,} refused"
+            f"{decisions} decisions in {report.seconds:.0f} s, {report.settled:,} settled, {report.rejected:,} refused"
         ),
         Text(f"From an outcome to the first decision that knows of it: {known}"),
         *_snapshot(snapshot),

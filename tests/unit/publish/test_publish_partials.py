@@ -49,7 +49,7 @@ def test_the_latest_row_of_a_source_replaces_the_one_before():
 
 def test_a_repeat_of_rows_and_marks_that_are_in_changes_nothing():
     partials = Partials()
-    log = [(10, 1), (20, 4), (10, 1), (15, 2), (20, 4)]
+    log = [(10, 1), (20, 4), (20, 4), (10, 1), (15, 2)]
     for offset, n in log:
         partials.stage(PartialKey(A, 0), offset, row(n))
         partials.mark(0, Mark(offset, offset))
