@@ -7,6 +7,7 @@ PipelineError
 │   ├─ DecodeError          the bytes are no record
 │   └─ InvalidRecordError   a record, but not one that can be used
 ├─ StateError           stop the worker; never guess
+│   └─ FencedError          another worker owns the state now: stop, start again
 └─ UnavailableError     a service is away; retry with backoff
 ```
 """
@@ -48,6 +49,10 @@ class InvalidRecordError(RecordError):
 
 class StateError(PipelineError):
     """Stored state is not what the code expects: stop, never guess."""
+
+
+class FencedError(StateError):
+    """Another worker has taken this one's place, since it was taken for dead."""
 
 
 class UnavailableError(PipelineError):

@@ -39,6 +39,8 @@ class WorkerSettings:
     """Confluent schema id → decision or outcome."""
     log_level: str = "INFO"
     """Of this process's log."""
+    failpoint: str = ""
+    """Where a fault test ends the process (`stream/failpoints.py`)."""
 
     def __post_init__(self) -> None:
         faults = []

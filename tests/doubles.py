@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 from pipeline.errors import StateError
 from pipeline.join.row import ActionRow, due_of, row_from_bytes
 from pipeline.join.step import Changes
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.stream.durable import DurablePartition
 from pipeline.stream.outbox import BUILDER_BYTES, Record
 from pipeline.stream.state import INDEX, ROW, due_key
 
@@ -73,7 +75,13 @@ class MemoryBroker:
     async def partition_count(self, topic: str) -> int:  # noqa: ARG002
         return self.partitions
 
+    async def stop(self) -> None:
+        """There is nothing to disconnect."""
+
     async def deliver(self, records: Iterable[Record]) -> None:
+        records = list(records)
+        if not records:
+            return
         self.interrupt("before")
         for record in records:
             self.append(record.topic, record.partition, record.key, record.value)
@@ -121,15 +129,22 @@ class MemoryRows:
                 self.stored[key] = value
         self.changelog_offset = changelog_offset
 
+    def close(self) -> None:
+        """The dictionary stays."""
+
 
 class MemoryTable:
-    """A table; opening a partition brings it up to its changelog's end, as Faust's recovery does."""
+    """A table; opening a partition brings it up to its changelog's end."""
 
     def __init__(self, broker: MemoryBroker, changelog: str, index: Callable[[bytes], int] | None) -> None:
         self._broker = broker
         self._changelog = changelog
         self._index = index
         self._disk: dict[int, MemoryRows] = {}
+
+    async def open(self, number: int) -> DurablePartition:
+        rows: Any = self.partition(number)
+        return DurablePartition(rows, self._broker)
 
     def partition(self, number: int) -> MemoryRows:
         rows = self._disk.setdefault(number, MemoryRows(number, self._changelog))

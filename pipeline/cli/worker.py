@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import click
@@ -12,6 +13,7 @@ from pipeline.cli import options
 from pipeline.cli.logs import LOG_FORMAT
 from pipeline.errors import ConfigError
 from pipeline.settings import WorkerSettings
+from pipeline.stream import failpoints
 from pipeline.stream.app import build_app
 from pipeline.stream.topics import create_topics, topic_specs
 
@@ -85,6 +87,7 @@ def worker(
         registry_ids=_registry(registry_ids),
         idle_after_s=idle_after_s,
         log_level=log_level,
+        failpoint=os.environ.get(failpoints.VARIABLE, ""),
     )
     run_worker(settings)
 

@@ -1,12 +1,6 @@
-"""The agent around JOIN: load, step, make durable, in this order for each step.
+"""The agent around JOIN: load, step, make durable (`stream/durable.py`), for each step.
 
-    1. ledger records and dead letters are delivered and acknowledged
-    2. the changed rows and the partition's progress go to the changelog as one record batch, acknowledged
-    3. RocksDB takes the same rows, with the changelog offset, in one WriteBatch
-    4. when all steps of the fetched batch are through, its source offset is acknowledged
-
-A crash before 2 repeats the step (ledger records are absolute, so a repeat changes nothing); after 2, the
-changelog says that it happened.
+A step that a crash repeats changes nothing: ledger records are absolute.
 """
 
 from __future__ import annotations
@@ -23,9 +17,11 @@ from pipeline.join.row import ActionRow, row_from_bytes
 from pipeline.join.step import STEP_BYTES, Arrival, Changes, Limits, Refusal, advance, decode_arrivals, take
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
+from pipeline.stream.durable import DurablePartition
 from pipeline.stream.outbox import Outbox, Record
+from pipeline.stream.partitions import Opens, Partitions
 from pipeline.stream.policies import Policies
-from pipeline.stream.state import PROGRESS, ROW, PartitionRows, StateTable, due_key
+from pipeline.stream.state import PROGRESS, ROW, PartitionRows, due_key
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +58,12 @@ class StoredRows:
 class JoinPartition:
     """What is in memory of one partition."""
 
-    def __init__(self, rows: PartitionRows) -> None:
-        stored = rows.get(PROGRESS)
-        self.rows = rows
+    def __init__(self, held: DurablePartition) -> None:
+        stored = held.rows.get(PROGRESS)
+        self.held = held
+        self.rows = held.rows
         self.progress = Progress() if stored is None else progress_from_bytes(stored)
-        self.actions = StoredRows(rows)
+        self.actions = StoredRows(held.rows)
         self.fetched_at_ms = 0
         """When the last batch of either stream was fetched: an end known from before may be none any more."""
         self.fall_quiet()
@@ -90,33 +87,26 @@ class JoinPartition:
 class JoinAgent:
     """JOIN for all partitions of this worker."""
 
-    def __init__(
-        self, table: StateTable, outbox: Outbox, policies: Policies, caught_up: CaughtUp, limits: Limits
-    ) -> None:
-        self._table = table
+    name = "join"
+
+    def __init__(self, opener: Opens, outbox: Outbox, policies: Policies, caught_up: CaughtUp, limits: Limits) -> None:
         self._outbox = outbox
         self._policies = policies
         self._caught_up = caught_up
         self._limits = limits
-        self.partitions: dict[int, JoinPartition] = {}
+        self.partitions = Partitions(opener.open, JoinPartition)
 
-    def partition(self, number: int) -> JoinPartition:
-        """Return a partition's memory, read from its table on first use after an assignment."""
-        if number not in self.partitions:
-            self.partitions[number] = JoinPartition(self._table.partition(number))
-        return self.partitions[number]
-
-    def forget(self) -> None:
-        """Drop all memory: partitions were assigned anew."""
-        self.partitions.clear()
+    async def open(self, number: int) -> JoinPartition:
+        """Return a partition's memory, claimed and restored on first use after an assignment."""
+        return await self.partitions.open(number)
 
     def position(self, topic: str, partition: int) -> int:
-        """Return the first offset that is not in the partition's state."""
-        return self.partition(partition).progress.positions[topic]
+        """Return the first offset that is not in the open partition's state."""
+        return self.partitions.known(partition).progress.positions[topic]
 
     async def handle(self, batch: Batch) -> None:
         """Join one fetched batch of decisions or outcomes."""
-        partition = self.partition(batch.partition)
+        partition = await self.open(batch.partition)
         partition.fetched_at_ms = max(partition.fetched_at_ms, batch.fetched_at_ms)
         records = [(r.offset, r.timestamp, r.key, r.value) for r in batch.records]
         arrivals = decode_arrivals(batch.topic, records, self._limits.registry)
@@ -159,7 +149,6 @@ class JoinAgent:
 
     async def _make_durable(self, partition: JoinPartition, changes: Changes) -> None:
         number = partition.rows.partition
-        await self._outbox.deliver(outputs(changes, number))
         rows: dict[bytes, bytes | None] = {}
         index: list[tuple[bytes, bool]] = []
         for due_ms, action_id in changes.gone_due:
@@ -169,20 +158,16 @@ class JoinAgent:
             rows[ROW + row_id] = None if row is None else row.to_bytes()
             index.extend(_index_changes(row_id, row))
         rows[PROGRESS] = partition.progress.to_bytes()
-        offset = await self._outbox.deliver_atomically(partition.rows.changelog, number, rows)
-        partition.rows.write(rows, offset, index)
+        await partition.held.make_durable(outputs(changes, number), rows, index)
 
-    async def tick(self, owned: Sequence[int], idle_after_s: float) -> None:
-        """Let the event time of idle partitions go on, by a record in their log, where a row waits for it."""
-        ticks = []
-        for number in owned:
-            partition = self.partition(number)
-            if partition.quiet_s < idle_after_s or self._streams_at_end(partition) != frozenset(STREAMS):
-                continue
-            if partition.rows.due(2**62, 1):
-                tick = avro.encode("tick", {"event_time_ms": partition.idle_event_time_ms()})
-                ticks.append(Record(topics.DECISIONS, number, b"", tick))
-        await self._outbox.deliver(ticks)
+    async def tick(self, number: int, idle_after_s: float) -> None:
+        """Let the event time of an idle partition go on, by a record in its log, where a row waits for it."""
+        partition = await self.open(number)
+        if partition.quiet_s < idle_after_s or self._streams_at_end(partition) != frozenset(STREAMS):
+            return
+        if partition.rows.due(2**62, 1):
+            tick = avro.encode("tick", {"event_time_ms": partition.idle_event_time_ms()})
+            await self._outbox.deliver([Record(topics.DECISIONS, number, b"", tick)])
 
 
 def steps(arrivals: Sequence[Arrival]) -> Iterator[Sequence[Arrival]]:

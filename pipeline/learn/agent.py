@@ -1,4 +1,4 @@
-"""The agent around LEARN: load, fold, make durable; the same order as JOIN's (`join/agent.py`).
+"""The agent around LEARN: load, fold, make durable; step by step (`stream/durable.py`).
 
 Table rows:   r<action_id> what an action counts for | c<row key> statistics | s how far the ledger is folded
 """
@@ -21,8 +21,10 @@ from pipeline.learn.memory import (
 from pipeline.models.statistics import Statistics, width
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
+from pipeline.stream.durable import DurablePartition
 from pipeline.stream.outbox import Outbox, Record
-from pipeline.stream.state import PROGRESS, ROW, PartitionRows, StateTable, due_key
+from pipeline.stream.partitions import Opens, Partitions
+from pipeline.stream.state import PROGRESS, ROW, due_key
 
 SUMS = b"c"
 STEP_RECORDS = 5_000
@@ -37,9 +39,10 @@ COUNTED_BYTES = 64
 class LearnPartition:
     """What is in memory of one partition."""
 
-    def __init__(self, rows: PartitionRows) -> None:
-        stored = rows.get(PROGRESS)
-        self.rows = rows
+    def __init__(self, held: DurablePartition) -> None:
+        stored = held.rows.get(PROGRESS)
+        self.held = held
+        self.rows = held.rows
         self.state = FoldState() if stored is None else fold_state_from_bytes(stored)
 
     def counted(self, records: Sequence[LedgerRecord]) -> dict[str, Counted]:
@@ -61,29 +64,24 @@ class LearnPartition:
 class LearnAgent:
     """LEARN for all partitions of this worker."""
 
-    def __init__(self, table: StateTable, outbox: Outbox) -> None:
-        self._table = table
+    name = "learn"
+
+    def __init__(self, opener: Opens, outbox: Outbox) -> None:
         self._outbox = outbox
-        self.partitions: dict[int, LearnPartition] = {}
+        self.partitions = Partitions(opener.open, LearnPartition)
 
-    def partition(self, number: int) -> LearnPartition:
-        """Return a partition's memory, read from its table on first use after an assignment."""
-        if number not in self.partitions:
-            self.partitions[number] = LearnPartition(self._table.partition(number))
-        return self.partitions[number]
-
-    def forget(self) -> None:
-        """Drop all memory: partitions were assigned anew."""
-        self.partitions.clear()
+    async def open(self, number: int) -> LearnPartition:
+        """Return a partition's memory, claimed and restored on first use after an assignment."""
+        return await self.partitions.open(number)
 
     def position(self, topic: str, partition: int) -> int:
-        """Return the first offset that is not in the partition's state."""
+        """Return the first offset that is not in the open partition's state."""
         del topic  # it reads but one
-        return self.partition(partition).state.position
+        return self.partitions.known(partition).state.position
 
     async def handle(self, batch: Batch) -> None:
         """Fold one fetched batch of the ledger."""
-        partition = self.partition(batch.partition)
+        partition = await self.open(batch.partition)
         position = partition.state.position
         records = [
             ledger_record(record.offset, avro.decode_as("reward", record.value))
@@ -97,10 +95,8 @@ class LearnAgent:
         result = fold_ledger(records, partition.counted(records), partition.state)
         statistics = partition.statistics(list(result.deltas))
         merge_deltas(statistics, result.deltas.items())
-        await self._outbox.deliver(await self._outputs(partition, statistics))
-        rows, index = _changed_rows(partition, result, statistics)
-        offset = await self._outbox.deliver_atomically(partition.rows.changelog, partition.rows.partition, rows)
-        partition.rows.write(rows, offset, index)
+        outputs = await self._outputs(partition, statistics)
+        await partition.held.make_durable(outputs, *_changed_rows(partition, result, statistics))
 
     async def _outputs(self, partition: LearnPartition, statistics: dict[RowKey, Statistics]) -> list[Record]:
         """Return the changed rows, and behind those of each policy generation a mark."""

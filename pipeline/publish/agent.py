@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,9 +26,12 @@ from pipeline.publish.partials import Mark, PartialKey, Partials
 from pipeline.publish.snapshot import build_snapshot, snapshot_id
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
+from pipeline.stream.durable import DurablePartition
+from pipeline.stream.failpoints import Reach, pass_by
 from pipeline.stream.outbox import Outbox, Record
+from pipeline.stream.partitions import Opens, Partitions
 from pipeline.stream.policies import Policies
-from pipeline.stream.state import PROGRESS, PartitionRows, StateTable
+from pipeline.stream.state import PROGRESS
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,9 @@ class Published(NamedTuple):
 class PublishPartition:
     """What is in memory of one partition of `statistics`: the policies that hash to it."""
 
-    def __init__(self, rows: PartitionRows) -> None:
+    def __init__(self, held: DurablePartition) -> None:
+        rows = held.rows
+        self.held = held
         self.rows = rows
         self.partials: dict[PublisherOf, Partials] = {}
         self.staged_since: dict[tuple[str, int, int], int] = {}
@@ -93,32 +97,26 @@ class PublishPartition:
 class PublishAgent:
     """PUBLISH for all partitions of this worker."""
 
-    def __init__(self, table: StateTable, outbox: Outbox, policies: Policies) -> None:
-        self._table = table
+    name = "publish"
+
+    def __init__(self, opener: Opens, outbox: Outbox, policies: Policies, reach: Reach = pass_by) -> None:
         self._outbox = outbox
         self._policies = policies
-        self.publishing = asyncio.Lock()
-        """Held while a snapshot is on its way; partitions are not let go under it."""
-        self.partitions: dict[int, PublishPartition] = {}
+        self._reach = reach
+        self.partitions = Partitions(opener.open, PublishPartition)
 
-    def partition(self, number: int) -> PublishPartition:
-        """Return a partition's memory, read from its table on first use after an assignment."""
-        if number not in self.partitions:
-            self.partitions[number] = PublishPartition(self._table.partition(number))
-        return self.partitions[number]
-
-    def forget(self) -> None:
-        """Drop all memory: partitions were assigned anew."""
-        self.partitions.clear()
+    async def open(self, number: int) -> PublishPartition:
+        """Return a partition's memory, claimed and restored on first use after an assignment."""
+        return await self.partitions.open(number)
 
     def position(self, topic: str, partition: int) -> int:
-        """Return the first offset that is not in the partition's state, or waits for its mark."""
+        """Return the first offset that is not in the open partition's state, or waits for its mark."""
         del topic  # it reads but one
-        return self.partition(partition).position
+        return self.partitions.known(partition).position
 
     async def handle(self, batch: Batch) -> None:
         """Take in one fetched batch of statistics."""
-        partition = self.partition(batch.partition)
+        partition = await self.open(batch.partition)
         rows: dict[bytes, bytes | None] = {}
         size = 0
         for record in batch.records:
@@ -164,24 +162,20 @@ class PublishAgent:
 
     async def _write(self, partition: PublishPartition, rows: dict[bytes, bytes | None]) -> None:
         async with partition.writing:
-            changelog = partition.rows.changelog
-            offset = await self._outbox.deliver_atomically(changelog, partition.rows.partition, rows)
-            partition.rows.write(rows, offset, ())
+            await partition.held.make_durable((), rows)
 
-    async def publish_due(self, owned: Sequence[int]) -> None:
-        """Publish every policy of the owned partitions that has changed and whose interval has passed."""
+    async def publish_due(self, number: int) -> None:
+        """Publish every policy of an owned partition that has changed and whose interval has passed."""
+        partition = await self.open(number)
+        await self._resend(partition)
         count = await self._outbox.partition_count(topics.STATISTICS)
-        async with self.publishing:
-            for number in owned:
-                partition = self.partition(number)
-                await self._resend(partition)
-                for definition in self._policies.book:
-                    if topics.partition_for(definition.name, count) == number:
-                        await self._publish_if_due(partition, definition)
+        for definition in self._policies.book:
+            if topics.partition_for(definition.name, count) == number:
+                await self._publish_if_due(partition, definition)
 
     async def _resend(self, partition: PublishPartition) -> None:
         for content in partition.unsent:
-            await self._send(avro.decode_as("snapshot", content)["policy"], content)
+            await self._send(partition, avro.decode_as("snapshot", content)["policy"], content)
         partition.unsent.clear()
 
     async def _publish_if_due(self, partition: PublishPartition, definition: PolicyDefinition) -> None:
@@ -202,15 +196,17 @@ class PublishAgent:
             version=1 if last is None else last.version + 1,
             parent="" if last is None else last.id,
         )
+        self._reach("publish.snapshot-built")
         await self._write(partition, {VERSION + name.encode(): content})
         version = 1 if last is None else last.version + 1
         partition.published[name] = Published(version, snapshot_id(content), definition.definition_hash)
-        await self._send(name, content)
+        await self._send(partition, name, content)
+        self._reach("publish.snapshot-sent")
         log.info("snapshot-published policy=%s version=%s id=%s", name, version, snapshot_id(content)[:12])
 
-    async def _send(self, policy: str, content: bytes) -> None:
+    async def _send(self, partition: PublishPartition, policy: str, content: bytes) -> None:
         records = []
         for topic in (topics.SNAPSHOT_HISTORY, topics.SNAPSHOTS):
             to = topics.partition_for(policy, await self._outbox.partition_count(topic))
             records.append(Record(topic, to, policy.encode(), content))
-        await self._outbox.deliver(records)
+        await partition.held.outbox.deliver(records)

@@ -22,8 +22,10 @@ from pipeline.publish.agent import PublishAgent
 from pipeline.settings import WorkerSettings
 from pipeline.stream import topics
 from pipeline.stream.batch import BatchTransport
+from pipeline.stream.failpoints import failpoint
 from pipeline.stream.outbox import Outbox
 from pipeline.stream.policies import Policies
+from pipeline.stream.restore import Opener
 from pipeline.stream.shell import consume, keep_running
 from pipeline.stream.state import BLOCK_CACHE_BYTES, IndexOf, StateTable
 
@@ -55,8 +57,11 @@ class WorkerApp(faust.App):
             worker_redirect_stdouts=False,
         )
         self.transport = BatchTransport(self.conf.broker, self)
+        self.reach = failpoint(settings.failpoint)
         self.outbox = Outbox(settings.broker)
         self.policies = Policies(settings.broker)
+        self.between_rebalances = asyncio.Lock()
+        """Held by what works on owned partitions by itself, and by what gives partitions back."""
 
     async def on_start(self) -> None:
         """Connect before anything is consumed."""
@@ -72,8 +77,23 @@ class WorkerApp(faust.App):
 
     @property
     def is_ready(self) -> bool:
-        """Whether the tables hold what their changelogs hold, and nothing is being moved."""
+        """Whether partitions are assigned, and nothing is being moved."""
         return bool(self.tables.actives_ready) and not self.rebalancing
+
+    def every(
+        self, seconds: float, topic: str, work: Callable[[int], Awaitable[None]]
+    ) -> Callable[[], Awaitable[None]]:
+        """Return a loop that works on each owned partition of a topic, again and again."""
+
+        async def loop() -> None:
+            while True:
+                await asyncio.sleep(seconds)
+                for number in self.owned(topic) if self.is_ready else ():
+                    async with self.between_rebalances:
+                        if self.is_ready and number in self.owned(topic):
+                            await work(number)
+
+        return loop
 
     def owned(self, topic: str) -> Sequence[int]:
         """Return the partitions of a topic that are assigned to this worker."""
@@ -90,13 +110,19 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
     """Return a worker, not yet started; nothing is connected before it is."""
     app = WorkerApp(settings)
     limits = Limits(settings.orphan_hold_ms, settings.max_clock_skew_ms, settings.registry_ids)
-
     cache = rocksdict.Cache(BLOCK_CACHE_BYTES)
-    join = JoinAgent(
-        _table(app, topics.JOIN_TABLE, settings, cache, due_of), app.outbox, app.policies, app.caught_up, limits
-    )
-    learn = LearnAgent(_table(app, topics.LEARN_TABLE, settings, cache, expires_of), app.outbox)
-    publish = PublishAgent(_table(app, topics.PUBLISH_TABLE, settings, cache, None), app.outbox, app.policies)
+
+    def opener(name: str, index: IndexOf | None) -> Opener:
+        table = StateTable(app, name=name, key_type=bytes, value_type=bytes, partitions=settings.partitions)
+        app.tables.add(table)
+        return Opener(
+            table, settings.broker, app_id=settings.app_id, cache=cache, index=index, reach=app.reach, security={}
+        )
+
+    join = JoinAgent(opener(topics.JOIN_TABLE, due_of), app.outbox, app.policies, app.caught_up, limits)
+    learn = LearnAgent(opener(topics.LEARN_TABLE, expires_of), app.outbox)
+    publish = PublishAgent(opener(topics.PUBLISH_TABLE, None), app.outbox, app.policies, app.reach)
+    stages = (join, learn, publish)
 
     @app.agent(_source(app, topics.DECISIONS, topics.OUTCOMES), name="join")
     async def join_events(stream: Any) -> None:
@@ -116,47 +142,24 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
 
     @app.task
     async def publish_snapshots() -> None:
-        await keep_running(_every(PUBLISH_POLL_S, app, lambda: publish.publish_due(app.owned(topics.STATISTICS))))
+        await keep_running(app.every(PUBLISH_POLL_S, topics.STATISTICS, publish.publish_due))
 
     @app.task
     async def tick_idle_partitions() -> None:
         await keep_running(
-            _every(TICK_POLL_S, app, lambda: join.tick(app.owned(topics.DECISIONS), settings.idle_after_s))
+            app.every(TICK_POLL_S, topics.DECISIONS, lambda number: join.tick(number, settings.idle_after_s))
         )
 
     @app.on_partitions_revoked.connect
-    async def finish_publishing(*_: Any, **__: Any) -> None:
-        async with publish.publishing:
-            pass
+    async def give_back(*_: Any, **__: Any) -> None:
+        async with app.between_rebalances:
+            for stage in stages:
+                await stage.partitions.close()
 
-    @app.on_partitions_assigned.connect
-    async def forget_memory(*_: Any, **__: Any) -> None:
-        for stage in (join, learn, publish):
-            stage.forget()
-
+    app.on_partitions_assigned.connect(give_back)
     return app
 
 
 def _source(app: faust.App, *names: str) -> Any:
     """Return topics whose events are batches: bytes go through as they are."""
     return app.topic(*names, schema=faust.Schema(key_serializer="raw", value_serializer="raw"))
-
-
-def _table(
-    app: WorkerApp, name: str, settings: WorkerSettings, cache: rocksdict.Cache, index: IndexOf | None
-) -> StateTable:
-    table = StateTable(app, name=name, cache=cache, index=index, partitions=settings.partitions)
-    app.tables.add(table)
-    return table
-
-
-def _every(seconds: float, app: WorkerApp, work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-    """Return a loop that does `work` again and again while the worker is ready."""
-
-    async def loop() -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            if app.is_ready:
-                await work()
-
-    return loop

@@ -13,7 +13,7 @@ Why: ops/decisions/0001-batch-transport.md.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, Message
 from faust.types.tuples import ConsumerMessage
 from mode.utils.futures import notify
+
+from pipeline.stream.failpoints import Reach
 
 # The broker answers a fetch when it has this much, or after this long. Faust's constants are one byte and 1.5 s: with
 # the first a trickle of records makes a step of every single one, and behind the second waits a partition that was
@@ -79,7 +81,7 @@ class BatchConsumer(driver.Consumer):
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109  Faust's name
-        """Yield one message per partition fetched; changelog records one by one, as table recovery wants them."""
+        """Yield one message per partition fetched."""
         epochs = dict(self._epochs)
         records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
@@ -92,11 +94,18 @@ class BatchConsumer(driver.Consumer):
             tp = TP(partition.topic, partition.partition)
             if not self._may_deliver(tp, active, generation):
                 continue
-            if self._is_changelog_tp(tp):
-                for record in fetched:
-                    yield tp, self._to_message(tp, record)
-            else:
-                yield tp, self._batch_message(tp, fetched, generation, epochs.get(tp, 0))
+            yield tp, self._batch_message(tp, fetched, generation, epochs.get(tp, 0))
+
+    async def highwaters(self, *partitions: TP) -> dict[TP, int]:
+        """Tell Faust, which asks it of changelogs alone, that there is nothing to recover: `stream/restore.py` does."""
+        return dict.fromkeys(partitions, 0)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        reach: Reach = self.app.reach
+        reach("worker.before-commit")
+        did_commit = bool(await super()._commit(offsets))
+        reach("worker.after-commit")
+        return did_commit
 
     def _may_deliver(self, tp: TP, active: set[TP] | None, generation: int) -> bool:
         if not self.flow_active or self.app.consumer_generation_id != generation:

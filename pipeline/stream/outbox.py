@@ -12,9 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 
 from pipeline.errors import StateError, UnavailableError
+from pipeline.stream.claim import Claim, fenced
+from pipeline.stream.failpoints import Reach, pass_by
 from pipeline.stream.topics import MAX_BATCH_BYTES
 
 # Room for the record headers of a batch below the topics' max.message.bytes.
@@ -32,16 +34,19 @@ class Record(NamedTuple):
 
 
 class Outbox:
-    """One idempotent producer."""
+    """One idempotent producer; with an `owner`, the only one of that name whose records the broker takes."""
 
-    def __init__(self, broker: str, **security: Any) -> None:
+    def __init__(self, broker: str, owner: str | None = None, reach: Reach = pass_by, **security: Any) -> None:
         self._broker = broker
+        self._owner = owner
+        self._reach = reach
         self._security = security
         self._producer: AIOKafkaProducer = None  # made by `start`: aiokafka wants a running loop
+        self._claim: Claim | None = None
         self._partition_counts: dict[str, int] = {}
 
     async def start(self) -> None:
-        """Connect.
+        """Connect, and claim the owner's name.
 
         Raises:
             UnavailableError: no broker answers.
@@ -58,6 +63,14 @@ class Outbox:
             await self._producer.start()
         except KafkaError as error:
             raise UnavailableError(f"no broker answers at {self._broker}: {error}") from error
+        if self._owner is not None:
+            self._claim = Claim(self._producer, self._owner)
+            await self._claim.take()
+
+    @property
+    def epoch(self) -> str:
+        """The claim as `producer id/epoch`, for people."""
+        return "" if self._claim is None else "{}/{}".format(*self._claim.epoch)
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -81,19 +94,28 @@ class Outbox:
         sent = []
         for (topic, partition), group in by_partition.items():
             sent.extend([await self._send(builder, topic, partition) for builder in self._build(group)])
+        self._reach("outputs-sent")
         await self._acknowledged(sent)
 
     async def deliver_atomically(self, topic: str, partition: int, rows: Mapping[bytes, bytes | None]) -> int:
         """Send rows as one record batch, which the broker appends whole or not at all; return the last offset.
 
         Raises:
-            StateError: more than a record batch holds. UnavailableError: not acknowledged.
+            StateError: more than a record batch holds. FencedError: another has claimed the owner's name.
+            UnavailableError: not acknowledged.
         """
+        if self._claim is not None:
+            await self._claim.renew_if_due(topic, partition)
         builders = self._build([Record(topic, partition, key, value) for key, value in rows.items()])
         if len(builders) != 1:
             size = sum(len(key) + len(value or b"") for key, value in rows.items())
             raise StateError(f"a step of {len(rows)} rows and {size} bytes does not fit one record batch of {topic}")
-        (metadata,) = await self._acknowledged([await self._send(builders[0], topic, partition)])
+        sent = await self._send(builders[0], topic, partition)
+        self._reach("changelog-sent")
+        (metadata,) = await self._acknowledged([sent])
+        if metadata.offset < 0:
+            # Acknowledged as a repeat that the broker knows no offset of any more: restoring finds it.
+            raise UnavailableError(f"a batch of {topic}/{partition} was acknowledged without its offset: start again")
         return int(metadata.offset) + len(rows) - 1
 
     def _build(self, records: Sequence[Record]) -> list[Any]:
@@ -115,5 +137,7 @@ class Outbox:
     async def _acknowledged(self, sent: Sequence[asyncio.Future[Any]]) -> list[Any]:
         try:
             return list(await asyncio.gather(*sent))
+        except (ProducerFenced, InvalidProducerEpoch) as error:
+            raise fenced(self._owner or "a producer") from error
         except KafkaError as error:
             raise UnavailableError(f"a batch was not acknowledged: {error!r}") from error

@@ -31,6 +31,11 @@ WAITING_BATCHES = 2
 class Stage(Protocol):
     """JOIN, LEARN or PUBLISH."""
 
+    name: str
+
+    async def open(self, number: int) -> Any:
+        """Claim, restore and load a partition, unless that was done since it was assigned."""
+
     def position(self, topic: str, partition: int) -> int:
         """Return the first offset that is not in the partition's state."""
 
@@ -68,21 +73,25 @@ class _Lane:
         while True:
             event = await events.get()
             try:
-                is_handled = await self._handle(event.message.value)
+                is_handled = await self._handle(event.message)
             except asyncio.CancelledError:
                 raise
             except BaseException as error:  # noqa: BLE001  whatever it is, it must not reach Faust
                 crash(self._stage.handle, error)
             if is_handled:
+                self._consumer.app.reach(f"{self._stage.name}.batch-done")
                 event.ack()
             else:
                 self._consumer.put_back(event.message)
 
-    async def _handle(self, batch: Batch) -> bool:
+    async def _handle(self, message: Any) -> bool:
+        batch: Batch = message.value
         tp = TP(batch.topic, batch.partition)
         epoch = self._consumer.epoch(tp)
-        if batch.epoch != epoch:
+        # What was fetched before a rebalance may be another worker's now: to open it would take it away from there.
+        if batch.epoch != epoch or message.generation_id != self._consumer.app.consumer_generation_id:
             return False
+        await self._stage.open(batch.partition)
         position, first = self._stage.position(batch.topic, batch.partition), batch.records[0].offset
         # Found again by a second reading, a gap is in the log itself: markers of transactions, records that compaction
         # or retention removed.

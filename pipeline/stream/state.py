@@ -1,9 +1,9 @@
 """RocksDB-backed Faust tables that are written by the batch.
 
 A table's partition is one RocksDB. It always holds exactly a prefix of its changelog: rows and the changelog
-offset they stand for are written in one WriteBatch, after the broker acknowledged the changelog. Faust
-restores the rest from the changelog when the partition is assigned. So there is no moment at which the
-local store is ahead of what another worker would see (ops/decisions/0003-two-stage-idempotence.md).
+offset they stand for are written in one WriteBatch, after the broker acknowledged the changelog. The rest is
+restored from the changelog when the partition is first needed (`stream/restore.py`). So there is no moment at which
+the local store is ahead of what another worker would see (ops/decisions/0003-two-stage-idempotence.md).
 
 Keys begin with one byte that says what they are. An index entry (`INDEX`) is derived from its row by the table's
 `index` function, lives only in RocksDB and is made again on restoring.
@@ -11,20 +11,25 @@ Keys begin with one byte that says what they are. An index entry (`INDEX`) is de
 
 from __future__ import annotations
 
+import shutil
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import faust
 import rocksdict
 from faust.stores import rocksdb
-from faust.types import EventT
+from faust.types import TP
 
 from pipeline.errors import StateError
 
 ROW = b"r"
 INDEX = b"d"
 PROGRESS = b"s"
+CLAIM = b"f"
 
 _DUE_KEY = struct.Struct(">cQ")
 
@@ -50,78 +55,31 @@ def _due_of(key: bytes) -> int:
 
 
 class RowStore(rocksdb.Store):
-    """Faust's RocksDB store (rocksdict), with bounded memory and whole-batch restoring."""
+    """The place of Faust's RocksDB store: this package opens, restores and closes the databases itself.
 
-    index: IndexOf | None = None
+    Faust restores record by record, without first making sure that nobody else goes on writing
+    (`stream/restore.py`, ops/decisions/0005-fencing.md); here it finds nothing to do.
+    """
 
-    def __init__(self, *args: Any, cache: rocksdict.Cache, index: IndexOf | None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, driver="rocksdict", **kwargs)
-        self.index = index
-        self.rocksdb_options = _Options(cache)
 
-    def database(self, partition: int) -> rocksdict.Rdict:
-        """Return the open database of an assigned partition."""
-        return self._db_for_partition(partition)
+    def persisted_offset(self, tp: TP) -> int | None:  # noqa: ARG002  Faust's signature
+        """Tell Faust of no offset."""
+        return None
 
-    def apply_changelog_batch(
-        self, batch: Iterable[EventT], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
-    ) -> None:
-        """Restore: write changelog records, and the offset they reach, in one WriteBatch a partition."""
-        del to_key, to_value  # keys and values are bytes
-        batches: dict[int, rocksdict.WriteBatch] = {}
-        offsets: dict[int, int] = {}
-        for event in batch:
-            message = event.message
-            writes = batches.setdefault(message.partition, rocksdict.WriteBatch(raw_mode=True))
-            if message.value is None:
-                writes.delete(message.key)
-            else:
-                writes.put(message.key, message.value)
-                if self.index is not None and message.key[:1] == ROW:
-                    writes.put(due_key(self.index(message.value), message.key[1:]), b"")
-            offsets[message.partition] = max(message.offset, offsets.get(message.partition, -1))
-        for partition, writes in batches.items():
-            writes.put(self.offset_key, str(offsets[partition]).encode())
-            self.database(partition).write(writes)
-
-
-class _Options(rocksdb.RocksDBOptions):
-    """RocksDB options whose block cache is shared."""
-
-    def __init__(self, cache: rocksdict.Cache) -> None:
-        super().__init__(use_rocksdict=True)
-        self._cache = cache
-
-    def as_options(self) -> rocksdict.Options:
-        options = rocksdict.Options(raw_mode=True)
-        options.create_if_missing(True)  # noqa: FBT003  the library's signature
-        options.set_max_open_files(MAX_OPEN_FILES)
-        options.set_write_buffer_size(WRITE_BUFFER_BYTES)
-        options.set_max_write_buffer_number(WRITE_BUFFERS)
-        blocks = rocksdict.BlockBasedOptions()
-        blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, block_based=False)
-        blocks.set_block_cache(self._cache)
-        options.set_block_based_table_factory(blocks)
-        return options
+    async def on_rebalance(self, *_: Any, **__: Any) -> None:
+        """Open nothing: a stage does when it first needs a partition."""
 
 
 class StateTable(faust.Table):
     """A Faust table whose rows are read and written by partition and by the batch."""
-
-    def __init__(
-        self, app: faust.App, *, name: str, cache: rocksdict.Cache, index: IndexOf | None = None, **kwargs: Any
-    ) -> None:
-        self._cache = cache
-        self._index = index
-        super().__init__(app, name=name, key_type=bytes, value_type=bytes, **kwargs)
 
     def _new_store(self) -> RowStore:
         return RowStore(
             "rocksdb://",
             self.app,
             self,
-            cache=self._cache,
-            index=self._index,
             table_name=self.name,
             key_type=bytes,
             value_type=bytes,
@@ -131,16 +89,81 @@ class StateTable(faust.Table):
             options={},
         )
 
-    def partition(self, number: int) -> PartitionRows:
-        """Return the rows of one assigned partition."""
-        return PartitionRows(self.data.database(number), number, self.changelog_topic.get_topic_name())
+    def path(self, number: int) -> Path:
+        """Return the folder of a partition's database."""
+        return Path(self.data.partition_path(number))
+
+    @property
+    def changelog(self) -> str:
+        """Name of the topic that the rows are durable in."""
+        return str(self.changelog_topic.get_topic_name())
+
+
+class Database:
+    """The RocksDB of one partition. What it can't read it marks as broken, to be rebuilt at the next start."""
+
+    def __init__(self, path: Path, cache: rocksdict.Cache) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self.is_new = not path.exists()
+        with self.watched("opened"):
+            self.rdict = rocksdict.Rdict(str(path), options(cache))
+
+    @contextmanager
+    def watched(self, what: str) -> Iterator[None]:
+        """Turn RocksDB's bare exceptions into errors that say where; remember a corruption."""
+        try:
+            yield
+        except Exception as error:  # rocksdict raises bare Exceptions
+            if "Corruption" in str(error):
+                broken_mark(self._path).touch()
+            raise StateError(f"RocksDB in {self._path} can't be {what}: {error}") from error
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self.rdict.close()
+
+
+def broken_mark(path: Path) -> Path:
+    """Return the file whose being there says that a database is broken."""
+    return path.with_name(f"{path.name}.broken")
+
+
+def remove_database(path: Path) -> None:
+    """Remove a database that is of no use, and its mark."""
+    shutil.rmtree(path, ignore_errors=True)
+    broken_mark(path).unlink(missing_ok=True)
+
+
+def options(cache: rocksdict.Cache) -> rocksdict.Options:
+    """Return a database's options: bounded memory, and blocks in the cache that all share."""
+    options = rocksdict.Options(raw_mode=True)
+    options.create_if_missing(True)  # noqa: FBT003  the library's signature
+    options.set_max_open_files(MAX_OPEN_FILES)
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+    options.set_max_write_buffer_number(WRITE_BUFFERS)
+    blocks = rocksdict.BlockBasedOptions()
+    blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, block_based=False)
+    blocks.set_block_cache(cache)
+    options.set_block_based_table_factory(blocks)
+    return options
+
+
+class LocalEnd(NamedTuple):
+    """How much of its changelog a database holds."""
+
+    offset: int
+    """The last changelog offset that is in; -1: none."""
+    written_at_ms: int
+    """This machine's clock at that write."""
 
 
 class PartitionRows:
     """Rows of one partition of a table."""
 
-    def __init__(self, database: rocksdict.Rdict, partition: int, changelog: str) -> None:
+    def __init__(self, database: Database, partition: int, changelog: str, index: IndexOf | None = None) -> None:
         self._database = database
+        self._index = index
         self.partition = partition
         self.changelog = changelog
         """Topic that these rows are durable in."""
@@ -149,43 +172,51 @@ class PartitionRows:
 
     def get(self, key: bytes) -> bytes | None:
         """Return one row."""
-        value: bytes | None = self._database.get(key)
+        with self._database.watched("read"):
+            value: bytes | None = self._database.rdict.get(key)
         return value
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return rows in the order of their keys, None where there is none."""
         if not keys:
             return []
-        values: list[bytes | None] = self._database.get(list(keys))
+        with self._database.watched("read"):
+            values: list[bytes | None] = self._database.rdict.get(list(keys))
         return values
 
     def due(self, until_ms: int, limit: int) -> list[tuple[int, bytes]]:
         """Return up to `limit` index entries (due_ms, row id) up to and including `until_ms`, in order."""
         entries: list[tuple[int, bytes]] = []
-        cursor = self._database.iter()
-        cursor.seek(due_key(self._first_due_ms, b""))
-        while len(entries) < limit and cursor.valid():
-            key = cursor.key()
-            if key[:1] != INDEX:
-                break
-            due_ms = _due_of(key)
-            if due_ms > until_ms:
+        for key, _ in self._from(due_key(self._first_due_ms, b"")):
+            if len(entries) >= limit or key[:1] != INDEX or (due_ms := _due_of(key)) > until_ms:
                 break
             entries.append((due_ms, key[9:]))
-            cursor.next()
         self._first_due_ms = entries[0][0] if entries else max(self._first_due_ms, until_ms + 1)
         return entries
 
     def scan(self, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
         """Yield the rows whose keys begin with `prefix`, by key."""
-        cursor = self._database.iter()
-        cursor.seek(prefix)
-        while cursor.valid():
-            key = cursor.key()
+        for key, cursor in self._from(prefix):
             if not key.startswith(prefix):
                 return
             yield key, cursor.value()
-            cursor.next()
+
+    def _from(self, start: bytes) -> Iterator[tuple[bytes, rocksdict.RdictIter]]:
+        with self._database.watched("read"):
+            cursor = self._database.rdict.iter()
+            cursor.seek(start)
+            while cursor.valid():
+                yield cursor.key(), cursor
+                cursor.next()
+            cursor.status()
+
+    def end(self) -> LocalEnd:
+        """Return how much of the changelog is in."""
+        stored = self.get(rocksdb.Store.offset_key)
+        if stored is None:
+            return LocalEnd(-1, 0)
+        offset, _, written_at_ms = stored.partition(b" ")
+        return LocalEnd(int(offset), int(written_at_ms or 0))
 
     def write(
         self, rows: Mapping[bytes, bytes | None], changelog_offset: int, local: Iterable[tuple[bytes, bool]]
@@ -209,10 +240,27 @@ class PartitionRows:
                 self._first_due_ms = min(self._first_due_ms, _due_of(key))
             else:
                 writes.delete(key)
-        writes.put(rocksdb.Store.offset_key, str(changelog_offset).encode())
-        try:
-            self._database.write(writes)
-        except Exception as error:  # rocksdict raises bare Exceptions
-            raise StateError(
-                f"RocksDB refused a write of partition {self.partition} of {self.changelog}: {error}"
-            ) from error
+        self._write(writes, changelog_offset)
+
+    def restore(self, records: Sequence[Any]) -> None:
+        """Write changelog records (`ConsumerRecord`s, by offset), and their index, in one WriteBatch."""
+        writes = rocksdict.WriteBatch(raw_mode=True)
+        put, delete, index = writes.put, writes.delete, self._index
+        for record in records:
+            key, value = record.key, record.value
+            if value is None:
+                delete(key)
+                continue
+            put(key, value)
+            if index is not None and key[:1] == ROW:
+                put(due_key(index(value), key[1:]), b"")
+        self._write(writes, records[-1].offset)
+
+    def _write(self, writes: rocksdict.WriteBatch, changelog_offset: int) -> None:
+        writes.put(rocksdb.Store.offset_key, b"%d %d" % (changelog_offset, time.time_ns() // 1_000_000))
+        with self._database.watched("written"):
+            self._database.rdict.write(writes)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._database.close()

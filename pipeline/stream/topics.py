@@ -29,6 +29,8 @@ PUBLISH_TABLE = "publish"
 MAX_BATCH_BYTES = 8 << 20
 DAY_MS = 86_400_000
 MAX_REPLICATION = 3
+TOMBSTONES_KEPT_MS = DAY_MS
+"""In a changelog; local state that is older has to be built anew (`stream/restore.py`)."""
 
 
 class TopicSpec(NamedTuple):
@@ -58,6 +60,7 @@ def topic_specs(app_id: str, partitions: int, *, retention_days: int = 30) -> Se
     large = {"max.message.bytes": str(MAX_BATCH_BYTES)}
     kept = {**large, "retention.ms": str(retention_days * DAY_MS)}
     compacted = {**large, "cleanup.policy": "compact"}
+    changelog = {**compacted, "delete.retention.ms": str(TOMBSTONES_KEPT_MS)}
     # The broker's own clock on what producers send: the one clock that far-future event times are held against.
     arriving = {**kept, "message.timestamp.type": "LogAppendTime"}
     tables = [changelog_topic(app_id, table) for table in (JOIN_TABLE, LEARN_TABLE, PUBLISH_TABLE)]
@@ -70,7 +73,7 @@ def topic_specs(app_id: str, partitions: int, *, retention_days: int = 30) -> Se
         TopicSpec(SNAPSHOT_HISTORY, partitions, kept),
         TopicSpec(POLICIES, 1, compacted),
         TopicSpec(DEAD_LETTERS, partitions, kept),
-        *(TopicSpec(table, partitions, compacted) for table in tables),
+        *(TopicSpec(table, partitions, changelog) for table in tables),
     ]
 
 

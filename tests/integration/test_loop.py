@@ -250,11 +250,6 @@ async def test_a_worker_that_joins_and_one_that_leaves_take_nothing_with_them(
             await assert_exact(client, *data)
 
 
-@pytest.mark.xfail(
-    run=False,
-    strict=False,
-    reason="a worker that wakes up beyond its session still writes: changelogs are not fenced yet (decision 3)",
-)
 @pytest.mark.kafka
 async def test_a_frozen_worker_that_has_lost_its_partitions_changes_nothing_when_it_wakes(
     own_kafka_of_module: LocalKafka, request: pytest.FixtureRequest, tmp_path: Path

@@ -142,9 +142,10 @@ class Worker:
         return batch.resume_offset > start
 
     async def publish_all(self) -> None:
-        for partition in self.publish.partitions.values():
+        for partition in self.publish.partitions:
             partition.published_at_s.clear()  # the interval has passed
-        await self.publish.publish_due(range(self.broker.partitions))
+        for number in range(self.broker.partitions):
+            await self.publish.publish_due(number)
 
     async def finish(self) -> None:
         """Read all, and after a tick the rest; publish."""
@@ -197,7 +198,7 @@ def test_a_worker_killed_anywhere_publishes_the_naive_posterior(
     worker = asyncio.run(loop(data, partitions, plan))
     naive = naive_fold(data.policy, [d.record for d in data.decisions], [o.record for o in data.outcomes])
     assert avro.decode_as("snapshot", history(worker)[-1])["posterior_sha256"] == naive.sha256
-    for partition in worker.join.partitions.values():
+    for partition in worker.join.partitions:
         for stream in (topics.DECISIONS, topics.OUTCOMES):
             assert imbalance(partition.progress.counts, stream) == 0
         assert partition.rows.due(2**62, 1) == []

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import rocksdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.stream.state import PROGRESS, ROW, PartitionRows, due_key
+from pipeline.stream.state import PROGRESS, ROW, Database, PartitionRows, due_key
 from tests.doubles import MemoryRows
 
 ids = st.sampled_from([b"", b"a", b"aa", b"b", b"\xff", "ö".encode()])
@@ -45,7 +46,7 @@ def answer(table: Any, what: str, first: Any, second: Any, offset: int) -> Any:
 @given(doings=doings)
 def test_rocksdb_and_its_double_answer_alike(doings: list[tuple[str, Any, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        database = rocksdict.Rdict(folder, rocksdict.Options(raw_mode=True))
+        database = Database(Path(folder) / "db", rocksdict.Cache(1 << 20))
         real, double = PartitionRows(database, 0, "changelog"), MemoryRows(0, "changelog")
         for offset, (what, first, second) in enumerate(doings):
             assert answer(real, what, first, second, offset) == answer(double, what, first, second, offset)

@@ -33,7 +33,6 @@ class Bench:
         self.table = MemoryTable(self.broker, "changelog", due_of)
         policies = KnownPolicies(define(policy or plain_policy()))
         self.agent = JoinAgent(self.table, self.broker, policies, self.is_caught_up, limits or Limits())
-        self.agent.partition(0)
 
     def is_caught_up(self, topic, partition, position, since_ms):
         del since_ms
@@ -42,7 +41,7 @@ class Bench:
     async def read_all(self) -> None:
         """Handle what each topic holds beyond the partition's position, as one batch."""
         for topic in (DECISIONS, OUTCOMES):
-            log = self.broker.logs[topic, 0][self.agent.partition(0).progress.positions[topic] :]
+            log = self.broker.logs[topic, 0][(await self.agent.open(0)).progress.positions[topic] :]
             if log:
                 await self.agent.handle(Batch(topic, 0, log, log[-1].offset + 1))
 
@@ -52,12 +51,17 @@ class Bench:
 
     @property
     def event_time_s(self) -> float:
-        return (self.agent.partition(0).progress.event_time_ms - START_MS) / S
+        return (self.agent.partitions.known(0).progress.event_time_ms - START_MS) / S
 
 
 @pytest.fixture
-def bench(monkeypatch) -> Bench:
-    return Bench(monkeypatch)
+async def bench(monkeypatch) -> Bench:
+    return await opened(Bench(monkeypatch))
+
+
+async def opened(bench: Bench) -> Bench:
+    await bench.agent.open(0)
+    return bench
 
 
 def arrivals(sizes) -> list[Arrival]:
@@ -123,7 +127,7 @@ async def test_an_idle_partition_s_event_time_goes_on_by_the_clock(bench):
     await bench.read_all()
     for _ in range(12):
         bench.now_s += 1
-        await bench.agent.tick([0], 2.0)
+        await bench.agent.tick(0, 2.0)
         await bench.read_all()
     assert tick_times_s(bench)[0] == 2.0
     assert all(later - earlier == 1.0 for earlier, later in pairwise(tick_times_s(bench)))
@@ -132,7 +136,7 @@ async def test_an_idle_partition_s_event_time_goes_on_by_the_clock(bench):
 
 async def test_a_partition_that_holds_nothing_is_left_alone(bench):
     bench.now_s += 100
-    await bench.agent.tick([0], 2.0)
+    await bench.agent.tick(0, 2.0)
     assert tick_times_s(bench) == []
 
 
@@ -141,7 +145,7 @@ async def test_a_partition_that_is_not_read_to_its_end_is_left_alone(bench):
     await bench.read_all()
     bench.send(OUTCOMES, plain_outcome("x", START_MS + 1))
     bench.now_s += 100
-    await bench.agent.tick([0], 2.0)
+    await bench.agent.tick(0, 2.0)
     assert tick_times_s(bench) == []
 
 
@@ -150,10 +154,10 @@ async def test_ticks_settle_the_last_decisions_and_then_stop(bench):
     await bench.read_all()
     for _ in range(40):
         bench.now_s += 1
-        await bench.agent.tick([0], 2.0)
+        await bench.agent.tick(0, 2.0)
         await bench.read_all()
     assert len(bench.broker.values(topics.REWARDS)) == 1
-    assert not bench.agent.partition(0).rows.due(2**62, 1)
+    assert not bench.agent.partitions.known(0).rows.due(2**62, 1)
     # 10 s of window and 5 s of grace: nothing waits for a time beyond
     assert max(tick_times_s(bench)) == 15.0
 
@@ -165,7 +169,7 @@ async def test_decisions_of_many_kilobytes_that_meet_small_outcomes_fit_their_st
     bench.send(DECISIONS, *(plain_decision(name, START_MS, context={"text": text}) for name in names))
     bench.send(OUTCOMES, *(plain_outcome(name, START_MS) for name in names))
     await bench.read_all()
-    assert bench.agent.partition(0).progress.counts["outcomes.credited"] == STEP_ROWS
+    assert bench.agent.partitions.known(0).progress.counts["outcomes.credited"] == STEP_ROWS
 
 
 async def test_decisions_of_many_kilobytes_that_fall_due_together_fit_their_steps(bench):
@@ -175,7 +179,7 @@ async def test_decisions_of_many_kilobytes_that_fall_due_together_fit_their_step
     await bench.read_all()
     bench.send(DECISIONS, {"event_time_ms": START_MS + 20 * S})
     await bench.read_all()
-    assert bench.agent.partition(0).progress.counts["decisions.settled"] == STEP_ROWS
+    assert bench.agent.partitions.known(0).progress.counts["decisions.settled"] == STEP_ROWS
 
 
 async def test_large_outcomes_of_one_action_that_wait_do_not_stop_the_partition(bench):
@@ -184,7 +188,7 @@ async def test_large_outcomes_of_one_action_that_wait_do_not_stop_the_partition(
     bench.send(OUTCOMES, *(plain_outcome("x", START_MS, f"o{i}", note=padding) for i in range(9)))
     bench.send(DECISIONS, plain_decision("y", START_MS))
     await bench.read_all()
-    assert bench.agent.partition(0).progress.counts["decisions.open"] == 1
+    assert bench.agent.partitions.known(0).progress.counts["decisions.open"] == 1
 
 
 async def test_a_flood_of_outcomes_of_one_action_does_not_stop_the_partition(bench):
@@ -194,7 +198,7 @@ async def test_a_flood_of_outcomes_of_one_action_does_not_stop_the_partition(ben
     bench.send(OUTCOMES, *(plain_outcome("x", START_MS, name, kind="like") for name in ids))
     bench.send(DECISIONS, plain_decision("y", START_MS))
     await bench.read_all()
-    counts = bench.agent.partition(0).progress.counts
+    counts = bench.agent.partitions.known(0).progress.counts
     assert counts["decisions.open"] == 2
     assert (counts["outcomes.credited"], counts["outcomes.rejected.too-many-outcomes"]) == (500, 1_500)
 

@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 import rocksdict
 
-from pipeline.stream.state import PartitionRows, due_key
+from pipeline.stream.state import Database, PartitionRows, due_key
 
 
 @pytest.fixture
 def rows(tmp_path):
-    database = rocksdict.Rdict(str(tmp_path / "db"), options=rocksdict.Options(raw_mode=True))
+    database = Database(tmp_path / "db", rocksdict.Cache(1 << 20))
     yield PartitionRows(database, 0, "changelog")
     database.close()
 

@@ -1,0 +1,108 @@
+"""Own a partition of a stage: whoever claimed it last is the only one whose writes the broker takes.
+
+A claim asks the broker's transaction coordinator for a producer id under the owner's name (Kafka's InitProducerId).
+The id stays the name's own, and its epoch rises with each claim. Every record batch carries both, and a partition
+refuses a batch whose epoch is below one that it has seen: a worker that was frozen, has lost its partitions and wakes
+up can't write to them any more. That takes no transaction, none of its round trips, markers and waiting readers.
+
+Left alone, the coordinator forgets a name after `transactional.id.expiration.ms` (7 days) and a partition a producer
+after `producer.id.expiration.ms` (1 day). So an owner renews its claim by an empty transaction, which the coordinator
+refuses to an earlier epoch. Why: ops/decisions/0005-fencing.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.client import ConnectionGroup, CoordinationType
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced, for_code
+from aiokafka.producer.transaction_manager import PidAndEpoch
+from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest
+
+from pipeline.errors import FencedError, UnavailableError
+
+log = logging.getLogger(__name__)
+
+CLAIM_WITHIN_S = 60.0
+RENEW_AFTER_S = 6 * 3600.0
+RETRY_S = 0.1
+TRANSACTION_TIMEOUT_MS = 60_000
+COMMIT = 1
+
+
+class Claim:
+    """The claim of one owner name, put into a producer before it sends anything."""
+
+    def __init__(self, producer: AIOKafkaProducer, owner: str) -> None:
+        self.owner = owner
+        self._client = producer.client
+        # aiokafka's producer is idempotent by a producer id of its own; there is no public way to give it one.
+        self._manager = producer._txn_manager  # noqa: SLF001
+        self._claimed_at_s = 0.0
+
+    @property
+    def epoch(self) -> tuple[int, int]:
+        """Producer id and epoch."""
+        return self._manager.producer_id, self._manager.producer_epoch
+
+    async def take(self) -> None:
+        """Claim: from the first write on, those of earlier owners are refused.
+
+        Raises:
+            UnavailableError: no coordinator answers.
+        """
+        answer = await self._ask(InitProducerIdRequest(self.owner, TRANSACTION_TIMEOUT_MS))
+        self._manager._pid_and_epoch = PidAndEpoch(answer.producer_id, answer.producer_epoch)  # noqa: SLF001
+        self._claimed_at_s = time.monotonic()
+
+    async def renew_if_due(self, topic: str, partition: int) -> None:
+        """Keep the broker from forgetting the claim, by a mark in a partition that the owner writes to.
+
+        Raises:
+            FencedError: another has claimed it meanwhile. UnavailableError: no coordinator answers.
+        """
+        if time.monotonic() - self._claimed_at_s < RENEW_AFTER_S:
+            return
+        await self._ask(AddPartitionsToTxnRequest(self.owner, *self.epoch, [(topic, [partition])]))
+        await self._ask(EndTxnRequest(self.owner, *self.epoch, COMMIT))
+        self._claimed_at_s = time.monotonic()
+        log.info("claim-renewed owner=%s epoch=%s", self.owner, self.epoch)
+
+    async def _ask(self, request: Any) -> Any:
+        """Send to the coordinator, again until it can answer."""
+        deadline_s = time.monotonic() + CLAIM_WITHIN_S
+        while True:
+            try:
+                node = await self._client.coordinator_lookup(CoordinationType.TRANSACTION, self.owner)
+                await self._client.ready(node, group=ConnectionGroup.COORDINATION)
+                answer = await self._client.send(node, request, group=ConnectionGroup.COORDINATION)
+                if not (code := _error_code(answer)):
+                    return answer
+                error: KafkaError = for_code(code)()
+            except KafkaError as unanswered:
+                error = unanswered
+            if isinstance(error, InvalidProducerEpoch | ProducerFenced):
+                raise fenced(self.owner) from error
+            if time.monotonic() > deadline_s:
+                raise UnavailableError(f"{self.owner} can't be claimed: {error!r}") from error
+            await asyncio.sleep(RETRY_S)
+
+
+def fenced(owner: str) -> FencedError:
+    """Return the error of an owner that is none any more."""
+    return FencedError(
+        f"{owner} was claimed by another worker while this one was silent; nothing that this one sent since then was "
+        "taken, and it stops: start it again"
+    )
+
+
+def _error_code(answer: Any) -> int:
+    """Return the error code of an answer; that of its one partition, where there is none for the whole."""
+    if hasattr(answer, "error_code"):
+        return int(answer.error_code)
+    ((_, ((_, code),)),) = answer.errors
+    return int(code)
