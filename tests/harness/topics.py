@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from pipeline.stream.topics import create_topics, topic_specs
+from pipeline.stream.topics import TopicSpec, create_topics, topic_specs
 
 GONE_WITHIN_S = 30.0
 
@@ -17,7 +18,11 @@ async def make_topics(broker: str, app_id: str, partitions: int) -> None:
 
     The changelogs and the offsets of its consumer group are a deployment's own if its `app_id` is.
     """
-    specs = topic_specs(app_id, partitions)
+    await make_specs(broker, topic_specs(app_id, partitions))
+
+
+async def make_specs(broker: str, specs: Sequence[TopicSpec]) -> None:
+    """Make these topics, empty."""
     names = {spec.name for spec in specs}
     admin = AIOKafkaAdminClient(bootstrap_servers=broker)
     await admin.start()
