@@ -51,7 +51,7 @@ class Algorithm:
     name: str
     """One of `pipeline.models.ALGORITHMS`."""
     parameters: Mapping[str, float] = field(hash=False)
-    """All its parameters, defaults included."""
+    """Its parameters, defaults included but for implied ones (`models/model.py`)."""
 
     def to_plain(self) -> dict[str, object]:
         """Give the JSON value."""

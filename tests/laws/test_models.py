@@ -22,9 +22,13 @@ GRID = Grid(15)
 ONE = 2**15
 
 
+# Defaults, but for a test that is to be over within the few decisions of a law.
+PARAMETERS = {"fixed_split": {"decisions": 300}}
+
+
 @pytest.fixture(params=ALGORITHMS)
 def model(request) -> Model:
-    return model_for(request.param, {})
+    return model_for(request.param, PARAMETERS.get(request.param, {}))
 
 
 @pytest.fixture
@@ -168,7 +172,8 @@ def test_an_arm_with_better_rewards_is_preferred(model, dimension):
     rows = [Statistics(dimension, contributions(X, np.repeat([0, ONE], split))) for split in ([180, 20], [20, 180])]
     context = np.ones(dimension) if dimension else None
     weights = model.probabilities(model.posterior(rows, GRID), context)
-    assert weights[1] > 0.99
+    # All but certain; ε-greedy gives any arm ε/K = 0.1/2 for ever.
+    assert weights[1] > (0.94 if model.name == "epsilon_greedy" else 0.99)
 
 
 FADING = Forgetting(half_life_ms=10, window_ms=40)

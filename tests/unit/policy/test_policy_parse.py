@@ -74,6 +74,26 @@ def test_fills_in_every_default(smallest):
     assert (policy.floor, policy.publish_interval_ms, policy.bucket_ms) == (0.01, 1_000, 86_400_000)
 
 
+def test_an_implied_parameter_is_written_only_where_it_is_set(smallest):
+    before = to_canonical_json(parse_policy(smallest, "test.toml"))
+    smallest["algorithm"]["sharpness"] = 1
+    assert to_canonical_json(parse_policy(smallest, "test.toml")) == before
+    smallest["algorithm"]["sharpness"] = 2
+    policy = parse_policy(smallest, "test.toml")
+    assert policy.algorithm.parameters == {"prior_alpha": 1.0, "prior_beta": 1.0, "sharpness": 2.0}
+    assert load_canonical_json(to_canonical_json(policy), "policies@0") == policy
+
+
+def test_an_algorithm_that_counts_takes_no_negative_rewards(smallest):
+    smallest["algorithm"] = {"name": "poisson_thompson"}
+    smallest["reward"] = {"low": -1, "high": 9, "outcomes": smallest["reward"]["outcomes"]}
+    (fault,) = faults_of(smallest)
+    assert fault == (
+        "reward.low: -1.0 is below 0, and poisson_thompson counts; "
+        "choose one of gaussian_thompson, epsilon_greedy, fixed_split"
+    )
+
+
 def test_reads_what_is_known_of_an_arm_and_how_old_decisions_fade(full):
     for arm in full["arms"]:
         arm["features"] = {"price": 0.5, "is_new": 1}
@@ -192,7 +212,7 @@ FAULTS: list[tuple[Place, object, str]] = [
     ),
     (("context",), [{"name": "x", "kind": "y"}], r"context\[0\].kind: "),  # not also: there is no feature
     (("context",), [], "context: has no feature, but linear_thompson learns from features"),
-    (("algorithm", "name"), ABSENT, "algorithm.name: missing; write one of beta_thompson, linear_thompson, lin_ucb"),
+    (("algorithm", "name"), ABSENT, "algorithm.name: missing; write one of beta_thompson, .*, lin_ucb"),
     (("algorithm", "name"), "lin_ucp", r'algorithm.name: .*; did you mean "lin_ucb"\?'),
     (("algorithm", "ridge"), 0, "algorithm.ridge: 0 is not a number from "),
     (("algorithm", "rigde"), 1, r'algorithm.rigde: unknown key; did you mean "ridge"\?'),
