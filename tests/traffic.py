@@ -71,6 +71,8 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
     plain["reward"]["outcomes"].append(BASKET)
     if combine == "sum" and draw(st.booleans()):
         plain["reward"]["cap"] = 0.5
+    if draw(st.booleans()):
+        plain["forgetting"] = {"half_life": "40s", "window": "80s"}
     return plain
 
 

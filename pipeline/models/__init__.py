@@ -21,12 +21,30 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pipeline.errors import ConfigError
-from pipeline.models import beta_thompson, lin_ucb, linear_thompson
+from pipeline.models import (
+    beta_thompson,
+    epsilon_greedy,
+    fixed_split,
+    gaussian_thompson,
+    kl_ucb,
+    lin_ucb,
+    linear_thompson,
+    poisson_thompson,
+    ucb1,
+    ucb_tuned,
+)
 from pipeline.models.model import AlgorithmInfo, Model
 
 ALGORITHMS: Mapping[str, AlgorithmInfo] = MappingProxyType(
     {
         "beta_thompson": beta_thompson.INFO,
+        "gaussian_thompson": gaussian_thompson.INFO,
+        "poisson_thompson": poisson_thompson.INFO,
+        "kl_ucb": kl_ucb.INFO,
+        "ucb_tuned": ucb_tuned.INFO,
+        "ucb1": ucb1.INFO,
+        "epsilon_greedy": epsilon_greedy.INFO,
+        "fixed_split": fixed_split.INFO,
         "linear_thompson": linear_thompson.INFO,
         "lin_ucb": lin_ucb.INFO,
     }
@@ -39,7 +57,7 @@ def model_for(name: str, parameters: Mapping[str, float]) -> Model:
     Raises ConfigError, with every fault, for an unknown name or parameter or a value out of range.
 
     >>> model_for("beta_thompson", {"prior_beta": 9})
-    BetaThompson(prior_alpha=1.0, prior_beta=9.0)
+    BetaThompson(prior_alpha=1.0, prior_beta=9.0, sharpness=1.0)
     """
     if name not in ALGORITHMS:
         raise ConfigError("algorithm", [f"{name!r} is none of {', '.join(ALGORITHMS)}"])

@@ -15,7 +15,7 @@ from pipeline.models.quadrature import chances, panels
 
 _BELOW = 6.2  # standard deviations: a tail of 2.8e-10
 _ABOVE = 6.5  # 4.0e-11
-_TAIL = 3e-10
+TAIL = 3e-10
 
 
 def gaussian_best(mean: Floats, sd: Floats) -> Floats:
@@ -47,7 +47,7 @@ def gaussian_best(mean: Floats, sd: Floats) -> Floats:
     if sd[first] == 0.0:  # then lo is a point, and the best one wherever all others are below
         is_first = (sd == 0.0) & (centre == 0.0)
         best[is_first] = all_below / is_first.sum()
-    return _normalised(best, "mean and sd")
+    return normalised(best, "mean and sd")
 
 
 def beta_best(alpha: Floats, beta: Floats) -> Floats:
@@ -57,8 +57,8 @@ def beta_best(alpha: Floats, beta: Floats) -> Floats:
 
     Integrates over y = log(t / (1 - t)), where a beta density t**alpha (1 - t)**beta has no singular ends.
     """
-    lower_t = betaincinv(alpha, beta, _TAIL)
-    rest_t = betaincinv(beta, alpha, _TAIL)  # 1 - t at the upper end, without losing its digits
+    lower_t = betaincinv(alpha, beta, TAIL)
+    rest_t = betaincinv(beta, alpha, TAIL)  # 1 - t at the upper end, without losing its digits
     lower = np.log(lower_t) - np.log1p(-lower_t)
     upper = np.log1p(-rest_t) - np.log(rest_t)
     lo = lower.max()
@@ -73,12 +73,13 @@ def beta_best(alpha: Floats, beta: Floats) -> Floats:
     best = np.zeros(len(alpha))
     below, above = (np.asarray(side(a, b, expit(lo)), np.float64) for side in (betainc, betaincc))
     best[live] = chances(density, widths, below, above)
-    return _normalised(best, "alpha and beta")
+    return normalised(best, "alpha and beta")
 
 
-def _normalised(best: Floats, what: str) -> Floats:
+def normalised(best: Floats, what: str) -> Floats:
+    """Return chances that sum to 1, from such that all but do. Raises ValueError where they don't."""
     total = best.sum()
     if not abs(total - 1.0) < 1e-6:  # false for NaN
         raise ValueError(f"{what} are not those of {len(best)} arms: their chances come to {total!r}")
-    normalised: Floats = best / total
-    return normalised
+    exact: Floats = best / total
+    return exact

@@ -6,6 +6,9 @@ For rewards of 0 and 1 this is Bayes' posterior of the arm's mean. A reward betw
 success and the rest of a failure: the mean comes out right, and as no reward in [0, 1] varies more than a coin
 of the same mean does, the posterior is only ever too wide, never too narrow. (Agrawal & Goyal 2012 toss such a
 coin instead; tossing would make statistics random.)
+
+For choosing, both may be multiplied by `sharpness`: the mean stays, the deviation shrinks by its root (section 3 of
+the paper, "posterior reshaping"). Thompson sampling explores more than few arms with plain rewards need.
 """
 
 from __future__ import annotations
@@ -35,6 +38,8 @@ class BetaThompson:
     """Successes that the prior is worth."""
     prior_beta: float
     """Failures that the prior is worth."""
+    sharpness: float = 1.0
+    """How many times what is known counts when choosing; 1: as it is."""
 
     def posterior(self, statistics: Sequence[Sums], grid: Grid) -> Posterior:
         """Return alpha and beta, (K,) each.
@@ -53,7 +58,7 @@ class BetaThompson:
 
     def probabilities(self, posterior: Posterior, context: Floats | None) -> Floats:  # noqa: ARG002
         """Return P(the arm's mean is the largest), to 1e-6. It's the same in every context: keep it."""
-        return beta_best(posterior.parameters["alpha"], posterior.parameters["beta"])
+        return beta_best(*(self.sharpness * posterior.parameters[name] for name in ("alpha", "beta")))
 
     def estimates(self, posterior: Posterior, context: Floats | None) -> Estimates:  # noqa: ARG002
         """Return the posterior mean and its central 95 %."""
@@ -68,6 +73,7 @@ INFO = AlgorithmInfo(
     parameters={
         "prior_alpha": Parameter(*_PRIOR, "successes that the prior is worth"),
         "prior_beta": Parameter(*_PRIOR, "failures that the prior is worth"),
+        "sharpness": Parameter(1.0, 1.0, 100.0, "times that what is known counts when choosing", is_implied=True),
     },
     needs_context=False,
     needs_unit_reward=True,

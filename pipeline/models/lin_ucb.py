@@ -17,8 +17,9 @@ from typing import ClassVar
 import numpy as np
 
 from pipeline.models.grid import REWARD_LIMIT, Grid, reward_from_grid
-from pipeline.models.linear import NORMAL_975, RIDGE, linear_posterior, predict
-from pipeline.models.model import AlgorithmInfo, Estimates, Floats, Parameter, Posterior, Sums
+from pipeline.models.largest import largest
+from pipeline.models.linear import RIDGE, linear_posterior, predict
+from pipeline.models.model import NORMAL_975, AlgorithmInfo, Estimates, Floats, Parameter, Posterior, Sums
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,7 @@ class LinUcb:
     def probabilities(self, posterior: Posterior, context: Floats | None) -> Floats:
         """Return 1 for the arm with the largest index, shared by exact ties, and 0 for the others."""
         mean, width = predict(posterior, context)
-        index = mean + self.alpha * width
-        best = (index == index.max()).astype(np.float64)
-        shared: Floats = best / best.sum()
-        return shared
+        return largest(mean + self.alpha * width)
 
     def estimates(self, posterior: Posterior, context: Floats | None) -> Estimates:
         """Return θ̂ᵀx ± 1.96 standard errors, by the measured noise."""

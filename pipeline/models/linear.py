@@ -21,7 +21,6 @@ from pipeline.errors import StateError
 from pipeline.models.grid import FEATURE_BITS, Grid
 from pipeline.models.model import Floats, Parameter, Posterior, Sums
 
-NORMAL_975 = 1.959963984540054  # the standard normal's 97.5 % point, for 95 % intervals
 RIDGE = Parameter(1.0, 1e-6, 1e6, "observations of each feature at 1 that the prior is worth")
 
 

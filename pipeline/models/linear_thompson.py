@@ -18,8 +18,8 @@ from typing import ClassVar
 
 from pipeline.models.best_arm import gaussian_best
 from pipeline.models.grid import Grid
-from pipeline.models.linear import NORMAL_975, RIDGE, linear_posterior, predict
-from pipeline.models.model import AlgorithmInfo, Estimates, Floats, Parameter, Posterior, Sums
+from pipeline.models.linear import RIDGE, linear_posterior, predict
+from pipeline.models.model import NORMAL_975, AlgorithmInfo, Estimates, Floats, Parameter, Posterior, Sums
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pipeline.errors import StateError
 from pipeline.models.grid import Grid
 
 Floats = NDArray[np.float64]
+NORMAL_975 = 1.959963984540054  # the standard normal's 97.5 % point, for 95 % intervals
 
 
 class Sums(Protocol):
@@ -126,6 +127,8 @@ class Parameter:
     high: float
     """Greatest accepted value."""
     meaning: str
+    is_implied: bool = False
+    """Whether it came after the algorithm's release: a policy that doesn't set it reads and hashes as before."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,8 @@ class AlgorithmInfo:
     """Whether its reward bounds must lie within [0, 1]."""
     build: Callable[..., Model]
     """Takes every parameter by name; `model_for` checks them first."""
+    needs_nonnegative_reward: bool = False
+    """Whether no reward may be below 0."""
 
 
 def _frozen(array: Floats) -> Floats:

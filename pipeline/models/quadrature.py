@@ -15,10 +15,12 @@ No F_j is evaluated at a node: on each panel it is the integral of f_j's interpo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.polynomial import legendre
+from numpy.typing import NDArray
 
 from pipeline.models.model import Floats
 
@@ -46,6 +48,19 @@ def panels(ends: Floats, scales: Floats) -> Panels:
     edges = np.interp(np.linspace(0.0, measure[-1], count + 1), measure, knots)
     widths = edges[1:] - edges[:-1]
     return Panels(widths, edges[:-1, None] + widths[:, None] * _NODE)
+
+
+def panels_by(ends: Floats, step_at: Callable[[float, NDArray[np.bool_]], float]) -> Panels:
+    """Lay panels over the live arms, given how far above lo each ends, (K,), where scales change on the way.
+
+    `step_at` is told a distance from lo and which arms end above it, and returns how long a panel may be there.
+    """
+    edges = [0.0]
+    while (beyond := ends > edges[-1]).any():
+        edges.append(edges[-1] + step_at(edges[-1], beyond))
+    starts = np.array(edges)
+    widths = starts[1:] - starts[:-1]
+    return Panels(widths, starts[:-1, None] + widths[:, None] * _NODE)
 
 
 def chances(density: Floats, widths: Floats, below: Floats, above: Floats) -> Floats:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +21,8 @@ from pipeline.errors import StateError
 from pipeline.models.grid import BLOCK_ROWS, MAX_ROWS, REWARD_LIMIT
 
 Integers = NDArray[np.int64]
-_HEAD = 3  # n, Σr, Σr² come before b
+Number = TypeVar("Number", np.int64, np.float64)
+HEAD = 3  # n, Σr, Σr² come before b
 
 
 def width(dimension: int) -> int:
@@ -29,7 +31,7 @@ def width(dimension: int) -> int:
     >>> width(0), width(2)
     (3, 8)
     """
-    return _HEAD + dimension + dimension * (dimension + 1) // 2
+    return HEAD + dimension + dimension * (dimension + 1) // 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,10 +109,7 @@ class Statistics:
     def moments(self) -> tuple[Integers, Integers]:
         """Return A (d, d), symmetric, and b (d,), in grid units."""
         d = self.dimension
-        rows, columns = _triangle(d)
-        A = np.empty((d, d), np.int64)
-        A[rows, columns] = A[columns, rows] = self.sums[_HEAD + d :]
-        return A, self.sums[_HEAD : _HEAD + d]
+        return symmetric(self.sums[HEAD + d :], d), self.sums[HEAD : HEAD + d]
 
     def _require_same_dimension(self, other: Statistics) -> None:
         if self.dimension != other.dimension:
@@ -176,9 +175,21 @@ def _fold_block(g: Integers, group_count: int, changes: NDArray[np.float64], X: 
             np.dot(left[start:stop].T, right[start:stop], out=products[group])
         start = stop
     rows, columns = _triangle(d)
-    sums[:, _HEAD : _HEAD + d] = products[:, :, d]
-    sums[:, _HEAD + d :] = products[:, rows, columns]
+    sums[:, HEAD : HEAD + d] = products[:, :, d]
+    sums[:, HEAD + d :] = products[:, rows, columns]
     return sums
+
+
+def symmetric(upper: NDArray[Number], dimension: int) -> NDArray[Number]:
+    """Return the symmetric matrix (d, d) of an upper triangle, row-major.
+
+    >>> symmetric(np.array([1, 2, 3]), 2).tolist()
+    [[1, 2], [2, 3]]
+    """
+    rows, columns = _triangle(dimension)
+    full = np.empty((dimension, dimension), upper.dtype)
+    full[rows, columns] = full[columns, rows] = upper
+    return full
 
 
 @cache

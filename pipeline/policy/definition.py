@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pipeline.models.forgetting import Forgetting
+from pipeline.models.weighted import ArmPrior
 from pipeline.policy.canonical import sha256_hex
 from pipeline.policy.durations import duration_text
 from pipeline.policy.features import FeatureSchema
@@ -27,10 +29,19 @@ class Arm:
     """Names it for ever: credits of old decisions refer to it."""
     retired: bool = False
     """Still credited, never chosen."""
+    prior: ArmPrior | None = None
+    """What is known of it before it is tried."""
+    features: tuple[tuple[str, float], ...] = ()
+    """What it is like, by name, sorted: what models that share between arms learn from."""
 
     def to_plain(self) -> dict[str, object]:
-        """Give the JSON value."""
-        return {"name": self.name, "retired": self.retired}
+        """Give the JSON value; what was never said is left out."""
+        plain: dict[str, object] = {"name": self.name, "retired": self.retired}
+        if self.prior is not None:
+            plain["prior"] = {"mean": self.prior.mean, "weight": self.prior.weight}
+        if self.features:
+            plain["features"] = dict(self.features)
+        return plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +51,7 @@ class Algorithm:
     name: str
     """One of `pipeline.models.ALGORITHMS`."""
     parameters: Mapping[str, float] = field(hash=False)
-    """All its parameters, defaults included."""
+    """Its parameters, defaults included but for implied ones (`models/model.py`)."""
 
     def to_plain(self) -> dict[str, object]:
         """Give the JSON value."""
@@ -87,6 +98,8 @@ class PolicyDefinition:
     """Shortest time between two snapshots."""
     bucket_ms: int
     """Event time that one row of statistics covers; what forgetting can tell apart."""
+    forgetting: Forgetting = field(default_factory=Forgetting)
+    """How much old decisions still count."""
     arm_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """Names of all arms, in order."""
     arm_set: frozenset[str] = field(init=False, repr=False, compare=False)
@@ -147,7 +160,7 @@ class PolicyDefinition:
         `settle` is one of them: statistics of a prefix of the ledger differ between wait and optimistic, so
         under one generation nobody could recompute a snapshot made across the change. `grace` and windows
         decide which outcomes reach the ledger. Arms, segments, algorithm and floor are not: they choose, or
-        read, rows that stay what they are.
+        read, rows that stay what they are; so does forgetting, which weighs them.
         """
         return {
             "context": self.features.to_plain(),
@@ -157,7 +170,10 @@ class PolicyDefinition:
         }
 
     def to_plain(self) -> dict[str, object]:
-        """Give the JSON value: the keys of the TOML file, defaults written out."""
+        """Give the JSON value: the keys of the TOML file, defaults written out.
+
+        What came to be after the first release is left out where it isn't used, so that older texts stay equal.
+        """
         return {
             "name": self.name,
             "generation": self.generation,
@@ -166,8 +182,13 @@ class PolicyDefinition:
             "algorithm": self.algorithm.to_plain(),
             "exploration": {"floor": self.floor},
             "publish": {"interval": duration_text(self.publish_interval_ms)},
+            **({} if self.forgetting.is_none else {"forgetting": self._forgetting()}),
             **self.statistics_parts(),
         }
+
+    def _forgetting(self) -> dict[str, object]:
+        durations = {"half_life": self.forgetting.half_life_ms, "window": self.forgetting.window_ms}
+        return {key: duration_text(duration_ms) for key, duration_ms in durations.items() if duration_ms is not None}
 
     def _statistics(self) -> dict[str, object]:
         return {"bucket": duration_text(self.bucket_ms)}

@@ -10,12 +10,13 @@ from typing import cast, get_args
 from pipeline.errors import ConfigError
 from pipeline.policy.definition import Arm, Attribution, PolicyDefinition, Settle
 from pipeline.policy.parse_algorithm import read_algorithm
+from pipeline.policy.parse_arms import read_arms
 from pipeline.policy.parse_context import read_features
+from pipeline.policy.parse_forgetting import read_forgetting
 from pipeline.policy.parse_reward import read_reward
 from pipeline.policy.parse_segments import read_segments
-from pipeline.policy.section import Section, note_repeats
+from pipeline.policy.section import Section
 
-MAX_ARMS = 10_000
 MAX_GENERATION = 2**31 - 1  # an Avro int
 
 
@@ -56,15 +57,16 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
     root = Section(raw, "", [])
     name = root.name("name")
     generation = root.integer("generation", 1, MAX_GENERATION, default=1)
-    arms = _read_arms(root)
     segments = read_segments(root)
     features = read_features(root)
     reward = read_reward(root)
+    arms = read_arms(root, reward)
     algorithm = read_algorithm(root, features, reward)
     attribution = _read_attribution(root)
     floor = _read_floor(root, arms)
     publish_interval_ms = _read_duration_ms(root, "publish", "interval", ("10ms", "1d"), default="1s")
     bucket_ms = _read_duration_ms(root, "statistics", "bucket", ("1s", "365d"), default="1d")
+    forgetting = read_forgetting(root, bucket_ms)
     root.finish()
     if root.faults:
         raise ConfigError(source, root.faults)
@@ -80,22 +82,8 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
         floor=floor,
         publish_interval_ms=publish_interval_ms,
         bucket_ms=bucket_ms,
+        forgetting=forgetting,
     )
-
-
-def _read_arms(root: Section) -> tuple[Arm, ...]:
-    sections = root.sections("arms", 1, MAX_ARMS)
-    arms = tuple(_read_arm(section) for section in sections)
-    note_repeats([(section, arm.name) for section, arm in zip(sections, arms, strict=True)], "name")
-    if arms and all(arm.retired for arm in arms):
-        root.fault("arms", f"all {len(arms)} are retired; leave at least one to choose")
-    return arms
-
-
-def _read_arm(section: Section) -> Arm:
-    arm = Arm(section.name("name"), section.flag("retired", default=False))
-    section.finish()
-    return arm
 
 
 def _read_attribution(root: Section) -> Attribution:

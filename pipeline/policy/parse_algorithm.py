@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.models import ALGORITHMS
-from pipeline.models.model import Parameter
+from pipeline.models.model import AlgorithmInfo, Parameter
 from pipeline.policy.definition import Algorithm
 from pipeline.policy.features import FeatureSchema
 from pipeline.policy.reward import RewardRules
@@ -11,14 +11,15 @@ from pipeline.policy.section import Section
 
 
 def read_algorithm(root: Section, features: FeatureSchema, reward: RewardRules) -> Algorithm:
-    """Read the algorithm with all its parameters, and check that features and reward suit it."""
+    """Read the algorithm with all its parameters but implied defaults, and check that features and reward suit it."""
     section = root.section("algorithm")
     name = section.choice("name", ALGORITHMS)
     info = ALGORITHMS.get(name)
     if info is None:  # without a name, no key can be called unknown
         return Algorithm(name, {})
-    parameters = {key: _read_parameter(section, key, one) for key, one in info.parameters.items()}
+    read = {key: _read_parameter(section, key, one) for key, one in info.parameters.items()}
     section.finish()
+    parameters = {key: value for key, value in read.items() if not _goes_without_saying(value, info.parameters[key])}
     # Features that are there, but faulty, have been named already.
     if info.needs_context and not features.features and not root.raw.get("context"):
         root.fault("context", f"has no feature, but {name} learns from features; add one under [[context]]")
@@ -26,9 +27,27 @@ def read_algorithm(root: Section, features: FeatureSchema, reward: RewardRules) 
         root.fault(
             "reward",
             f"bounds {reward.low!r} to {reward.high!r} are not within 0 to 1, as {name} needs; "
-            "scale the worths, or choose a linear algorithm",
+            f"scale the worths, or choose one of {', '.join(_of_any_reward(info))}",
+        )
+    if info.needs_nonnegative_reward and reward.low < 0.0:
+        root.fault(
+            "reward.low",
+            f"{reward.low!r} is below 0, and {name} counts; choose one of {', '.join(_of_any_reward(info))}",
         )
     return Algorithm(name, parameters)
+
+
+def _goes_without_saying(value: float, parameter: Parameter) -> bool:
+    return parameter.is_implied and value == parameter.default
+
+
+def _of_any_reward(like: AlgorithmInfo) -> list[str]:
+    """Return the algorithms that take any reward, of those that need a context or of those that don't."""
+    return [
+        name
+        for name, info in ALGORITHMS.items()
+        if info.needs_context == like.needs_context and not (info.needs_unit_reward or info.needs_nonnegative_reward)
+    ]
 
 
 def _read_parameter(section: Section, key: str, parameter: Parameter) -> float:

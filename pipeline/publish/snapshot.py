@@ -2,18 +2,24 @@
 
 `posterior_sha256` is taken over the exact statistics and the model they feed, as canonical JSON:
 
-    {"algorithm": [name, [[parameter, value], …]], "reward_exponent": e,
+    {"algorithm": [name, [[parameter, value], …]],
+     "arms": [[arm, [mean, weight, variance] or null, [[feature, value], …]], …],
+     "forgetting": [half-life or null, window or null, bucket width],
+     "reward_exponent": e,
      "rows": [[segment, arm, bucket, d, [n, Σr, Σr², b…, A…]], …]}
 
-with parameters and rows sorted and rows of n = 0 left out. Everything in a posterior is a function of just
-that, and integers hash alike on every machine, where the last bit of a float depends on the linear algebra
-library (ops/decisions/0002-exact-statistics.md).
+with arms, parameters, features and rows sorted, durations in milliseconds, and rows of n = 0 left out. `arms` names
+those with a prior or features and is left out where there are none, as `forgetting` is where nothing is forgotten.
+Everything in a posterior is a function of just that, and integers hash alike on every machine, where the last bit of
+a float depends on the linear algebra library (ops/decisions/0002-exact-statistics.md). So the sums stand there by
+bucket, before they are weighed.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -23,26 +29,46 @@ from pipeline.codec import avro
 from pipeline.learn.memory import RowKey
 from pipeline.models import model_for
 from pipeline.models.grid import Grid
+from pipeline.models.model import Sums
 from pipeline.models.statistics import Statistics
+from pipeline.models.weighted import weigh
 from pipeline.policy.canonical import canonical_bytes, to_canonical_json
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.partials import Mark
 
 Rows = Sequence[tuple[RowKey, Statistics]]
+Row = tuple[str, str]
+"""Segment and arm."""
 
 
 def posterior_sha256(definition: PolicyDefinition, rows: Iterable[tuple[RowKey, Statistics]]) -> str:
     """Hash what the posterior is a function of."""
-    algorithm = definition.algorithm
-    name_and_parameters = [algorithm.name, sorted([name, float(value)] for name, value in algorithm.parameters.items())]
     counted = [
         [key.segment, key.arm, key.bucket, statistics.dimension, statistics.sums.tolist()]
         for key, statistics in sorted(rows, key=lambda row: row[0])
         if statistics.n
     ]
     # Names and integers read the same from both writers; orjson is ten times as fast, but writes 1e-6 for 1e-06.
-    parts = (canonical_bytes(name_and_parameters), definition.reward_exponent, orjson.dumps(counted))
-    return hashlib.sha256(b'{"algorithm":%b,"reward_exponent":%d,"rows":%b}' % parts).hexdigest()
+    head = canonical_bytes({**_model_parts(definition), "reward_exponent": definition.reward_exponent})
+    return hashlib.sha256(b'%b,"rows":%b}' % (head[:-1], orjson.dumps(counted))).hexdigest()
+
+
+def _model_parts(definition: PolicyDefinition) -> dict[str, Any]:
+    """Return what, beside the statistics, a posterior is a function of."""
+    algorithm, forgetting = definition.algorithm, definition.forgetting
+    parts: dict[str, Any] = {
+        "algorithm": [algorithm.name, sorted([name, float(value)] for name, value in algorithm.parameters.items())]
+    }
+    arms = [
+        [arm.name, arm.prior and [arm.prior.mean, arm.prior.weight, arm.prior.variance], arm.features]
+        for arm in sorted(definition.arms, key=lambda arm: arm.name)
+        if arm.prior or arm.features
+    ]
+    if arms:
+        parts["arms"] = arms
+    if not forgetting.is_none:
+        parts["forgetting"] = [forgetting.half_life_ms, forgetting.window_ms, definition.bucket_ms]
+    return parts
 
 
 def merge_buckets(rows: Iterable[tuple[RowKey, Statistics]]) -> dict[tuple[str, str], Statistics]:
@@ -54,18 +80,44 @@ def merge_buckets(rows: Iterable[tuple[RowKey, Statistics]]) -> dict[tuple[str, 
     return merged
 
 
+def weigh_buckets(definition: PolicyDefinition, rows: Iterable[tuple[RowKey, Statistics]]) -> dict[Row, Sums]:
+    """Merge the time buckets of each (segment, arm) as the policy forgets, on top of what it knows beforehand.
+
+    The age of a bucket is counted from the policy's newest one with data.
+    """
+    counted = sorted((row for row in rows if row[1].n), key=lambda row: row[0])
+    newest = max((key.bucket for key, _ in counted), default=0)
+    priors = {arm.name: arm.prior for arm in definition.arms}
+
+    def merge(arm: str, buckets: Iterable[tuple[RowKey, Statistics]]) -> Sums:
+        weighted = (
+            (definition.forgetting.weight_for((newest - key.bucket) * definition.bucket_ms), statistics)
+            for key, statistics in buckets
+        )
+        return weigh(weighted, definition.dimension, priors.get(arm), definition.reward_exponent)
+
+    merged = {
+        (segment, arm): merge(arm, buckets)
+        for (segment, arm), buckets in groupby(counted, key=lambda row: (row[0].segment, row[0].arm))
+    }
+    segments = {*definition.segments.names, *(segment for segment, _ in merged)}
+    untried = ((segment, arm) for segment in segments for arm in definition.arm_names)
+    return {key: merge(key[1], ()) for key in untried if key not in merged} | merged
+
+
 def segment_posteriors(definition: PolicyDefinition, rows: Rows) -> list[dict[str, Any]]:
     """Derive the posterior of every segment of the definition, each with every arm, data or not."""
     merged = merge_buckets(rows)
+    weighed = weigh_buckets(definition, rows)
     model = model_for(definition.algorithm.name, definition.algorithm.parameters)
     grid = Grid(definition.reward_exponent)
     dimension = definition.dimension
     arms = sorted(definition.arm_names)
-    segments = sorted({*definition.segments.names, *(segment for segment, _ in merged)})
+    segments = sorted({segment for segment, _ in weighed})
     records = []
     for segment in segments:
         statistics = [merged.get((segment, arm)) or Statistics.zero(dimension) for arm in arms]
-        posterior = model.posterior(statistics, grid)
+        posterior = model.posterior([weighed[segment, arm] for arm in arms], grid)
         records.append(
             {
                 "segment": segment,

@@ -9,7 +9,7 @@ import orjson
 
 from pipeline.errors import DecodeError, InvalidRecordError
 from pipeline.events import MAX_ID_CHARACTERS
-from pipeline.policy.parse import MAX_ARMS
+from pipeline.policy.parse_arms import MAX_ARMS
 from pipeline.policy.section import is_text
 from pipeline.policy.shown import shown
 

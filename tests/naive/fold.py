@@ -125,13 +125,29 @@ def sha256_of(policy: Fields, exponent: int, sums: Mapping[tuple[str, str, int],
     """Hash canonical JSON: keys sorted, no spaces, floats as Python writes them."""
     algorithm = dict(policy["algorithm"])
     name = algorithm.pop("name")
+    arms = [arm_part(policy, arm) for arm in sorted(policy["arms"], key=lambda arm: arm["name"])]
+    arms = [arm for arm in arms if arm[1] or arm[2]]
+    forgetting = policy.get("forgetting", {})
+    durations = [milliseconds(forgetting[key]) if key in forgetting else None for key in ("half_life", "window")]
     content = {
         "algorithm": [name, [[key, float(algorithm[key])] for key in sorted(algorithm)]],
+        **({"arms": arms} if arms else {}),
+        **({"forgetting": [*durations, milliseconds(policy["statistics"]["bucket"])]} if forgetting else {}),
         "reward_exponent": exponent,
         "rows": [[*key, dimension_of(sums[key]), sums[key]] for key in sorted(sums)],
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def arm_part(policy: Fields, arm: Fields) -> list[Any]:
+    """Return what is known of an arm beforehand: its prior, with the widest variance of its mean, and its features."""
+    prior = arm.get("prior")
+    if prior is not None:
+        mean, low, high = (float(value) for value in (prior["mean"], policy["reward"]["low"], policy["reward"]["high"]))
+        prior = [mean, float(prior["weight"]), (mean - low) * (high - mean)]
+    features = arm.get("features", {})
+    return [arm["name"], prior, [[name, float(features[name])] for name in sorted(features)]]
 
 
 def dimension_of(row: list[int]) -> int:

@@ -86,7 +86,26 @@ def test_what_statistics_are_made_of_changes_their_hash(full, change):
     assert after.definition_hash != before.definition_hash
 
 
-@pytest.mark.parametrize("change", [change_floor, change_segments, change_algorithm, change_arms, change_interval])
+def change_forgetting(raw):
+    raw["forgetting"] = {"half_life": "7d"}
+
+
+def change_prior(raw):
+    raw["arms"][0]["prior"] = {"mean": 1, "weight": 1}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        change_floor,
+        change_segments,
+        change_algorithm,
+        change_arms,
+        change_interval,
+        change_forgetting,
+        change_prior,
+    ],
+)
 def test_what_only_reads_statistics_leaves_their_hash(full, change):
     before = parse_policy(full, "a")
     change(full)

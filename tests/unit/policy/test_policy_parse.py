@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
 from pipeline.models import ALGORITHMS
+from pipeline.models.forgetting import Forgetting
+from pipeline.models.weighted import ArmPrior
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.definition import Arm, Attribution
 from pipeline.policy.feature_kinds import CategoricalFeature, CyclicFeature, NumericFeature
@@ -72,6 +74,48 @@ def test_fills_in_every_default(smallest):
     assert (policy.floor, policy.publish_interval_ms, policy.bucket_ms) == (0.01, 1_000, 86_400_000)
 
 
+def test_an_implied_parameter_is_written_only_where_it_is_set(smallest):
+    before = to_canonical_json(parse_policy(smallest, "test.toml"))
+    smallest["algorithm"]["sharpness"] = 1
+    assert to_canonical_json(parse_policy(smallest, "test.toml")) == before
+    smallest["algorithm"]["sharpness"] = 2
+    policy = parse_policy(smallest, "test.toml")
+    assert policy.algorithm.parameters == {"prior_alpha": 1.0, "prior_beta": 1.0, "sharpness": 2.0}
+    assert load_canonical_json(to_canonical_json(policy), "policies@0") == policy
+
+
+def test_an_algorithm_that_counts_takes_no_negative_rewards(smallest):
+    smallest["algorithm"] = {"name": "poisson_thompson"}
+    smallest["reward"] = {"low": -1, "high": 9, "outcomes": smallest["reward"]["outcomes"]}
+    (fault,) = faults_of(smallest)
+    assert fault == (
+        "reward.low: -1.0 is below 0, and poisson_thompson counts; "
+        "choose one of gaussian_thompson, epsilon_greedy, fixed_split"
+    )
+
+
+def test_reads_what_is_known_of_an_arm_and_how_old_decisions_fade(full):
+    for arm in full["arms"]:
+        arm["features"] = {"price": 0.5, "is_new": 1}
+    full["arms"][0]["prior"] = {"mean": 100, "weight": 20}
+    full["forgetting"] = {"half_life": "7d", "window": "30d"}
+    policy = parse_policy(full, "test.toml")
+
+    assert policy.arms[0].features == (("is_new", 1.0), ("price", 0.5))
+    # Rewards from 0 to 500 with a mean of 100 vary most if they are 0 or 500: (100 - 0) * (500 - 100).
+    assert policy.arms[0].prior == ArmPrior(100.0, 20.0, 40_000.0)
+    assert policy.forgetting == Forgetting(7 * 86_400_000, 30 * 86_400_000)
+    assert load_canonical_json(to_canonical_json(policy), "policies@0") == policy
+
+
+def test_an_arm_s_feature_stays_near_one(full):
+    for arm in full["arms"]:
+        arm["features"] = {"price": 0.5}
+    full["arms"][1]["features"]["price"] = 9
+    (fault,) = faults_of(full)
+    assert fault == "arms[1].features.price: 9 is not a number within ±8"
+
+
 def test_an_algorithm_gets_its_own_defaults_for_what_is_not_said(full):
     expected = {name: parameter.default for name, parameter in ALGORITHMS["linear_thompson"].parameters.items()}
     assert parse_policy(full, "test.toml").algorithm.parameters == expected | {"ridge": 2.0}
@@ -109,7 +153,7 @@ def test_names_every_fault_at_once(full):
 
 def test_an_empty_policy_is_told_all_that_it_lacks():
     places = [fault.split(":")[0] for fault in faults_of({})]
-    assert places == ["name", "arms", "reward.low", "reward.high", "reward.outcomes", "algorithm.name"]
+    assert places == ["name", "reward.low", "reward.high", "reward.outcomes", "arms", "algorithm.name"]
 
 
 FAULTS: list[tuple[Place, object, str]] = [
@@ -126,7 +170,15 @@ FAULTS: list[tuple[Place, object, str]] = [
     (("arms", 0), "hybrid", r'arms\[0\]: "hybrid" is not a table'),
     (("arms", 1, "name"), "collab_filter", r'arms\[1\].name: "collab_filter" is already arms\[0\]; give each its own'),
     (("arms", 0, "retired"), "no", r'arms\[0\].retired: "no" is not true or false; write one, without quotes'),
-    (("arms", 0, "retird"), True, r'arms\[0\].retird: unknown key; did you mean "retired"\?; accepted: name, retired'),
+    (("arms", 0, "retird"), True, r'retird: unknown key; did you mean "retired"\?; accepted: features, name, prior,'),
+    (("arms", 0, "prior"), {"mean": 501, "weight": 1}, r"arms\[0\].prior.mean: 501 is not a number from 0.0 to 500.0"),
+    (("arms", 0, "prior"), {"mean": 1, "weight": 0}, r"prior.weight: 0 is not a number of decisions above 0"),
+    (("arms", 0, "prior"), {"mean": 1}, r"arms\[0\].prior.weight: missing"),
+    (
+        ("arms", 1, "features"),
+        {"cost": 1},
+        r"arms\[1\].features: are \['cost'\], those of arms\[0\] are \[\]; give all",
+    ),
     (("arms",), [{"name": "a", "retired": True}], "arms: all 1 are retired; leave at least one"),
     (("segments", "default"), "", 'segments.default: "" is not a name'),
     (("segments", "rules", 0, "when"), {}, r"segments.rules\[0\].when: has no condition"),
@@ -160,7 +212,7 @@ FAULTS: list[tuple[Place, object, str]] = [
     ),
     (("context",), [{"name": "x", "kind": "y"}], r"context\[0\].kind: "),  # not also: there is no feature
     (("context",), [], "context: has no feature, but linear_thompson learns from features"),
-    (("algorithm", "name"), ABSENT, "algorithm.name: missing; write one of beta_thompson, linear_thompson, lin_ucb"),
+    (("algorithm", "name"), ABSENT, "algorithm.name: missing; write one of beta_thompson, .*, lin_ucb"),
     (("algorithm", "name"), "lin_ucp", r'algorithm.name: .*; did you mean "lin_ucb"\?'),
     (("algorithm", "ridge"), 0, "algorithm.ridge: 0 is not a number from "),
     (("algorithm", "rigde"), 1, r'algorithm.rigde: unknown key; did you mean "ridge"\?'),
@@ -185,6 +237,9 @@ FAULTS: list[tuple[Place, object, str]] = [
     (("exploration", "floor"), 0.5, "exploration.floor: 0.5 for each of 2 active arms .*; write a number below 0.5"),
     (("exploration", "floor"), -0.1, "exploration.floor: -0.1 is not a number from 0 to 1"),
     (("publish", "interval"), "1ms", 'publish.interval: "1ms" is not a duration from "10ms" to "1d"'),
+    (("forgetting",), {"halflife": "7d"}, r'forgetting.halflife: unknown key; did you mean "half_life"\?'),
+    (("forgetting",), {"window": "30h"}, 'forgetting.window: "30h" is not a whole number of the buckets of "12h"'),
+    (("forgetting",), {"half_life": "6h"}, 'forgetting.half_life: "6h" is shorter than the buckets of "12h"'),
     (("statistics", "bucket"), "1y", 'statistics.bucket: "1y" is not a duration'),
     (("statistics",), [], r"statistics: \[\] is not a table of keys and values"),
     (("\ud800\n",), {}, r'^"\\ud800\\n": unknown key; accepted: '),

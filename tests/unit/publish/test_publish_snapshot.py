@@ -75,6 +75,83 @@ def test_the_hash_writes_numbers_as_canonical_json_does(ridge):
     assert posterior_sha256(define(plain), rows) == sha256_of(plain, 13, sums)
 
 
+KNOWN = [
+    {"name": "b", "features": {"y": 1, "x": 0}, "prior": {"mean": 0.25, "weight": 8}},
+    {"name": "a", "features": {"y": 2, "x": 0.5}},
+]
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"forgetting": {"half_life": "1m"}},
+        {"forgetting": {"half_life": "90s", "window": "40s"}},
+        {"arms": KNOWN},
+        {"arms": KNOWN, "forgetting": {"window": "20s"}},
+    ],
+)
+def test_the_hash_covers_what_is_known_beforehand_and_what_is_forgotten(others):
+    plain = plain_policy(**others)
+    sums = {(key.segment, key.arm, key.bucket): row.sums.tolist() for key, row in ROWS}
+    assert posterior_sha256(define(plain), ROWS) == sha256_of(plain, 15, sums)
+    assert posterior_sha256(define(plain), ROWS) != posterior_sha256(define(plain_policy()), ROWS)
+
+
+def test_the_hash_with_everything_in_it_is_that_of_the_documented_text():
+    plain = plain_policy(arms=KNOWN, forgetting={"half_life": "1m"})
+    # The widest variance of rewards in [0, 1] with the mean 1/4: 1/4 * 3/4 = 3/16.
+    text = (
+        '{"algorithm":["beta_thompson",[["prior_alpha",1.0],["prior_beta",1.0]]],'
+        '"arms":[["a",null,[["x",0.5],["y",2.0]]],["b",[0.25,8.0,0.1875],[["x",0.0],["y",1.0]]]],'
+        '"forgetting":[60000,null,20000],"reward_exponent":15,"rows":[]}'
+    )
+    assert posterior_sha256(define(plain), []) == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_old_buckets_count_less_from_the_policy_s_newest_on():
+    # Buckets of 20 s, a half-life of 40 s, a window of 80 s; the newest bucket of any segment and arm is 9:
+    #   bucket   9    8      7    6        5
+    #   age s    0    20     40   60       80
+    #   weight   1    2^-½   ½    2^-1½    0
+    rows = [
+        (key("new", "a", 5), row(1000, 0, 0)),
+        (key("new", "a", 6), row(8, ONE, ONE**2)),
+        (key("new", "a", 7), row(4, 2 * ONE, 2 * ONE**2)),
+        (key("other", "b", 9), row(2, 0, 0)),
+    ]
+    record = snapshot(plain_policy(forgetting={"half_life": "40s", "window": "80s"}), rows)
+    # Σr = 2^-1.5 + 1,  n - Σr = 7 * 2^-1.5 + 1
+    assert parameters(record, "new")["alpha"].tolist() == pytest.approx([1 + 2**-1.5 + 1, 1], rel=1e-9)
+    assert parameters(record, "new")["beta"].tolist() == pytest.approx([1 + 7 * 2**-1.5 + 1, 1], rel=1e-9)
+    assert parameters(record, "other")["beta"].tolist() == [1, 3]
+    # What was counted is told whole.
+    assert record["segments"][0]["counts"] == [1012, 0]
+
+
+def test_a_row_without_decisions_makes_nothing_older():
+    plain = plain_policy(forgetting={"window": "20s"})
+    late = (key("new", "b", 99), Statistics.zero(0))
+    assert snapshot(plain, [*ROWS, late])["segments"] == snapshot(plain)["segments"]
+
+
+def test_a_prior_counts_like_decisions_made_before():
+    record = snapshot(plain_policy(arms=KNOWN), rows=ROWS)
+    # 8 decisions of mean 1/4: 2 successes, 6 failures; sorted by name, b is the second arm.
+    assert parameters(record, "new")["alpha"].tolist() == [3.0, 1.0 + 2.0]
+    assert parameters(record, "new")["beta"].tolist() == [4.0, 1.0 + 6.0]
+    assert parameters(record, "other")["beta"].tolist() == [1.0, 1.0 + 6.0 + 2.0]
+    assert record["segments"][1]["counts"] == [0, 2]
+
+
+def test_a_linear_prior_is_decisions_of_which_only_the_intercept_is_known():
+    plain = linear_policy()
+    plain["arms"][0]["prior"] = {"mean": 1.5, "weight": 9}
+    record = snapshot(plain, rows=[])
+    # λ = 1: θ₀ = 9 * 1.5 / (9 + 1)
+    assert parameters(record, "other")["theta"].tolist() == [[pytest.approx(1.35, rel=1e-12), 0, 0], [0, 0, 0]]
+    assert parameters(record, "other")["covariance"][0].tolist() == [[pytest.approx(0.1), 0, 0], [0, 1, 0], [0, 0, 1]]
+
+
 def test_buckets_are_summed_by_segment_and_arm():
     merged = merge_buckets(ROWS)
     assert {name: statistics.sums.tolist() for name, statistics in merged.items()} == {

@@ -1,0 +1,85 @@
+"""Sums in floating point: buckets weighted by their age, and what a policy knows of an arm beforehand.
+
+Invariant: a sum is taken in the order given, by elementwise multiplication and addition, so the same buckets in the
+same order give the same bytes on every machine. `weigh` leaves exact statistics exact where there is nothing to weigh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.models.grid import FEATURE_BITS
+from pipeline.models.model import Floats, Sums
+from pipeline.models.statistics import HEAD, Statistics, symmetric, width
+
+
+@dataclass(frozen=True, slots=True)
+class ArmPrior:
+    """What is known of an arm before it is tried: as if it had been tried `weight` times."""
+
+    mean: float
+    """The mean of those rewards, in reward units; above what can be expected, it is an optimistic start."""
+    weight: float
+    """How many decisions this is worth."""
+    variance: float
+    """The variance of those rewards, in reward units squared."""
+
+    def sums(self, dimension: int, reward_exponent: int) -> Floats:
+        """Return the sums of those decisions, (width(dimension),); of the context only the intercept is known."""
+        sums = np.zeros(width(dimension))
+        reward = np.ldexp(self.mean, reward_exponent)
+        square = np.ldexp(self.mean * self.mean + self.variance, 2 * reward_exponent)
+        sums[:HEAD] = 1.0, reward, square
+        if dimension:
+            sums[HEAD] = np.ldexp(reward, FEATURE_BITS)
+            sums[HEAD + dimension] = 2.0 ** (2 * FEATURE_BITS)
+        sums *= self.weight
+        return sums
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedSums:
+    """One arm's sums in grid units, not whole numbers any more; laid out as in `statistics.py`."""
+
+    dimension: int
+    sums: Floats
+    """(width(dimension),)."""
+
+    @property
+    def n(self) -> float:
+        """How many decisions count, each by its weight."""
+        return float(self.sums[0])
+
+    @property
+    def reward_sum(self) -> float:
+        """Σ w r in grid units."""
+        return float(self.sums[1])
+
+    @property
+    def reward_square_sum(self) -> float:
+        """Σ w r² in grid units squared."""
+        return float(self.sums[2])
+
+    def moments(self) -> tuple[Floats, Floats]:
+        """Return A (d, d), symmetric, and b (d,)."""
+        d = self.dimension
+        return symmetric(self.sums[HEAD + d :], d), self.sums[HEAD : HEAD + d]
+
+
+def weigh(
+    buckets: Iterable[tuple[float, Statistics]], dimension: int, prior: ArmPrior | None, reward_exponent: int
+) -> Sums:
+    """Sum (weight, statistics) of the buckets, in the order given, on top of the prior.
+
+    With all weights 1 and no prior it is the exact sum.
+    """
+    parts = [(weight, statistics) for weight, statistics in buckets if weight > 0.0]
+    if prior is None and all(weight == 1.0 for weight, _ in parts):
+        return sum((statistics for _, statistics in parts), Statistics.zero(dimension))
+    total = np.zeros(width(dimension)) if prior is None else prior.sums(dimension, reward_exponent)
+    for weight, statistics in parts:
+        total += weight * statistics.sums
+    return WeightedSums(dimension, total)
