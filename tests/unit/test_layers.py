@@ -23,6 +23,7 @@ PURE = {
     "publish": ("errors", "models", "policy", "codec", "learn.memory"),
     "replay": ("errors", "models", "policy", "codec", "join.progress", "learn", "publish"),
     "serve": ("errors", "models", "policy", "events", "codec", "publish.snapshot"),
+    "evaluate": ("errors", "models", "policy", "events", "codec", "learn.memory", "publish", "serve.snapshot"),
 }
 # What touches the world in those folders; everything else there is pure.
 WORLDLY = {
@@ -31,6 +32,7 @@ WORLDLY = {
     "publish": ("agent",),
     "replay": ("dead_letters", "read", "verify"),
     "serve": ("delivery", "follower", "http", "node", "routes"),
+    "evaluate": ("open_bandit", "picture", "read"),
 }
 LIBRARIES = {"numpy", "scipy", "orjson", "fastavro"}
 # Of the standard library, what knows the time, the machine, chance or the log.
