@@ -99,9 +99,9 @@ def test_the_intervals_cover_what_the_policy_earned_when_it_ran(evaluated):
 
 
 def test_production_drew_with_the_chances_that_are_computed():
-    # Its propensities were updated as it learned; in its first minutes they are still those of the prior.
-    item, position, _, pscore = (column[:60] for column in columns(real_campaign("bts/women")))
+    # It learned on, so its propensities moved away; in the first twenty impressions they are those of the prior still.
+    item, position, _, pscore = (column[:20] for column in columns(real_campaign("bts/women")))
     log = log_of(read_log(real_campaign("random/women")))
     table = ranked_thompson("bts", log, np.array(ALPHA, float), np.array(BETA, float)).table
     computed = table[position, item]
-    assert np.median(np.abs(computed / pscore - 1.0)) < 0.05
+    assert np.median(np.abs(computed / pscore - 1.0)) < 0.03
