@@ -8,6 +8,8 @@ The folders stand in the order that data flows:
     learn/              ledger → exact statistics (topic `statistics`)
     publish/            statistics → versioned snapshots (topic `snapshots`)
     serve/              snapshots → decisions
+    simulate/           any policy in any environment, without a broker
+    evaluate/           what another policy would have earned, from logged decisions
     replay/             re-derive a published snapshot from the ledger
     demo/               simulated visitors and logged data, played through the whole loop
     codec/              bytes ↔ records

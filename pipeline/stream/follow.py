@@ -60,6 +60,11 @@ class TopicFollower:
         fetched = await self._consumer.getmany(timeout_ms=wait_ms)
         return [record for records in fetched.values() for record in records]
 
+    async def ends(self) -> dict[int, int]:
+        """Return the present end of each partition, by number."""
+        found = await self._consumer.end_offsets(self._partitions)
+        return {partition.partition: int(end) for partition, end in found.items()}
+
     async def read_to_end(self) -> Sequence[Any]:
         """Return everything up to what is the end at the time of the call."""
         ends = await self._consumer.end_offsets(self._partitions)

@@ -23,6 +23,8 @@ PURE = {
     "publish": ("errors", "models", "policy", "codec", "learn.memory"),
     "replay": ("errors", "models", "policy", "codec", "join.progress", "learn", "publish"),
     "serve": ("errors", "models", "policy", "events", "codec", "publish.snapshot"),
+    "simulate": ("errors", "models", "policy"),
+    "evaluate": ("errors", "models", "policy", "events", "codec", "learn.memory", "publish", "serve.snapshot"),
 }
 # What touches the world in those folders; everything else there is pure.
 WORLDLY = {
@@ -31,6 +33,8 @@ WORLDLY = {
     "publish": ("agent",),
     "replay": ("dead_letters", "read", "verify"),
     "serve": ("delivery", "follower", "http", "node", "routes"),
+    "evaluate": ("open_bandit", "picture", "read"),
+    "simulate": ("environments", "named", "picture"),  # environments make their own chance, from a seed
 }
 LIBRARIES = {"numpy", "scipy", "orjson", "fastavro"}
 # Of the standard library, what knows the time, the machine, chance or the log.
@@ -87,6 +91,11 @@ def folder_of(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
+def part_of(module: str) -> str:
+    """Return the file or folder within the module's folder."""
+    return ".".join(module.split(".")[2:3])
+
+
 def is_within(module: str, *folders: str) -> bool:
     return any(module == folder or module.startswith(f"{folder}.") for folder in folders)
 
@@ -95,7 +104,7 @@ def pure_modules() -> list[str]:
     return sorted(
         module
         for module in MODULES
-        if folder_of(module) in PURE and module.rpartition(".")[2] not in WORLDLY.get(folder_of(module), ())
+        if folder_of(module) in PURE and part_of(module) not in WORLDLY.get(folder_of(module), ())
     )
 
 

@@ -1,0 +1,163 @@
+"""A target that has learned: a published snapshot, or what a policy learns from the log itself.
+
+Learned from the log and then evaluated on it, a policy would be praised for its memory. So the log is cut into
+folds; for the decisions of a fold, the policy has learned from the others only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ConfigError
+from pipeline.evaluate.log import DecisionLog, Indices
+from pipeline.evaluate.reward_model import folds_of
+from pipeline.learn.memory import RowKey
+from pipeline.models.grid import REWARD_LIMIT
+from pipeline.models.model import Floats
+from pipeline.models.statistics import Statistics, fold
+from pipeline.policy.definition import PolicyDefinition
+from pipeline.publish.partials import Mark
+from pipeline.publish.snapshot import build_snapshot
+from pipeline.serve.snapshot import LoadedSnapshot, load_snapshot
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Situations:
+    """The log's contexts as a policy sees them."""
+
+    segments: tuple[str, ...]
+    """(N,) segment of each."""
+    vectors: NDArray[np.int16]
+    """(N, d)."""
+    sound: NDArray[np.bool_]
+    """(N,) whether the context could be encoded."""
+
+
+def situations_of(definition: PolicyDefinition, log: DecisionLog) -> Situations:
+    """Encode the log's raw contexts; a policy that has just the log's segments takes those."""
+    encoded, errors = definition.features.encode_many(log.contexts)
+    sound = np.array([error is None for error in errors])
+    if not sound.any():
+        raise ConfigError(f"policy {definition.name}", [f"can't encode any of the log's contexts: {errors[0]}"])
+    if set(log.segments) <= set(definition.segments.names):
+        segments = tuple(log.segments[code] for code in log.segment.tolist())
+    else:
+        segments = tuple(map(definition.segments.segment_for, log.contexts))
+    return Situations(segments, encoded, sound)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """A target that decides as a serving node would."""
+
+    name: str
+    snapshots: tuple[LoadedSnapshot, ...]
+    """One a fold."""
+    which: Indices
+    """(N,) whose snapshot decides."""
+    situations: Situations
+    _kept: dict[tuple[int, str, int], Floats] = field(default_factory=dict)
+
+    def propensities(self, log: DecisionLog, rows: slice) -> Floats:
+        """See `Target`."""
+        start, stop, _ = rows.indices(len(log))
+        chances = np.zeros((stop - start, len(log.arms)))
+        for place in range(start, stop):
+            snapshot = self.snapshots[self.which[place]]
+            if snapshot.needs_context:
+                chances[place - start] = self._chances(snapshot, log, place)
+                continue
+            key = (int(self.which[place]), self.situations.segments[place], int(log.offer[place]))
+            if key not in self._kept:
+                self._kept[key] = self._chances(snapshot, log, place)
+            chances[place - start] = self._kept[key]
+        return chances
+
+    def _chances(self, snapshot: LoadedSnapshot, log: DecisionLog, place: int) -> Floats:
+        """Decide as `serve/decide.py` does: uniformly where the model can't be asked."""
+        offered = log.offered[log.offer[place]]
+        active = frozenset(snapshot.active)
+        known = sorted((log.arms[i], i) for i in np.flatnonzero(offered) if log.arms[i] in active)
+        segment = self.situations.segments[place]
+        chances = np.zeros(len(log.arms))
+        if not known:
+            return np.where(offered, 1.0 / offered.sum(), 0.0)
+        names, places = (tuple(column) for column in zip(*known, strict=True))
+        if segment not in snapshot.segments or not self.situations.sound[place]:
+            chances[list(places)] = 1.0 / len(places)
+        else:
+            chances[list(places)] = snapshot.propensities(segment, names, self.situations.vectors[place])
+        return chances
+
+
+def published(name: str, content: bytes, log: DecisionLog) -> Learned:
+    """Return the target of a published snapshot's bytes."""
+    snapshot = load_snapshot(content)
+    return Learned(name, (snapshot,), np.zeros(len(log), np.int64), situations_of(snapshot.definition, log))
+
+
+def learned_elsewhere(
+    name: str, definition: PolicyDefinition, log: DecisionLog, on_fold: Callable[[], None] = lambda: None
+) -> Learned:
+    """Return the target that a definition becomes when it learns from all of the log but the fold it is asked about.
+
+    Raises:
+        ConfigError: an arm of the log isn't one of the policy's, or a reward doesn't fit its bounds.
+    """
+    _check(definition, log)
+    which = folds_of(len(log))
+    situations = situations_of(definition, log)
+    snapshots = []
+    for held_out in range(int(which.max()) + 1):
+        snapshots.append(learn(definition, log, situations, which != held_out))
+        on_fold()
+    return Learned(name, tuple(snapshots), which, situations)
+
+
+def learn(
+    definition: PolicyDefinition, log: DecisionLog, situations: Situations, chosen: NDArray[np.bool_]
+) -> LoadedSnapshot:
+    """Fold chosen decisions of a log and publish, as the loop would."""
+    rows = statistics_of(definition, log, situations, chosen)
+    newest_ms = int(log.decided_at_ms[chosen].max()) if chosen.any() else 0
+    marks = {0: Mark(int(chosen.sum()), newest_ms)}
+    return load_snapshot(build_snapshot(definition, rows, marks, 1, ""))
+
+
+def statistics_of(
+    definition: PolicyDefinition, log: DecisionLog, situations: Situations, chosen: NDArray[np.bool_]
+) -> list[tuple[RowKey, Statistics]]:
+    """Return the exact statistics of chosen decisions whose contexts can be encoded."""
+    places = np.flatnonzero(chosen & situations.sound)
+    keys: dict[RowKey, int] = {}
+    groups = np.empty(len(places), np.int64)
+    for at, place in enumerate(places.tolist()):
+        key = RowKey(
+            definition.name,
+            definition.generation,
+            situations.segments[place],
+            log.arms[log.arm[place]],
+            int(log.decided_at_ms[place]) // definition.bucket_ms,
+        )
+        groups[at] = keys.setdefault(key, len(keys))
+    grid = np.rint(np.ldexp(log.reward[places], definition.reward_exponent)).astype(np.int64)
+    sums = fold(groups, len(keys), np.ones_like(grid), grid, grid * grid, situations.vectors[places])
+    return sorted((key, Statistics(definition.dimension, sums[group])) for key, group in keys.items())
+
+
+def _check(definition: PolicyDefinition, log: DecisionLog) -> None:
+    faults = []
+    shown = {log.arms[place] for place in np.unique(log.arm)}
+    unknown = sorted(shown - definition.arm_set)
+    if unknown:
+        faults.append(f"arms {', '.join(unknown[:5])} of the log are not among its {len(definition.arm_names)} arms")
+    largest = float(np.abs(log.reward).max())
+    if np.ldexp(largest, definition.reward_exponent) > REWARD_LIMIT:
+        low, high = definition.reward.low, definition.reward.high
+        faults.append(f"a reward of {largest!r} in the log doesn't fit its bounds {low!r} to {high!r}")
+    if faults:
+        raise ConfigError(f"policy {definition.name}", faults)

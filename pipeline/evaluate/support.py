@@ -1,0 +1,78 @@
+"""Whether a log can answer the question at all."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.models.model import Floats
+
+FEW = 100.0
+"""Below so many effective decisions, an interval is little more than a guess."""
+UNSUPPORTED = 0.01
+"""The part of the target's decisions that the log may have no example of."""
+HEAVY = 0.2
+"""One decision that makes up more than this of all weight decides the estimate alone."""
+ASTRAY = 4.0
+"""Standard errors: the weights' mean is 1 if the propensities are true."""
+FEW_REWARDS = 5
+"""Rewarded decisions that the target would have made as well."""
+
+
+class Support(NamedTuple):
+    """What there is to answer from."""
+
+    decisions: int
+    """N."""
+    effective: float
+    """(Σw)² / Σw²: as many unweighted decisions would say as much."""
+    mean_weight: float
+    """1, but for chance, where the propensities are true."""
+    largest_share: float
+    """Part of all weight that the heaviest decision has."""
+    unsupported: float
+    """Mean chance that the target shows an arm that the log never could."""
+    rewarded: int
+    """Decisions with a reward and a weight above 0."""
+
+
+def measure_support(weight: Floats, reward: Floats, unsupported: float) -> Support:
+    """Measure it."""
+    total, square = float(weight.sum()), float(weight @ weight)
+    return Support(
+        decisions=len(weight),
+        effective=total * total / square if square else 0.0,
+        mean_weight=float(weight.mean()),
+        largest_share=float(weight.max()) / total if total else 1.0,
+        unsupported=unsupported,
+        rewarded=int(((weight > 0.0) & (reward != 0.0)).sum()),
+    )
+
+
+def warnings_of(support: Support, weight: Floats) -> list[str]:
+    """Say in words where the log doesn't support the question."""
+    said = []
+    if support.effective < FEW:
+        said.append(
+            f"the log is worth {support.effective:.0f} decisions for this policy, {FEW:.0f} are needed: it rarely "
+            "showed what the policy would show. Log more, or with a higher floor"
+        )
+    if support.unsupported > UNSUPPORTED:
+        said.append(
+            f"{support.unsupported:.1%} of its decisions are arms that the log never showed there: of those only the "
+            "reward model (DM, DR) says anything"
+        )
+    if support.largest_share > HEAVY:
+        said.append(f"one decision carries {support.largest_share:.0%} of all weight: look at clipped IPS and SNIPS")
+    spread = float(weight.std(ddof=1)) / np.sqrt(len(weight)) if len(weight) > 1 else 0.0
+    missing = abs(support.mean_weight - (1.0 - support.unsupported))
+    if spread and missing > ASTRAY * spread:
+        said.append(
+            f"the weights' mean is {support.mean_weight:.3f} where true propensities would give "
+            f"{1.0 - support.unsupported:.3f} ± {spread:.3f}: the logged propensities are not those that the arms "
+            "were drawn with"
+        )
+    if support.rewarded < FEW_REWARDS:
+        said.append(f"only {support.rewarded} rewarded decisions have any weight: the estimate stands on those")
+    return said

@@ -1,0 +1,28 @@
+"""Environments that come along, one a file; each class can be named `module:Class` as well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+ENVIRONMENTS: Mapping[str, str] = MappingProxyType(
+    {
+        name: f"pipeline.simulate.environments.{module}"
+        for name, module in {
+            "bernoulli": "bernoulli:Bernoulli",
+            "segments": "segments:Segments",
+            "linear": "linear:Linear",
+            "logistic": "logistic:Logistic",
+            "wheel": "wheel:Wheel",
+            "switching": "switching:Switching",
+            "drift": "drift:Drift",
+            "catalogue": "catalogue:Catalogue",
+            "delayed": "delayed:Delayed",
+            "classification": "classification:Blobs",
+            "table": "classification:Table",
+            "digits": "classification:Digits",
+            "open-bandit": "replay:OpenBandit",
+        }.items()
+    }
+)
+"""Name → module:Class."""

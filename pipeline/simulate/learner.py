@@ -1,0 +1,164 @@
+"""The platform as a player: the loop's own pure core, with nothing between its stages.
+
+Contexts are encoded by the feature schema, rewards put on the grid, changes folded into exact statistics per
+(segment, arm, time bucket), and a posterior derived when something is asked of a segment that has learned since; an
+arm is drawn from the model's probabilities with the floor. With every batch the posterior is that of all that is
+known, as a snapshot's is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ConfigError
+from pipeline.models import ALGORITHMS, model_for
+from pipeline.models.floor import apply_floor, draw
+from pipeline.models.grid import Grid
+from pipeline.models.model import Floats, Posterior
+from pipeline.models.statistics import Statistics, fold, width
+from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.features import decode
+from pipeline.simulate.environment import Setting
+from pipeline.simulate.player import Choices, Indices, Moments, News, Settle
+from pipeline.simulate.setting import check_suits
+
+
+class Learner:
+    """One policy, learning."""
+
+    def __init__(self, name: str, definition: PolicyDefinition, setting: Setting, rng: np.random.Generator) -> None:
+        """Begin with nothing known. Raises ConfigError where the policy does not suit the setting."""
+        check_suits(definition, setting)
+        self._name = name
+        self._definition = definition
+        self._rng = rng
+        self._arms = setting.arms
+        self._model = model_for(definition.algorithm.name, definition.algorithm.parameters)
+        self._grid = Grid(definition.reward_exponent)
+        self._needs_context = ALGORITHMS[self._model.name].needs_context
+        self._segments = {name: code for code, name in enumerate(definition.segments.names)}
+        self._rows: dict[int, NDArray[np.int64]] = {}
+        self._posteriors: dict[int, Posterior] = {}
+        self._kept: dict[tuple[int, tuple[int, ...]], Floats] = {}
+        self._arm, self._segment, self._bucket = (np.zeros(0, np.int64) for _ in range(3))
+        self._vectors = np.zeros((0, definition.dimension), np.int16)
+
+    @property
+    def name(self) -> str:
+        """See `Player`."""
+        return self._name
+
+    @property
+    def settle(self) -> Settle:
+        """See `Player`."""
+        return "wait" if self._definition.attribution.settle == "wait" else "optimistic"
+
+    @property
+    def definition(self) -> PolicyDefinition:
+        """What it is."""
+        return self._definition
+
+    def choose(self, moments: Moments) -> Choices:
+        """See `Player`; O(m) draws, and a posterior for each segment that has learned."""
+        vectors = self._encode(moments)
+        segments = self._segment_codes(moments)
+        arms = np.empty(len(moments.places), np.int64)
+        propensities = np.empty(len(moments.places))
+        chances = self._rng.random(len(moments.places))
+        for row, segment in enumerate(segments.tolist()):
+            vector = self._propensities(segment, moments.eligible, vectors[row])
+            drawn = draw(vector, float(chances[row]))
+            arms[row], propensities[row] = moments.eligible[drawn], vector[drawn]
+        self._remember(moments, arms, segments, vectors)
+        return Choices(arms, propensities)
+
+    def learn(self, news: News) -> None:
+        """See `Player`; exact."""
+        if not len(news.places):
+            return
+        before, after = (np.rint(np.ldexp(r, self._grid.reward_exponent)) for r in (news.before, news.after))
+        groups = self._segment[news.places] * len(self._arms) + self._arm[news.places]
+        buckets = self._bucket[news.places]
+        count = len(self._segments) * len(self._arms)
+        for bucket in np.unique(buckets).tolist():
+            mine = buckets == bucket
+            places = news.places[mine]
+            dr = after[mine] - before[mine]
+            drr = after[mine] ** 2 - before[mine] ** 2
+            sums = fold(groups[mine], count, news.is_first[mine], dr, drr, self._vectors[places])
+            known = self._rows.get(bucket)
+            self._rows[bucket] = sums if known is None else known + sums
+        self._forget(np.unique(self._segment[news.places]))
+
+    def statistics(self) -> Mapping[tuple[str, str, int], Statistics]:
+        """Return the statistics by (segment, arm, bucket), as far as there are any."""
+        names = [(segment, arm) for segment in self._segments for arm in self._arms]
+        return {
+            (segment, arm, bucket): Statistics(self._definition.dimension, sums[group])
+            for bucket, sums in self._rows.items()
+            for group, (segment, arm) in enumerate(names)
+            if sums[group].any()
+        }
+
+    def _encode(self, moments: Moments) -> NDArray[np.int16]:
+        if not self._definition.dimension:
+            return np.zeros((len(moments.places), 0), np.int16)
+        vectors, errors = self._definition.features.encode_many(moments.contexts)
+        fault = next((error for error in errors if error is not None), None)
+        if fault is not None:
+            raise ConfigError(f"policy {self._definition.name}", [f"can't encode the environment's context: {fault}"])
+        return vectors
+
+    def _segment_codes(self, moments: Moments) -> Indices:
+        if len(self._segments) == 1:
+            return np.zeros(len(moments.places), np.int64)
+        segment_for = self._definition.segments.segment_for
+        return np.array([self._segments[segment_for(context)] for context in moments.contexts])
+
+    def _propensities(self, segment: int, eligible: tuple[int, ...], vector: NDArray[np.int16]) -> Floats:
+        key = segment, eligible
+        if not self._needs_context and key in self._kept:
+            return self._kept[key]
+        posterior = self._posterior(segment)
+        if len(eligible) < len(self._arms):
+            posterior = posterior.take(eligible)
+        weights = self._model.probabilities(posterior, decode(vector) if self._needs_context else None)
+        propensities = apply_floor(weights, min(self._definition.floor, 1.0 / len(eligible)))
+        if not self._needs_context:
+            self._kept[key] = propensities
+        return propensities
+
+    def _posterior(self, segment: int) -> Posterior:
+        if segment not in self._posteriors:
+            K, d = len(self._arms), self._definition.dimension
+            total = np.zeros((K, width(d)), np.int64)
+            for sums in self._rows.values():
+                total += sums[segment * K : (segment + 1) * K]
+            self._posteriors[segment] = self._model.posterior([Statistics(d, row) for row in total], self._grid)
+        return self._posteriors[segment]
+
+    def _forget(self, segments: Indices) -> None:
+        """Let go of what was derived for segments that have learned."""
+        learned = set(segments.tolist())
+        for segment in learned:
+            self._posteriors.pop(segment, None)
+        self._kept = {key: kept for key, kept in self._kept.items() if key[0] not in learned}
+
+    def _remember(self, moments: Moments, arms: Indices, segments: Indices, vectors: NDArray[np.int16]) -> None:
+        last = int(moments.places[-1]) + 1
+        if last > len(self._arm):
+            size = max(2 * len(self._arm), last, 1_024)
+            self._arm, self._segment, self._bucket = (
+                np.resize(kept, size) if len(kept) else np.zeros(size, np.int64)
+                for kept in (self._arm, self._segment, self._bucket)
+            )
+            grown = np.zeros((size, vectors.shape[1]), np.int16)
+            grown[: len(self._vectors)] = self._vectors
+            self._vectors = grown
+        self._arm[moments.places] = arms
+        self._segment[moments.places] = segments
+        self._bucket[moments.places] = moments.at_ms // self._definition.bucket_ms
+        self._vectors[moments.places] = vectors

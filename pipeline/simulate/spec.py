@@ -1,0 +1,55 @@
+"""`ALGORITHM[:PARAMETER=NUMBER,…]`: the short way to name a policy for an environment."""
+
+from __future__ import annotations
+
+from pipeline.errors import ConfigError
+from pipeline.models import ALGORITHMS
+from pipeline.policy.definition import PolicyDefinition
+from pipeline.simulate.environment import Setting
+from pipeline.simulate.setting import definition_for
+
+
+def parse_spec(spec: str) -> tuple[str, dict[str, float]]:
+    """Return the algorithm and its parameters.
+
+    Raises:
+        ConfigError: that isn't how it is written.
+
+    >>> parse_spec("lin_ucb:alpha=0.5,ridge=2")
+    ('lin_ucb', {'alpha': 0.5, 'ridge': 2.0})
+    """
+    name, _, rest = spec.partition(":")
+    parameters = {}
+    for pair in filter(None, rest.split(",")):
+        key, equals, text = pair.partition("=")
+        try:
+            parameters[key] = float(text)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise ConfigError(f"policy {spec!r}", [f"{pair!r} is no PARAMETER=NUMBER, as in lin_ucb:alpha=0.5"])
+    return name, parameters
+
+
+def definition_of(spec: str, setting: Setting, *, floor: float, settle: str) -> PolicyDefinition:
+    """Return the policy of a spec for an environment.
+
+    Raises:
+        ConfigError: there is no such algorithm, or it doesn't suit the environment.
+    """
+    name, parameters = parse_spec(spec)
+    if name not in ALGORITHMS:
+        raise ConfigError(f"policy {spec!r}", [f"{name!r} is none of {', '.join(ALGORITHMS)}, and no FILE.toml"])
+    return definition_for(setting, name, parameters, floor=floor, settle=settle)
+
+
+def suitable(setting: Setting) -> list[str]:
+    """Return the algorithms that suit an environment with their defaults."""
+    found = []
+    for name in ALGORITHMS:
+        try:
+            definition_for(setting, name, {})
+        except ConfigError:
+            continue
+        found.append(name)
+    return found

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli import cli
+from pipeline.errors import ConfigError
+
+SMALL = ("--decisions", "300", "--repetitions", "3")
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(cli, ["simulate", *map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_every_algorithm_that_suits_plays_where_none_is_named(tmp_path: Path):
+    picture = tmp_path / "out" / "regret.png"
+    found = orjson.loads(run("--environment", "linear", *SMALL, "--picture", picture, "--json"))
+    assert {"linear_thompson", "lin_ucb"} <= {row["policy"] for row in found}
+    for row in found:
+        assert (row["decisions"], row["repetitions"], len(row["regrets"])) == (300, 3, 3)
+        assert row["regret"] == pytest.approx(sum(row["regrets"]) / 3)
+        assert row["regret_error"] > 0.0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_same_seed_gives_the_same_regret_and_a_policy_keeps_its_own_beside_others():
+    alone = orjson.loads(run(*SMALL, "--policy", "beta_thompson", "--json"))
+    beside = orjson.loads(run(*SMALL, "--policy", "beta_thompson:prior_beta=9", "--policy", "beta_thompson", "--json"))
+    assert beside[1] == alone[0]
+    assert beside[0]["regrets"] != alone[0]["regrets"]
+
+
+def test_a_policy_file_plays_as_it_is(tmp_path: Path):
+    policy = tmp_path / "two.toml"
+    policy.write_text(
+        """
+        name = "two"
+        arms = [{ name = "arm-000" }, { name = "arm-001" }]
+        [algorithm]
+        name = "beta_thompson"
+        [exploration]
+        floor = 0.25
+        [reward]
+        low = 0.0
+        high = 1.0
+        outcomes = [{ kind = "click", worth = 1.0, window = "1h" }]
+        """,
+        "utf-8",
+    )
+    arguments = ("--set", "rates=0.9,0.1", "--policy", policy, "--decisions", "2000", "--repetitions", "1", "--json")
+    (row,) = orjson.loads(run(*arguments))
+    # Of the last 200 decisions a quarter is the floor's for the other arm: 150 ± 5 · sqrt(200 · 0.25 · 0.75).
+    assert row["best_share"] == pytest.approx(0.75, abs=0.16)
+
+
+def test_the_table_puts_the_least_regret_first():
+    stubborn, plain = "beta_thompson:prior_alpha=999", "beta_thompson"
+    text = run("--set", "rates=0.9,0.1", *SMALL, "--policy", stubborn, "--policy", plain)
+    assert text.index(f" {plain} ") < text.index(f" {plain}:")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--policy", "magic"), "'magic' is none of"),
+        (("--policy", "lin_ucb:alpha"), "no PARAMETER=NUMBER"),
+        (("--policy", "lin_ucb"), "has no feature"),
+        (("--policy", "beta_thompson:alpha=1"), "unknown key"),
+        (("--policy", "nowhere.toml"), "can't be read"),
+        (("--environment", "atlantis"), "is none of"),
+    ],
+)
+def test_what_cannot_play_is_refused_in_words(arguments, words):
+    with pytest.raises(ConfigError, match=words):
+        run(*SMALL, *arguments)
+
+
+@pytest.mark.parametrize("arguments", [("--set", "rates"), ("--policy", "beta_thompson", "--policy", "beta_thompson")])
+def test_wrong_usage_is_refused(arguments):
+    assert CliRunner().invoke(cli, ["simulate", *arguments]).exit_code == 2

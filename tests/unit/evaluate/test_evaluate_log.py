@@ -1,0 +1,138 @@
+"""From ledger records to a log, and from a log to what a policy would have done there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from pipeline.errors import ConfigError
+from pipeline.evaluate.evaluate import Settings, evaluate, prepare
+from pipeline.evaluate.learned import learned_elsewhere, published
+from pipeline.evaluate.ledger import Gathering
+from pipeline.evaluate.target import Fixed, Logged, Uniform
+from pipeline.publish.snapshot import build_snapshot
+from tests.samples import define, plain_decision, plain_policy
+
+POLICY = define(plain_policy())
+ONE = 1 << POLICY.reward_exponent
+QUICK = Settings(resamples=50)
+
+
+def record(number: int, arm: str = "a", *, reward: int = 0, revision: int = 2, **others: Any) -> dict[str, Any]:
+    """Give the fields of a ledger record that the log is made of."""
+    settled = others.pop("is_settled", True)
+    decision = plain_decision(f"x{number}", decided_at_ms=number, arm=arm, **others)
+    return {
+        "action_id": f"x{number}",
+        "policy": "homepage",
+        "generation": 1,
+        "revision": revision,
+        "is_settled": settled,
+        "segment": decision["segment"],
+        "reward": reward,
+        "reward_exponent": POLICY.reward_exponent,
+        "decision": orjson.dumps(decision),
+    }
+
+
+def gathered(*records: dict[str, Any]) -> Gathering:
+    gathering = Gathering("homepage", 1)
+    gathering.add(records)
+    return gathering
+
+
+def test_of_an_action_the_highest_revision_counts_whatever_the_order():
+    records = [record(1, reward=ONE, revision=3), record(1, revision=2), record(1, revision=1, is_settled=False)]
+    for order in (records, records[::-1]):
+        log, left_out = gathered(*order).log(POLICY)
+        assert (len(log), log.mean_reward, left_out) == (1, 1.0, [])
+
+
+def test_open_decisions_and_other_policies_are_left_out_and_the_former_are_told():
+    other = record(3) | {"policy": "another"}
+    older = record(4) | {"generation": 2}
+    log, left_out = gathered(record(1), record(2, is_settled=False), other, older).log(POLICY)
+    assert len(log) == 1
+    assert left_out == ["1 decisions are still open and were left out"]
+
+
+def test_a_ledger_without_a_settled_decision_is_refused_in_words():
+    with pytest.raises(ConfigError, match="holds no settled decision; 1 decisions are still open"):
+        gathered(record(1, is_settled=False)).log(POLICY)
+
+
+def test_arms_that_were_not_offered_and_arms_that_had_no_chance_are_told_apart():
+    vector = {"eligible": ["a", "b"], "probabilities": [0.0, 1.0], "propensity": 1.0}
+    log, _ = gathered(
+        record(1, "b", **vector), record(2, "a", eligible=["a"], probabilities=[1.0], propensity=1.0)
+    ).log(POLICY)
+    assert log.offered[log.offer].tolist() == [[True, True], [True, False]]
+    assert log.possible[log.offer].tolist() == [[False, True], [True, False]]
+    assert log.weight_bound_known
+    assert Uniform().propensities(log, slice(0, 2)).tolist() == [[0.5, 0.5], [1.0, 0.0]]
+
+
+def test_without_vectors_what_a_segment_never_showed_counts_as_unsupported():
+    log, _ = gathered(*(record(i, "a") for i in range(20))).log(POLICY)
+    found = evaluate(prepare(log, POLICY.features), Uniform(), QUICK, np.random.default_rng(0))
+    assert found.support.unsupported == pytest.approx(0.5)
+    assert any("never showed there" in words for words in found.warnings)
+
+
+def test_the_logging_policy_evaluates_to_its_own_mean():
+    rng = np.random.default_rng(8)
+    records = [
+        record(i, "ab"[i % 2], reward=int(rng.integers(ONE + 1)), propensity=float(rng.uniform(0.1, 0.9)))
+        for i in range(300)
+    ]
+    log, _ = gathered(*records).log(POLICY)
+    found = evaluate(prepare(log, POLICY.features), Logged(), QUICK, rng)
+    for name in ("IPS", "SNIPS", "clipped IPS", "DR", "Switch-DR"):
+        assert found.of(name).value == pytest.approx(log.mean_reward, rel=1e-12), name
+    assert found.warnings == ()
+
+
+def test_a_policy_is_not_asked_about_decisions_that_it_learned_from():
+    # b was shown once, in decision 0, and paid; a never pays. Who has not seen decision 0 knows nothing of b.
+    records = [record(0, "b", reward=ONE), *(record(i, "a") for i in range(1, 100))]
+    log, _ = gathered(*records).log(POLICY)
+    target = learned_elsewhere("file", POLICY, log)
+    chances = target.propensities(log, slice(0, 2))[:, log.arms.index("b")]
+    # Posterior of a: about 80 failures, of b: Beta(1, 1) against Beta(2, 1); the floor is 1 %.
+    assert chances[0] < chances[1]
+    snapshots = target.snapshots
+    assert [snapshot.segments["other"].posterior.parameters["alpha"][1] for snapshot in snapshots] == [1, 2, 2, 2, 2]
+
+
+def test_a_snapshot_decides_as_a_node_would_where_the_log_offered_other_arms():
+    vector = {"eligible": ["a", "zzz"], "probabilities": [0.5, 0.5]}
+    log, _ = gathered(record(1, **vector), record(2, "zzz", eligible=["zzz"], probabilities=[1.0], propensity=1.0)).log(
+        POLICY
+    )
+    target = published("homepage@1", build_snapshot(POLICY, [], {}, 1, ""), log)
+    # Of the first list it knows a only; of the second none, so each alike.
+    assert target.propensities(log, slice(0, 2)).tolist() == [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+
+
+def test_a_fixed_target_shares_its_chances_among_the_arms_on_offer():
+    log, _ = gathered(
+        record(1, eligible=["a"], probabilities=[1.0], propensity=1.0),
+        record(2, eligible=["a", "b"], probabilities=[0.5, 0.5]),
+    ).log(POLICY)
+    target = Fixed("three to one", np.array([[0.25, 0.75]]))
+    assert target.propensities(log, slice(0, 2)).tolist() == [[1.0, 0.0], [0.25, 0.75]]
+
+
+def test_a_policy_without_the_arms_of_the_log_is_refused():
+    log, _ = gathered(record(1)).log(POLICY)
+    stranger = define(plain_policy() | {"arms": [{"name": "c"}, {"name": "d"}]})
+    with pytest.raises(ConfigError, match="arms a of the log are not among its 2 arms"):
+        learned_elsewhere("file", stranger, log)
+
+
+def test_a_log_with_a_reward_beyond_its_bounds_is_refused():
+    with pytest.raises(ConfigError, match=r"reward 1\.5 lies outside its bounds 0\.0 to 1\.0"):
+        gathered(record(1, reward=3 * ONE // 2)).log(POLICY)
