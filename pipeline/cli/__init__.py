@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError, PipelineError, StateError, UnavailableE
 
 EXIT_CODES: dict[type[PipelineError], int] = {ConfigError: 1, UnavailableError: 3, StateError: 70}
 
-COMMANDS = ("dead-letters", "demo", "policy", "serve", "snapshot", "topics", "verify", "worker")
+COMMANDS = ("dead-letters", "demo", "forget", "policy", "serve", "snapshot", "topics", "verify", "worker")
 
 
 class Commands(click.Group):

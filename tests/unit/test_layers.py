@@ -21,7 +21,7 @@ PURE = {
     "join": ("errors", "events", "codec", "policy"),
     "learn": ("errors", "models"),
     "publish": ("errors", "models", "policy", "codec", "learn.memory"),
-    "replay": ("errors", "models", "policy", "codec", "join.progress", "learn", "publish"),
+    "replay": ("errors", "events", "models", "policy", "codec", "join.progress", "learn", "publish"),
     "serve": ("errors", "models", "policy", "events", "codec", "publish.snapshot"),
 }
 # What touches the world in those folders; everything else there is pure.
@@ -29,7 +29,7 @@ WORLDLY = {
     "join": ("agent",),
     "learn": ("agent",),
     "publish": ("agent",),
-    "replay": ("dead_letters", "read", "verify"),
+    "replay": ("dead_letters", "forget", "read", "verify"),
     "serve": ("delivery", "follower", "http", "node", "routes"),
 }
 LIBRARIES = {"numpy", "scipy", "orjson", "fastavro"}

@@ -132,5 +132,7 @@ def test_a_ledger_record_keeps_what_the_fold_needs():
         "bucket": 0,
         "expires_at_ms": 100,
         "event_time_ms": 50,
+        "is_erased": False,
+        "is_reward_final": False,
     }
     assert ledger_record(3, fields) == LedgerRecord(3, "x", A, 2, 7, b"\x01\x00", 100, 50)
