@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from pipeline.cli import options
-from pipeline.replay.forget import Forgotten, forget as forget_subject, read_forgotten
+from pipeline.replay.forget import Forgotten, read_forgotten
+from pipeline.replay.forget import forget as forget_subject
 
 
 @click.command()

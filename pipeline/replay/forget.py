@@ -33,7 +33,7 @@ class Forgotten(NamedTuple):
     actions: int
     """Decisions found."""
     taken_back: int
-    """Of them: counted in statistics, and do no more; not those of an earlier run that was recorded."""
+    """Of them: counted in statistics, and do no more, by this run or an earlier one."""
     counting: int
     """Of them: count at present."""
     requested_at_ms: int

@@ -90,6 +90,10 @@ class Forgetting:
         """The partitions whose ledger must be read."""
         return sorted({action.partition for action in self.actions.values()})
 
+    def position(self, partition: int) -> int:
+        """Return how far a partition of the ledger was read."""
+        return self._states[partition].position
+
     def read(self, partition: int, records: Iterable[tuple[int, bytes]]) -> None:
         """Take in (offset, bytes) of the ledger, in order and from its start."""
         state = self._states[partition]
