@@ -59,7 +59,31 @@ class Tick(NamedTuple):
     event_time_ms: int
 
 
-Event = Decision | Outcome | Tick
+class Contribution(NamedTuple):
+    """What an action counts for, by its latest ledger record; see `schemas/erasure.avsc`."""
+
+    reward: int
+    reward_exponent: int
+    context_vector: bytes
+    bucket: int
+    expires_at_ms: int
+    attribution: str
+    is_final: bool
+
+
+class Erasure(NamedTuple):
+    """A decision that is to be forgotten; see `schemas/erasure.avsc`."""
+
+    action_id: str
+    policy: str
+    generation: int
+    segment: str
+    arm: str
+    decided_at_ms: int
+    counted: Contribution | None
+
+
+Event = Decision | Outcome | Tick | Erasure
 
 
 def decision_from(fields: Mapping[str, Any]) -> Decision:
@@ -126,6 +150,24 @@ def outcome_from(fields: Mapping[str, Any]) -> Outcome:
 def tick_from(fields: Mapping[str, Any]) -> Tick:
     """Check a decoded tick."""
     return Tick(_time_ms(fields, "event_time_ms"))
+
+
+def erasure_from(fields: Mapping[str, Any]) -> Erasure:
+    """Check a decoded erasure.
+
+    Raises:
+        InvalidRecordError: missing-field, wrong-type, out-of-range.
+    """
+    counted = fields.get("counted")
+    return Erasure(
+        action_id=_identifier(fields, "action_id"),
+        policy=_identifier(fields, "policy"),
+        generation=_integer(fields, "generation", 1),
+        segment=_identifier(fields, "segment"),
+        arm=_identifier(fields, "arm"),
+        decided_at_ms=_time_ms(fields, "decided_at_ms"),
+        counted=None if counted is None else Contribution(**counted),
+    )
 
 
 def _wrong_type(name: str, seen: object, expected: str) -> InvalidRecordError:

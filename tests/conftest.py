@@ -13,10 +13,12 @@ from pipeline.brokers.kafka_jars import find_java, resolve_jars
 from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.errors import ConfigError, UnavailableError
 
-# The same examples on every run and machine; `--hypothesis-profile=explore` looks at others. How long an example
+# The same examples on every run and machine; `--hypothesis-profile=explore` looks at others, and
+# `long` lets the machine of tests/properties/test_machine.py run for an hour. How long an example
 # takes says nothing on a machine that does other things too.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("explore", deadline=None)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=20_000, stateful_step_count=120)
 hypothesis.settings.load_profile("repeatable")
 
 

@@ -71,6 +71,10 @@ class JoinSimulation:
         # The stream that was read first has waited for the other.
         self.read(DECISIONS, 0, now_ms=now_ms)
 
+    @property
+    def durable(self) -> Progress:
+        return progress_from_bytes(self._durable)
+
     def restart(self) -> None:
         self.progress = progress_from_bytes(self._durable)
 
@@ -128,7 +132,8 @@ class LearnSimulation:
         self.emitted: list[Emitted] = []
         self.state = FoldState()
         self._durable = self.state.to_bytes()
-        self._counted: dict[str, bytes] = {}
+        self.counted: dict[str, bytes] = {}
+        """What each action counts for, as stored."""
         self._statistics: dict[RowKey, bytes] = {}
 
     def fold(self, count: int, *, back: int = 0, crash: int | None = None) -> None:
@@ -137,7 +142,7 @@ class LearnSimulation:
         batch = range(max(0, position - back), min(len(self.ledger), position + count))
         records = [ledger_record(offset, avro.decode_as("reward", self.ledger[offset])) for offset in batch]
         known = {
-            r.action_id: counted_from_bytes(self._counted[r.action_id]) for r in records if r.action_id in self._counted
+            r.action_id: counted_from_bytes(self.counted[r.action_id]) for r in records if r.action_id in self.counted
         }
         result = fold_ledger(records, known, self.state)
         rows = {key: statistics_from_bytes(self._statistics[key]) for key in result.deltas if key in self._statistics}
@@ -150,7 +155,7 @@ class LearnSimulation:
             return
         self.emitted += outputs
         self._forget()
-        self._counted |= {action_id: counted.to_bytes() for action_id, counted in result.counted.items()}
+        self.counted |= {action_id: counted.to_bytes() for action_id, counted in result.counted.items()}
         self._statistics |= {key: statistics_to_bytes(row) for key, row in rows.items()}
         self._durable = self.state.to_bytes()
 
@@ -160,9 +165,9 @@ class LearnSimulation:
     def _forget(self) -> None:
         if self.forgets:
             reached_ms = self.state.watermark_ms
-            self._counted = {
+            self.counted = {
                 action_id: stored
-                for action_id, stored in self._counted.items()
+                for action_id, stored in self.counted.items()
                 if counted_from_bytes(stored).expires_at_ms >= reached_ms
             }
 

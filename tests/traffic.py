@@ -23,6 +23,8 @@ FOREVER_MS = START_MS + 10_000_000
 # An outcome is read up to a grace before its decision, so it must wait that long.
 LIMITS = Limits(orphan_hold_ms=GRACE_MS + 1_000)
 
+SUBJECTS = ["5e1f", "0dd5", None]
+
 # Around the ends of the windows: a like counts for 4 s, a basket for 7 s, a click for 10 s.
 DELAYS_MS = [-1, 0, 1, 2_500, 4_000, 4_001, 7_000, 9_999, 10_000, 10_001]
 
@@ -119,6 +121,8 @@ def traffic_of(policy: dict[str, Any], actions: int, span_ms: int, dice: Dice) -
     for number in range(actions):
         decided_ms = START_MS + dice.below(span_ms // 500) * 500
         fields: dict[str, Any] = {"arm": "ab"[dice.below(2)], "segment": ["other", "new"][dice.below(2)]}
+        if subject := SUBJECTS[dice.below(len(SUBJECTS))]:
+            fields["subject_hash"] = subject
         if "context" in policy:
             fields["context_vector"] = [dice.below(8193) - 4096 for _ in range(3)]
         data.decisions.extend(_arrivals(decided_ms, plain_decision(f"x{number}", decided_ms, **fields), dice))

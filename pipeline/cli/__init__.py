@@ -15,7 +15,19 @@ from pipeline.errors import ConfigError, PipelineError, StateError, UnavailableE
 
 EXIT_CODES: dict[type[PipelineError], int] = {ConfigError: 1, UnavailableError: 3, StateError: 70}
 
-COMMANDS = ("dead-letters", "demo", "evaluate", "policy", "serve", "simulate", "snapshot", "topics", "verify", "worker")
+COMMANDS = (
+    "dead-letters",
+    "demo",
+    "evaluate",
+    "forget",
+    "policy",
+    "serve",
+    "simulate",
+    "snapshot",
+    "topics",
+    "verify",
+    "worker",
+)
 
 
 class Commands(click.Group):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from pipeline.errors import ConfigError
+
 broker_address = click.option(
     "--broker",
     envvar="PIPELINE_BROKER",
@@ -27,4 +29,27 @@ partitions = click.option(
     show_default=True,
     help="Partitions of the topics that carry events. [PIPELINE_PARTITIONS]",
 )
+registry_ids = click.option(
+    "--registry-id",
+    "registry_ids",
+    envvar="PIPELINE_REGISTRY_ID",
+    multiple=True,
+    metavar="ID=NAME",
+    help="A schema id of Confluent's registry, and what it frames: decision or outcome. [PIPELINE_REGISTRY_ID]",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+def registry(pairs: tuple[str, ...]) -> dict[int, str]:
+    """Read what `--registry-id` was given.
+
+    Raises:
+        ConfigError: not ID=NAME.
+    """
+    names: dict[int, str] = {}
+    for pair in pairs:
+        schema_id, _, name = pair.partition("=")
+        if not schema_id.isdigit():
+            raise ConfigError("--registry-id", [f"{pair!r} is not ID=NAME, such as 7=decision"])
+        names[int(schema_id)] = name
+    return names

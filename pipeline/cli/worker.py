@@ -11,7 +11,6 @@ import faust
 
 from pipeline.cli import options
 from pipeline.cli.logs import LOG_FORMAT
-from pipeline.errors import ConfigError
 from pipeline.settings import WorkerSettings
 from pipeline.stream import failpoints
 from pipeline.stream.app import build_app
@@ -37,14 +36,7 @@ from pipeline.stream.topics import create_topics, topic_specs
     show_default=True,
     help="Create missing topics first; the embedded broker makes its own. [PIPELINE_CREATE_TOPICS]",
 )
-@click.option(
-    "--registry-id",
-    "registry_ids",
-    envvar="PIPELINE_REGISTRY_ID",
-    multiple=True,
-    metavar="ID=NAME",
-    help="A schema id of Confluent's registry, and what it frames: decision or outcome. [PIPELINE_REGISTRY_ID]",
-)
+@options.registry_ids
 @click.option(
     "--idle-after",
     "idle_after_s",
@@ -84,7 +76,7 @@ def worker(
         app_id=app_id,
         partitions=partitions,
         declare_topics=create_topics,
-        registry_ids=_registry(registry_ids),
+        registry_ids=options.registry(registry_ids),
         idle_after_s=idle_after_s,
         log_level=log_level,
         failpoint=os.environ.get(failpoints.VARIABLE, ""),
@@ -111,13 +103,3 @@ def run_worker(settings: WorkerSettings) -> None:
 async def create_topics_of(settings: WorkerSettings) -> None:
     """Create what topics are missing."""
     await create_topics(settings.broker, topic_specs(settings.app_id, settings.partitions))
-
-
-def _registry(pairs: tuple[str, ...]) -> dict[int, str]:
-    registry: dict[int, str] = {}
-    for pair in pairs:
-        schema_id, _, name = pair.partition("=")
-        if not schema_id.isdigit():
-            raise ConfigError("--registry-id", [f"{pair!r} is not ID=NAME, such as 7=decision"])
-        registry[int(schema_id)] = name
-    return registry

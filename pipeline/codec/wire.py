@@ -15,7 +15,7 @@ import orjson
 from pipeline.codec import avro
 from pipeline.codec.schemas import current_schema
 from pipeline.errors import DecodeError
-from pipeline.events import Event, decision_from, outcome_from, tick_from
+from pipeline.events import Event, decision_from, erasure_from, outcome_from, tick_from
 
 # The largest record that is kept in state; a decision with 10,000 arms and 256 features is below 300 KB.
 MAX_RECORD_BYTES = 1 << 20
@@ -28,15 +28,18 @@ _CHECKS: Mapping[str, Callable[[Mapping[str, Any]], Event]] = {
     "decision": decision_from,
     "outcome": outcome_from,
     "tick": tick_from,
+    "erasure": erasure_from,
 }
+# What else a topic carries beside its own records.
+_BESIDE: Mapping[str, tuple[str, ...]] = {"decision": ("tick", "erasure"), "outcome": ("tick",)}
 
 
 def decode_event(raw: bytes | None, expected: str, registry: Mapping[int, str]) -> Event:
-    """Decode and check one record of a topic that carries `expected` (`decision` or `outcome`) and ticks.
+    """Decode and check one record of a topic of decisions and erasures, or of outcomes; and of ticks.
 
     Args:
         raw: the record's value.
-        expected: which schema a JSON object is read as; Avro records say it themselves.
+        expected: `decision` or `outcome`, which a JSON object is read as; Avro records say it themselves.
         registry: Confluent schema id → schema name, for producers that use a registry.
 
     Raises:
@@ -48,7 +51,7 @@ def decode_event(raw: bytes | None, expected: str, registry: Mapping[int, str]) 
     if len(raw) > limit:
         raise DecodeError("record-too-large", f"{len(raw)} bytes, expected at most {limit} of a {expected}")
     name, fields = _decode_fields(raw, expected, registry)
-    if name not in (expected, "tick"):
+    if name != expected and name not in _BESIDE[expected]:
         raise DecodeError("unexpected-record", f"a {name} record where a {expected} belongs: check the topic")
     return _CHECKS[name](fields)
 

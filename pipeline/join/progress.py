@@ -2,10 +2,13 @@
 
 Law 5, for each partition at any time:
 
-    decisions read = open + settled + duplicate + rejected + ticks
-    outcomes read  = credited + duplicate + outside-window + awaiting-decision + expired-orphan + rejected + ticks
+    decisions read = open + settled + erased + duplicate + rejected + ticks + erasures
+    outcomes read  = credited + duplicate + outside-window + awaiting-decision + expired-orphan + erased + rejected
+                     + ticks
 
-`read` counts records below `positions`, so a redelivered record is not read twice.
+`read` counts records below `positions`, so a redelivered record is not read twice. Erased are decisions whose row was
+held when they were, and whatever came for an erased action while its tombstone stood; a decision that is erased after
+its row was dropped stays among the settled.
 """
 
 from __future__ import annotations

@@ -4,6 +4,10 @@ Stored layout, version 1 (integers little-endian):
 
     B version | q due_ms | I length of facts | H length of context vector | facts (JSON) | vector | decision
 
+and version 2, the tombstone of an erased action:
+
+    B version | q due_ms
+
 `due_ms` stands at a fixed place because the store's index of due rows is rebuilt from it.
 """
 
@@ -18,8 +22,10 @@ import orjson
 from pipeline.errors import StateError
 
 VERSION = 1
+TOMBSTONE_VERSION = 2
 _HEAD = struct.Struct("<BqIH")
 _DUE = struct.Struct("<q")
+_TOMBSTONE = struct.Struct("<Bq")
 
 # Bounds of the JSON facts: names of 64 characters and a few integers; an id and a kind of 256 characters each.
 FACTS_BYTES = 1_000
@@ -55,7 +61,7 @@ class AwaitingOutcome(NamedTuple):
 
 @dataclass(slots=True)
 class ActionRow:
-    """One action. Without a decision it holds outcomes that came first."""
+    """One action. Without a decision it holds outcomes that came first; erased, it holds nothing but its end."""
 
     due_ms: int = 0
     """Event time at which this row must be looked at: close, expiry, or the end of an orphan's wait."""
@@ -66,7 +72,7 @@ class ActionRow:
     awaiting: list[AwaitingOutcome] = field(default_factory=list)
     """Where there is no decision yet: what came, in the order of `outcomes`."""
     raw: bytes = b""
-    """The decision record as it was read; empty: no decision yet."""
+    """The decision record as it was read, without its subject; empty: no decision yet."""
     vector: bytes = b""
     """Encoded context, int16 little-endian."""
     policy: str = ""
@@ -78,6 +84,8 @@ class ActionRow:
     """End of the attribution window."""
     expires_ms: int = 0
     """End of grace: the row is dropped."""
+    is_erased: bool = False
+    """A tombstone: what comes for this action is passed over until `due_ms`."""
     stored_due_ms: int | None = None
     """`due_ms` as it stands in the store, None for a new row. Not stored itself."""
 
@@ -102,6 +110,8 @@ class ActionRow:
 
     def to_bytes(self) -> bytes:
         """Write the stored layout."""
+        if self.is_erased:
+            return _TOMBSTONE.pack(TOMBSTONE_VERSION, self.due_ms)
         facts = orjson.dumps(
             (
                 self.is_settled,
@@ -125,8 +135,14 @@ def row_from_bytes(stored: bytes) -> ActionRow:
     Raises:
         StateError: written by a version that this code does not know.
     """
+    if stored[0] == TOMBSTONE_VERSION:
+        due_ms = due_of(stored)
+        return ActionRow(due_ms=due_ms, is_erased=True, stored_due_ms=due_ms)
     if stored[0] != VERSION:
-        raise StateError(f"action row of version {stored[0]}, this code reads {VERSION}: use the release that wrote it")
+        raise StateError(
+            f"action row of version {stored[0]}, this code reads {VERSION} and {TOMBSTONE_VERSION}: "
+            "use the release that wrote it"
+        )
     _, due_ms, facts_length, vector_length = _HEAD.unpack_from(stored)
     vector_start = _HEAD.size + facts_length
     raw_start = vector_start + vector_length

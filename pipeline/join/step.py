@@ -7,6 +7,9 @@
        ├───────────────────┼───────────────────────────┤
        open                settled                     dropped
 
+An erasure puts a tombstone in the row's place, until the row would have been dropped: what still comes for the action
+is passed over.
+
 Both return `Changes`, which the agent makes durable as one unit before the next step reads the rows.
 """
 
@@ -20,8 +23,9 @@ from typing import Any, NamedTuple, Protocol
 
 from pipeline.codec.wire import decode_event
 from pipeline.errors import InvalidRecordError, RecordError, StateError
-from pipeline.events import Decision, Event, Outcome, Tick
+from pipeline.events import Contribution, Decision, Erasure, Event, Outcome, Tick
 from pipeline.join.admission import admit, encode_missing
+from pipeline.join.erasure import bound_without_subject, erased_record, is_same, without_subject
 from pipeline.join.progress import DECISIONS, OUTCOMES, Progress
 from pipeline.join.row import FACTS_BYTES, ActionRow, AwaitingOutcome, OutcomeFact
 from pipeline.policy.book import PolicyBook
@@ -34,6 +38,9 @@ STEP_BYTES = 2 << 20
 # A row must fit that batch, whatever a broken producer sends.
 MAX_OUTCOMES = 500
 MAX_AWAITING_BYTES = 1 << 20
+
+
+OfAction = Decision | Outcome | Erasure
 
 
 class Arrival(NamedTuple):
@@ -106,7 +113,7 @@ def take(
     fresh: Sequence[Arrival] = [arrival for arrival in arrivals if arrival.offset >= progress.positions[stream]]
     if not fresh:
         return changes
-    rows = store.load([arrival.event.action_id for arrival in fresh if isinstance(arrival.event, Decision | Outcome)])
+    rows = store.load([arrival.event.action_id for arrival in fresh if isinstance(arrival.event, OfAction)])
     fresh = _within_budget(fresh, rows)
     taker = _Taker(stream, progress, book, limits, changes)
     taker.put(taker.admit(fresh), rows)
@@ -154,8 +161,8 @@ def _within_budget(arrivals: Sequence[Arrival], rows: Mapping[str, ActionRow]) -
     size = 0
     touched: set[str] = set()
     for index, arrival in enumerate(arrivals):
-        if isinstance(arrival.event, Decision | Outcome):
-            size += len(arrival.raw) + FACTS_BYTES
+        if isinstance(arrival.event, OfAction):
+            size += bound_without_subject(arrival.raw, arrival.event) + FACTS_BYTES
             action_id = arrival.event.action_id
             if action_id in rows and action_id not in touched:
                 touched.add(action_id)
@@ -181,10 +188,24 @@ def decode_arrivals(
     return arrivals
 
 
+def _held(row: ActionRow, definition: PolicyDefinition) -> Contribution:
+    """Return where a held row counts; how much, LEARN remembers."""
+    return Contribution(
+        0,
+        definition.reward_exponent,
+        row.vector,
+        row.decided_at_ms // definition.bucket_ms,
+        row.expires_ms,
+        definition.statistics_hash,
+        is_final=False,
+    )
+
+
 class _Admitted(NamedTuple):
     arrival: Arrival
-    event: Decision | Outcome
+    event: OfAction
     definition: PolicyDefinition | None
+    """Of a decision."""
     vector: bytes
 
 
@@ -209,8 +230,8 @@ class _Taker:
 
     def admit(self, arrivals: Sequence[Arrival]) -> list[_Admitted]:
         """Check each record by itself; return those that go into rows, with decisions' vectors encoded in bulk."""
-        outcomes: list[_Admitted] = []
-        decisions: list[tuple[Arrival, Decision, PolicyDefinition]] = []
+        admitted: list[_Admitted] = []
+        decisions: list[tuple[Decision, PolicyDefinition]] = []
         for arrival in arrivals:
             self.count("read")
             event = arrival.event
@@ -219,24 +240,33 @@ class _Taker:
                     raise event
                 self._check_time(arrival, event)
                 if isinstance(event, Decision):
-                    decisions.append((arrival, event, admit(event, self.book)))
-                elif isinstance(event, Outcome):
-                    outcomes.append(_Admitted(arrival, event, None, b""))
-                else:
+                    definition = admit(event, self.book)
+                    decisions.append((event, definition))
+                    admitted.append(_Admitted(arrival, event, definition, b""))
+                elif isinstance(event, Tick):
                     self.count("ticks")
+                else:
+                    admitted.append(_Admitted(arrival, event, None, b""))
             except RecordError as error:
                 self.refuse(arrival, error)
-        vectors = encode_missing([(event, definition) for _, event, definition in decisions])
-        admitted = outcomes
-        for (arrival, event, definition), vector in zip(decisions, vectors, strict=True):
+        return self._encoded(admitted, encode_missing(decisions)) if decisions else admitted
+
+    def _encoded(self, admitted: Sequence[_Admitted], vectors: Sequence[bytes | RecordError]) -> list[_Admitted]:
+        """Give each decision its context vector, in order."""
+        of_decisions = iter(vectors)
+        encoded: list[_Admitted] = []
+        for one in admitted:
+            vector = next(of_decisions) if one.definition is not None else b""
             if isinstance(vector, RecordError):
-                self.refuse(arrival, vector)
+                self.refuse(one.arrival, vector)
             else:
-                admitted.append(_Admitted(arrival, event, definition, vector))
-        return admitted
+                encoded.append(_Admitted(one.arrival, one.event, one.definition, vector))
+        return encoded
 
     def _check_time(self, arrival: Arrival, event: Event) -> None:
         """Refuse what would push event time into the future; otherwise let it move its stream's watermark."""
+        if isinstance(event, Erasure):  # of the past
+            return
         at_ms = event_time_ms(event)
         if at_ms > arrival.timestamp_ms + self.limits.max_clock_skew_ms:
             raise InvalidRecordError(
@@ -255,6 +285,8 @@ class _Taker:
                     changed = self._put_decision(arrival, event, definition, vector, row)
                 elif isinstance(event, Outcome):
                     changed = self._put_outcome(arrival, event, row)
+                elif isinstance(event, Erasure):
+                    changed = self._erase(event, row)
                 else:
                     raise StateError(f"{type(event).__name__} was admitted without its policy")
             except RecordError as error:
@@ -272,6 +304,9 @@ class _Taker:
         vector: bytes,
         row: ActionRow | None,
     ) -> ActionRow | None:
+        if row is not None and row.is_erased:
+            self.count("erased")
+            return None
         if row is not None and row.has_decision:
             self._check_same(arrival, row)
             self.count("duplicate")
@@ -286,7 +321,7 @@ class _Taker:
             )
         if row is None:
             row = ActionRow()
-        row.raw = arrival.raw
+        row.raw = without_subject(arrival.raw, decision)
         row.vector = vector
         row.policy, row.generation = decision.policy, decision.generation
         row.segment, row.arm = decision.segment, decision.arm
@@ -300,7 +335,9 @@ class _Taker:
 
     def _check_same(self, arrival: Arrival, row: ActionRow) -> None:
         """Refuse a repeat with other content: somebody's mistake, where one with the same content is a duplicate."""
-        if arrival.raw != row.raw and decode_event(row.raw, "decision", self.limits.registry) != arrival.event:
+        if arrival.raw == row.raw:
+            return
+        if not is_same(decode_event(row.raw, "decision", self.limits.registry), arrival.event):
             raise InvalidRecordError(
                 "conflicting-duplicate",
                 "a decision with this action_id but other content was read before and stands: give each its own",
@@ -316,7 +353,34 @@ class _Taker:
             counts[f"outcomes.rejected.{error.reason}"] += 1
             self.changes.refusals.append(_refused(outcome, error))
 
+    def _erase(self, erasure: Erasure, row: ActionRow | None) -> ActionRow | None:
+        """Put a tombstone in the row's place, and say in the ledger that the action is erased: each time it is asked.
+
+        What a final contribution says stands, though there be a row: state that went back behind the ledger.
+        """
+        counts, event_time_ms = self.progress.counts, self.progress.event_time_ms
+        self.count("erasures")
+        counted = erasure.counted
+        if row is not None and row.has_decision and (counted is None or not counted.is_final):
+            counted = _held(row, _definition_of(row, self.book))
+        self.changes.rewards.append((erasure.action_id, erased_record(erasure, counted, event_time_ms)))
+        if row is not None and row.is_erased:
+            return None
+        # Of an action that nothing is known of (its decision was refused), a repeat may come as a late outcome may.
+        until_ms = event_time_ms + self.limits.orphan_hold_ms if counted is None else counted.expires_at_ms
+        if row is None:
+            return ActionRow(due_ms=until_ms, is_erased=True) if until_ms > event_time_ms else None
+        if row.has_decision:
+            counts["decisions.settled" if row.is_settled else "decisions.open"] -= 1
+            counts["decisions.erased"] += 1
+        counts["outcomes.awaiting-decision"] -= len(row.awaiting)
+        counts["outcomes.erased"] += len(row.awaiting)
+        return ActionRow(due_ms=max(until_ms, row.due_ms), is_erased=True, stored_due_ms=row.stored_due_ms)
+
     def _put_outcome(self, arrival: Arrival, outcome: Outcome, row: ActionRow | None) -> ActionRow | None:
+        if row is not None and row.is_erased:
+            self.count("erased")
+            return None
         if row is None or not row.has_decision:
             return self._put_awaiting(arrival, outcome, row)
         fact = OutcomeFact(outcome.kind, outcome.value, outcome.occurred_at_ms, arrival.offset)
@@ -381,11 +445,11 @@ def _too_many(seen: str) -> InvalidRecordError:
 
 def event_time_ms(event: Event) -> int:
     """Return when the event happened."""
-    if isinstance(event, Decision):
-        return event.decided_at_ms
+    if isinstance(event, Outcome):
+        return event.occurred_at_ms
     if isinstance(event, Tick):
         return event.event_time_ms
-    return event.occurred_at_ms
+    return event.decided_at_ms
 
 
 def _definition_of(row: ActionRow, book: PolicyBook) -> PolicyDefinition:

@@ -1,6 +1,7 @@
 """The agent around LEARN: load, fold, make durable; step by step (`stream/durable.py`).
 
-Table rows:   r<action_id> what an action counts for | c<row key> statistics | s how far the ledger is folded
+Table rows:   r<action_id> what an action counts for | e<action_id> it is erased | c<row key> statistics
+              | s how far the ledger is folded
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from pipeline.stream.partitions import Opens, Partitions
 from pipeline.stream.state import PROGRESS, ROW, due_key
 
 SUMS = b"c"
+GONE = b"e"
+"""Of an erased action. Kept for ever: whoever asks for an erasure again, it is done once."""
 STEP_RECORDS = 5_000
 STEP_BYTES = 4 << 20
 """Of rows that a step may touch: they become one record batch of the changelog, which the topic bounds at 8 MiB."""
@@ -48,10 +51,13 @@ class LearnPartition:
     def counted(self, records: Sequence[LedgerRecord]) -> dict[str, Counted]:
         """Return what the records' actions count for so far."""
         ids = list(dict.fromkeys(record.action_id for record in records))
-        stored = self.rows.get_many([ROW + action_id.encode() for action_id in ids])
+        row_ids = [action_id.encode() for action_id in ids]
+        stored = self.rows.get_many([ROW + row_id for row_id in row_ids])
+        gone = self.rows.get_many([GONE + row_id for row_id in row_ids])
         return {
             action_id: counted_from_bytes(value)
-            for action_id, value in zip(ids, stored, strict=True)
+            for action_id, *values in zip(ids, stored, gone, strict=True)
+            for value in values
             if value is not None
         }
 
@@ -160,6 +166,10 @@ def _changed_rows(
         index.append((due_key(due_ms, row_id), False))
     for action_id, counted in result.counted.items():
         row_id = action_id.encode()
+        if counted.is_erased:
+            rows[ROW + row_id] = None
+            rows[GONE + row_id] = counted.to_bytes()
+            continue
         rows[ROW + row_id] = counted.to_bytes()
         index.append((due_key(counted.expires_at_ms, row_id), True))
     for key, row in statistics.items():

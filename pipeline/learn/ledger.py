@@ -4,6 +4,10 @@ A ledger record says what its action has earned in all, so folding it is the dif
 counted for before. Of two records of one action the higher revision counts; of equal revisions, the later.
 A record of an action that has expired is a repeat of one folded long ago, and changes nothing: so what an action
 counts for may be forgotten from then on, and when it is forgotten changes nothing either.
+
+An action that is erased takes back what it counts for, once, and for ever counts for nothing. Before it has expired
+that is what is remembered of it; from then on it is what its erasure says, if that is final. Both are what this fold
+has of it, so an erasure means the same to LEARN, whose memory ends, and to a replay, whose memory does not.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.errors import StateError
-from pipeline.learn.memory import Counted, FoldState, RowKey
+from pipeline.learn.memory import NEVER_MS, Counted, FoldState, RowKey
 from pipeline.models.statistics import Statistics, fold
 
 VECTOR_ITEM_BYTES = 2
@@ -32,6 +36,8 @@ class LedgerRecord(NamedTuple):
     vector: bytes
     expires_at_ms: int
     event_time_ms: int
+    is_erased: bool = False
+    is_reward_final: bool = False
 
 
 def ledger_record(offset: int, fields: Mapping[str, Any]) -> LedgerRecord:
@@ -45,6 +51,8 @@ def ledger_record(offset: int, fields: Mapping[str, Any]) -> LedgerRecord:
         vector=fields["context_vector"],
         expires_at_ms=fields["expires_at_ms"],
         event_time_ms=fields["event_time_ms"],
+        is_erased=fields["is_erased"],
+        is_reward_final=fields["is_reward_final"],
     )
 
 
@@ -72,25 +80,43 @@ def fold_ledger(records: Sequence[LedgerRecord], counted: Mapping[str, Counted],
     for record in records:
         if record.offset < state.position:
             continue
-        state.position = record.offset + 1
-        if record.expires_at_ms < state.watermark_ms:
-            continue
         before = result.counted.get(record.action_id) or counted.get(record.action_id)
-        if before is None:
-            n, reward_before = 1, 0
-        elif record.revision < before.revision:
-            continue
-        else:
-            n, reward_before = 0, before.reward
-        state.watermark_ms = max(state.watermark_ms, record.event_time_ms)
-        result.counted[record.action_id] = Counted(record.revision, record.reward, record.expires_at_ms)
-        if n or record.reward != reward_before:
+        after, n, reward_before, reward = change_of(record, before, state)
+        if after is not None:
+            result.counted[record.action_id] = after
+        if n or reward != reward_before:
             group = groups.setdefault(record.key, len(groups))
-            delta = record.reward - reward_before
-            changes.append((group, n, delta, record.reward**2 - reward_before**2, record.vector))
+            changes.append((group, n, reward - reward_before, reward**2 - reward_before**2, record.vector))
     if changes:
         result.deltas = _sum(changes, list(groups))
     return result
+
+
+def change_of(record: LedgerRecord, before: Counted | None, state: FoldState) -> tuple[Counted | None, int, int, int]:
+    """Move `state` past one record; return what its action counts for now (None: as before), Δn, and r0, r1."""
+    is_expired = record.expires_at_ms < state.watermark_ms
+    state.position = record.offset + 1
+    state.watermark_ms = max(state.watermark_ms, record.event_time_ms)
+    if before is not None and record.revision < before.revision:
+        return None, 0, 0, 0
+    if record.is_erased:
+        return _erasure(record, before, is_expired=is_expired)
+    if is_expired:
+        return None, 0, 0, 0
+    after = Counted(record.revision, record.reward, record.expires_at_ms)
+    if before is None:
+        return after, 1, 0, record.reward
+    return after, 0, before.reward, record.reward
+
+
+def _erasure(record: LedgerRecord, before: Counted | None, *, is_expired: bool) -> tuple[Counted | None, int, int, int]:
+    if before is not None and before.is_erased:
+        return None, 0, 0, 0
+    after = Counted(record.revision, 0, NEVER_MS)
+    if is_expired:
+        # What is remembered may be forgotten already, so it is not asked.
+        return (after, -1, record.reward, 0) if record.is_reward_final else (None, 0, 0, 0)
+    return (after, 0, 0, 0) if before is None else (after, -1, before.reward, 0)
 
 
 def _sum(changes: Sequence[tuple[int, int, int, int, bytes]], keys: Sequence[RowKey]) -> dict[RowKey, Statistics]:

@@ -14,6 +14,7 @@ from pipeline.models.statistics import Statistics
 
 VERSION = 1
 NOT_YET_MS = -1
+NEVER_MS = 1 << 62
 _COUNTED = struct.Struct("<Bqqq")
 _SUMS_HEAD = struct.Struct("<BI")
 
@@ -25,7 +26,12 @@ class Counted(NamedTuple):
     reward: int
     """Grid units."""
     expires_at_ms: int
-    """Event time after which no revision can come, so that this can be forgotten."""
+    """Event time after which no revision can come, so that this can be forgotten; `NEVER_MS` once it is erased."""
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether the action counts for nothing, for ever."""
+        return self.expires_at_ms == NEVER_MS
 
     def to_bytes(self) -> bytes:
         """Write the stored form."""

@@ -75,6 +75,8 @@ def merge_buckets(rows: Iterable[tuple[RowKey, Statistics]]) -> dict[tuple[str, 
     """Sum the time buckets of each (segment, arm)."""
     merged: dict[tuple[str, str], Statistics] = {}
     for key, statistics in rows:
+        if not statistics.n:  # all of its decisions were erased: as if there had been none
+            continue
         known = merged.get((key.segment, key.arm))
         merged[key.segment, key.arm] = statistics if known is None else known + statistics
     return merged

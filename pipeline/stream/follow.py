@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -67,14 +67,29 @@ class TopicFollower:
 
     async def read_to_end(self) -> Sequence[Any]:
         """Return everything up to what is the end at the time of the call."""
-        ends = await self._consumer.end_offsets(self._partitions)
-        records: list[Any] = []
-        while not await self._is_past(ends):
-            records.extend(await self.poll())
-        return records
+        return [record async for records in self.batches_to_end() for record in records]
 
-    async def _is_past(self, ends: dict[TopicPartition, int]) -> bool:
-        for partition, end in ends.items():
-            if await self._consumer.position(partition) < end:
-                return False
-        return True
+    async def batches_to_end(
+        self, on_progress: Callable[[int, int], None] = lambda _done, _total: None
+    ) -> AsyncIterator[Sequence[Any]]:
+        """Yield everything up to what is the end at the time of the call, as it comes; the next call goes on there.
+
+        Args:
+            on_progress: told how many of how many offsets are behind.
+        """
+        ends = await self._consumer.end_offsets(self._partitions)
+        starts = {partition: await self._consumer.position(partition) for partition in self._partitions}
+        total = sum(ends.values()) - sum(starts.values())
+        while (left := await self._left(ends)) > 0:
+            on_progress(total - left, total)
+            if records := await self.poll():
+                yield records
+        on_progress(total, total)
+
+    async def first_offsets(self) -> dict[int, int]:
+        """Return each partition's first offset that is still kept."""
+        firsts = await self._consumer.beginning_offsets(self._partitions)
+        return {partition.partition: offset for partition, offset in firsts.items()}
+
+    async def _left(self, ends: dict[TopicPartition, int]) -> int:
+        return sum([max(0, end - await self._consumer.position(partition)) for partition, end in ends.items()])

@@ -19,6 +19,7 @@ SNAPSHOTS = "snapshots"
 SNAPSHOT_HISTORY = "snapshot-history"
 POLICIES = "policies"
 DEAD_LETTERS = "dead-letters"
+ERASURES = "erasures"
 
 JOIN_TABLE = "join"
 LEARN_TABLE = "learn"
@@ -73,6 +74,7 @@ def topic_specs(app_id: str, partitions: int, *, retention_days: int = 30) -> Se
         TopicSpec(SNAPSHOT_HISTORY, partitions, kept),
         TopicSpec(POLICIES, 1, compacted),
         TopicSpec(DEAD_LETTERS, partitions, kept),
+        TopicSpec(ERASURES, 1, {**large, "retention.ms": "-1"}),
         *(TopicSpec(table, partitions, changelog) for table in tables),
     ]
 

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-BRANCH_TYPES = {"null": type(None), "boolean": bool, "double": float, "string": str, "bytes": bytes}
+BRANCH_TYPES = {"null": type(None), "boolean": bool, "double": float, "string": str, "bytes": bytes, "record": dict}
 EMPTY = 0xC15D213AA4D7A795
 
 
@@ -22,7 +22,7 @@ def single_object(schema: Any, record: dict[str, Any]) -> bytes:
 def written(schema: Any, value: Any) -> bytes:
     """Write a value in the binary encoding."""
     if isinstance(schema, list):
-        branch = next(i for i, one in enumerate(schema) if type(value) is BRANCH_TYPES[one])
+        branch = next(i for i, one in enumerate(schema) if type(value) is BRANCH_TYPES[_kind(one)])
         return _long(branch) + written(schema[branch], value)
     kind = schema if isinstance(schema, str) else schema["type"]
     if kind == "array":
@@ -32,6 +32,10 @@ def written(schema: Any, value: Any) -> bytes:
     if kind == "record":
         return b"".join(written(field["type"], value[field["name"]]) for field in schema["fields"])
     return PRIMITIVES[kind](value) if isinstance(kind, str) else written(kind, value)
+
+
+def _kind(schema: Any) -> str:
+    return schema if isinstance(schema, str) else str(schema["type"])
 
 
 def fingerprint(schema: Any) -> bytes:

@@ -69,6 +69,14 @@ def test_outcomes_that_await_their_decision_of_version_1():
     assert row.awaiting == [AwaitingOutcome("ö", "click", -2.5, 7, 41, 9, "a2V5", "cmF3")]
 
 
+def test_the_tombstone_of_an_erased_action_of_version_2():
+    stored = struct.pack("<Bq", 2, 1_700_000_015_000)
+    assert due_of(stored) == 1_700_000_015_000
+    row = row_from_bytes(stored)
+    assert (row.is_erased, row.due_ms, row.stored_due_ms) == (True, 1_700_000_015_000, 1_700_000_015_000)
+    assert row.to_bytes() == stored
+
+
 def test_join_s_progress_of_version_1():
     positions, marks, counts = (
         {"decisions": 7, "outcomes": 3},
@@ -101,7 +109,7 @@ def test_how_far_the_ledger_was_folded_of_version_1():
 @pytest.mark.parametrize(
     ("read", "stored"),
     [
-        (row_from_bytes, b"\x02" + row_1([False, "", 0, "", "", 0, 0, 0, {}], 0, b"", b"")[1:]),
+        (row_from_bytes, b"\x03" + row_1([False, "", 0, "", "", 0, 0, 0, {}], 0, b"", b"")[1:]),
         (progress_from_bytes, b"[2,{},{},0,{}]"),
         (counted_from_bytes, struct.pack("<Bqqq", 2, 0, 0, 0)),
         (statistics_from_bytes, struct.pack("<BI3q", 2, 0, 0, 0, 0)),

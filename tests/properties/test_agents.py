@@ -24,20 +24,25 @@ from pipeline.learn.memory import RowKey, expires_of
 from pipeline.models.statistics import Statistics
 from pipeline.publish.agent import PublishAgent
 from pipeline.publish.snapshot import posterior_sha256, snapshot_id
+from pipeline.replay.forgetting import Forgetting, decision_of
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
 from tests.doubles import Crashed, KnownPolicies, MemoryBroker, MemoryTable
 from tests.naive.fold import naive_fold
 from tests.samples import define
 from tests.simulation import LearnSimulation
-from tests.traffic import FOREVER_MS, LIMITS, Rolled, Traffic, traffic
+from tests.traffic import FOREVER_MS, LIMITS, SUBJECTS, Rolled, Traffic, traffic
 
 # To make a failing example small may take hypothesis five minutes.
 pytestmark = pytest.mark.timeout(600)
 
 SOURCES = (topics.DECISIONS, topics.OUTCOMES, topics.REWARDS, topics.STATISTICS)
-PUBLISH, ARRIVE = "publish", "arrive"
-DOINGS = (*SOURCES, PUBLISH, ARRIVE)
+PUBLISH, ARRIVE, FORGET = "publish", "arrive", "forget"
+DOINGS = (*SOURCES, PUBLISH, ARRIVE, FORGET)
+
+
+ROUNDS = 3
+"""Ask, perhaps again with what the ledger says by then, and see that all is erased."""
 
 
 class Move(NamedTuple):
@@ -92,6 +97,8 @@ class Worker:
             for arrived_ms, raw in records
         )
         """What has not arrived yet, in order; a topic's own order is that of arrival."""
+        self.forgettings: dict[str, Forgetting] = {}
+        """By subject, of the decisions that had come when it began; an operator asks, and later looks again."""
         self.start()
 
     def start(self) -> None:
@@ -113,6 +120,8 @@ class Worker:
                 await self.publish_all()
             elif move.what == ARRIVE:
                 self.arrive(4 * move.count)
+            elif move.what == FORGET:
+                self.forget(SUBJECTS[move.count % 2] or "")
             else:
                 await self.read(move.what, move.partition % self.broker.partitions, move.count)
         except Crashed:
@@ -128,6 +137,21 @@ class Worker:
         for arrived_ms, topic, number, raw in self.coming[:count]:
             self.broker.append(topic, number, None, raw, arrived_ms)
         del self.coming[:count]
+
+    def forget(self, subject: str) -> None:
+        """Find a subject's decisions, the first time; look into the ledger, and ask for what is not erased."""
+        if subject not in self.forgettings:
+            self.forgettings[subject] = Forgetting()
+            for number in range(self.broker.partitions):
+                for record in self.broker.logs[topics.DECISIONS, number]:
+                    if decision := decision_of(record.value, subject, {}):
+                        self.forgettings[subject].find(number, decision)
+        forgetting = self.forgettings[subject]
+        for number in forgetting.partitions:
+            ledger = self.broker.logs[topics.REWARDS, number][forgetting.position(number) :]
+            forgetting.read(number, [(record.offset, record.value) for record in ledger])
+        for asked in forgetting.ask():
+            self.broker.append(topics.DECISIONS, asked.partition, None, asked.value)
 
     async def read(self, topic: str, partition: int, count: int) -> bool:
         """Read a batch from where the last acknowledged one ended; tell whether there was one."""
@@ -158,11 +182,24 @@ class Worker:
                     pass
             self.broker.append(topics.DECISIONS, number, None, tick, FOREVER_MS)
             await self.read(topics.DECISIONS, number, 1)
-        for topic in (topics.REWARDS, topics.STATISTICS):
-            for number in range(self.broker.partitions):
-                while await self.read(topic, number, 1_000):
-                    pass
+        for subject, forgetting in self.forgettings.items():
+            for _ in range(ROUNDS):
+                self.forget(subject)
+                await self.read_all(topics.DECISIONS)
+            assert not forgetting.remaining
+        await self.read_all(topics.REWARDS)
+        await self.read_all(topics.STATISTICS)
         await self.publish_all()
+
+    async def read_all(self, topic: str) -> None:
+        for number in range(self.broker.partitions):
+            while await self.read(topic, number, 1_000):
+                pass
+
+    @property
+    def forgotten(self) -> set[str]:
+        """The actions that were found to be forgotten."""
+        return {action_id for forgetting in self.forgettings.values() for action_id in forgetting.actions}
 
 
 def killer(at: int | None) -> Any:
@@ -196,7 +233,8 @@ def test_a_worker_killed_anywhere_publishes_the_naive_posterior(
     data: Traffic, partitions: int, plan: list[Move]
 ) -> None:
     worker = asyncio.run(loop(data, partitions, plan))
-    naive = naive_fold(data.policy, [d.record for d in data.decisions], [o.record for o in data.outcomes])
+    remembered = [d.record for d in data.decisions if d.record["action_id"] not in worker.forgotten]
+    naive = naive_fold(data.policy, remembered, [o.record for o in data.outcomes])
     assert avro.decode_as("snapshot", history(worker)[-1])["posterior_sha256"] == naive.sha256
     for partition in worker.join.partitions:
         for stream in (topics.DECISIONS, topics.OUTCOMES):

@@ -21,7 +21,7 @@ PURE = {
     "join": ("errors", "events", "codec", "policy"),
     "learn": ("errors", "models"),
     "publish": ("errors", "models", "policy", "codec", "learn.memory"),
-    "replay": ("errors", "models", "policy", "codec", "join.progress", "learn", "publish"),
+    "replay": ("errors", "events", "models", "policy", "codec", "join.progress", "learn", "publish"),
     "serve": ("errors", "models", "policy", "events", "codec", "publish.snapshot"),
     "simulate": ("errors", "models", "policy"),
     "evaluate": ("errors", "models", "policy", "events", "codec", "learn.memory", "publish", "serve.snapshot"),
@@ -31,7 +31,7 @@ WORLDLY = {
     "join": ("agent",),
     "learn": ("agent",),
     "publish": ("agent",),
-    "replay": ("dead_letters", "read", "verify"),
+    "replay": ("dead_letters", "forget", "read", "verify"),
     "serve": ("delivery", "follower", "http", "node", "routes"),
     "evaluate": ("open_bandit", "picture", "read"),
     "simulate": ("environments", "named", "picture"),  # environments make their own chance, from a seed

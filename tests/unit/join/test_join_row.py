@@ -74,6 +74,6 @@ def test_the_revision_counts_facts_so_every_order_of_them_ends_at_the_highest():
 
 def test_a_row_of_an_unknown_version_stops_the_worker():
     stored = bytearray(decided().to_bytes())
-    stored[0] = 2
-    with pytest.raises(StateError, match="version 2, this code reads 1"):
+    stored[0] = 3
+    with pytest.raises(StateError, match="version 3, this code reads 1 and 2"):
         row_from_bytes(bytes(stored))

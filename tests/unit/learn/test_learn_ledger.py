@@ -132,5 +132,53 @@ def test_a_ledger_record_keeps_what_the_fold_needs():
         "bucket": 0,
         "expires_at_ms": 100,
         "event_time_ms": 50,
+        "is_erased": False,
+        "is_reward_final": False,
     }
     assert ledger_record(3, fields) == LedgerRecord(3, "x", A, 2, 7, b"\x01\x00", 100, 50)
+
+
+GONE = 1 << 62
+
+
+def erased(offset, action_id="x", reward=0, *, is_final=False, **others) -> LedgerRecord:
+    return record(offset, action_id, GONE, reward, **others)._replace(is_erased=True, is_reward_final=is_final)
+
+
+def test_an_erasure_takes_back_what_is_remembered_once_and_for_ever():
+    later = record(3, revision=9, reward=5)
+    # Added 1 and 7, taken back the same; the repeat and the later revision change nothing.
+    assert fold(record(0, reward=7), erased(1), erased(2), later) == {A: [0, 0, 0]}
+    result = fold_ledger([erased(1), erased(2), later], {"x": Counted(1, 7, 100)}, FoldState())
+    assert {key: delta.sums.tolist() for key, delta in result.deltas.items()} == {A: [-1, -7, -49]}
+    assert result.counted["x"].is_erased
+
+
+def test_an_erasure_of_what_has_not_counted_keeps_it_from_counting():
+    assert fold(erased(0), record(1, revision=2, reward=7)) == {}
+
+
+def test_an_expired_action_is_erased_by_its_final_reward_whatever_is_remembered():
+    state = FoldState(watermark_ms=101)
+    final = erased(0, reward=7, is_final=True)
+    for remembered in ({}, {"x": Counted(1, 3, 100)}):
+        assert fold(final, erased(1, reward=7, is_final=True), counted=remembered, state=FoldState(0, 101)) == {
+            A: [-1, -7, -49]
+        }
+    # Nobody can tell what it counted for: nothing happens, and it is to be asked again.
+    result = fold_ledger([erased(0)], {"x": Counted(1, 3, 100)}, state)
+    assert (result.deltas, result.counted) == ({}, {})
+
+
+def test_an_erased_vector_is_taken_out_of_every_moment():
+    x = vector(3, -2)
+    sums = fold(record(0, reward=5, x=x), record(1, "y", reward=2, x=vector(1, 1)), erased(2, x=x))
+    # What y leaves: n, Σr, Σr², b = 2 (1, 1), A = (1, 1, 1).
+    assert sums == {A: [1, 2, 4, 2, 2, 1, 1, 1]}
+
+
+def test_every_record_moves_the_watermark():
+    """It is a function of the ledger alone: whoever reads it can tell what has expired."""
+    state = FoldState()
+    fold(record(0, revision=3, event_time_ms=5), record(1, revision=2, event_time_ms=9), state=state)
+    assert state.watermark_ms == 9

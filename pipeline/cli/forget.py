@@ -1,0 +1,94 @@
+"""`pipeline forget`."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from pipeline.cli import options
+from pipeline.replay.forget import Forgotten, read_forgotten
+from pipeline.replay.forget import forget as forget_subject
+
+
+@click.command()
+@options.broker_address
+@click.argument("subject_hash", required=False)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--list", "is_list", is_flag=True, help="List who was forgotten, by the hash of the subject's hash.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    envvar="PIPELINE_FORGET_TIMEOUT",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait for the worker. [PIPELINE_FORGET_TIMEOUT]",
+)
+@options.registry_ids
+@options.as_json
+def forget(
+    broker: str,
+    subject_hash: str | None,
+    dry_run: bool,
+    is_list: bool,
+    timeout_s: float,
+    registry_ids: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Take one person's decisions out of the statistics, exactly, and for ever.
+
+    SUBJECT_HASH is what decisions are logged with: keyed BLAKE2b of the person's id under the nodes' --subject-salt.
+    It reaches as far back as the topic `decisions` is kept. A repeat changes nothing.
+
+    \b
+    Example:
+      pipeline forget 8f14e45fceea167a5a36dedd4bea2543 --dry-run
+    """
+    if is_list:
+        _list(asyncio.run(read_forgotten(broker)), as_json=as_json)
+        return
+    if subject_hash is None:
+        raise click.UsageError("which person? Give the SUBJECT_HASH, or --list")
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            task = tasks[what] if what in tasks else tasks.setdefault(what, progress.add_task(what))
+            progress.update(task, completed=done, total=total)
+
+        report = asyncio.run(
+            forget_subject(
+                broker,
+                subject_hash,
+                registry=options.registry(registry_ids),
+                dry_run=dry_run,
+                timeout_s=timeout_s,
+                on_progress=show,
+            )
+        )
+    if as_json:
+        click.echo(orjson.dumps({"dry_run": dry_run, **report._asdict()}))
+    else:
+        click.echo(_in_words(report, dry_run=dry_run))
+
+
+def _in_words(report: Forgotten, *, dry_run: bool) -> str:
+    found = f"decisions found: {report.actions}"
+    if dry_run:
+        return f"{found}, of which {report.counting} count in statistics at present"
+    return f"{found}, all erased; {report.taken_back} had counted in statistics, and do no more"
+
+
+def _list(records: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(orjson.dumps(records))
+        return
+    for record in records:
+        finished = datetime.fromtimestamp(record["finished_at_ms"] / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+        click.echo(f"{finished}  {record['subject_sha256']}  decisions: {record['actions']}")

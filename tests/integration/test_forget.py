@@ -1,0 +1,145 @@
+"""A person is forgotten: the posterior is as if they had never come, and every snapshot, old and new, is proven."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from typing import Any
+
+import orjson
+import pytest
+import pytest_asyncio
+from click.testing import CliRunner, Result
+
+from pipeline.brokers import default_cache_dir, running_broker
+from pipeline.cli import cli
+from pipeline.codec import avro
+from pipeline.errors import UnavailableError
+from pipeline.stream.topics import REWARDS
+from tests.harness.client import Client
+from tests.harness.worker import Worker
+from tests.naive.fold import naive_fold
+from tests.samples import define, linear_policy, plain_decision, plain_outcome
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PARTITIONS = 4
+HOLD_MS = 15_000
+"""Window (10 s) and grace (5 s) of the policy."""
+PLAIN = linear_policy(settle="optimistic")
+POLICY = define(PLAIN)
+SUBJECTS = ("5e1f", "0dd5")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
+    """A client of a worker on a broker of their own."""
+    folder = tmp_path_factory.mktemp("worker")
+    with running_broker("embedded", cache_dir=default_cache_dir()) as broker:
+        async with Client(broker.bootstrap_servers, partitions=PARTITIONS) as client:
+            with Worker(broker.bootstrap_servers, folder) as worker:
+                client.watch(worker)
+                await client.apply(POLICY)
+                yield client
+            assert worker.exit_code == 0
+
+
+async def invoke(client: Client, *arguments: str) -> Result:
+    return await asyncio.to_thread(CliRunner().invoke, cli, arguments, env={"PIPELINE_BROKER": client.broker})
+
+
+async def asked(client: Client, *arguments: str) -> Any:
+    result = await invoke(client, *arguments, "--json")
+    assert result.exit_code == 0, (arguments, result.output, result.exception)
+    return orjson.loads(result.stdout_bytes)
+
+
+def decisions(start_ms: int, names: str) -> list[dict[str, Any]]:
+    """Make ten decisions; every other one is the first subject's."""
+    return [
+        plain_decision(
+            f"{names}-{number}",
+            start_ms + number,
+            arm="ab"[number % 3 % 2],
+            subject_hash=SUBJECTS[number % 2],
+            context_vector=[4096, 100 * number, -7 * number],
+        )
+        for number in range(10)
+    ]
+
+
+def clicks(of: list[dict[str, Any]], outcome: str) -> list[dict[str, Any]]:
+    return [
+        plain_outcome(one["action_id"], one["decided_at_ms"] + 5, f"{one['action_id']}-{outcome}") for one in of[::3]
+    ]
+
+
+async def test_what_is_left_is_as_if_the_person_had_never_come_and_every_snapshot_is_proven(client: Client) -> None:
+    start_ms = round(time.time() * 1000) - 10 * HOLD_MS
+    expired, held = decisions(start_ms, "expired"), decisions(start_ms + 3 * HOLD_MS, "held")
+    outcomes = clicks(expired, "o") + clicks(held, "o")
+    await client.decide(expired)
+    await client.observe(clicks(expired, "o"))
+    await client.tick(start_ms + 2 * HOLD_MS)
+    await client.quiet()
+    await client.decide(held)
+    await client.observe(clicks(held, "o"))
+    await client.quiet()
+    everyone = naive_fold(PLAIN, expired + held, outcomes)
+    before = (await client.last_snapshot(POLICY.name, everyone.sha256))["version"]
+
+    # Ten decisions of the subject, five of them with their row gone.
+    report = await asked(client, "forget", SUBJECTS[0], "--dry-run")
+    assert (report["actions"], report["counting"], report["taken_back"]) == (10, 10, 0)
+    report = await asked(client, "forget", SUBJECTS[0])
+    assert (report["actions"], report["counting"], report["taken_back"]) == (10, 0, 10)
+
+    left = [one for one in expired + held if one["subject_hash"] == SUBJECTS[1]]
+    others = naive_fold(PLAIN, left, outcomes)
+    assert others.sha256 != everyone.sha256
+    await client.quiet()
+    after = (await client.last_snapshot(POLICY.name, others.sha256))["version"]
+
+    # What comes for an erased action, a second request, and the end of all windows change nothing.
+    await client.observe(clicks(held, "late"))
+    await client.decide(held)
+    again = await asked(client, "forget", SUBJECTS[0])
+    assert (again["actions"], again["taken_back"]) == (10, 10)
+    await client.tick(start_ms + 9 * HOLD_MS)
+    await client.quiet()
+    late = naive_fold(PLAIN, left, outcomes + clicks(held, "late"))
+    last = (await client.last_snapshot(POLICY.name, late.sha256))["version"]
+
+    for version in sorted({1, before, after, last}):
+        verdict = await asked(client, "verify", "--policy", POLICY.name, "--version", str(version))
+        assert verdict["equal"], verdict
+
+
+async def test_the_ledger_names_nobody_and_who_was_forgotten_is_on_record(client: Client) -> None:
+    for record in await client.read(REWARDS):
+        assert not any(subject.encode() in record.value for subject in SUBJECTS)
+        fields = avro.decode_as("reward", record.value)
+        assert fields["is_erased"] == (fields["decision"] == b"")
+    records = await asked(client, "forget", "--list")
+    hashed = sha256(SUBJECTS[0].encode()).hexdigest()
+    assert [(one["subject_sha256"], one["actions"], one["taken_back"]) for one in records] == [(hashed, 10, 10)] * 2
+    assert hashed in (await invoke(client, "forget", "--list")).output
+
+
+async def test_nobody_s_decisions_are_none_and_that_is_on_record_too(client: Client) -> None:
+    report = await asked(client, "forget", "nobody")
+    assert (report["actions"], report["taken_back"]) == (0, 0)
+    assert len(await asked(client, "forget", "--list")) == 3
+    assert (await invoke(client, "forget")).exit_code == 2
+
+
+async def test_without_a_worker_it_says_what_is_left_to_do() -> None:
+    with running_broker("embedded", cache_dir=default_cache_dir()) as broker:
+        async with Client(broker.bootstrap_servers, partitions=PARTITIONS) as alone:
+            await alone.decide(decisions(1_000, "x"))
+            result = await invoke(alone, "forget", SUBJECTS[0], "--timeout", "0")
+            assert isinstance(result.exception, UnavailableError)
+            assert "5 of 5 decisions were asked to be erased" in str(result.exception)
+            assert await asked(alone, "forget", "--list") == []
