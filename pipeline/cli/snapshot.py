@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import click
 import orjson
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from pipeline.cli import options
+from pipeline.cli.changes import in_words, tally_table
+from pipeline.cli.directives import is_held, read_book
+from pipeline.cli.pins import pin, rollback, unpin
 from pipeline.cli.snapshots import find_snapshot, read_all
 from pipeline.codec import avro
+from pipeline.policy.book import PolicyBook
 from pipeline.policy.parse import parse_policy
 from pipeline.publish.snapshot import snapshot_id
-from pipeline.replay.diff import ABSENT, ON_OFFER, RETIRED, SnapshotDiff, Tally, diff_snapshots
+from pipeline.replay.diff import diff_snapshots
 from pipeline.stream.topics import SNAPSHOT_HISTORY
 
 
 @click.group()
 def snapshot() -> None:
     """Published snapshots."""
+
+
+for command in (rollback, pin, unpin):
+    snapshot.add_command(command)
 
 
 @snapshot.command(name="list")
@@ -39,17 +45,28 @@ def list_snapshots(broker: str, policy_name: str | None, last: int, as_json: boo
       pipeline snapshot list --policy homepage --last 5
     """
     records = asyncio.run(read_all(broker, SNAPSHOT_HISTORY))
-    found = [_summary(record.value, record.timestamp) for record in records if record.value is not None]
-    chosen = [row for row in found if policy_name in (None, row["policy"])]
-    chosen.sort(key=lambda row: (row["policy"], row["version"]))
+    # A worker that was started again sends the last one once more.
+    found = {row["id"]: row for row in (_summary(record.value, record.timestamp) for record in records if record.value)}
+    chosen = sorted(
+        (row for row in found.values() if policy_name in (None, row["policy"])),
+        key=lambda row: (row["policy"], row["version"]),
+    )
+    _mark_held(chosen, asyncio.run(read_book(broker)))
     chosen = chosen[-last:]
     if as_json:
         click.echo(orjson.dumps(chosen))
         return
-    table = Table("policy", "version", "id", "rewards counted", "posterior")
+    table = Table("policy", "version", "id", "rewards counted", "posterior", "")
     for row in chosen:
+        told = [f"content of {row['rollback_of']}"] if row["rollback_of"] else []
+        told += ["held"] if row["is_held"] else []
         table.add_row(
-            row["policy"], str(row["version"]), row["id"][:12], f"{row['count']:,}", row["posterior_sha256"][:12]
+            row["policy"],
+            str(row["version"]),
+            row["id"][:12],
+            f"{row['count']:,}",
+            row["posterior_sha256"][:12],
+            ", ".join(told),
         )
     Console().print(table)
 
@@ -80,7 +97,8 @@ def show(broker: str, policy_name: str, version: int | None, as_json: bool) -> N
         for segment in fields["segments"]
         for arm, count, total in zip(segment["arms"], segment["counts"], segment["reward_sums"], strict=True)
     ]
-    head = {key: fields[key] for key in ("policy", "version", "parent", "generation", "definition_hash", "schema_hash")}
+    names = ("policy", "version", "parent", "rollback_of", "generation", "definition_hash", "schema_hash")
+    head = {name: fields[name] for name in names}
     head |= {"id": snapshot_id(content), "posterior_sha256": fields["posterior_sha256"]}
     head |= {"event_time_ms": fields["event_time_ms"], "ledger_offsets": fields["ledger_offsets"]}
     if as_json:
@@ -115,49 +133,10 @@ def diff(broker: str, policy_name: str, a: int, b: int, as_json: bool) -> None:
         click.echo(orjson.dumps({"policy": policy_name, "before": a, "after": b, **found.to_plain()}))
         return
     click.echo(f"{policy_name}: version {a} ({snapshot_id(contents[0])[:12]}) → {b} ({snapshot_id(contents[1])[:12]})")
-    for line in _in_words(found):
+    for line in in_words(found):
         click.echo(line)
     if found.tallies:
-        Console().print(_tally_table(found))
-
-
-def _in_words(found: SnapshotDiff) -> Iterator[str]:
-    words = {ON_OFFER: "added", RETIRED: "added, already retired", ABSENT: "gone"}
-    yield "definition:" if found.arms or found.definition else "definition: the same"
-    for arm in found.arms:
-        is_kept = ABSENT not in (arm.before, arm.after)
-        yield f"  arm {arm.arm}: " + (f"{arm.before} → {arm.after}" if is_kept else words[arm.after])
-    for change in found.definition:
-        yield f"  {change.where}: {_value(change.before)} → {_value(change.after)}"
-    yield "ledger:" if found.offsets else "ledger: the same offsets"
-    for move in found.offsets:
-        yield f"  partition {move.partition}: {move.before} → {move.after} ({move.after - move.before:+,})"
-    if not found.tallies:
-        yield "counts and reward sums: the same"
-    yield f"posterior: {'the same' if found.is_posterior_equal else 'another'}"
-
-
-def _tally_table(found: SnapshotDiff) -> Table:
-    table = Table("segment", "arm", "count", "reward sum", "mean")
-    for change in found.tallies:
-        rows = [_tally_cells(tally) for tally in (change.before, change.after)]
-        cells = (old if old == new else f"{old} → {new}" for old, new in zip(*rows, strict=True))
-        table.add_row(Text(change.segment), Text(change.arm), *cells)
-    return table
-
-
-def _tally_cells(tally: Tally | None) -> tuple[str, str, str]:
-    if tally is None:
-        return ("–", "–", "–")
-    return (
-        f"{tally.counted:,}",
-        f"{float(tally.reward_sum):,.10g}",
-        "–" if tally.mean is None else f"{tally.mean:.5f}",
-    )
-
-
-def _value(value: Any) -> str:
-    return "not there" if value is None else orjson.dumps(value).decode()
+        Console().print(tally_table(found))
 
 
 def _summary(content: bytes, timestamp_ms: int) -> dict[str, Any]:
@@ -167,7 +146,15 @@ def _summary(content: bytes, timestamp_ms: int) -> dict[str, Any]:
         "version": fields["version"],
         "id": snapshot_id(content),
         "parent": fields["parent"],
+        "rollback_of": fields["rollback_of"],
         "published_at_ms": timestamp_ms,
         "count": sum(sum(segment["counts"]) for segment in fields["segments"]),
         "posterior_sha256": fields["posterior_sha256"],
     }
+
+
+def _mark_held(rows: list[dict[str, Any]], book: PolicyBook) -> None:
+    """Say of each policy's newest snapshot whether it is held: sorted by version, that is the last."""
+    newest = {row["policy"]: row["version"] for row in rows}
+    for row in rows:
+        row["is_held"] = row["version"] == newest[row["policy"]] and is_held(book.directive(row["policy"]))

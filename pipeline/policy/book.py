@@ -1,10 +1,11 @@
-"""All policy definitions that are known, by name and generation."""
+"""All policy definitions that are known, by name and generation, and the last directive about each policy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.directive import Directive
 
 
 class PolicyBook:
@@ -13,6 +14,7 @@ class PolicyBook:
     def __init__(self) -> None:
         self._by_generation: dict[tuple[str, int], PolicyDefinition] = {}
         self._latest: dict[str, PolicyDefinition] = {}
+        self._directives: dict[str, Directive] = {}
 
     def put(self, definition: PolicyDefinition) -> None:
         """Take in a definition; a later one of the same generation replaces the earlier."""
@@ -20,6 +22,16 @@ class PolicyBook:
         latest = self._latest.get(definition.name)
         if latest is None or definition.generation >= latest.generation:
             self._latest[definition.name] = definition
+
+    def put_directive(self, directive: Directive) -> None:
+        """Take in a directive; the highest number of a policy holds."""
+        known = self._directives.get(directive.policy)
+        if known is None or directive.number >= known.number:
+            self._directives[directive.policy] = directive
+
+    def directive(self, name: str) -> Directive | None:
+        """Return the last directive about a policy, if there was any."""
+        return self._directives.get(name)
 
     def find(self, name: str, generation: int) -> PolicyDefinition | None:
         """Return the definition of one generation, if known."""

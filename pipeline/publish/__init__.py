@@ -2,5 +2,6 @@
 
 partials.py   the latest statistics of every source partition   PURE
 snapshot.py   statistics → posterior → snapshot                 PURE
+hold.py       what an operator's directive makes of it          PURE
 agent.py      the Faust agent around it
 """

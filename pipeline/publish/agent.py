@@ -5,7 +5,7 @@ changelog, whole, before it is sent: after a crash the same bytes are sent again
 for two contents.
 
 Table rows:   p[row key, source] statistics | m[policy, generation, source] mark | v<policy> last version
-              s where reading begins again
+              h<policy> last directive acted on | s where reading begins again
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from pipeline.codec import avro
 from pipeline.learn.memory import RowKey, statistics_from_bytes, statistics_to_bytes
 from pipeline.models.statistics import Statistics
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.directive import ROLLBACK, Directive
+from pipeline.publish.hold import Hold, hold_from_bytes, republish
 from pipeline.publish.partials import Mark, PartialKey, Partials
 from pipeline.publish.snapshot import build_snapshot, snapshot_id
 from pipeline.stream import topics
@@ -38,6 +40,7 @@ log = logging.getLogger(__name__)
 PARTIAL = b"p"
 MARK = b"m"
 VERSION = b"v"
+HOLD = b"h"
 WRITE_BYTES = 2 << 20
 """Rows are gathered up to this size into one record batch of the changelog."""
 PublisherOf = tuple[str, int]
@@ -66,6 +69,8 @@ class PublishPartition:
         self.position = 0 if stored is None else int(stored)
         """Next offset of `statistics` to read; in the store, the first that is not in or waits for its mark."""
         self.published: dict[str, Published] = {}
+        self.holds: dict[str, Hold] = {}
+        """By policy: the last directive that was acted on."""
         self.unsent: list[bytes] = []
         """Last snapshots as stored: the crash may have come before they were sent."""
         self.dirty: set[str] = set()
@@ -78,6 +83,11 @@ class PublishPartition:
         """Return what is known of a policy generation."""
         return self.partials.setdefault((policy, generation), Partials())
 
+    def next_of(self, policy: str) -> tuple[int, str]:
+        """Return version and parent of a policy's next snapshot."""
+        last = self.published.get(policy)
+        return (1, "") if last is None else (last.version + 1, last.id)
+
     def _restore(self) -> None:
         for stored_key, value in self.rows.scan(MARK):
             policy, generation, source = orjson.loads(stored_key[1:])
@@ -86,10 +96,11 @@ class PublishPartition:
             *row, source = orjson.loads(stored_key[1:])
             key = PartialKey(RowKey(*row), source)
             self.of(key.row.policy, key.row.generation).merged[key] = statistics_from_bytes(value)
+        for stored_key, value in self.rows.scan(HOLD):
+            self.holds[stored_key[1:].decode()] = hold_from_bytes(value)
         for stored_key, content in self.rows.scan(VERSION):
-            record = avro.decode_as("snapshot", content)
             policy = stored_key[1:].decode()
-            self.published[policy] = Published(record["version"], snapshot_id(content), record["definition_hash"])
+            self.published[policy] = _published(content)
             self.unsent.append(content)
             self.dirty.add(policy)
 
@@ -180,29 +191,53 @@ class PublishAgent:
 
     async def _publish_if_due(self, partition: PublishPartition, definition: PolicyDefinition) -> None:
         name = definition.name
-        last = partition.published.get(name)
-        is_new = last is None or last.definition_hash != definition.definition_hash
-        now_s = time.monotonic()
-        waited_ms = (now_s - partition.published_at_s.get(name, -1e9)) * 1000
-        if not (is_new or name in partition.dirty) or waited_ms < definition.publish_interval_ms:
+        hold = partition.holds.get(name, Hold())
+        directive = self._policies.book.directive(name)
+        if directive is not None and hold.is_before(directive):
+            await self._obey(partition, definition, directive)
             return
+        last = partition.published.get(name)
+        if last is not None and hold.is_held:
+            return
+        is_new = last is None or last.definition_hash != definition.definition_hash
+        waited_ms = (time.monotonic() - partition.published_at_s.get(name, -1e9)) * 1000
+        if (is_new or name in partition.dirty) and waited_ms >= definition.publish_interval_ms:
+            await self._publish_live(partition, definition, {})
+
+    async def _obey(self, partition: PublishPartition, definition: PolicyDefinition, directive: Directive) -> None:
+        """Act on a directive; that it was acted on is written together with what came of it."""
+        name = definition.name
+        hold = Hold(directive.number, directive.action)
+        rows: dict[bytes, bytes | None] = {HOLD + name.encode(): hold.to_bytes()}
+        if directive.action == ROLLBACK:
+            await self._publish(partition, name, republish(directive.content, *partition.next_of(name)), rows)
+        elif hold.is_held and name in partition.published:
+            await self._write(partition, rows)
+        else:
+            await self._publish_live(partition, definition, rows)
+        partition.holds[name] = hold
+        log.info("directive-obeyed policy=%s action=%s number=%s", name, directive.action, directive.number)
+
+    async def _publish_live(
+        self, partition: PublishPartition, definition: PolicyDefinition, rows: dict[bytes, bytes | None]
+    ) -> None:
+        name = definition.name
         partition.dirty.discard(name)
-        partition.published_at_s[name] = now_s
+        partition.published_at_s[name] = time.monotonic()
         partials = partition.of(name, definition.generation)
-        content = build_snapshot(
-            definition,
-            list(partials.rows()),
-            partials.marks,
-            version=1 if last is None else last.version + 1,
-            parent="" if last is None else last.id,
-        )
+        version, parent = partition.next_of(name)
+        content = build_snapshot(definition, list(partials.rows()), partials.marks, version=version, parent=parent)
+        await self._publish(partition, name, content, rows)
+
+    async def _publish(
+        self, partition: PublishPartition, name: str, content: bytes, rows: dict[bytes, bytes | None]
+    ) -> None:
         self._reach("publish.snapshot-built")
-        await self._write(partition, {VERSION + name.encode(): content})
-        version = 1 if last is None else last.version + 1
-        partition.published[name] = Published(version, snapshot_id(content), definition.definition_hash)
+        await self._write(partition, {**rows, VERSION + name.encode(): content})
+        published = partition.published[name] = _published(content)
         await self._send(partition, name, content)
         self._reach("publish.snapshot-sent")
-        log.info("snapshot-published policy=%s version=%s id=%s", name, version, snapshot_id(content)[:12])
+        log.info("snapshot-published policy=%s version=%s id=%s", name, published.version, published.id[:12])
 
     async def _send(self, partition: PublishPartition, policy: str, content: bytes) -> None:
         records = []
@@ -210,3 +245,8 @@ class PublishAgent:
             to = topics.partition_for(policy, await self._outbox.partition_count(topic))
             records.append(Record(topic, to, policy.encode(), content))
         await partition.held.outbox.deliver(records)
+
+
+def _published(content: bytes) -> Published:
+    record = avro.decode_as("snapshot", content)
+    return Published(record["version"], snapshot_id(content), record["definition_hash"])

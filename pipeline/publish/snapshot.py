@@ -152,6 +152,7 @@ def build_snapshot(
         "event_time_ms": min((mark.event_time_ms for mark in marks.values()), default=0),
         "posterior_sha256": posterior_sha256(definition, rows),
         "segments": segment_posteriors(definition, rows),
+        "rollback_of": 0,
     }
     return avro.encode("snapshot", record)
 

@@ -74,6 +74,13 @@ class OffsetMove(NamedTuple):
     after: int
 
 
+class Rollback(NamedTuple):
+    """One of the two that is an older version's content."""
+
+    version: int
+    of: int
+
+
 class SnapshotDiff(NamedTuple):
     """What differs between two snapshots."""
 
@@ -87,6 +94,8 @@ class SnapshotDiff(NamedTuple):
     """By partition."""
     tallies: Sequence[TallyChange]
     """By segment and arm."""
+    rollbacks: Sequence[Rollback]
+    """Those of the two that are an older one's content."""
 
     def to_plain(self) -> dict[str, Any]:
         """Give the JSON value."""
@@ -104,6 +113,7 @@ class SnapshotDiff(NamedTuple):
             "definition": [change._asdict() for change in self.definition],
             "offsets": [move._asdict() for move in self.offsets],
             "tallies": tallies,
+            "rollbacks": [again._asdict() for again in self.rollbacks],
         }
 
 
@@ -116,6 +126,7 @@ def diff_snapshots(before: Mapping[str, Any], after: Mapping[str, Any]) -> Snaps
         definition=[change for change in definition_changes(old, new) if not _is_arm(change.where)],
         offsets=list(_offset_moves(before, after)),
         tallies=list(_tally_changes(_tallies(before), _tallies(after))),
+        rollbacks=[Rollback(one["version"], one["rollback_of"]) for one in (before, after) if one["rollback_of"]],
     )
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import orjson
 
 from pipeline.codec import avro
-from pipeline.errors import PipelineError
+from pipeline.errors import ConfigError, PipelineError
 from pipeline.policy.book import PolicyBook
+from pipeline.policy.directive import ROLLBACK, Directive, parse_directive
 from pipeline.policy.parse import parse_policy
 from pipeline.stream.follow import TopicFollower
 from pipeline.stream.topics import POLICIES
@@ -60,16 +61,39 @@ class Policies:
             if record.value is None:
                 continue
             try:
-                fields = avro.decode_as("policy", record.value)
-                definition = parse_policy(orjson.loads(fields["definition"]), f"policies@{record.offset}")
+                self._take_record(record.value, f"policies@{record.offset}")
             except (PipelineError, ValueError) as error:
-                # `policy apply` checks before it writes, so this was written by something else: never guess.
+                # The commands check before they write, so this was written by something else: never guess.
                 log.error("policy-record-refused offset=%s error=%s", record.offset, error)  # noqa: TRY400  no traceback
-                continue
-            self.book.put(definition)
-            log.info(
-                "policy-known name=%s generation=%s definition=%s",
-                definition.name,
-                definition.generation,
-                definition.definition_hash[:12],
-            )
+
+    def _take_record(self, value: bytes, source: str) -> None:
+        name, fields = avro.decode(value)
+        if name == "directive":
+            self._take_directive(parse_directive(fields, source))
+            return
+        if name != "policy":
+            raise ConfigError(source, [f"a {name} record, expected a policy or a directive"])
+        definition = parse_policy(orjson.loads(fields["definition"]), source)
+        self.book.put(definition)
+        log.info(
+            "policy-known name=%s generation=%s definition=%s",
+            definition.name,
+            definition.generation,
+            definition.definition_hash[:12],
+        )
+
+    def _take_directive(self, directive: Directive) -> None:
+        if directive.action == ROLLBACK:
+            owner = avro.decode_as("snapshot", directive.content)["policy"]
+            if owner != directive.policy:
+                raise ConfigError(
+                    "directive", [f"content: a snapshot of {owner!r}, expected one of {directive.policy!r}"]
+                )
+        self.book.put_directive(directive)
+        log.info(
+            "directive-known policy=%s action=%s version=%s number=%s",
+            directive.policy,
+            directive.action,
+            directive.version,
+            directive.number,
+        )

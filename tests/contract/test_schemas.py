@@ -182,6 +182,28 @@ RECORDS: dict[str, dict[str, Any]] = {
             }
         ],
     },
+    "snapshot-again": {
+        "policy": "homepage",
+        "version": 18,
+        "parent": "ab" * 32,
+        "generation": 1,
+        "definition_hash": "cd" * 32,
+        "definition": '{"name":"homepage"}',
+        "schema_hash": "",
+        "ledger_offsets": [{"partition": 0, "offset": 7}],
+        "event_time_ms": 0,
+        "posterior_sha256": "ef" * 32,
+        "segments": [],
+        "rollback_of": 12,
+    },
+    "directive": {
+        "policy": "homepage",
+        "number": 1_700_000_000_400,
+        "action": "rollback",
+        "version": 12,
+        "content": bytes(range(256)),
+    },
+    "directive-least": {"policy": "p", "number": 1, "action": "unpin", "version": 0, "content": b""},
     "policy": {"name": "homepage", "generation": 2, "definition": '{"name":"homepage"}'},
     "dead_letter": {
         "reason": "unknown-arm",

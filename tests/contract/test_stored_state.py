@@ -18,6 +18,7 @@ from pipeline.learn.memory import (
     fold_state_from_bytes,
     statistics_from_bytes,
 )
+from pipeline.publish.hold import Hold, hold_from_bytes
 
 VECTOR = struct.pack("<2h", 4096, -4)
 DECISION = b'{"action_id":"x"}'
@@ -119,3 +120,9 @@ def test_how_far_the_ledger_was_folded_of_version_1():
 def test_state_of_a_later_release_stops_the_worker_instead_of_being_guessed_at(read, stored):
     with pytest.raises(StateError, match="use the release that wrote it"):
         read(stored)
+
+
+def test_a_hold_of_version_1():
+    assert hold_from_bytes(b'[1,1700000000400,"rollback"]') == Hold(1_700_000_000_400, "rollback")
+    with pytest.raises(StateError, match="hold of version 2, this code reads 1"):
+        hold_from_bytes(b'[2,1700000000400,"rollback"]')

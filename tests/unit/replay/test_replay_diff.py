@@ -46,7 +46,7 @@ def snapshot(
 
 def test_a_snapshot_does_not_differ_from_itself():
     one = snapshot({("new", "a"): (4, ONE)}, {0: 7})
-    assert diff_snapshots(one, one) == (True, [], [], [], [])
+    assert diff_snapshots(one, one) == (True, [], [], [], [], [])
 
 
 def test_arms_that_counted_more_are_named_and_no_others():

@@ -1,0 +1,92 @@
+"""Read and give directives: what holds about a policy's snapshots, by the topic `policies`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from pipeline.codec import avro
+from pipeline.errors import ConfigError, UnavailableError
+from pipeline.policy.book import PolicyBook
+from pipeline.policy.directive import PIN, ROLLBACK, UNPIN, Directive
+from pipeline.stream.follow import TopicFollower
+from pipeline.stream.outbox import BUILDER_BYTES, Outbox, Record
+from pipeline.stream.policies import Policies
+from pipeline.stream.topics import POLICIES, SNAPSHOTS, partition_for
+
+OBEYED_WITHIN_S = 10.0
+# Published again, a record may be a little longer: its parent's id, greater numbers, the row of the hold.
+LARGEST_CONTENT_BYTES = BUILDER_BYTES - (1 << 10)
+
+
+async def read_book(broker: str) -> PolicyBook:
+    """Return the policies and directives that hold."""
+    policies = Policies(broker)
+    try:
+        await policies.start()
+        return policies.book
+    finally:
+        await policies.stop()
+
+
+def is_held(directive: Directive | None) -> bool:
+    """Return whether a policy is pinned or rolled back, by the last directive about it."""
+    return directive is not None and directive.action != UNPIN
+
+
+async def give(broker: str, directive: Directive) -> int | None:
+    """Write a directive; return the version that was published by it, None where none is (a pin).
+
+    Raises:
+        ConfigError: its content can't be published.
+        UnavailableError: not acknowledged, or no worker has acted on it yet.
+    """
+    if len(directive.content) > LARGEST_CONTENT_BYTES:
+        seen = (
+            f"version {directive.version} is {len(directive.content)} bytes, expected at most {LARGEST_CONTENT_BYTES}"
+        )
+        raise ConfigError("rollback", [f"{seen} of what is published again: choose another version"])
+    published = TopicFollower(broker, SNAPSHOTS)
+    try:
+        await published.start()
+        version = _last_version(await published.read_to_end(), directive.policy)
+        await _write(broker, directive)
+        return None if directive.action == PIN else await _published_by(published, directive, version)
+    finally:
+        await published.stop()
+
+
+async def _write(broker: str, directive: Directive) -> None:
+    outbox = Outbox(broker)
+    try:
+        await outbox.start()
+        partition = partition_for(directive.policy, await outbox.partition_count(POLICIES))
+        # A name has no slash, and a generation is a number: no definition has this key.
+        key = f"{directive.policy}/directive".encode()
+        await outbox.deliver([Record(POLICIES, partition, key, avro.encode("directive", directive._asdict()))])
+    finally:
+        await outbox.stop()
+
+
+async def _published_by(published: TopicFollower, directive: Directive, version: int) -> int:
+    content_of = directive.version if directive.action == ROLLBACK else 0
+    deadline = time.monotonic() + OBEYED_WITHIN_S
+    while time.monotonic() < deadline:
+        for fields in _snapshots(await published.poll(), directive.policy):
+            if fields["version"] > version and fields["rollback_of"] == content_of:
+                return int(fields["version"])
+        await asyncio.sleep(0)
+    raise UnavailableError(
+        f"{directive.action} of {directive.policy} is written, but was not acted on within {OBEYED_WITHIN_S:.0f} s: "
+        "no worker is running, or it is behind. It acts on it when it can: pipeline snapshot list"
+    )
+
+
+def _last_version(records: Any, policy: str) -> int:
+    return max((fields["version"] for fields in _snapshots(records, policy)), default=0)
+
+
+def _snapshots(records: Any, policy: str) -> list[dict[str, Any]]:
+    found = [avro.decode_as("snapshot", record.value) for record in records if record.value is not None]
+    return [fields for fields in found if fields["policy"] == policy]
