@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import click
 import orjson
@@ -11,52 +13,134 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pipeline.cli import options
-from pipeline.cli.snapshots import find_snapshot
-from pipeline.replay.verify import Verdict, verify_snapshot
+from pipeline.cli.directives import read_book
+from pipeline.cli.findings import Found, in_words
+from pipeline.codec import avro
+from pipeline.errors import ConfigError
+from pipeline.replay.history import PolicyHistory, read_history
+from pipeline.replay.verify import OnProgress, look_at_sample, offsets_of, statistics_at, verify_snapshots
+
+T = TypeVar("T")
+
+
+class Offsets(click.ParamType):
+    """An offset vector: PARTITION=OFFSET, with commas between."""
+
+    name = "offsets"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[int, int]:
+        """Return the next offset not in, by ledger partition."""
+        if isinstance(value, dict):
+            return value
+        entries = [entry.partition("=") for entry in str(value).split(",")]
+        if not all(number.strip().isdecimal() and end.strip().isdecimal() for number, _, end in entries):
+            self.fail(f"{value!r} is no offset vector such as 0=120,1=98", param, ctx)
+        ends = {int(number): int(end) for number, _, end in entries}
+        if len(ends) != len(entries):
+            self.fail(f"{value!r} names a partition twice", param, ctx)
+        return ends
 
 
 @click.command()
 @options.broker_address
-@click.option("--policy", "policy_name", required=True, help="The policy whose snapshot is verified.")
-@click.option("--version", type=click.IntRange(1), help="Which version; the latest if not given.")
+@click.option("--policy", "policies", multiple=True, help="Only this policy; may be repeated. All if not given.")
+@click.option("--version", type=click.IntRange(1), help="Recompute this version; needs one --policy.")
+@click.option("--last", type=click.IntRange(1), help="Recompute so many of the newest versions; 1 if not given.")
+@click.option("--offsets", type=Offsets(), metavar="P=O,…", help="Fold the ledger up to here; unnamed partitions: 0.")
+@click.option("--sample", type=click.IntRange(1), metavar="N", help="A quick look at N ledger records, without a fold.")
 @options.as_json
-def verify(broker: str, policy_name: str, version: int | None, as_json: bool) -> None:
-    """Fold the ledger afresh and compare with a published snapshot.
+def verify(
+    broker: str,
+    policies: tuple[str, ...],
+    version: int | None,
+    last: int | None,
+    offsets: dict[int, int] | None,
+    sample: int | None,
+    as_json: bool,
+) -> None:
+    """Fold the ledger afresh and compare with what was published.
+
+    Always checked is the lineage of every snapshot that snapshot-history holds: versions rise by one and none is used
+    twice, each names its parent by the hash of the parent's bytes, its definition has the hash it says, what was rolled
+    back to is the content of the version it names, and what is live is what the history has.
+
+    Without a further option the newest snapshot of each policy is recomputed from the ledger: every count, sum,
+    posterior parameter and posterior_sha256. With --offsets the hash of the statistics there is printed, and each
+    snapshot that says it is of that vector is recomputed.
+
+    --sample recomputes no snapshot. It checks that the ledger is there from its start to where the newest snapshots
+    end, and of N records spread over that, that the reward is what the record's own credited outcomes are worth, each
+    within its window, and that revision and time bucket fit. It does not check any sum.
 
     Exit code 0: equal. 1: different, and the first difference is named.
 
     \b
     Example:
-      pipeline verify --broker 127.0.0.1:9092 --policy homepage
+      pipeline verify --policy homepage
+      pipeline verify --last 100
+      pipeline verify --offsets 0=120,1=98 --json
     """
-    verdict = asyncio.run(_verify(broker, policy_name, version))
-    if as_json:
-        difference = verdict.difference._asdict() if verdict.difference else None
-        fields = {**verdict._asdict(), "equal": difference is None, "difference": difference}
-        click.echo(orjson.dumps(fields))
+    _check_usage(policies, version, last, offsets, sample)
+    if offsets is not None:
+        found = asyncio.run(_at_offsets(broker, policies, {p: end for p, end in offsets.items() if end}))
+    elif sample is not None:
+        found = asyncio.run(_sample(broker, policies, sample))
     else:
-        click.echo(_in_words(verdict))
-    sys.exit(0 if verdict.difference is None else 1)
+        found = asyncio.run(_snapshots(broker, policies, version, last or 1))
+    click.echo(orjson.dumps(found.to_plain()) if as_json else "\n".join(in_words(found)))
+    sys.exit(0 if found.first_fault is None else 1)
 
 
-async def _verify(broker: str, policy_name: str, version: int | None) -> Verdict:
-    content = await find_snapshot(broker, policy_name, version)
+def _check_usage(policies: Sequence[str], version: int | None, *modes: object) -> None:
+    if version is not None and len(policies) != 1:
+        raise click.UsageError(f"--version is of one policy: give --policy once, not {len(policies)} times")
+    if sum(mode is not None for mode in (version, *modes)) > 1:
+        raise click.UsageError("--version, --last, --offsets and --sample exclude each other: give one of them")
+
+
+async def _snapshots(broker: str, policies: Sequence[str], version: int | None, last: int) -> Found:
+    histories = await _histories(broker, policies, lambda fields: version in (None, fields["version"]), last)
+    contents = [content for history in histories for content in history.wanted]
+    if version is not None and not contents:
+        lineage = histories[0].lineage
+        held = f"{lineage.first} to {lineage.last}"
+        raise ConfigError("snapshot", [f"policy {policies[0]!r} has no version {version}; held are: {held}"])
+    verdicts = await _with_progress(lambda on_progress: verify_snapshots(broker, contents, on_progress))
+    return Found([history.lineage for history in histories], verdicts)
+
+
+async def _at_offsets(broker: str, policies: Sequence[str], ends: dict[int, int]) -> Found:
+    histories = await _histories(broker, policies, lambda fields: offsets_of(fields) == ends, None)
+    newest = {history.lineage.policy: history.newest for history in histories if history.newest is not None}
+    contents = [content for history in histories for content in history.wanted]
+    at_offsets, verdicts = await _with_progress(
+        lambda on_progress: statistics_at(broker, newest, contents, ends, on_progress)
+    )
+    return Found([history.lineage for history in histories], verdicts, at_offsets)
+
+
+async def _sample(broker: str, policies: Sequence[str], count: int) -> Found:
+    histories = await _histories(broker, policies, lambda _: True, 1)
+    ends: dict[int, int] = {}
+    for history in histories:
+        for content in history.wanted:
+            for partition, end in offsets_of(avro.decode_as("snapshot", content)).items():
+                ends[partition] = max(end, ends.get(partition, 0))
+    sampled = await look_at_sample(broker, ends, count, await read_book(broker))
+    return Found([history.lineage for history in histories], sampled=sampled)
+
+
+async def _histories(
+    broker: str, policies: Sequence[str], is_wanted: Callable[[Mapping[str, Any]], bool], last: int | None
+) -> list[PolicyHistory]:
+    histories = await read_history(broker, policies, is_wanted, last)
+    missing = sorted(set(policies) - histories.keys())
+    if missing or not histories:
+        raise ConfigError("snapshot", [f"policy {name!r} has none" for name in missing] or ["no policy has any"])
+    return list(histories.values())
+
+
+async def _with_progress(work: Callable[[OnProgress], Awaitable[T]]) -> T:
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("folding the ledger", total=None)
-        return await verify_snapshot(
-            broker, content, on_progress=lambda done, total: progress.update(task, completed=done, total=total)
-        )
-
-
-def _in_words(verdict: Verdict) -> str:
-    name = f"{verdict.policy} version {verdict.version} ({verdict.id[:12]})"
-    if verdict.difference is None:
-        return f"equal: {name} is the fold of {verdict.ledger_records} ledger records, {verdict.posterior_sha256}"
-    difference = verdict.difference
-    return (
-        f"different: {name} is not the fold of its {verdict.ledger_records} ledger records\n"
-        f"  first difference: {difference.where}\n"
-        f"    published:  {difference.published}\n"
-        f"    recomputed: {difference.recomputed}\n"
-        "  Either the ledger was altered or the snapshot was: compare another version with --version"
-    )
+        return await work(lambda done, total: progress.update(task, completed=done, total=total))

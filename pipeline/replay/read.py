@@ -12,9 +12,16 @@ from pipeline.errors import StateError, UnavailableError
 
 
 async def read_up_to(
-    broker: str, topic: str, ends: Mapping[int, int], **security: Any
+    broker: str, topic: str, ends: Mapping[int, int], *, stops: Sequence[Mapping[int, int]] = (), **security: Any
 ) -> AsyncIterator[tuple[int, Sequence[Any]]]:
     """Yield (partition, records below its end), in offset order within a partition.
+
+    Args:
+        broker: bootstrap servers.
+        topic: its partitions are read from their start.
+        ends: by partition.
+        stops: rising offsets by partition that all partitions come to in turn, before any is read much further.
+        security: the consumer's further settings.
 
     Raises:
         StateError: a partition no longer begins at offset 0, or ends before its end.
@@ -32,21 +39,22 @@ async def read_up_to(
         raise UnavailableError(f"no broker answers at {broker}: {error}") from error
     try:
         consumer.assign(list(targets))
-        await _check_complete(consumer, targets)
+        await check_complete(consumer, targets)
         await consumer.seek_to_beginning()
-        open_partitions = set(targets)
-        while open_partitions:
-            fetched = await consumer.getmany(*open_partitions, timeout_ms=500)
-            for partition, records in fetched.items():
-                below = [record for record in records if record.offset < targets[partition]]
-                if below:
-                    yield partition.partition, below
-            open_partitions = {p for p in open_partitions if await consumer.position(p) < targets[p]}
+        for stop in (*stops, ends):
+            upto = {p: min(end, stop.get(p.partition, 0)) for p, end in targets.items()}
+            while open_partitions := [p for p, end in upto.items() if await consumer.position(p) < end]:
+                fetched = await consumer.getmany(*open_partitions, timeout_ms=500)
+                for partition, records in fetched.items():
+                    below = [record for record in records if record.offset < targets[partition]]
+                    if below:
+                        yield partition.partition, below
     finally:
         await consumer.stop()
 
 
-async def _check_complete(consumer: AIOKafkaConsumer, targets: Mapping[TopicPartition, int]) -> None:
+async def check_complete(consumer: AIOKafkaConsumer, targets: Mapping[TopicPartition, int]) -> None:
+    """Raise StateError for a partition that no longer begins at offset 0, or ends before its target."""
     begins = await consumer.beginning_offsets(list(targets))
     ends = await consumer.end_offsets(list(targets))
     for partition, target in targets.items():

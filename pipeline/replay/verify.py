@@ -1,20 +1,29 @@
-"""Prove a published snapshot: fold its ledger prefix afresh and compare."""
+"""Prove published snapshots: fold their ledger prefixes afresh, in one pass, and compare."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from pipeline.codec import avro
+from pipeline.errors import UnavailableError
 from pipeline.learn.ledger import ledger_record
+from pipeline.policy.book import PolicyBook
+from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.parse import parse_policy
-from pipeline.publish.snapshot import snapshot_id
+from pipeline.publish.snapshot import posterior_sha256, snapshot_id
 from pipeline.replay.compare import Difference, first_difference
-from pipeline.replay.fold import LedgerFold
-from pipeline.replay.read import read_up_to
+from pipeline.replay.cuts import Cut, CutFold, CutRows, waves
+from pipeline.replay.read import check_complete, read_up_to
+from pipeline.replay.sample import record_fault, spread
 from pipeline.stream.topics import REWARDS
+
+OnProgress = Callable[[int, int], None]
+FETCH_MS = 5_000
 
 
 class Verdict(NamedTuple):
@@ -24,43 +33,174 @@ class Verdict(NamedTuple):
     version: int
     id: str
     posterior_sha256: str
+    """As published."""
     ledger_records: int
     """Records that were folded."""
     difference: Difference | None
     """None: equal."""
 
 
-async def verify_snapshot(
-    broker: str, content: bytes, *, on_progress: Callable[[int, int], None] = lambda _done, _total: None
-) -> Verdict:
-    """Recompute one snapshot from the ledger.
+class AtOffsets(NamedTuple):
+    """A policy's statistics at an offset vector."""
+
+    policy: str
+    generation: int
+    posterior_sha256: str
+    """What a snapshot of them would say, under the definition of the newest one."""
+    rewards_counted: int
+    ledger_records: int
+    """Records that were folded."""
+
+
+class Sampled(NamedTuple):
+    """What a quick look at single ledger records found."""
+
+    looked_at: int
+    """Records whose reward was made again from their outcomes."""
+    passed_over: int
+    """Records of rules that are not in force any more."""
+    fault: Difference | None
+    """The first."""
+
+
+async def verify_snapshots(broker: str, contents: Sequence[bytes], on_progress: OnProgress) -> list[Verdict]:
+    """Recompute snapshots from the ledger; the verdicts are in the order of `contents`.
 
     Args:
         broker: bootstrap servers.
-        content: the snapshot record's bytes.
+        contents: the snapshot records' bytes.
         on_progress: told how many of how many ledger records are folded.
+
+    Raises:
+        StateError: the ledger does not hold what is needed. UnavailableError: no broker answers.
     """
-    snapshot = avro.decode_as("snapshot", content)
-    definition = parse_policy(orjson.loads(snapshot["definition"]), f"snapshot {snapshot['version']}")
-    ends = _ends(snapshot)
-    fold = LedgerFold(snapshot["policy"], snapshot["generation"])
-    done, total = 0, sum(ends.values())
-    async for partition, records in read_up_to(broker, REWARDS, ends):
-        fold.add(
-            partition, [ledger_record(record.offset, avro.decode_as("reward", record.value)) for record in records]
-        )
+    by_id = {snapshot_id(content): content for content in contents}
+    cuts = [_cut_of(id_, avro.decode_as("snapshot", content)) for id_, content in by_id.items()]
+    verdicts = {
+        done.cut.name: _verdict(done, by_id[done.cut.name]) async for done in fold_cuts(broker, cuts, on_progress)
+    }
+    return [verdicts[snapshot_id(content)] for content in contents]
+
+
+async def fold_cuts(broker: str, cuts: Sequence[Cut], on_progress: OnProgress) -> AsyncIterator[CutRows]:
+    """Read the ledger once, and yield each cut as soon as it is complete.
+
+    Raises:
+        StateError: the ledger does not hold what is needed. UnavailableError: no broker answers.
+    """
+    fold = CutFold(cuts)
+    stops = waves(cuts)
+    done, total = 0, sum(stops[-1].values())
+    async for partition, records in read_up_to(broker, REWARDS, stops[-1], stops=stops[:-1]):
+        decoded = [ledger_record(record.offset, avro.decode_as("reward", record.value)) for record in records]
+        for complete in fold.add(partition, decoded):
+            yield complete
         done += len(records)
         on_progress(done, total)
-    difference = first_difference(snapshot, definition, fold.rows())
+    for complete in fold.finish():
+        yield complete
+
+
+async def statistics_at(
+    broker: str,
+    newest: Mapping[str, bytes],
+    at_vector: Sequence[bytes],
+    ends: Mapping[int, int],
+    on_progress: OnProgress,
+) -> tuple[list[AtOffsets], list[Verdict]]:
+    """Fold the ledger up to an offset vector.
+
+    Args:
+        broker: bootstrap servers.
+        newest: by policy, the snapshot whose definition the statistics are read with.
+        at_vector: snapshots that say they are of this vector, to be compared.
+        ends: the vector.
+        on_progress: told how many of how many ledger records are folded.
+
+    Raises:
+        StateError: the ledger does not hold what is needed. UnavailableError: no broker answers.
+    """
+    by_id = {snapshot_id(content): content for content in at_vector}
+    models = {policy: avro.decode_as("snapshot", content) for policy, content in newest.items()}
+    cuts = [Cut("", policy, model["generation"], ends) for policy, model in models.items()]
+    cuts += [_cut_of(id_, avro.decode_as("snapshot", content)) for id_, content in by_id.items()]
+    found: list[AtOffsets] = []
+    verdicts: list[Verdict] = []
+    async for done in fold_cuts(broker, cuts, on_progress):
+        if done.cut.name:
+            verdicts.append(_verdict(done, by_id[done.cut.name]))
+        else:
+            hash_ = posterior_sha256(definition_of(models[done.cut.policy]), done.rows)
+            counted = sum(statistics.n for _, statistics in done.rows)
+            found.append(AtOffsets(done.cut.policy, done.cut.generation, hash_, counted, done.ledger_records))
+    return sorted(found), sorted(verdicts, key=lambda verdict: (verdict.policy, verdict.version))
+
+
+async def look_at_sample(broker: str, ends: Mapping[int, int], count: int, book: PolicyBook) -> Sampled:
+    """Make the rewards of up to `count` ledger records, evenly spread below `ends`, again from their outcomes.
+
+    Raises:
+        StateError: the ledger is shorter than that. UnavailableError: no broker answers.
+    """
+    looked_at = passed_over = 0
+    async for place, fields in _records_at(broker, ends, spread(ends, count)):
+        definition = book.find(fields["policy"], fields["generation"])
+        if definition is None or definition.statistics_hash != fields["attribution"]:
+            passed_over += 1
+            continue
+        looked_at += 1
+        fault = record_fault(fields, definition)
+        if fault is not None:
+            where = f"ledger record {REWARDS}/{place[0]}/{place[1]}, action {fields['action_id']}: {fault.where}"
+            return Sampled(looked_at, passed_over, fault._replace(where=where))
+    return Sampled(looked_at, passed_over, None)
+
+
+def definition_of(snapshot: Mapping[str, Any]) -> PolicyDefinition:
+    """Return the definition that a snapshot carries."""
+    return parse_policy(orjson.loads(snapshot["definition"]), f"snapshot {snapshot['version']}")
+
+
+def offsets_of(snapshot: Mapping[str, Any]) -> dict[int, int]:
+    """Return a snapshot's offset vector, without the partitions of which nothing is in."""
+    return {entry["partition"]: entry["offset"] for entry in snapshot["ledger_offsets"] if entry["offset"] > 0}
+
+
+def _cut_of(name: str, snapshot: Mapping[str, Any]) -> Cut:
+    return Cut(name, snapshot["policy"], snapshot["generation"], offsets_of(snapshot))
+
+
+def _verdict(done: CutRows, content: bytes) -> Verdict:
+    snapshot = avro.decode_as("snapshot", content)
     return Verdict(
         snapshot["policy"],
         snapshot["version"],
-        snapshot_id(content),
+        done.cut.name,
         snapshot["posterior_sha256"],
-        done,
-        difference,
+        done.ledger_records,
+        first_difference(snapshot, definition_of(snapshot), done.rows),
     )
 
 
-def _ends(snapshot: Mapping[str, Any]) -> dict[int, int]:
-    return {entry["partition"]: entry["offset"] for entry in snapshot["ledger_offsets"]}
+async def _records_at(
+    broker: str, ends: Mapping[int, int], places: Sequence[tuple[int, int]]
+) -> AsyncIterator[tuple[tuple[int, int], dict[str, Any]]]:
+    """Yield the ledger record at each place; where the log has none there, the next one."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=broker, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    try:
+        await consumer.start()
+    except KafkaError as error:
+        raise UnavailableError(f"no broker answers at {broker}: {error}") from error
+    targets = {TopicPartition(REWARDS, number): end for number, end in ends.items()}
+    try:
+        consumer.assign(list(targets))
+        await check_complete(consumer, targets)
+        for number, offset in places:
+            partition = TopicPartition(REWARDS, number)
+            consumer.seek(partition, offset)
+            for record in (await consumer.getmany(partition, timeout_ms=FETCH_MS, max_records=1)).get(partition, ()):
+                yield (number, record.offset), avro.decode_as("reward", record.value)
+    finally:
+        await consumer.stop()

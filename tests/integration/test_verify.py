@@ -1,18 +1,22 @@
-"""`pipeline verify` recomputes a snapshot from the ledger, and turns red when one ledger record is another."""
+"""`pipeline verify` recomputes snapshots from the ledger, and turns red when one record of either is another."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from pipeline.brokers import running_broker
+from pipeline.cli.policy import apply_policy
 from pipeline.codec import avro
 from pipeline.learn.ledger import ledger_record
-from pipeline.publish.snapshot import build_snapshot
+from pipeline.policy.definition import PolicyDefinition
+from pipeline.publish.hold import republish
+from pipeline.publish.snapshot import build_snapshot, posterior_sha256, snapshot_id
 from pipeline.replay.fold import LedgerFold
 from pipeline.stream.outbox import Outbox, Record
 from pipeline.stream.topics import REWARDS, SNAPSHOT_HISTORY, SNAPSHOTS
@@ -48,26 +52,36 @@ def reward(action: int, units: int) -> dict[str, object]:
 LEDGER = [reward(action, GRID if action % 3 == 0 else 0) for action in range(30)]
 
 
-def snapshot() -> bytes:
-    """Publish what 30 records in partition 0 of the ledger make."""
-    fold = LedgerFold(POLICY.name, POLICY.generation)
-    fold.add(0, [ledger_record(offset, fields) for offset, fields in enumerate(LEDGER)])
-    return build_snapshot(POLICY, fold.rows(), fold.marks(), version=1, parent="")
+def snapshot(length: int = 30, version: int = 1, parent: str = "", policy: PolicyDefinition = POLICY) -> bytes:
+    """Make the snapshot of the first `length` records in partition 0 of the ledger."""
+    fold = LedgerFold(policy.name, policy.generation)
+    fold.add(0, [ledger_record(offset, fields) for offset, fields in enumerate(LEDGER[:length])])
+    return build_snapshot(policy, fold.rows(), fold.marks(), version=version, parent=parent)
 
 
-async def publish(broker: str, ledger: list[dict[str, object]]) -> None:
+def line() -> list[bytes]:
+    """Versions 1 to 3, of 10, 20 and 30 ledger records, and version 1 once more."""
+    contents: list[bytes] = []
+    for version in (1, 2, 3):
+        contents.append(snapshot(10 * version, version, snapshot_id(contents[-1]) if contents else ""))
+    return [*contents, republish(contents[0], 4, snapshot_id(contents[-1]))]
+
+
+async def publish(broker: str, ledger: list[dict[str, object]], *snapshots: bytes) -> None:
+    """Publish the ledger and the snapshots, that of the whole ledger if none is given."""
     outbox = Outbox(broker)
     await outbox.start()
     try:
         key = POLICY.name.encode()
         await outbox.deliver(Record(REWARDS, 0, b"x", avro.encode("reward", fields)) for fields in ledger)
-        await outbox.deliver(Record(topic, 0, key, snapshot()) for topic in (SNAPSHOTS, SNAPSHOT_HISTORY))
+        for content in snapshots or [snapshot()]:
+            await outbox.deliver(Record(topic, 0, key, content) for topic in (SNAPSHOTS, SNAPSHOT_HISTORY))
     finally:
         await outbox.stop()
 
 
 def verify(broker: str, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline", "verify", "--broker", broker, "--policy", POLICY.name, *options]
+    command = [sys.executable, "-m", "pipeline", "verify", "--broker", broker, *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -82,7 +96,7 @@ async def test_a_snapshot_that_is_the_fold_of_its_ledger_is_equal(broker):
     done = verify(broker)
     assert (done.returncode, done.stderr.strip()) == (0, "")
     assert done.stdout.startswith("equal: homepage version 1")
-    fields = orjson.loads(verify(broker, "--version", "1", "--json").stdout)
+    fields = orjson.loads(verify(broker, "--policy", "homepage", "--version", "1", "--json").stdout)
     assert (fields["equal"], fields["ledger_records"], fields["difference"]) == (True, 30, None)
 
 
@@ -104,3 +118,118 @@ async def test_a_ledger_that_ends_too_early_is_said_to_be_incomplete(broker):
     done = verify(broker)
     assert done.returncode == 70
     assert "ends at offset 29, 30 is needed" in done.stderr
+
+
+def answer(broker: str, *options: str) -> tuple[int, dict[str, Any]]:
+    done = verify(broker, *options, "--json")
+    return done.returncode, orjson.loads(done.stdout)
+
+
+async def test_every_version_is_recomputed_in_one_pass(broker):
+    await publish(broker, LEDGER, *line())
+    code, fields = answer(broker, "--last", "10")
+    assert (code, fields["equal"]) == (0, True)
+    assert [(one["version"], one["ledger_records"]) for one in fields["snapshots"]] == [
+        (1, 10),
+        (2, 20),
+        (3, 30),
+        (4, 10),
+    ]
+    (lineage,) = fields["lineage"]
+    assert (lineage["first_version"], lineage["last_version"], lineage["rollbacks"]) == (1, 4, 1)
+    done = verify(broker)
+    assert "lineage: homepage versions 1 to 4 follow each other without gap or reuse, 1 of them" in done.stdout
+
+
+async def test_the_first_version_that_an_altered_record_is_in_is_named(broker):
+    """Record 15 is in versions 2 and 3, not in 1."""
+    altered = [*LEDGER[:15], {**LEDGER[15], "reward": 1}, *LEDGER[16:]]
+    await publish(broker, altered, *line())
+    code, fields = answer(broker, "--last", "10")
+    assert (code, fields["equal"]) == (1, False)
+    assert [one["version"] for one in fields["snapshots"] if one["difference"]] == [2, 3]
+    assert answer(broker, "--policy", "homepage", "--version", "1")[0] == 0
+
+
+async def test_a_break_in_the_lineage_is_named_though_every_snapshot_is_the_fold_of_its_ledger(broker):
+    one, _, three, _ = line()
+    await publish(broker, LEDGER, one, three)
+    done = verify(broker, "--last", "10")
+    assert done.returncode == 1
+    assert "first difference: version 3: number after 1" in done.stdout
+    code, fields = answer(broker, "--last", "10")
+    assert (code, fields["policy"], fields["difference"]["recomputed"]) == (1, "homepage", "2")
+    assert [one["difference"] for one in fields["snapshots"]] == [None, None]
+
+
+async def test_all_policies_are_verified_when_none_is_named(broker):
+    other = define(plain_policy(name="other"))
+    await publish(broker, LEDGER, snapshot(), snapshot(20, policy=other))
+    code, fields = answer(broker)
+    assert (code, [one["policy"] for one in fields["snapshots"]]) == (0, ["homepage", "other"])
+    chosen = answer(broker, "--policy", "other")[1]
+    assert [one["policy"] for one in chosen["lineage"]] == ["other"]
+    refused = verify(broker, "--policy", "other", "--policy", "nowhere")
+    assert refused.returncode == 1
+    assert "policy 'nowhere' has none" in refused.stderr
+
+
+async def test_the_statistics_at_an_offset_vector_are_hashed_and_compared_with_its_snapshots(broker):
+    await publish(broker, LEDGER, *line())
+    code, fields = answer(broker, "--offsets", "0=20,1=0")
+    assert code == 0
+    fold = LedgerFold(POLICY.name, POLICY.generation)
+    fold.add(0, [ledger_record(offset, one) for offset, one in enumerate(LEDGER[:20])])
+    (at,) = fields["at_offsets"]
+    assert (at["posterior_sha256"], at["rewards_counted"]) == (posterior_sha256(POLICY, fold.rows()), 20)
+    assert [one["version"] for one in fields["snapshots"]] == [2]
+    # Version 4 is the content of version 1, and says the same offsets.
+    assert [one["version"] for one in answer(broker, "--offsets", "0=10")[1]["snapshots"]] == [1, 4]
+    done = verify(broker, "--offsets", "0=7")
+    assert done.returncode == 0
+    assert "7 rewards counted from 7 ledger records" in done.stdout
+    assert "there is nothing to compare with" in done.stdout
+    assert verify(broker, "--offsets", "0=31").returncode == 70
+
+
+async def test_a_sample_looks_at_records_and_says_that_no_sum_was_checked(broker):
+    """Rewards of decisions 0, 3, … 27 come of a click each, which is said to be worth 1."""
+    await apply_policy(broker, POLICY)
+    clicks = [
+        {
+            **fields,
+            "outcomes": [{"outcome_id": f"o{at}", "kind": "click", "value": 1.0, "occurred_at_ms": at}],
+            "revision": 3,
+        }
+        if fields["reward"]
+        else fields
+        for at, fields in enumerate(LEDGER)
+    ]
+    await publish(broker, clicks)
+    code, fields = answer(broker, "--sample", "1000")
+    assert (code, fields["sampled"]["looked_at"], fields["snapshots"]) == (0, 30, [])
+    assert answer(broker, "--sample", "7")[1]["sampled"]["looked_at"] == 7
+    assert "no sum was checked" in verify(broker, "--sample", "7").stdout
+
+
+async def test_a_sampled_record_that_is_worth_something_else_is_named(broker):
+    await apply_policy(broker, POLICY)
+    await publish(broker, LEDGER)  # rewards without an outcome
+    done = verify(broker, "--sample", "30")
+    assert done.returncode == 1
+    assert "first difference: ledger record rewards/0/0, action x0: reward" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (("--version", "1"), "--version is of one policy"),
+        (("--last", "2", "--sample", "3"), "exclude each other"),
+        (("--offsets", "0:7"), "no offset vector such as 0=120,1=98"),
+        (("--offsets", "0=7,0=8"), "names a partition twice"),
+    ],
+)
+def test_options_that_can_not_be_meant_are_refused_before_anything_is_read(options, fault):
+    refused = verify("127.0.0.1:1", *options)
+    assert refused.returncode == 2
+    assert fault in " ".join(refused.stderr.split())

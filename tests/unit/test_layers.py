@@ -31,7 +31,7 @@ WORLDLY = {
     "join": ("agent",),
     "learn": ("agent",),
     "publish": ("agent",),
-    "replay": ("dead_letters", "forget", "read", "verify"),
+    "replay": ("dead_letters", "forget", "history", "read", "verify"),
     "serve": ("delivery", "follower", "http", "node", "routes"),
     "evaluate": ("open_bandit", "picture", "read"),
     "simulate": ("environments", "named", "picture"),  # environments make their own chance, from a seed

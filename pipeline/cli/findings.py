@@ -1,0 +1,111 @@
+"""What `pipeline verify` found, for programs and for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from pipeline.replay.compare import Difference
+from pipeline.replay.lineage import Lineage
+from pipeline.replay.verify import AtOffsets, Sampled, Verdict
+
+
+class Found(NamedTuple):
+    """All that was looked at."""
+
+    lineages: Sequence[Lineage]
+    verdicts: Sequence[Verdict] = ()
+    at_offsets: Sequence[AtOffsets] = ()
+    sampled: Sampled | None = None
+
+    @property
+    def first_fault(self) -> tuple[str, Difference] | None:
+        """The first difference, and whose it is."""
+        return next(self._faults(), None)
+
+    def _faults(self) -> Iterator[tuple[str, Difference]]:
+        for verdict in self.verdicts:
+            if verdict.difference is not None:
+                yield verdict.policy, verdict.difference
+        if self.sampled is not None and self.sampled.fault is not None:
+            yield "", self.sampled.fault
+        for lineage in self.lineages:
+            if lineage.fault is not None:
+                yield lineage.policy, lineage.fault
+
+    def to_plain(self) -> dict[str, Any]:
+        """Give the JSON value."""
+        fault = self.first_fault
+        folded = [one.ledger_records for one in self.verdicts] + [one.ledger_records for one in self.at_offsets]
+        return {
+            "equal": fault is None,
+            "policy": None if fault is None else fault[0] or None,
+            "difference": None if fault is None else fault[1]._asdict(),
+            "ledger_records": max(folded, default=0),
+            "lineage": [
+                {
+                    "policy": lineage.policy,
+                    "first_version": lineage.first,
+                    "last_version": lineage.last,
+                    "rollbacks": lineage.rollbacks,
+                    "unproven_rollbacks": lineage.unproven_rollbacks,
+                    "difference": _difference(lineage.fault),
+                }
+                for lineage in self.lineages
+            ],
+            "snapshots": [{**one._asdict(), "difference": _difference(one.difference)} for one in self.verdicts],
+            "at_offsets": [one._asdict() for one in self.at_offsets],
+            "sampled": self.sampled and {**self.sampled._asdict(), "fault": _difference(self.sampled.fault)},
+        }
+
+
+def _difference(difference: Difference | None) -> dict[str, str] | None:
+    return None if difference is None else difference._asdict()
+
+
+def in_words(found: Found) -> Iterator[str]:
+    """Yield the lines that a person reads."""
+    for verdict in found.verdicts:
+        name = f"{verdict.policy} version {verdict.version} ({verdict.id[:12]})"
+        if verdict.difference is None:
+            yield f"equal: {name} is the fold of {verdict.ledger_records} ledger records, {verdict.posterior_sha256}"
+        else:
+            yield f"different: {name} is not the fold of its {verdict.ledger_records} ledger records"
+            yield from _difference_in_words(verdict.difference)
+            yield "  Either the ledger was altered or the snapshot was: compare another version with --version"
+    for at in found.at_offsets:
+        counted = f"{at.rewards_counted:,} rewards counted from {at.ledger_records:,} ledger records"
+        yield f"{at.policy} generation {at.generation}: {counted}, {at.posterior_sha256}"
+    if found.at_offsets and not found.verdicts:
+        yield "no snapshot that is held is of these offsets: there is nothing to compare with"
+    if found.sampled is not None:
+        yield from _sampled_in_words(found.sampled)
+    for lineage in found.lineages:
+        yield from _lineage_in_words(lineage)
+
+
+def _sampled_in_words(sampled: Sampled) -> Iterator[str]:
+    word = "equal" if sampled.fault is None else "different"
+    over = f", {sampled.passed_over} of rules no longer in force passed over" if sampled.passed_over else ""
+    yield f"{word}: a sample of {sampled.looked_at} ledger records against their own outcomes{over}; no sum was checked"
+    if sampled.fault is not None:
+        yield from _difference_in_words(sampled.fault)
+
+
+def _lineage_in_words(lineage: Lineage) -> Iterator[str]:
+    name = f"{lineage.policy} versions {lineage.first} to {lineage.last}"
+    if lineage.fault is not None:
+        yield f"different: the lineage of {name}"
+        yield from _difference_in_words(lineage.fault)
+        return
+    again = f", {lineage.rollbacks} of them an older one's content" if lineage.rollbacks else ""
+    aged = (
+        f"; {lineage.unproven_rollbacks} of an older one that is held no longer" if lineage.unproven_rollbacks else ""
+    )
+    yield f"lineage: {name} follow each other without gap or reuse{again}{aged}"
+
+
+def _difference_in_words(difference: Difference) -> Iterator[str]:
+    yield f"  first difference: {difference.where}"
+    yield f"    published:  {difference.published}"
+    yield f"    recomputed: {difference.recomputed}"

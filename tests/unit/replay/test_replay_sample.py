@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from pipeline.replay.sample import record_fault, spread
+from tests.samples import define, plain_policy
+
+POLICY = define(plain_policy())
+CLICK = {"outcome_id": "o", "kind": "click", "value": 1.0, "occurred_at_ms": 25_000}
+RECORD = {
+    "reward": 2**15,  # a click is worth 1
+    "reward_exponent": 15,
+    "decided_at_ms": 20_000,
+    "bucket": 1,  # of 20 s each
+    "revision": 3,  # the decision, the click, settled
+    "is_settled": True,
+    "arm": "a",
+    "outcomes": [CLICK],
+}
+
+
+def test_a_record_that_is_worth_what_its_outcomes_are_has_no_fault():
+    assert record_fault(RECORD, POLICY) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"reward": 2**15 - 1}, "reward"),
+        ({"outcomes": []}, "reward"),
+        ({"reward_exponent": 14}, "reward_exponent"),
+        ({"bucket": 0}, "bucket"),
+        ({"revision": 2}, "revision"),
+        ({"arm": "z"}, "arm"),
+        # A click counts for 10 s.
+        ({"outcomes": [CLICK | {"occurred_at_ms": 30_001}]}, "outcome o: ms after its decision"),
+        ({"outcomes": [CLICK | {"occurred_at_ms": 19_999}]}, "outcome o: ms after its decision"),
+        ({"outcomes": [CLICK | {"kind": "tip"}]}, "outcome o: kind"),
+    ],
+)
+def test_what_does_not_follow_from_the_outcomes_is_named(change, where):
+    fault = record_fault(RECORD | change, POLICY)
+    assert fault is not None
+    assert fault.where == where
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, [(1, 2)]), (3, [(0, 1), (1, 2), (1, 5)]), (100, None)])
+def test_a_sample_is_spread_evenly_over_all_offsets(count, expected):
+    ends = {0: 3, 1: 7, 2: 0}
+    everything = [(partition, offset) for partition, end in ends.items() for offset in range(end)]
+    # The middles of three stretches of ten offsets: 1, 5 and 8, of which 3 lie in partition 0.
+    assert spread(ends, count) == (expected or everything)
+
+
+def test_there_is_nothing_to_look_at_below_no_offset():
+    assert spread({}, 5) == []
