@@ -9,6 +9,7 @@ import click
 import orjson
 
 from pipeline.cli import options
+from pipeline.cli.directives import is_held, read_book
 from pipeline.codec import avro
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.changes import check_change
@@ -56,6 +57,8 @@ def apply(broker: str, file: Path) -> None:
     definition = load_policy(file.read_text(encoding="utf-8"), str(file))
     is_new = asyncio.run(apply_policy(broker, definition))
     click.echo(f"{'applied' if is_new else 'already in force'}: {_in_words(definition)}")
+    if is_held(asyncio.run(read_book(broker)).directive(definition.name)):
+        click.echo(f"{definition.name} is held: nodes decide by it after `pipeline snapshot unpin {definition.name}`")
 
 
 @policy.command()
@@ -69,15 +72,16 @@ def show(broker: str, name: str | None, as_json: bool) -> None:
     Example:
       pipeline policy show homepage --json
     """
-    definitions = asyncio.run(_known(broker))
-    chosen = [definition for definition in definitions if name in (None, definition.name)]
+    book = asyncio.run(read_book(broker))
+    chosen = [definition for definition in book if name in (None, definition.name)]
     if as_json:
         click.echo(orjson.dumps([orjson.loads(to_canonical_json(definition)) for definition in chosen]))
     elif not chosen:
         raise click.ClickException(f"no policy {name or ''} is applied: pipeline policy apply FILE")
     else:
         for definition in chosen:
-            click.echo(_in_words(definition))
+            held = ", held" if is_held(book.directive(definition.name)) else ""
+            click.echo(f"{_in_words(definition)}{held}")
 
 
 async def apply_policy(broker: str, definition: PolicyDefinition) -> bool:
@@ -110,15 +114,6 @@ async def apply_policy(broker: str, definition: PolicyDefinition) -> bool:
     finally:
         await policies.stop()
         await outbox.stop()
-
-
-async def _known(broker: str) -> list[PolicyDefinition]:
-    policies = Policies(broker)
-    try:
-        await policies.start()
-        return list(policies.book)
-    finally:
-        await policies.stop()
 
 
 def _in_words(definition: PolicyDefinition) -> str:

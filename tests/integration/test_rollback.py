@@ -141,6 +141,8 @@ async def test_a_pin_holds_the_present_version(tmp_path: Path) -> None:
         (row,) = [row for row in await loop.asked("list") if row["is_held"]]
         assert (row["version"], row["count"]) == (present["version"], 2)
         assert (await loop.asked("pin", "homepage"))["is_given"] is False
+        shown = await loop.invoke("policy", "show", "homepage")
+        assert ", held" in shown.stdout
         told = await loop.asked("unpin", "homepage")
         assert told["published_version"] == present["version"] + 1
         await loop.published({"count": 5}, what="what was learned meanwhile")

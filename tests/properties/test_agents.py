@@ -22,9 +22,11 @@ from pipeline.join.row import due_of
 from pipeline.learn.agent import LearnAgent
 from pipeline.learn.memory import RowKey, expires_of
 from pipeline.models.statistics import Statistics
+from pipeline.policy.directive import Directive
 from pipeline.publish.agent import PublishAgent
 from pipeline.publish.snapshot import posterior_sha256, snapshot_id
 from pipeline.replay.forgetting import Forgetting, decision_of
+from pipeline.replay.lineage import Lineage
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
 from tests.doubles import Crashed, KnownPolicies, MemoryBroker, MemoryTable
@@ -37,8 +39,8 @@ from tests.traffic import FOREVER_MS, LIMITS, SUBJECTS, Rolled, Traffic, traffic
 pytestmark = pytest.mark.timeout(600)
 
 SOURCES = (topics.DECISIONS, topics.OUTCOMES, topics.REWARDS, topics.STATISTICS)
-PUBLISH, ARRIVE, FORGET = "publish", "arrive", "forget"
-DOINGS = (*SOURCES, PUBLISH, ARRIVE, FORGET)
+PUBLISH, ARRIVE, FORGET, DIRECT = "publish", "arrive", "forget", "direct"
+DOINGS = (*SOURCES, PUBLISH, ARRIVE, FORGET, DIRECT)
 
 
 ROUNDS = 3
@@ -46,7 +48,7 @@ ROUNDS = 3
 
 
 class Move(NamedTuple):
-    """A batch that a worker reads, a publishing or records that arrive; and where the worker is killed, if it is."""
+    """A batch to read, a publishing, records that arrive or a directive; and where the worker is killed, if it is."""
 
     what: str
     partition: int
@@ -84,6 +86,7 @@ class Worker:
     def __init__(self, data: Traffic, partitions: int) -> None:
         self.broker = MemoryBroker(partitions)
         self.policies = KnownPolicies(define(data.policy))
+        self.directives: list[Directive] = []
         self.acknowledged: dict[tuple[str, int], int] = {}
         self.tables = {
             "join": MemoryTable(self.broker, "join-changelog", due_of),
@@ -122,6 +125,8 @@ class Worker:
                 self.arrive(4 * move.count)
             elif move.what == FORGET:
                 self.forget(SUBJECTS[move.count % 2] or "")
+            elif move.what == DIRECT:
+                self.direct(("rollback", "pin", "unpin")[move.partition % 3], move.count)
             else:
                 await self.read(move.what, move.partition % self.broker.partitions, move.count)
         except Crashed:
@@ -131,6 +136,17 @@ class Worker:
             self.start()
         finally:
             self.broker.interrupt = killer(None)
+
+    def direct(self, action: Any, back: int = 0) -> None:
+        """Give a directive; a rollback is to one of the last `back` versions, where there are any."""
+        contents = list(dict.fromkeys(history(self)))[-back:]
+        if action == "rollback" and contents:
+            version = avro.decode_as("snapshot", contents[0])["version"]
+            self.directives.append(Directive("homepage", len(self.directives) + 1, action, version, contents[0]))
+        elif action != "rollback":
+            self.directives.append(Directive("homepage", len(self.directives) + 1, action))
+        for directive in self.directives[-1:]:
+            self.policies.book.put_directive(directive)
 
     def arrive(self, count: int) -> None:
         """Let the next records come into their topics."""
@@ -189,6 +205,7 @@ class Worker:
             assert not forgetting.remaining
         await self.read_all(topics.REWARDS)
         await self.read_all(topics.STATISTICS)
+        self.direct("unpin")
         await self.publish_all()
 
     async def read_all(self, topic: str) -> None:
@@ -249,6 +266,7 @@ def test_every_snapshot_is_the_fold_of_the_ledger_that_it_names_and_no_version_i
 ) -> None:
     worker = asyncio.run(loop(data, partitions, plan))
     ids: dict[int, str] = {}
+    lineage = Lineage("homepage")
     for content in history(worker):
         record = avro.decode_as("snapshot", content)
         assert ids.setdefault(record["version"], snapshot_id(content)) == snapshot_id(content)
@@ -261,6 +279,10 @@ def test_every_snapshot_is_the_fold_of_the_ledger_that_it_names_and_no_version_i
             for key, row in source.sums().items():
                 rows[key] = rows[key] + row if key in rows else row
         assert posterior_sha256(define(data.policy), rows.items()) == record["posterior_sha256"]
+        lineage.add(content, record)
+    assert lineage.fault is None
+    # Each directive at most once; one that another came after in time is never acted on.
+    assert lineage.rollbacks <= sum(directive.action == "rollback" for directive in worker.directives)
 
 
 @settings(max_examples=60)
