@@ -86,7 +86,7 @@ def in_words(found: Found) -> Iterator[str]:
 
 def _sampled_in_words(sampled: Sampled) -> Iterator[str]:
     word = "equal" if sampled.fault is None else "different"
-    over = f", {sampled.passed_over} of rules no longer in force passed over" if sampled.passed_over else ""
+    over = f", {sampled.passed_over} of rules no longer in force or erased passed over" if sampled.passed_over else ""
     yield f"{word}: a sample of {sampled.looked_at} ledger records against their own outcomes{over}; no sum was checked"
     if sampled.fault is not None:
         yield from _difference_in_words(sampled.fault)

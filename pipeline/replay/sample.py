@@ -30,6 +30,11 @@ def spread(ends: Mapping[int, int], count: int) -> list[tuple[int, int]]:
     return places
 
 
+def can_be_judged(fields: Mapping[str, Any], definition: PolicyDefinition | None) -> bool:
+    """Return whether a `reward` record follows from its outcomes by this definition: an erased one has none."""
+    return definition is not None and definition.statistics_hash == fields["attribution"] and not fields["is_erased"]
+
+
 def record_fault(fields: Mapping[str, Any], definition: PolicyDefinition) -> Difference | None:
     """Return the first thing in which a `reward` record is not what the definition makes of its outcomes."""
     return next(_faults(fields, definition), None)

@@ -19,7 +19,7 @@ from pipeline.publish.snapshot import posterior_sha256, snapshot_id
 from pipeline.replay.compare import Difference, first_difference
 from pipeline.replay.cuts import Cut, CutFold, CutRows, waves
 from pipeline.replay.read import check_complete, read_up_to
-from pipeline.replay.sample import record_fault, spread
+from pipeline.replay.sample import can_be_judged, record_fault, spread
 from pipeline.stream.topics import REWARDS
 
 OnProgress = Callable[[int, int], None]
@@ -58,7 +58,7 @@ class Sampled(NamedTuple):
     looked_at: int
     """Records whose reward was made again from their outcomes."""
     passed_over: int
-    """Records of rules that are not in force any more."""
+    """Records of rules that are not in force any more, and of decisions that were erased."""
     fault: Difference | None
     """The first."""
 
@@ -145,7 +145,7 @@ async def look_at_sample(broker: str, ends: Mapping[int, int], count: int, book:
     looked_at = passed_over = 0
     async for place, fields in _records_at(broker, ends, spread(ends, count)):
         definition = book.find(fields["policy"], fields["generation"])
-        if definition is None or definition.statistics_hash != fields["attribution"]:
+        if definition is None or not can_be_judged(fields, definition):
             passed_over += 1
             continue
         looked_at += 1

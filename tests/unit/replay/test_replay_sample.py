@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.replay.sample import record_fault, spread
+from pipeline.replay.sample import can_be_judged, record_fault, spread
 from tests.samples import define, plain_policy
 
 POLICY = define(plain_policy())
@@ -42,6 +42,14 @@ def test_what_does_not_follow_from_the_outcomes_is_named(change, where):
     fault = record_fault(RECORD | change, POLICY)
     assert fault is not None
     assert fault.where == where
+
+
+def test_only_a_record_of_the_rules_at_hand_that_was_not_erased_can_be_judged():
+    record = {"attribution": POLICY.statistics_hash, "is_erased": False}
+    assert can_be_judged(record, POLICY)
+    assert not can_be_judged(record, None)
+    assert not can_be_judged(record | {"attribution": "ab"}, POLICY)
+    assert not can_be_judged(record | {"is_erased": True}, POLICY)
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, [(1, 2)]), (3, [(0, 1), (1, 2), (1, 5)]), (100, None)])
