@@ -1,7 +1,7 @@
 """Re-derive from the log what was published, send again what was refused, and forget whom one must forget.
 
 fold.py          a ledger prefix → exact statistics                     PURE
-cuts.py          the same at many offset vectors, in one pass           PURE
+prefixes.py      many prefixes at once, in one pass                     PURE
 lineage.py       the line of a policy's snapshots                       PURE
 sample.py        a quick look at single ledger records                  PURE
 compare.py       a snapshot against what it should be                   PURE

@@ -17,7 +17,7 @@ from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.parse import parse_policy
 from pipeline.publish.snapshot import posterior_sha256, snapshot_id
 from pipeline.replay.compare import Difference, first_difference
-from pipeline.replay.cuts import Cut, CutFold, CutRows, waves
+from pipeline.replay.prefixes import Prefix, PrefixFold, PrefixRows, waves
 from pipeline.replay.read import check_complete, read_up_to
 from pipeline.replay.sample import can_be_judged, record_fault, spread
 from pipeline.stream.topics import REWARDS
@@ -75,21 +75,21 @@ async def verify_snapshots(broker: str, contents: Sequence[bytes], on_progress: 
         StateError: the ledger does not hold what is needed. UnavailableError: no broker answers.
     """
     by_id = {snapshot_id(content): content for content in contents}
-    cuts = [_cut_of(id_, avro.decode_as("snapshot", content)) for id_, content in by_id.items()]
-    verdicts = {
-        done.cut.name: _verdict(done, by_id[done.cut.name]) async for done in fold_cuts(broker, cuts, on_progress)
-    }
+    prefixes = [_prefix_of(id_, avro.decode_as("snapshot", content)) for id_, content in by_id.items()]
+    verdicts = {}
+    async for done in fold_prefixes(broker, prefixes, on_progress):
+        verdicts[done.prefix.name] = _verdict(done, by_id[done.prefix.name])
     return [verdicts[snapshot_id(content)] for content in contents]
 
 
-async def fold_cuts(broker: str, cuts: Sequence[Cut], on_progress: OnProgress) -> AsyncIterator[CutRows]:
-    """Read the ledger once, and yield each cut as soon as it is complete.
+async def fold_prefixes(broker: str, prefixes: Sequence[Prefix], on_progress: OnProgress) -> AsyncIterator[PrefixRows]:
+    """Read the ledger once, and yield each prefix as soon as it is complete.
 
     Raises:
         StateError: the ledger does not hold what is needed. UnavailableError: no broker answers.
     """
-    fold = CutFold(cuts)
-    stops = waves(cuts)
+    fold = PrefixFold(prefixes)
+    stops = waves(prefixes)
     done, total = 0, sum(stops[-1].values())
     async for partition, records in read_up_to(broker, REWARDS, stops[-1], stops=stops[:-1]):
         decoded = [ledger_record(record.offset, avro.decode_as("reward", record.value)) for record in records]
@@ -122,17 +122,17 @@ async def statistics_at(
     """
     by_id = {snapshot_id(content): content for content in at_vector}
     models = {policy: avro.decode_as("snapshot", content) for policy, content in newest.items()}
-    cuts = [Cut("", policy, model["generation"], ends) for policy, model in models.items()]
-    cuts += [_cut_of(id_, avro.decode_as("snapshot", content)) for id_, content in by_id.items()]
+    prefixes = [Prefix("", policy, model["generation"], ends) for policy, model in models.items()]
+    prefixes += [_prefix_of(id_, avro.decode_as("snapshot", content)) for id_, content in by_id.items()]
     found: list[AtOffsets] = []
     verdicts: list[Verdict] = []
-    async for done in fold_cuts(broker, cuts, on_progress):
-        if done.cut.name:
-            verdicts.append(_verdict(done, by_id[done.cut.name]))
+    async for done in fold_prefixes(broker, prefixes, on_progress):
+        if done.prefix.name:
+            verdicts.append(_verdict(done, by_id[done.prefix.name]))
         else:
-            hash_ = posterior_sha256(definition_of(models[done.cut.policy]), done.rows)
+            hash_ = posterior_sha256(definition_of(models[done.prefix.policy]), done.rows)
             counted = sum(statistics.n for _, statistics in done.rows)
-            found.append(AtOffsets(done.cut.policy, done.cut.generation, hash_, counted, done.ledger_records))
+            found.append(AtOffsets(done.prefix.policy, done.prefix.generation, hash_, counted, done.ledger_records))
     return sorted(found), sorted(verdicts, key=lambda verdict: (verdict.policy, verdict.version))
 
 
@@ -166,16 +166,16 @@ def offsets_of(snapshot: Mapping[str, Any]) -> dict[int, int]:
     return {entry["partition"]: entry["offset"] for entry in snapshot["ledger_offsets"] if entry["offset"] > 0}
 
 
-def _cut_of(name: str, snapshot: Mapping[str, Any]) -> Cut:
-    return Cut(name, snapshot["policy"], snapshot["generation"], offsets_of(snapshot))
+def _prefix_of(name: str, snapshot: Mapping[str, Any]) -> Prefix:
+    return Prefix(name, snapshot["policy"], snapshot["generation"], offsets_of(snapshot))
 
 
-def _verdict(done: CutRows, content: bytes) -> Verdict:
+def _verdict(done: PrefixRows, content: bytes) -> Verdict:
     snapshot = avro.decode_as("snapshot", content)
     return Verdict(
         snapshot["policy"],
         snapshot["version"],
-        done.cut.name,
+        done.prefix.name,
         snapshot["posterior_sha256"],
         done.ledger_records,
         first_difference(snapshot, definition_of(snapshot), done.rows),

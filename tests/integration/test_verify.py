@@ -46,6 +46,8 @@ def reward(action: int, units: int) -> dict[str, object]:
         "attribution": POLICY.statistics_hash,
         "outcomes": [],
         "decision": b"{}",
+        "is_erased": False,
+        "is_reward_final": False,
     }
 
 

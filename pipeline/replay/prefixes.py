@@ -1,7 +1,9 @@
-"""Several cuts through the ledger from one pass over it: each policy's statistics at its offset vector. Pure.
+"""Several prefixes of the ledger from one pass over it: each policy's statistics at its offset vector. Pure.
 
-partition 0   ──────┤ cut a ──────────┤ cut b ──
-partition 1   ───────────────┤ cut a ─┤ cut b ──     a cut is complete when every partition has come to its end
+A prefix is complete when every partition has come to its end:
+
+    partition 0   ───────┤ a ──────┤ b ──
+    partition 1   ────────────┤ a ─┤ b ──
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ Rows = Sequence[tuple[RowKey, Statistics]]
 Policy = tuple[str, int]
 """A policy generation."""
 
-WAVE_CUTS = 64
-"""Cuts that are waited for together: what bounds how far one partition is read ahead of another."""
+WAVE_PREFIXES = 64
+"""Prefixes that are waited for together: what bounds how far one partition is read ahead of another."""
 
 
-class Cut(NamedTuple):
+class Prefix(NamedTuple):
     """What is asked for."""
 
     name: str
@@ -34,10 +36,10 @@ class Cut(NamedTuple):
     """Ledger partition → next offset that is not in."""
 
 
-class CutRows(NamedTuple):
-    """A complete cut."""
+class PrefixRows(NamedTuple):
+    """A complete prefix."""
 
-    cut: Cut
+    prefix: Prefix
     rows: Rows
     """Its statistics, sorted by row key."""
     ledger_records: int
@@ -53,35 +55,35 @@ class _Partition:
     rows: defaultdict[Policy, dict[RowKey, Statistics]] = field(default_factory=lambda: defaultdict(dict))
     folded: int = 0
     waiting: list[tuple[int, int]] = field(default_factory=list)
-    """(end, number of the cut), the nearest end last."""
+    """(end, number of the prefix), the nearest end last."""
 
 
 @dataclass(slots=True)
 class _Part:
-    """What is in of a cut."""
+    """What is in of a prefix."""
 
     missing: set[int]
     rows: dict[RowKey, Statistics] = field(default_factory=dict)
     folded: int = 0
 
 
-class CutFold:
+class PrefixFold:
     """The pass."""
 
-    def __init__(self, cuts: Iterable[Cut]) -> None:
-        self._cuts = list(cuts)
-        self._policies = {(cut.policy, cut.generation) for cut in self._cuts}
-        self._parts = [_Part({number for number, end in cut.ends.items() if end > 0}) for cut in self._cuts]
+    def __init__(self, prefixes: Iterable[Prefix]) -> None:
+        self._prefixes = list(prefixes)
+        self._policies = {(prefix.policy, prefix.generation) for prefix in self._prefixes}
+        self._parts = [_Part({number for number, end in prefix.ends.items() if end > 0}) for prefix in self._prefixes]
         self._partitions: defaultdict[int, _Partition] = defaultdict(_Partition)
-        for number, cut in enumerate(self._cuts):
-            for partition, end in cut.ends.items():
+        for number, prefix in enumerate(self._prefixes):
+            for partition, end in prefix.ends.items():
                 if end > 0:
                     self._partitions[partition].waiting.append((end, number))
         for partition_state in self._partitions.values():
             partition_state.waiting.sort(reverse=True)
 
-    def add(self, number: int, records: Sequence[LedgerRecord]) -> Iterator[CutRows]:
-        """Fold records of one partition, in offset order over all calls; yield the cuts that are complete by it."""
+    def add(self, number: int, records: Sequence[LedgerRecord]) -> Iterator[PrefixRows]:
+        """Fold records of one partition, in offset order over all calls; yield the prefixes that are complete by it."""
         partition = self._partitions[number]
         while partition.waiting and records and records[-1].offset + 1 >= partition.waiting[-1][0]:
             end = partition.waiting[-1][0]
@@ -92,12 +94,14 @@ class CutFold:
         if partition.waiting:
             self._fold(partition, records)
 
-    def finish(self) -> Iterator[CutRows]:
-        """Yield the cuts that no record completes: their last offsets hold none, or they are empty."""
+    def finish(self) -> Iterator[PrefixRows]:
+        """Yield the prefixes that no record completes: their last offsets hold none, or they are empty."""
         for number, partition in self._partitions.items():
             while partition.waiting:
                 yield from self._close(number, partition)
-        yield from (self._complete(number) for number, cut in enumerate(self._cuts) if not any(cut.ends.values()))
+        yield from (
+            self._complete(number) for number, prefix in enumerate(self._prefixes) if not any(prefix.ends.values())
+        )
 
     def _fold(self, partition: _Partition, records: Sequence[LedgerRecord]) -> None:
         fold = fold_ledger(records, partition.counted, partition.state)
@@ -110,30 +114,30 @@ class CutFold:
         for policy, changes in deltas.items():
             merge_deltas(partition.rows[policy], changes)
 
-    def _close(self, number: int, partition: _Partition) -> Iterator[CutRows]:
-        """Take the nearest end's cut out of a partition that has come to it."""
-        _, cut_number = partition.waiting.pop()
-        cut, part = self._cuts[cut_number], self._parts[cut_number]
-        merge_deltas(part.rows, partition.rows[cut.policy, cut.generation].items())
+    def _close(self, number: int, partition: _Partition) -> Iterator[PrefixRows]:
+        """Take the nearest end's prefix out of a partition that has come to it."""
+        _, prefix_number = partition.waiting.pop()
+        prefix, part = self._prefixes[prefix_number], self._parts[prefix_number]
+        merge_deltas(part.rows, partition.rows[prefix.policy, prefix.generation].items())
         part.folded += partition.folded
         part.missing.discard(number)
         if not part.missing:
-            yield self._complete(cut_number)
+            yield self._complete(prefix_number)
 
-    def _complete(self, number: int) -> CutRows:
+    def _complete(self, number: int) -> PrefixRows:
         part = self._parts[number]
-        rows = CutRows(self._cuts[number], sorted(part.rows.items()), part.folded)
+        rows = PrefixRows(self._prefixes[number], sorted(part.rows.items()), part.folded)
         part.rows = {}
         return rows
 
 
-def waves(cuts: Iterable[Cut]) -> list[dict[int, int]]:
-    """Return rising offset vectors to read up to in turn, so that the cuts become complete a few at a time."""
+def waves(prefixes: Iterable[Prefix]) -> list[dict[int, int]]:
+    """Return rising offset vectors to read up to in turn, so that the prefixes become complete a few at a time."""
     reached: dict[int, int] = {}
     stops: list[dict[int, int]] = []
-    for number, cut in enumerate(sorted(cuts, key=lambda cut: sum(cut.ends.values())), 1):
-        for partition, end in cut.ends.items():
+    for number, prefix in enumerate(sorted(prefixes, key=lambda prefix: sum(prefix.ends.values())), 1):
+        for partition, end in prefix.ends.items():
             reached[partition] = max(end, reached.get(partition, 0))
-        if number % WAVE_CUTS == 0:
+        if number % WAVE_PREFIXES == 0:
             stops.append(dict(reached))
     return [*stops, reached]

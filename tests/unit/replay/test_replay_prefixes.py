@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.learn.ledger import LedgerRecord
 from pipeline.learn.memory import RowKey
-from pipeline.replay.cuts import WAVE_CUTS, Cut, CutFold, CutRows, Rows, waves
 from pipeline.replay.fold import LedgerFold
+from pipeline.replay.prefixes import WAVE_PREFIXES, Prefix, PrefixFold, PrefixRows, Rows, waves
 
 LENGTH = 60
 POLICIES = ("homepage", "search")
@@ -39,57 +39,57 @@ def afresh(policy: str, ends: Mapping[int, int]) -> Rows:
     return fold.rows()
 
 
-def all_cuts(cuts: list[Cut], batch: int) -> dict[str, CutRows]:
+def all_prefixes(prefixes: list[Prefix], batch: int) -> dict[str, PrefixRows]:
     """Fold up to the farthest ends, `batch` records of each partition in turn."""
-    fold = CutFold(cuts)
+    fold = PrefixFold(prefixes)
     done = []
-    ends = waves(cuts)[-1] if cuts else {}
+    ends = waves(prefixes)[-1] if prefixes else {}
     for start in range(0, LENGTH, batch):
         for partition, end in ends.items():
             done += list(fold.add(partition, LEDGER[partition][start : min(end, start + batch)]))
     done += list(fold.finish())
-    assert len(done) == len(cuts)
-    return {one.cut.name: one for one in done}
+    assert len(done) == len(prefixes)
+    return {one.prefix.name: one for one in done}
 
 
 @pytest.mark.parametrize("batch", [1, 7, LENGTH])
-def test_every_cut_is_the_fold_of_its_own_prefix(batch):
+def test_every_prefix_is_the_fold_of_its_own_prefix(batch):
     rng = random.Random(batch)  # noqa: S311
-    cuts = [
-        Cut(str(number), rng.choice(POLICIES), 1, {partition: rng.randrange(LENGTH + 1) for partition in LEDGER})
+    prefixes = [
+        Prefix(str(number), rng.choice(POLICIES), 1, {partition: rng.randrange(LENGTH + 1) for partition in LEDGER})
         for number in range(40)
     ]
-    done = all_cuts(cuts, batch)
-    for cut in cuts:
-        assert list(done[cut.name].rows) == afresh(cut.policy, cut.ends)
-        assert done[cut.name].ledger_records == sum(cut.ends.values())
+    done = all_prefixes(prefixes, batch)
+    for prefix in prefixes:
+        assert list(done[prefix.name].rows) == afresh(prefix.policy, prefix.ends)
+        assert done[prefix.name].ledger_records == sum(prefix.ends.values())
 
 
-def test_cuts_of_equal_offsets_are_each_answered():
-    cuts = [Cut(name, name, 1, {0: 9, 1: 4}) for name in POLICIES]
-    done = all_cuts(cuts, 5)
+def test_prefixes_of_equal_offsets_are_each_answered():
+    prefixes = [Prefix(name, name, 1, {0: 9, 1: 4}) for name in POLICIES]
+    done = all_prefixes(prefixes, 5)
     assert [list(done[name].rows) for name in POLICIES] == [afresh(name, {0: 9, 1: 4}) for name in POLICIES]
 
 
-def test_a_cut_of_nothing_is_empty():
-    assert all_cuts([Cut("none", "homepage", 1, {}), Cut("zero", "homepage", 1, {0: 0})], 5) == {
-        name: CutRows(Cut(name, "homepage", 1, ends), [], 0) for name, ends in (("none", {}), ("zero", {0: 0}))
+def test_a_prefix_of_nothing_is_empty():
+    assert all_prefixes([Prefix("none", "homepage", 1, {}), Prefix("zero", "homepage", 1, {0: 0})], 5) == {
+        name: PrefixRows(Prefix(name, "homepage", 1, ends), [], 0) for name, ends in (("none", {}), ("zero", {0: 0}))
     }
 
 
-def test_a_cut_whose_last_offset_holds_no_record_is_complete_at_the_end():
-    """Offsets 7 and 8 are not the log's to give: a cut at 9 has the records below 7."""
-    fold = CutFold([Cut("x", "homepage", 1, {0: 9})])
+def test_a_prefix_whose_last_offset_holds_no_record_is_complete_at_the_end():
+    """Offsets 7 and 8 are not the log's to give: a prefix at 9 has the records below 7."""
+    fold = PrefixFold([Prefix("x", "homepage", 1, {0: 9})])
     assert list(fold.add(0, LEDGER[0][:7])) == []
     (done,) = fold.finish()
     assert list(done.rows) == afresh("homepage", {0: 7})
 
 
 def test_another_generation_is_another_policy():
-    assert all_cuts([Cut("x", "homepage", 2, {0: 9})], 5)["x"].rows == []
+    assert all_prefixes([Prefix("x", "homepage", 2, {0: 9})], 5)["x"].rows == []
 
 
-def test_waves_rise_to_the_farthest_ends_a_few_cuts_at_a_time():
-    cuts = [Cut("", "homepage", 1, {0: number, 1: 500 - number}) for number in range(WAVE_CUTS + 1)]
-    # All sums are equal, so they stay in order: the first wave has the ends of numbers 0 to WAVE_CUTS - 1.
-    assert waves(cuts) == [{0: WAVE_CUTS - 1, 1: 500}, {0: WAVE_CUTS, 1: 500}]
+def test_waves_rise_to_the_farthest_ends_a_few_prefixes_at_a_time():
+    prefixes = [Prefix("", "homepage", 1, {0: number, 1: 500 - number}) for number in range(WAVE_PREFIXES + 1)]
+    # All sums are equal, so they stay in order: the first wave has the ends of numbers 0 to WAVE_PREFIXES - 1.
+    assert waves(prefixes) == [{0: WAVE_PREFIXES - 1, 1: 500}, {0: WAVE_PREFIXES, 1: 500}]
