@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError
+from pipeline.learn.memory import RowKey
 from pipeline.models import ALGORITHMS, model_for
 from pipeline.models.floor import apply_floor, draw
 from pipeline.models.grid import Grid
-from pipeline.models.model import Floats, Posterior
-from pipeline.models.statistics import Statistics, fold, width
+from pipeline.models.model import Floats, Posterior, Sums
+from pipeline.models.statistics import Statistics, fold
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.features import decode
+from pipeline.publish.snapshot import weigh_buckets
 from pipeline.simulate.environment import Setting
 from pipeline.simulate.player import Choices, Indices, Moments, News, Settle
 from pipeline.simulate.setting import check_suits
@@ -39,8 +41,10 @@ class Learner:
         self._model = model_for(definition.algorithm.name, definition.algorithm.parameters)
         self._grid = Grid(definition.reward_exponent)
         self._needs_context = ALGORITHMS[self._model.name].needs_context
-        self._segments = {name: code for code, name in enumerate(definition.segments.names)}
+        self._segment_names = definition.segments.names
+        self._segments = {name: code for code, name in enumerate(self._segment_names)}
         self._rows: dict[int, NDArray[np.int64]] = {}
+        self._weighed: Mapping[tuple[str, str], Sums] | None = None
         self._posteriors: dict[int, Posterior] = {}
         self._kept: dict[tuple[int, tuple[int, ...]], Floats] = {}
         self._arm, self._segment, self._bucket = (np.zeros(0, np.int64) for _ in range(3))
@@ -97,10 +101,9 @@ class Learner:
         """Return the statistics by (segment, arm, bucket), as far as there are any."""
         names = [(segment, arm) for segment in self._segments for arm in self._arms]
         return {
-            (segment, arm, bucket): Statistics(self._definition.dimension, sums[group])
+            (*names[group], bucket): Statistics(self._definition.dimension, sums[group])
             for bucket, sums in self._rows.items()
-            for group, (segment, arm) in enumerate(names)
-            if sums[group].any()
+            for group in np.flatnonzero(sums[:, 0]).tolist()
         }
 
     def _encode(self, moments: Moments) -> NDArray[np.int16]:
@@ -133,15 +136,22 @@ class Learner:
 
     def _posterior(self, segment: int) -> Posterior:
         if segment not in self._posteriors:
-            K, d = len(self._arms), self._definition.dimension
-            total = np.zeros((K, width(d)), np.int64)
-            for sums in self._rows.values():
-                total += sums[segment * K : (segment + 1) * K]
-            self._posteriors[segment] = self._model.posterior([Statistics(d, row) for row in total], self._grid)
+            weighed = self._weighed = self._weighed or weigh_buckets(self._definition, self._named_rows())
+            name = self._segment_names[segment]
+            self._posteriors[segment] = self._model.posterior([weighed[name, arm] for arm in self._arms], self._grid)
         return self._posteriors[segment]
 
+    def _named_rows(self) -> list[tuple[RowKey, Statistics]]:
+        name, generation = self._definition.name, self._definition.generation
+        return [(RowKey(name, generation, *key), statistics) for key, statistics in self.statistics().items()]
+
     def _forget(self, segments: Indices) -> None:
-        """Let go of what was derived for segments that have learned."""
+        """Let go of what was derived for segments that have learned; of all, where time passes for the others too."""
+        self._weighed = None
+        if not self._definition.forgetting.is_none:
+            self._posteriors.clear()
+            self._kept.clear()
+            return
         learned = set(segments.tolist())
         for segment in learned:
             self._posteriors.pop(segment, None)

@@ -23,7 +23,7 @@ PURE = {
     "publish": ("errors", "models", "policy", "codec", "learn.memory"),
     "replay": ("errors", "events", "models", "policy", "codec", "join.progress", "learn", "publish"),
     "serve": ("errors", "models", "policy", "events", "codec", "publish.snapshot"),
-    "simulate": ("errors", "models", "policy"),
+    "simulate": ("errors", "models", "policy", "learn.memory", "publish.snapshot"),
     "evaluate": ("errors", "models", "policy", "events", "codec", "learn.memory", "publish", "serve.snapshot"),
 }
 # What touches the world in those folders; everything else there is pure.
