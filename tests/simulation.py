@@ -108,6 +108,8 @@ class JoinSimulation:
         counts = self.progress.counts
         for stream in STREAMS:
             assert imbalance(counts, stream) == 0, counts
+            # A simulated topic has no gaps: each record below the position was read, and once.
+            assert counts[f"{stream}.read"] == self.progress.positions[stream]
         rows = self.actions.rows()
         assert counts["decisions.open"] == sum(row.has_decision and not row.is_settled for row in rows)
         assert counts["outcomes.awaiting-decision"] == sum(len(row.awaiting) for row in rows)
