@@ -12,6 +12,7 @@ from pipeline.brokers.folder import taking_turns
 from pipeline.brokers.kafka_jars import find_java, resolve_jars
 from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.errors import ConfigError, UnavailableError
+from tests.faults.options import add_options, leave_out_long_form
 
 # The same examples on every run and machine; `--hypothesis-profile=explore` looks at others, and
 # `long` lets the machine of tests/properties/test_machine.py run for an hour. How long an example
@@ -20,6 +21,14 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.register_profile("explore", deadline=None)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=20_000, stateful_step_count=120)
 hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    leave_out_long_form(config, items)
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,13 @@ from typing import Any, Self, TypeVar
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from pipeline.cli.policy import apply_policy
 from pipeline.codec import avro
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.stream import topics
+from tests.harness.supervised import Supervised
 from tests.harness.worker import Worker
 
 T = TypeVar("T")
@@ -24,6 +26,8 @@ Fields = Mapping[str, Any]
 WITHIN_S = 60.0
 POLL_S = 0.05
 LARGEST_REQUEST = 6 << 20
+PATIENCE_MS = 180_000
+LOOK_WITHIN_S = 30.0
 SOURCES = (topics.DECISIONS, topics.OUTCOMES, topics.REWARDS, topics.STATISTICS)
 
 
@@ -39,11 +43,15 @@ class Client:
         self.broker = broker
         self.partitions = partitions
         self._app_id = app_id
-        self._workers: list[Worker] = []
+        self._workers: list[Worker | Supervised] = []
 
     async def __aenter__(self) -> Self:
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=self.broker, max_request_size=LARGEST_REQUEST, enable_idempotence=True
+            bootstrap_servers=self.broker,
+            max_request_size=LARGEST_REQUEST,
+            enable_idempotence=True,
+            # What a test sends while the broker is away arrives when it is back, once.
+            request_timeout_ms=PATIENCE_MS,
         )
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=self.broker,
@@ -63,7 +71,7 @@ class Client:
         await self._consumer.stop()
         await self._producer.stop()
 
-    def watch(self, *workers: Worker) -> None:
+    def watch(self, *workers: Worker | Supervised) -> None:
         """Fail a wait as soon as one of these has ended by itself."""
         self._workers = list(workers)
 
@@ -113,13 +121,18 @@ class Client:
     async def until(self, look: Callable[[], Awaitable[T]], *, what: str, within_s: float = WITHIN_S) -> T:
         """Look again and again until something is seen that is true; return it."""
         deadline = time.monotonic() + within_s
-        while not (seen := await look()):
+        while not (seen := await _looked(look)):
             for worker in self._workers:
                 assert worker.is_running, f"a worker ended with {worker.exit_code}:\n{worker.last_words()}"
             words = "\n".join(worker.last_words(5) for worker in self._workers)
             assert time.monotonic() < deadline, f"waited {within_s:.0f} s for {what}\n{words}"
             await asyncio.sleep(POLL_S)
         return seen
+
+    async def end(self, topic: str) -> int:
+        """Return how many records were ever appended to a topic."""
+        partitions = [TopicPartition(topic, number) for number in range(self.partitions)]
+        return sum((await self._consumer.end_offsets(partitions)).values())
 
     async def quiet(self, within_s: float = WITHIN_S) -> None:
         """Wait until the workers have acknowledged all there is to read, in every stage."""
@@ -174,3 +187,12 @@ class Client:
         committed = [await self._consumer.committed(partition) or 0 for partition in partitions]
         ends = await self._consumer.end_offsets(partitions)
         return committed == [ends[partition] for partition in partitions]
+
+
+async def _looked(look: Callable[[], Awaitable[T]]) -> T | None:
+    """Look once; while the broker is away there is nothing to be seen."""
+    try:
+        async with asyncio.timeout(LOOK_WITHIN_S):
+            return await look()
+    except (KafkaError, TimeoutError):
+        return None

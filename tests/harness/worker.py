@@ -18,8 +18,30 @@ STOPPED_WITHIN_S = 30.0
 class Worker:
     """`pipeline worker` on a state folder; started again, it goes on with what is there."""
 
-    def __init__(self, broker: str, folder: Path, *, app_id: str = "pipeline", partitions: int = 4) -> None:
-        self.state_dir = folder / "state"
+    def __init__(
+        self,
+        broker: str,
+        folder: Path,
+        *,
+        app_id: str = "pipeline",
+        partitions: int = 4,
+        state_dir: Path | None = None,
+        checkout: Path | None = None,
+        **options: str,
+    ) -> None:
+        """Say how it is to run.
+
+        Args:
+            broker: its address.
+            folder: its log is kept there, and its state unless `state_dir` is given.
+            app_id: its deployment.
+            partitions: of the topics that carry events.
+            state_dir: where its state is kept.
+            checkout: the code that it runs; the tests' own if not given.
+            options: more flags, such as `idle_after="2"`.
+        """
+        self.state_dir = state_dir or folder / "state"
+        self._checkout = checkout
         self.log = folder / "worker.log"
         self._options = {
             "--broker": broker,
@@ -28,6 +50,7 @@ class Worker:
             "--partitions": str(partitions),
             # Tests say themselves when time passes: a worker's own ticks would depend on how fast they run.
             "--idle-after": "86400",
+            **{f"--{name.replace('_', '-')}": value for name, value in options.items()},
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: Lifeline | None = None
@@ -50,25 +73,36 @@ class Worker:
         """How it ended; None while it runs."""
         return None if self._process is None else self._process.poll()
 
-    def start(self) -> None:
+    def start(self, failpoint: str | None = None) -> None:
+        """Start it; with a failpoint, such as `join.outputs-sent:2`, it kills itself there."""
         assert not self.is_running
         self.log.parent.mkdir(parents=True, exist_ok=True)
         options = [part for option in self._options.items() for part in option]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")}
+        if failpoint is not None:
+            environment["PIPELINE_FAILPOINT"] = failpoint
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline", "worker", "--no-create-topics", *options],
+                cwd=self._checkout,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        if self._lifeline is not None:
+            self._lifeline.cut()  # of a life that ended by itself: its number may be another's now
         self._lifeline = Lifeline(self._process.pid)
 
     def kill(self) -> None:
         """End it as `kill -9` does."""
         self._end(signal.SIGKILL)
+
+    def signal_kill(self) -> None:
+        """Send it what `kill -9` sends, and leave it to others to see it end."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
 
     def stop(self) -> None:
         """End it in order; killed if that takes too long."""
@@ -82,6 +116,18 @@ class Worker:
     def resume(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+    def says(self, event: str) -> list[str]:
+        """Return the lines of its log that name an event."""
+        return [line for line in self.log.read_text("utf-8", "replace").splitlines() if event in line]
+
+    def wait(self, within_s: float) -> int | None:
+        """Return how it ended, None if it runs on."""
+        assert self._process is not None
+        try:
+            return self._process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            return None
 
     def last_words(self, lines: int = 20) -> str:
         """Return the end of its log."""

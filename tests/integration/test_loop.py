@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
@@ -20,84 +17,13 @@ from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.stream.topics import LEARN_TABLE, REWARDS, changelog_topic
 from tests.harness.client import Client
-from tests.harness.topics import make_topics
+from tests.harness.known import Traffic, chunks, homepage, linear
+from tests.harness.place import Place, on_kafka
 from tests.harness.worker import Worker
-from tests.naive.fold import NaiveFold, naive_fold
-from tests.samples import BASKET, define, linear_policy, plain_decision, plain_outcome, plain_policy
+from tests.naive.fold import naive_fold
+from tests.samples import define, plain_decision, plain_outcome, plain_policy
 
-ACTIONS = 1_500
-SPAN_MS = 60_000
-LONGEST_MS = 40_000
-"""Window (10 s) and grace of the test's policies."""
-LATEST_MS = 4_500
-"""How late a record may be. The grace is longer by 25 s: tests play a minute in a few seconds, so that a fraction of
-a second between two fetches is many seconds of event time."""
-CHUNK_MS = 500
 EMBEDDED_PARTITIONS = 4
-
-Log = list[tuple[int, dict[str, Any]]]
-"""(arrives_ms, record)."""
-
-
-class Traffic(NamedTuple):
-    """A policy and what is produced under it."""
-
-    policy: dict[str, Any]
-    decisions: Log
-    outcomes: Log
-    naive: NaiveFold
-    closed_ms: int
-    """Event time at which every decision is settled and gone."""
-
-
-def traffic(policy: dict[str, Any], seed: int) -> Traffic:
-    """Make decisions and outcomes of the last minutes, some of them late, a tenth of them repeated."""
-    rng = random.Random(seed)  # noqa: S311  nothing is kept secret with it
-    start_ms = round(time.time() * 1000) - SPAN_MS - 2 * LONGEST_MS
-    kinds = [rule["kind"] for rule in policy["reward"]["outcomes"]]
-    decisions: Log = []
-    outcomes: Log = []
-    for number in range(ACTIONS):
-        name, at_ms = f"{seed}-{number}", start_ms + number * SPAN_MS // ACTIONS
-        vector = {"context_vector": [4096, *rng.choices(range(-4096, 4097), k=2)]} if "context" in policy else {}
-        chosen = {"arm": rng.choice("ab"), "segment": rng.choice(["new", "other"])}
-        decisions += arrivals(rng, at_ms, plain_decision(name, at_ms, policy=policy["name"], **chosen, **vector))
-        for index in range(rng.choice([0, 0, 1, 1, 2, 3])):
-            # From a little before the decision to a little after its longest window of 10 s.
-            occurred_ms = at_ms + rng.randrange(-200, 11_000)
-            sort = {"kind": rng.choice(kinds), "value": rng.choice([1.0, -0.3, 2.5])}
-            outcomes += arrivals(rng, occurred_ms, plain_outcome(name, occurred_ms, f"{name}-{index}", **sort))
-    naive = naive_fold(policy, [record for _, record in decisions], [record for _, record in outcomes])
-    return Traffic(policy, decisions, outcomes, naive, start_ms + SPAN_MS + LONGEST_MS)
-
-
-def arrivals(rng: random.Random, at_ms: int, record: dict[str, Any]) -> Log:
-    """Give when a record arrives, and when a repeat of it does, if one does."""
-    arrives_ms = at_ms + rng.randrange(LATEST_MS)
-    repeats = [rng.randrange(20_000)] if rng.random() < 0.1 else []
-    return [(arrives_ms + later_ms, record) for later_ms in (0, *repeats)]
-
-
-def homepage(seed: int = 1) -> Traffic:
-    return traffic(plain_policy(settle="optimistic", grace="30s", publish={"interval": "100ms"}), seed)
-
-
-def linear(seed: int = 2) -> Traffic:
-    policy = linear_policy(settle="wait", combine="sum", grace="30s", publish={"interval": "100ms"})
-    policy["reward"]["outcomes"].append(BASKET)
-    return traffic(policy | {"name": "linear"}, seed)
-
-
-def chunks(all_data: tuple[Traffic, ...]) -> list[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
-    """Cut all decisions and all outcomes at the same times: neither topic is ever far ahead of the other."""
-    decisions = [one for data in all_data for one in data.decisions]
-    outcomes = [one for data in all_data for one in data.outcomes]
-    times = [at_ms for at_ms, _ in (*decisions, *outcomes)]
-    cut: list[Any] = [([], []) for _ in range(min(times), max(times) + 1, CHUNK_MS)]
-    for place, log in enumerate((decisions, outcomes)):
-        for at_ms, record in sorted(log, key=lambda one: one[0]):
-            cut[(at_ms - min(times)) // CHUNK_MS][place].append(record)
-    return cut
 
 
 async def produce(client: Client, *all_data: Traffic, parts: int = 1) -> AsyncIterator[int]:
@@ -125,31 +51,6 @@ async def assert_exact(client: Client, *all_data: Traffic) -> None:
         assert versions == set(range(1, last["version"] + 1))
 
 
-class Place(NamedTuple):
-    """A broker with empty topics."""
-
-    broker: str
-    app_id: str
-    partitions: int
-
-    def worker(self, folder: Path) -> Worker:
-        """Give a worker that is not started yet."""
-        return Worker(self.broker, folder, app_id=self.app_id, partitions=self.partitions)
-
-    @asynccontextmanager
-    async def loop(
-        self, folder: Path, *all_data: Traffic, workers: int = 1
-    ) -> AsyncIterator[tuple[Client, list[Worker]]]:
-        """Put the policies in force and run workers; yields a client that watches them."""
-        async with Client(self.broker, app_id=self.app_id, partitions=self.partitions) as client:
-            for data in all_data:
-                await client.apply(define(data.policy))
-            with ExitStack() as running:
-                started = [running.enter_context(self.worker(folder / f"{number}")) for number in range(workers)]
-                client.watch(*started)
-                yield client, started
-
-
 @pytest.fixture(scope="module")
 def own_kafka_of_module(kafka_cache: Path) -> Iterator[LocalKafka]:
     """A Kafka whose topics these tests delete."""
@@ -165,13 +66,6 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
             yield Place(broker.bootstrap_servers, "pipeline", EMBEDDED_PARTITIONS)
     else:
         yield on_kafka(request.getfixturevalue("own_kafka_of_module"), request.node.name, EMBEDDED_PARTITIONS)
-
-
-def on_kafka(kafka: LocalKafka, test: str, partitions: int) -> Place:
-    """Make the topics anew; the group and the changelogs are named after the test."""
-    app_id = "".join(letter if letter.isalnum() else "-" for letter in test)[-60:].strip("-")
-    asyncio.run(make_topics(kafka.bootstrap_servers, app_id, partitions))
-    return Place(kafka.bootstrap_servers, app_id, partitions)
 
 
 async def test_two_policies_with_repeats_and_late_outcomes_come_to_the_naive_posteriors(

@@ -30,6 +30,25 @@ def naive_fold(policy: Fields, decisions: Iterable[Fields], outcomes: Iterable[F
 
     `policy` is the plain value of its TOML file, with every algorithm parameter written out.
     """
+    exponent = reward_exponent(policy)
+    sums = sum_up(naive_ledger(policy, decisions, outcomes).values())
+    return NaiveFold(sums, sha256_of(policy, exponent, sums))
+
+
+class NaiveEntry(NamedTuple):
+    """What one action has earned when all is settled."""
+
+    key: tuple[str, str, int]
+    """(segment, arm, bucket)."""
+    reward: int
+    """Grid units."""
+    vector: tuple[int, ...]
+    outcomes: frozenset[str]
+    """Ids of what is credited."""
+
+
+def naive_ledger(policy: Fields, decisions: Iterable[Fields], outcomes: Iterable[Fields]) -> dict[str, NaiveEntry]:
+    """Return the last ledger entry of each action of the policy's generation."""
     shown = first_by_id(decisions, "action_id")
     credited: dict[str, list[Fields]] = {action_id: [] for action_id in shown}
     for outcome in first_by_id(outcomes, "outcome_id").values():
@@ -38,16 +57,26 @@ def naive_fold(policy: Fields, decisions: Iterable[Fields], outcomes: Iterable[F
             credited[outcome["action_id"]].append(outcome)
     exponent = reward_exponent(policy)
     bucket_ms = milliseconds(policy["statistics"]["bucket"])
+    return {
+        action_id: NaiveEntry(
+            (decision["segment"], decision["arm"], decision["decided_at_ms"] // bucket_ms),
+            grid_reward(policy, credited[action_id], exponent),
+            tuple(decision.get("context_vector", [])),
+            frozenset(outcome["outcome_id"] for outcome in credited[action_id]),
+        )
+        for action_id, decision in shown.items()
+        if (decision["policy"], decision.get("generation", 1)) == (policy["name"], policy.get("generation", 1))
+    }
+
+
+def sum_up(entries: Iterable[NaiveEntry]) -> dict[tuple[str, str, int], list[int]]:
+    """Add up what the entries contribute."""
     sums: dict[tuple[str, str, int], list[int]] = {}
-    for action_id, decision in shown.items():
-        if (decision["policy"], decision.get("generation", 1)) != (policy["name"], policy.get("generation", 1)):
-            continue
-        reward = grid_reward(policy, credited[action_id], exponent)
-        change = contribution(reward, decision.get("context_vector", []))
-        key = (decision["segment"], decision["arm"], decision["decided_at_ms"] // bucket_ms)
-        known = sums.get(key, [0] * len(change))
-        sums[key] = [a + b for a, b in zip(known, change, strict=True)]
-    return NaiveFold(sums, sha256_of(policy, exponent, sums))
+    for entry in entries:
+        change = contribution(entry.reward, list(entry.vector))
+        known = sums.get(entry.key, [0] * len(change))
+        sums[entry.key] = [a + b for a, b in zip(known, change, strict=True)]
+    return sums
 
 
 def first_by_id(records: Iterable[Fields], name: str) -> dict[str, Fields]:
