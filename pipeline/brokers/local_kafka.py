@@ -71,6 +71,10 @@ class LocalKafka:
         self._end(signal.SIGTERM)
         self._folder.release()
 
+    def halt(self) -> None:
+        """Stop Kafka in order but keep its folder; `restart` brings it back."""
+        self._end(signal.SIGTERM)
+
     def kill(self) -> None:
         """End Kafka as `kill -9` does; `restart` brings it back on what it had written."""
         self._end(signal.SIGKILL)
@@ -89,6 +93,21 @@ class LocalKafka:
             raise UnavailableError("a Kafka that was stopped has let go of its data: start another one")
         self._end(signal.SIGTERM)
         self._launch()
+
+    def administer(self, tool: str, *arguments: str) -> str:
+        """Run one of Kafka's own tools, such as `kafka.admin.ConfigCommand`, on it; return what it said.
+
+        Raises:
+            UnavailableError: the tool failed.
+        """
+        command = [*self._java_command(tool), "--bootstrap-server", self.bootstrap_servers, *arguments]
+        # S603: the path is java's, the arguments are ours.
+        done = subprocess.run(  # noqa: S603
+            command, cwd=self._folder.path, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise UnavailableError(f"{tool} {' '.join(arguments)} failed: {done.stdout}{done.stderr}")
+        return done.stdout
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:

@@ -82,13 +82,14 @@ async def broker_trial(
 
 async def _trial(kafka: LocalKafka, form: Form, folder: Path, request: pytest.FixtureRequest) -> AsyncIterator[Trial]:
     place = await asyncio.to_thread(on_kafka, kafka, request.node.name, PARTITIONS)
-    name = request.node.name.removeprefix("test_").split("[")[0].replace("_", " ")
-    parts = [
-        part for part in request.node.name.partition("[")[2].rstrip("]").split("-") if part not in ("short", "long")
-    ]
+    words, _, parameters = request.node.name.removeprefix("test_").partition("[")
+    parts = [part for part in parameters.rstrip("]").split("-") if part and part not in {"short", "long"}]
+    name = " ".join([words.replace("_", " "), *parts])
+    seed = request.config.getoption("--seed")
     async with Client(place.broker, app_id=place.app_id, partitions=PARTITIONS) as client:
-        one = Trial(" ".join([name, *parts]), form, place, folder, client, request.config.getoption("--seed"))
-        yield one
+        one = Trial(name, form, place, folder, client, seed)
+        with one.at_the_end:
+            yield one
         # A scenario that failed before it was examined has no numbers: it is in pytest's own list.
         if one.row is not None:
             request.config.stash[ROWS].append(one.row)

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from tests.harness.worker import Worker
 from tests.samples import define
 
 RECOVERED_WITHIN_S = 120.0
-LONGEST_MOMENT_S = 0.5
+LONGEST_MOMENT_S = 0.3
 
 
 class Form(NamedTuple):
@@ -49,10 +49,12 @@ class Trial:
         self.faults = 0
         self._over_at_s = time.monotonic()
         self.row: Row | None = None
+        self.at_the_end = ExitStack()
 
-    def streams(self) -> tuple[Traffic, ...]:
-        """Give the two streams that most scenarios play."""
-        return homepage(self.seed, self.form.actions), linear(self.seed + 1_000, self.form.actions)
+    def streams(self, actions: int | None = None) -> tuple[Traffic, ...]:
+        """Give the two streams that most scenarios play, of so many decisions each."""
+        actions = actions or self.form.actions
+        return homepage(self.seed, actions), linear(self.seed + 1_000, actions)
 
     @asynccontextmanager
     async def flow(self, *streams: Traffic, among: Mapping[int, Sequence[Raw]] | None = None) -> AsyncIterator[Flow]:
@@ -63,11 +65,13 @@ class Trial:
             yield flow
 
     def worker(self, name: str = "0", **options: Any) -> Worker:
-        """Give a worker that is not started yet."""
-        return self.place.worker(self.folder / name, **options)
+        """Give a worker that is not started yet; it ends with the trial at the latest."""
+        worker = self.place.worker(self.folder / name, **options)
+        self.at_the_end.callback(worker.kill)
+        return worker
 
     def supervised(self, name: str = "0", *, alone: bool = False, **options: Any) -> Supervised:
-        """Give a worker that is started again whenever it ends; one that is `alone` has not to wait for its session."""
+        """Give a worker that is started again whenever it ends; one that is `alone` need not wait for its session."""
         between = self.forget_the_dead if alone else _nothing
         return Supervised(self.worker(name, **options), between=between)
 
@@ -87,6 +91,10 @@ class Trial:
     async def moment(self, longest_s: float = LONGEST_MOMENT_S) -> None:
         """Let a random moment pass: a fault may come at any."""
         await asyncio.sleep(self.rng.uniform(0.0, longest_s))
+
+    async def lasts(self, seconds: float) -> None:
+        """Let a fault last: its length is what it is about."""
+        await asyncio.sleep(seconds)
 
     async def work_goes_on(self, ends_before: int | None = None) -> None:
         """Wait until the ledger grows."""
