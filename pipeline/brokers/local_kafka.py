@@ -94,21 +94,6 @@ class LocalKafka:
         self._end(signal.SIGTERM)
         self._launch()
 
-    def administer(self, tool: str, *arguments: str) -> str:
-        """Run one of Kafka's own tools, such as `kafka.admin.ConfigCommand`, on it; return what it said.
-
-        Raises:
-            UnavailableError: the tool failed.
-        """
-        command = [*self._java_command(tool), "--bootstrap-server", self.bootstrap_servers, *arguments]
-        # S603: the path is java's, the arguments are ours.
-        done = subprocess.run(  # noqa: S603
-            command, cwd=self._folder.path, capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            raise UnavailableError(f"{tool} {' '.join(arguments)} failed: {done.stdout}{done.stderr}")
-        return done.stdout
-
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             raise UnavailableError(f"the local Kafka at {self.bootstrap_servers} does not run")

@@ -71,7 +71,7 @@ async def test_the_broker_is_slow(broker_trial: Trial, own_kafka: LocalKafka) ->
             trial.client.watch(worker)
             await flow.send(SHARE)
             await trial.work_goes_on(0)
-            async with throttled(own_kafka, BYTES_A_SECOND):
+            async with throttled(own_kafka.bootstrap_servers, BYTES_A_SECOND):
                 trial.injected()
                 await flow.send(SHARE)
                 await trial.work_goes_on()
