@@ -16,18 +16,15 @@ BOUNDARIES = (
     "changelog-acknowledged",
     "rows-written",
     "batch-done",
-    "before-commit",
-    "after-commit",
 )
-OF_PUBLISH = ("snapshot-built", "snapshot-sent")
-# PUBLISH gathers: what it sends are snapshots, with boundaries of their own.
-NOT_OF_PUBLISH = ("before-outputs", "outputs-sent", "outputs-acknowledged")
-
-ALL = [
-    *(f"{stage}.{name}" for stage in STAGES for name in BOUNDARIES if stage != "publish" or name not in NOT_OF_PUBLISH),
-    *(f"publish.{name}" for name in OF_PUBLISH),
-]
-MOST_TELLING = [
+ALL = (
+    *(f"{stage}.{name}" for stage in STAGES for name in BOUNDARIES),
+    "worker.before-commit",
+    "worker.after-commit",
+    "publish.snapshot-built",
+    "publish.snapshot-sent",
+)
+MOST_TELLING = (
     "join.outputs-sent",
     "join.changelog-acknowledged",
     "join.rows-written",
@@ -35,7 +32,8 @@ MOST_TELLING = [
     "learn.batch-done",
     "publish.changelog-acknowledged",
     "publish.snapshot-built",
-]
+    "worker.before-commit",
+)
 CHUNKS_A_LIFE = 3
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from tests.faults.trial import RECOVERED_WITHIN_S, Trial
 
 SHARE = 25
@@ -47,7 +45,6 @@ async def test_one_worker_then_three_then_two_then_one(trial: Trial) -> None:
         await trial.settle(*streams)
 
 
-@pytest.mark.xfail(run=False, reason="to be enabled with fencing")
 async def test_a_worker_frozen_beyond_its_session_that_wakes_up(trial: Trial) -> None:
     """
     worker 0   ├─ busy ─┤ frozen · · · · · · · │ wakes with its batches in hand ───┤ killed

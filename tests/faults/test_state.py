@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -41,8 +42,12 @@ def truncated(state: Path, copy: Path) -> int:
     return len(files)
 
 
-# What the log says of it.
-SAID = {nothing: "state-", older: "state-", truncated: "state-"}
+# What the log says of it, as a regular expression: from where the changelog was read, and why from its beginning.
+SAID = {
+    nothing: r"restored topic=\S+ partition=\d from=0 to=\d+ records=[1-9]",
+    older: r"restored topic=\S+ partition=\d from=[1-9]\d* to=\d+ records=[1-9]",
+    truncated: r"state-rebuilt topic=\S+ partition=\d .* reason=.RocksDB.*Corruption",
+}
 
 
 @pytest.mark.parametrize("damage", SAID, ids=lambda damage: damage.__name__)
@@ -63,12 +68,13 @@ async def test_local_state_that_is(trial: Trial, damage: Callable[[Path, Path], 
         await trial.moment()
         await asyncio.to_thread(worker.worker.kill)
         trial.injected(await asyncio.to_thread(damage, worker.worker.state_dir, copy))
-        with trial.supervised(alone=True) as successor:
-            await asyncio.to_thread(trial.forget_the_dead)
+        await asyncio.to_thread(trial.forget_the_dead)
+        with trial.supervised("successor", alone=True, state_dir=worker.worker.state_dir) as successor:
             trial.client.watch(successor)
             await flow.send_rest()
             await trial.settle(*streams)
-            assert successor.worker.says(SAID[damage]), successor.last_words()
+            log = successor.worker.log.read_text("utf-8")
+            assert re.search(SAID[damage], log), successor.last_words(60)
 
 
 async def again(trial: Trial, worker: Worker) -> None:

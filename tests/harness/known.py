@@ -6,16 +6,20 @@ import random
 import time
 from typing import Any, NamedTuple
 
-from tests.naive.fold import NaiveFold, naive_fold
+from tests.naive.fold import NaiveFold, milliseconds, naive_fold
 from tests.samples import BASKET, linear_policy, plain_decision, plain_outcome, plain_policy
 
 ACTIONS = 1_500
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 SPAN_MS = 60_000
-LONGEST_MS = 40_000
-"""Window (10 s) and grace of the test's policies."""
+WINDOW_MS = 10_000
+"""The longest of the tests' policies."""
+GRACE = "30s"
 LATEST_MS = 4_500
 """How late a record may be. The grace is longer by 25 s: tests play a minute in a few seconds, so that a fraction of
 a second between two fetches is many seconds of event time."""
+LATEST_REPEAT_MS = 20_000
 CHUNK_MS = 500
 
 Log = list[tuple[int, dict[str, Any]]]
@@ -31,46 +35,90 @@ class Traffic(NamedTuple):
     naive: NaiveFold
     closed_ms: int
     """Event time at which every decision is settled and gone."""
+    earlier: tuple[dict[str, Any], ...] = ()
+    """Definitions of the policy that were in force before."""
 
 
-def traffic(policy: dict[str, Any], seed: int, actions: int = ACTIONS) -> Traffic:
-    """Make decisions and outcomes of the last minutes, some of them late, a tenth of them repeated."""
+class Manner(NamedTuple):
+    """How producers send."""
+
+    copies: int | None = None
+    """How often each sends every record; None: one in ten twice."""
+    skews_ms: tuple[int, ...] = (0,)
+    """What the clocks of the producers are ahead; each action has one of them."""
+
+
+def traffic(policy: dict[str, Any], seed: int, actions: int = ACTIONS, manner: Manner | None = None) -> Traffic:
+    """Make decisions and outcomes of the last minutes, some of them late, some repeated."""
+    manner = manner or Manner()
     rng = random.Random(seed)  # noqa: S311  nothing is kept secret with it
-    start_ms = round(time.time() * 1000) - SPAN_MS - 2 * LONGEST_MS
+    longest_ms = WINDOW_MS + milliseconds(policy["attribution"]["grace"])
+    start_ms = round(time.time() * 1000) - SPAN_MS - 2 * longest_ms
     kinds = [rule["kind"] for rule in policy["reward"]["outcomes"]]
     decisions: Log = []
     outcomes: Log = []
     for number in range(actions):
         name, at_ms = f"{policy['name']}-{seed}-{number}", start_ms + number * SPAN_MS // actions
+        skew_ms = rng.choice(manner.skews_ms)
         vector = {"context_vector": [4096, *rng.choices(range(-4096, 4097), k=2)]} if "context" in policy else {}
         chosen = {"arm": rng.choice("ab"), "segment": rng.choice(["new", "other"])}
-        decisions += arrivals(rng, at_ms, plain_decision(name, at_ms, policy=policy["name"], **chosen, **vector))
+        shown = plain_decision(name, at_ms + skew_ms, policy=policy["name"], **chosen, **vector)
+        decisions += arrivals(rng, at_ms, shown, manner)
         for index in range(rng.choice([0, 0, 1, 1, 2, 3])):
-            # From a little before the decision to a little after its longest window of 10 s.
-            occurred_ms = at_ms + rng.randrange(-200, 11_000)
+            # From a little before the decision to a little after its longest window.
+            later_ms = rng.randrange(-200, WINDOW_MS + 1_000)
             sort = {"kind": rng.choice(kinds), "value": rng.choice([1.0, -0.3, 2.5])}
-            outcomes += arrivals(rng, occurred_ms, plain_outcome(name, occurred_ms, f"{name}-{index}", **sort))
+            came = plain_outcome(name, at_ms + skew_ms + later_ms, f"{name}-{index}", **sort)
+            outcomes += arrivals(rng, at_ms + later_ms, came, manner)
     naive = naive_fold(policy, [record for _, record in decisions], [record for _, record in outcomes])
-    return Traffic(policy, decisions, outcomes, naive, start_ms + SPAN_MS + LONGEST_MS)
+    return Traffic(policy, decisions, outcomes, naive, start_ms + SPAN_MS + longest_ms + max(manner.skews_ms))
 
 
-def arrivals(rng: random.Random, at_ms: int, record: dict[str, Any]) -> Log:
-    """Give when a record arrives, and when a repeat of it does, if one does."""
+def arrivals(rng: random.Random, at_ms: int, record: dict[str, Any], manner: Manner) -> Log:
+    """Give when a record arrives, and when repeats of it do, if there are any."""
     arrives_ms = at_ms + rng.randrange(LATEST_MS)
-    repeats = [rng.randrange(20_000)] if rng.random() < 0.1 else []
-    return [(arrives_ms + later_ms, record) for later_ms in (0, *repeats)]
+    repeats = manner.copies - 1 if manner.copies else int(rng.random() < 0.1)
+    return [
+        (arrives_ms + later_ms, record) for later_ms in (0, *(rng.randrange(LATEST_REPEAT_MS) for _ in range(repeats)))
+    ]
 
 
-def homepage(seed: int = 1, actions: int = ACTIONS) -> Traffic:
-    """One that counts decisions at once, so that every outcome corrects the ledger."""
-    return traffic(plain_policy(settle="optimistic", grace="30s", publish={"interval": "100ms"}), seed, actions)
+def far_apart(seed: int, actions: int) -> Traffic:
+    """Make outcomes from hours before to weeks after decisions of two months ago, all of which arrive in a minute."""
+    click = {"kind": "click", "worth": 1.0, "window": "30d"}
+    policy = plain_policy(settle="wait", grace="90d", outcomes=(click,), publish={"interval": "100ms"})
+    policy["name"] = "patient"
+    rng = random.Random(seed)  # noqa: S311
+    now_ms = round(time.time() * 1000)
+    arrives_from_ms = now_ms - 3 * SPAN_MS
+    decisions: Log = []
+    outcomes: Log = []
+    for number in range(actions):
+        name, at_ms = f"patient-{seed}-{number}", now_ms - 60 * DAY_MS + number
+        chosen = {"arm": rng.choice("ab"), "segment": rng.choice(["new", "other"])}
+        decisions.append(
+            (arrives_from_ms + rng.randrange(SPAN_MS), plain_decision(name, at_ms, policy="patient", **chosen))
+        )
+        # Hours before: outside its window. Two weeks after: inside. 40 days after: outside again.
+        for index, later_ms in enumerate((-3 * HOUR_MS, 14 * DAY_MS, 40 * DAY_MS)):
+            came = plain_outcome(name, at_ms + later_ms, f"{name}-{index}")
+            outcomes.append((arrives_from_ms + rng.randrange(SPAN_MS), came))
+    naive = naive_fold(policy, [record for _, record in decisions], [record for _, record in outcomes])
+    return Traffic(policy, decisions, outcomes, naive, now_ms - 29 * DAY_MS)
 
 
-def linear(seed: int = 2, actions: int = ACTIONS) -> Traffic:
-    """One with contexts that counts a decision when its window closes, so that only time writes the ledger."""
-    policy = linear_policy(settle="wait", combine="sum", grace="30s", publish={"interval": "100ms"})
+def homepage(seed: int = 1, actions: int = ACTIONS, manner: Manner | None = None, **others: Any) -> Traffic:
+    """Make one that counts decisions at once, so that every outcome corrects the ledger."""
+    fields = {"settle": "optimistic", "grace": GRACE, "publish": {"interval": "100ms"}, **others}
+    return traffic(plain_policy(**fields), seed, actions, manner)
+
+
+def linear(seed: int = 2, actions: int = ACTIONS, manner: Manner | None = None, **others: Any) -> Traffic:
+    """Make one with contexts that counts a decision when its window closes, so that time alone writes the ledger."""
+    fields = {"settle": "wait", "combine": "sum", "grace": GRACE, "publish": {"interval": "100ms"}, **others}
+    policy = linear_policy(**fields)
     policy["reward"]["outcomes"].append(BASKET)
-    return traffic(policy | {"name": "linear"}, seed, actions)
+    return traffic(policy | {"name": "linear"}, seed, actions, manner)
 
 
 def chunks(all_data: tuple[Traffic, ...]) -> list[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:

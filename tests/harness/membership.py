@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.protocol.group import LeaveGroupRequest
 
 
@@ -24,6 +25,8 @@ async def _leave(broker: str, group: str) -> None:
         coordinator = await admin.find_coordinator(group)
         for member_id in await _members(admin, group):
             await admin._send_request(LeaveGroupRequest(group, member_id), coordinator)
+    except GroupCoordinatorNotAvailableError:
+        return  # no group was ever made here, so nobody is in it
     finally:
         await admin.close()
 

@@ -117,10 +117,6 @@ class Worker:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
-    def says(self, event: str) -> list[str]:
-        """Return the lines of its log that name an event."""
-        return [line for line in self.log.read_text("utf-8", "replace").splitlines() if event in line]
-
     def wait(self, within_s: float) -> int | None:
         """Return how it ended, None if it runs on."""
         assert self._process is not None
