@@ -16,6 +16,7 @@ from pipeline.errors import ConfigError, PipelineError, StateError, UnavailableE
 EXIT_CODES: dict[type[PipelineError], int] = {ConfigError: 1, UnavailableError: 3, StateError: 70}
 
 COMMANDS = (
+    "advise",
     "dead-letters",
     "demo",
     "evaluate",

@@ -2,14 +2,28 @@
 
     grid             the fixed-point grid, and the proof that its sums are exact
     statistics       exact sums of one row, a commutative group; `fold` sums a batch of changes
+    forgetting       how much a decision still counts, by its age
+    weighted         buckets merged by those weights, on top of what is known of an arm beforehand
     model            what every algorithm is: `Model`, `Posterior`, `Estimates`
-    beta_thompson    Thompson sampling, rewards in [0, 1], no context
-    linear_thompson  Thompson sampling, a ridge regression per arm
-    lin_ucb          upper confidence bounds, a ridge regression per arm
-    linear           the ridge posterior those two share
-    best_arm         P(an arm is the best), for normal and beta arms
-    quadrature       the integral behind it
     floor            the exploration floor, and the draw
+
+The algorithms, each in its file, without context:
+
+    beta_thompson, hierarchical_thompson, gaussian_thompson, poisson_thompson     by P(an arm is the best)
+    kl_ucb, ucb_tuned, ucb1                                                       by an upper confidence bound
+    epsilon_greedy, fixed_split                                                   by the mean, and by chance
+
+and with it:
+
+    linear_thompson, lin_ucb, square_cb                                           a ridge regression per arm
+    hybrid_thompson, hybrid_ucb                                                   arms share by their features
+
+What they stand on:
+
+    empirical        an arm's count, mean and variance
+    linear, hybrid   ridge posteriors
+    best_arm, best_student, best_gamma   P(an arm is the best); `quadrature` is the integral behind it
+    largest          from an index an arm to weights
 
 Nothing here knows a clock, a generator of random numbers, a socket or a log.
 """
@@ -26,10 +40,14 @@ from pipeline.models import (
     epsilon_greedy,
     fixed_split,
     gaussian_thompson,
+    hierarchical_thompson,
+    hybrid_thompson,
+    hybrid_ucb,
     kl_ucb,
     lin_ucb,
     linear_thompson,
     poisson_thompson,
+    square_cb,
     ucb1,
     ucb_tuned,
 )
@@ -38,6 +56,7 @@ from pipeline.models.model import AlgorithmInfo, Model
 ALGORITHMS: Mapping[str, AlgorithmInfo] = MappingProxyType(
     {
         "beta_thompson": beta_thompson.INFO,
+        "hierarchical_thompson": hierarchical_thompson.INFO,
         "gaussian_thompson": gaussian_thompson.INFO,
         "poisson_thompson": poisson_thompson.INFO,
         "kl_ucb": kl_ucb.INFO,
@@ -47,6 +66,9 @@ ALGORITHMS: Mapping[str, AlgorithmInfo] = MappingProxyType(
         "fixed_split": fixed_split.INFO,
         "linear_thompson": linear_thompson.INFO,
         "lin_ucb": lin_ucb.INFO,
+        "square_cb": square_cb.INFO,
+        "hybrid_thompson": hybrid_thompson.INFO,
+        "hybrid_ucb": hybrid_ucb.INFO,
     }
 )
 

@@ -67,12 +67,12 @@ class BetaThompson:
         return Estimates(alpha / (alpha + beta), low, high)
 
 
-_PRIOR = (1.0, 0.5, 1e6)  # below Jeffreys' 0.5 a prior says that an arm's mean is 0 or 1
+PRIOR = (1.0, 0.5, 1e6)  # below Jeffreys' 0.5 a prior says that an arm's mean is 0 or 1
 
 INFO = AlgorithmInfo(
     parameters={
-        "prior_alpha": Parameter(*_PRIOR, "successes that the prior is worth"),
-        "prior_beta": Parameter(*_PRIOR, "failures that the prior is worth"),
+        "prior_alpha": Parameter(*PRIOR, "successes that the prior is worth"),
+        "prior_beta": Parameter(*PRIOR, "failures that the prior is worth"),
         "sharpness": Parameter(1.0, 1.0, 100.0, "times that what is known counts when choosing", is_implied=True),
     },
     needs_context=False,

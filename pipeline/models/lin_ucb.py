@@ -3,9 +3,7 @@
 The arm with the largest θ̂ᵀx + alpha sqrt(xᵀ A_post⁻¹ x) is chosen with probability 1, shared equally by exact
 ties. alpha is in reward units.
 
-The index is a bound for choosing, not an interval with a coverage. For `estimates` the noise is measured: what
-variance the regression leaves unexplained, and one pseudo-observation of the largest variance that rewards on
-this grid can have, so that an arm that has seen little is never thought certain.
+The index is a bound for choosing, not an interval with a coverage. For `estimates` the noise is measured.
 """
 
 from __future__ import annotations
@@ -14,11 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
-from pipeline.models.grid import REWARD_LIMIT, Grid, reward_from_grid
+from pipeline.models.grid import Grid
 from pipeline.models.largest import largest
-from pipeline.models.linear import RIDGE, linear_posterior, predict
+from pipeline.models.linear import RIDGE, linear_posterior, measured_noise, predict
 from pipeline.models.model import NORMAL_975, AlgorithmInfo, Estimates, Floats, Parameter, Posterior, Sums
 
 
@@ -36,10 +32,7 @@ class LinUcb:
     def posterior(self, statistics: Sequence[Sums], grid: Grid) -> Posterior:
         """Return theta (K, d), covariance (K, d, d) without the noise, and noise (K,) in reward units."""
         derived = linear_posterior(statistics, grid, self.ridge)
-        squares = [reward_from_grid(sums.reward_square_sum, 2 * grid.reward_exponent) for sums in statistics]
-        unexplained = np.maximum(np.array(squares) - derived.explained, 0.0)
-        widest = reward_from_grid(REWARD_LIMIT, grid.reward_exponent) ** 2
-        noise = np.sqrt((unexplained + widest) / (np.array([float(sums.n) for sums in statistics]) + 1.0))
+        noise = measured_noise(statistics, grid, derived)
         return Posterior({"theta": derived.theta, "covariance": derived.covariance, "noise": noise})
 
     def probabilities(self, posterior: Posterior, context: Floats | None) -> Floats:

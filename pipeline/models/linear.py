@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.errors import StateError
-from pipeline.models.grid import FEATURE_BITS, Grid
+from pipeline.models.grid import FEATURE_BITS, REWARD_LIMIT, Grid, reward_from_grid
 from pipeline.models.model import Floats, Parameter, Posterior, Sums
 
 RIDGE = Parameter(1.0, 1e-6, 1e6, "observations of each feature at 1 that the prior is worth")
@@ -42,7 +42,20 @@ def linear_posterior(statistics: Sequence[Sums], grid: Grid, ridge: float) -> Li
     moments = [sums.moments() for sums in statistics]
     A = np.ldexp(np.stack([A for A, _ in moments]).astype(np.float64), -2 * FEATURE_BITS)
     b = np.ldexp(np.stack([b for _, b in moments]).astype(np.float64), -FEATURE_BITS - grid.reward_exponent)
-    return _solve(A + ridge * np.eye(A.shape[-1]), b, ridge)
+    return solve(A + ridge * np.eye(A.shape[-1]), b, ridge)
+
+
+def measured_noise(statistics: Sequence[Sums], grid: Grid, derived: LinearPosterior) -> Floats:
+    """Return the standard deviation of a reward around its prediction, (K,), in reward units.
+
+    It is what variance the regression leaves unexplained, and one pseudo-observation of the largest variance that
+    rewards on this grid can have, so that an arm that has seen little is never thought certain.
+    """
+    squares = [reward_from_grid(sums.reward_square_sum, 2 * grid.reward_exponent) for sums in statistics]
+    unexplained = np.maximum(np.array(squares) - derived.explained, 0.0)
+    widest = reward_from_grid(REWARD_LIMIT, grid.reward_exponent) ** 2
+    noise: Floats = np.sqrt((unexplained + widest) / (np.array([float(sums.n) for sums in statistics]) + 1.0))
+    return noise
 
 
 def predict(posterior: Posterior, context: Floats | None) -> tuple[Floats, Floats]:
@@ -55,8 +68,11 @@ def predict(posterior: Posterior, context: Floats | None) -> tuple[Floats, Float
     return theta @ context, np.sqrt(np.maximum(variance, 0.0))
 
 
-def _solve(A: Floats, b: Floats, ridge: float) -> LinearPosterior:
-    """Eliminate in [A | b | I] = [L Lᵀ | b | I] until it reads [Lᵀ | L⁻¹ b | L⁻¹]."""
+def solve(A: Floats, b: Floats, ridge: float) -> LinearPosterior:
+    """Solve A θ = b for K matrices A, λI plus something positive semidefinite each: (K, d, d), (K, d).
+
+    Eliminates in [A | b | I] = [L Lᵀ | b | I] until it reads [Lᵀ | L⁻¹ b | L⁻¹].
+    """
     K, d = b.shape
     table = np.concatenate((A, b[:, :, None], np.broadcast_to(np.eye(d), (K, d, d))), axis=2)
     for k in range(d):

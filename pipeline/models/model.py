@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -49,11 +49,17 @@ class ArrayBytes(NamedTuple):
     """float64, little-endian, row-major."""
 
 
+_SHARED = "shared."
+
+
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """Named float64 arrays whose first axis is the arm; read-only."""
+    """Named float64 arrays; read-only."""
 
     parameters: Mapping[str, Floats]
+    """Their first axis is the arm."""
+    shared: Mapping[str, Floats] = field(default_factory=dict)
+    """What all arms have in common."""
 
     def __post_init__(self) -> None:
         frozen = {name: _frozen(array) for name, array in self.parameters.items()}
@@ -61,33 +67,43 @@ class Posterior:
             shapes = {name: array.shape for name, array in frozen.items()}
             raise StateError(f"the arrays of a posterior have one entry an arm each: seen shapes {shapes}")
         object.__setattr__(self, "parameters", MappingProxyType(frozen))
+        shared = {name: _frozen(array) for name, array in self.shared.items()}
+        object.__setattr__(self, "shared", MappingProxyType(shared))
 
     @property
     def arm_count(self) -> int:
         """How many arms K there are."""
         return len(next(iter(self.parameters.values())))
 
+    def arrays(self) -> dict[str, Floats]:
+        """Return every array by the name it is stored under: `shared.` stands before what is shared."""
+        return {**self.parameters, **{_SHARED + name: array for name, array in self.shared.items()}}
+
     def take(self, indices: ArrayLike) -> Posterior:
         """Return the posterior of some of the arms, in the order of their indices."""
         chosen = np.asarray(indices, np.intp)
-        return Posterior({name: array[chosen] for name, array in self.parameters.items()})
+        return Posterior({name: array[chosen] for name, array in self.parameters.items()}, self.shared)
 
     def to_bytes(self) -> dict[str, ArrayBytes]:
         """Return each array's shape and bytes by name."""
         return {
             name: ArrayBytes(array.shape, array.astype("<f8", copy=False).tobytes())
-            for name, array in self.parameters.items()
+            for name, array in self.arrays().items()
         }
 
     @classmethod
     def from_bytes(cls, arrays: Mapping[str, ArrayBytes]) -> Posterior:
         """Read what `to_bytes` wrote. Raises StateError where bytes and shape disagree."""
-        parameters = {}
+        parameters, shared = {}, {}
         for name, (shape, raw) in arrays.items():
             if len(raw) != 8 * math.prod(shape):
                 raise StateError(f"array {name!r} of shape {shape} takes {8 * math.prod(shape)} bytes: seen {len(raw)}")
-            parameters[name] = np.frombuffer(raw, "<f8").reshape(shape)
-        return cls(parameters)
+            array = np.frombuffer(raw, "<f8").reshape(shape)
+            if name.startswith(_SHARED):
+                shared[name.removeprefix(_SHARED)] = array
+            else:
+                parameters[name] = array
+        return cls(parameters, shared)
 
 
 class Estimates(NamedTuple):
@@ -117,6 +133,21 @@ class Model(Protocol):
         """Return what each arm is thought to be worth."""
 
 
+@runtime_checkable
+class LearnsAcrossSegments(Protocol):
+    """A model in which segments know of each other."""
+
+    def posteriors(self, segments: Sequence[Sequence[Sums]], grid: Grid) -> list[Posterior]:
+        """Derive every segment's posterior from one row of sums a segment and arm, arms in the same order."""
+
+
+def posteriors(model: Model, segments: Sequence[Sequence[Sums]], grid: Grid) -> list[Posterior]:
+    """Derive every segment's posterior, together where the model learns across segments."""
+    if isinstance(model, LearnsAcrossSegments):
+        return model.posteriors(segments, grid)
+    return [model.posterior(statistics, grid) for statistics in segments]
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One number that a policy may set."""
@@ -144,6 +175,8 @@ class AlgorithmInfo:
     """Takes every parameter by name; `model_for` checks them first."""
     needs_nonnegative_reward: bool = False
     """Whether no reward may be below 0."""
+    learns_across_arms: bool = False
+    """Whether what is learned of one arm says something of another."""
 
 
 def _frozen(array: Floats) -> Floats:

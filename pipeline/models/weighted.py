@@ -47,6 +47,8 @@ class WeightedSums:
     dimension: int
     sums: Floats
     """(width(dimension),)."""
+    features: tuple[float, ...] = ()
+    """What the arm is like."""
 
     @property
     def n(self) -> float:
@@ -69,17 +71,26 @@ class WeightedSums:
         return symmetric(self.sums[HEAD + d :], d), self.sums[HEAD : HEAD + d]
 
 
+def features_of(sums: Sums) -> tuple[float, ...]:
+    """Return what the arm is like, as far as its sums say."""
+    return sums.features if isinstance(sums, WeightedSums) else ()
+
+
 def weigh(
-    buckets: Iterable[tuple[float, Statistics]], dimension: int, prior: ArmPrior | None, reward_exponent: int
+    buckets: Iterable[tuple[float, Statistics]],
+    dimension: int,
+    reward_exponent: int,
+    prior: ArmPrior | None = None,
+    features: tuple[float, ...] = (),
 ) -> Sums:
     """Sum (weight, statistics) of the buckets, in the order given, on top of the prior.
 
-    With all weights 1 and no prior it is the exact sum.
+    With all weights 1, and nothing known of the arm, it is the exact sum.
     """
     parts = [(weight, statistics) for weight, statistics in buckets if weight > 0.0]
-    if prior is None and all(weight == 1.0 for weight, _ in parts):
+    if prior is None and not features and all(weight == 1.0 for weight, _ in parts):
         return sum((statistics for _, statistics in parts), Statistics.zero(dimension))
     total = np.zeros(width(dimension)) if prior is None else prior.sums(dimension, reward_exponent)
     for weight, statistics in parts:
         total += weight * statistics.sums
-    return WeightedSums(dimension, total)
+    return WeightedSums(dimension, total, features)

@@ -61,7 +61,7 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
     features = read_features(root)
     reward = read_reward(root)
     arms = read_arms(root, reward)
-    algorithm = read_algorithm(root, features, reward)
+    algorithm = read_algorithm(root, features, reward, arms)
     attribution = _read_attribution(root)
     floor = _read_floor(root, arms)
     publish_interval_ms = _read_duration_ms(root, "publish", "interval", ("10ms", "1d"), default="1s")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipeline.models import ALGORITHMS
+from pipeline.models.hybrid import MAX_SHARED
 from pipeline.models.model import AlgorithmInfo, Parameter
-from pipeline.policy.definition import Algorithm
+from pipeline.policy.definition import Algorithm, Arm
 from pipeline.policy.features import FeatureSchema
 from pipeline.policy.reward import RewardRules
 from pipeline.policy.section import Section
 
 
-def read_algorithm(root: Section, features: FeatureSchema, reward: RewardRules) -> Algorithm:
+def read_algorithm(root: Section, features: FeatureSchema, reward: RewardRules, arms: Sequence[Arm]) -> Algorithm:
     """Read the algorithm with all its parameters but implied defaults, and check that features and reward suit it."""
     section = root.section("algorithm")
     name = section.choice("name", ALGORITHMS)
@@ -23,6 +26,13 @@ def read_algorithm(root: Section, features: FeatureSchema, reward: RewardRules) 
     # Features that are there, but faulty, have been named already.
     if info.needs_context and not features.features and not root.raw.get("context"):
         root.fault("context", f"has no feature, but {name} learns from features; add one under [[context]]")
+    entries = (1 + max((len(arm.features) for arm in arms), default=0)) * features.dimension
+    if info.learns_across_arms and entries > MAX_SHARED:
+        root.fault(
+            "arms",
+            f"1 + {entries // features.dimension - 1} features of the arms times {features.dimension} entries of the "
+            f"context vector are {entries} that arms share, expected at most {MAX_SHARED}; leave features out",
+        )
     if info.needs_unit_reward and (reward.low < 0.0 or reward.high > 1.0):
         root.fault(
             "reward",

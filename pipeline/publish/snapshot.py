@@ -29,11 +29,11 @@ from pipeline.codec import avro
 from pipeline.learn.memory import RowKey
 from pipeline.models import model_for
 from pipeline.models.grid import Grid
-from pipeline.models.model import Sums
+from pipeline.models.model import Sums, posteriors
 from pipeline.models.statistics import Statistics
 from pipeline.models.weighted import weigh
 from pipeline.policy.canonical import canonical_bytes, to_canonical_json
-from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.definition import Arm, PolicyDefinition
 from pipeline.publish.partials import Mark
 
 Rows = Sequence[tuple[RowKey, Statistics]]
@@ -89,14 +89,16 @@ def weigh_buckets(definition: PolicyDefinition, rows: Iterable[tuple[RowKey, Sta
     """
     counted = sorted((row for row in rows if row[1].n), key=lambda row: row[0])
     newest = max((key.bucket for key, _ in counted), default=0)
-    priors = {arm.name: arm.prior for arm in definition.arms}
+    arms = {arm.name: arm for arm in definition.arms}
 
-    def merge(arm: str, buckets: Iterable[tuple[RowKey, Statistics]]) -> Sums:
+    def merge(name: str, buckets: Iterable[tuple[RowKey, Statistics]]) -> Sums:
+        arm = arms.get(name, Arm(name))
         weighted = (
             (definition.forgetting.weight_for((newest - key.bucket) * definition.bucket_ms), statistics)
             for key, statistics in buckets
         )
-        return weigh(weighted, definition.dimension, priors.get(arm), definition.reward_exponent)
+        features = tuple(value for _, value in arm.features)
+        return weigh(weighted, definition.dimension, definition.reward_exponent, arm.prior, features)
 
     merged = {
         (segment, arm): merge(arm, buckets)
@@ -116,10 +118,10 @@ def segment_posteriors(definition: PolicyDefinition, rows: Rows) -> list[dict[st
     dimension = definition.dimension
     arms = sorted(definition.arm_names)
     segments = sorted({segment for segment, _ in weighed})
+    derived = posteriors(model, [[weighed[segment, arm] for arm in arms] for segment in segments], grid)
     records = []
-    for segment in segments:
+    for segment, posterior in zip(segments, derived, strict=True):
         statistics = [merged.get((segment, arm)) or Statistics.zero(dimension) for arm in arms]
-        posterior = model.posterior([weighed[segment, arm] for arm in arms], grid)
         records.append(
             {
                 "segment": segment,
@@ -128,7 +130,7 @@ def segment_posteriors(definition: PolicyDefinition, rows: Rows) -> list[dict[st
                 "reward_sums": [row.reward_sum for row in statistics],
                 "parameters": [
                     {"name": name, "shape": list(array.shape), "data": np.ascontiguousarray(array, "<f8").tobytes()}
-                    for name, array in sorted(posterior.parameters.items())
+                    for name, array in sorted(posterior.arrays().items())
                 ],
             }
         )

@@ -184,6 +184,6 @@ def _try_out(snapshot: LoadedSnapshot) -> None:
         if missing:
             raise StateError(f"segment {name!r} has no posterior of the active arms {sorted(missing)}")
         # lin_ucb would answer from NaN too.
-        if not all(np.isfinite(array).all() for array in segment.posterior.parameters.values()):
+        if not all(np.isfinite(array).all() for array in segment.posterior.arrays().values()):
             raise StateError(f"segment {name!r} has parameters that are no finite numbers")
         snapshot.propensities(name, snapshot.active, vector)

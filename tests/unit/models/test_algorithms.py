@@ -20,6 +20,7 @@ def test_parameters_that_are_not_given_take_their_defaults():
 def test_every_algorithm_says_what_a_policy_must_declare():
     assert {name: (info.needs_context, info.needs_unit_reward) for name, info in ALGORITHMS.items()} == {
         "beta_thompson": (False, True),
+        "hierarchical_thompson": (False, True),
         "gaussian_thompson": (False, False),
         "poisson_thompson": (False, False),
         "kl_ucb": (False, True),
@@ -29,12 +30,15 @@ def test_every_algorithm_says_what_a_policy_must_declare():
         "fixed_split": (False, False),
         "linear_thompson": (True, False),
         "lin_ucb": (True, False),
+        "square_cb": (True, False),
+        "hybrid_thompson": (True, False),
+        "hybrid_ucb": (True, False),
     }
     assert {name for name, info in ALGORITHMS.items() if info.needs_nonnegative_reward} == {"poisson_thompson"}
 
 
 def test_an_unknown_algorithm_is_refused_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r"'ucb' is none of beta_thompson, gaussian_thompson, .*, lin_ucb"):
+    with pytest.raises(ConfigError, match=r"'ucb' is none of beta_thompson, hierarchical_thompson, .*, hybrid_ucb"):
         model_for("ucb", {})
 
 

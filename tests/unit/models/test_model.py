@@ -47,3 +47,13 @@ def test_bytes_are_little_endian_float64_row_major_whatever_the_memory_order():
 def test_bytes_that_do_not_fill_their_shape_are_refused():
     with pytest.raises(StateError, match="takes 16 bytes: seen 8"):
         Posterior.from_bytes({"alpha": ArrayBytes((2,), bytes(8))})
+
+
+def test_what_arms_share_stays_whole_and_comes_back_from_its_bytes():
+    posterior = Posterior({"mean": np.array([1.0, 2.0])}, {"covariance": np.eye(3)})
+    assert posterior.take([1]).shared["covariance"].shape == (3, 3)
+    arrays = posterior.to_bytes()
+    assert sorted(arrays) == ["mean", "shared.covariance"]
+    again = Posterior.from_bytes(arrays)
+    assert again.to_bytes() == arrays
+    assert again.shared["covariance"].tolist() == np.eye(3).tolist()

@@ -16,16 +16,16 @@ def bucket(seed: int, dimension: int = 2) -> Statistics:
 
 
 def test_weights_of_one_keep_the_sum_exact():
-    assert weigh([(1.0, bucket(1)), (1.0, bucket(2)), (0.0, bucket(3))], 2, None, 15) == bucket(1) + bucket(2)
+    assert weigh([(1.0, bucket(1)), (1.0, bucket(2)), (0.0, bucket(3))], 2, 15) == bucket(1) + bucket(2)
 
 
 def test_no_bucket_at_all_is_nothing():
-    assert weigh([], 2, None, 15) == Statistics.zero(2)
+    assert weigh([], 2, 15) == Statistics.zero(2)
 
 
 def test_every_sum_is_weighted_alike():
     one, other = bucket(1), bucket(2)
-    found = weigh([(1.0, one), (0.25, other)], 2, None, 15)
+    found = weigh([(1.0, one), (0.25, other)], 2, 15)
     assert isinstance(found, WeightedSums)
     assert found.sums.tolist() == [a + b / 4 for a, b in zip(one.sums.tolist(), other.sums.tolist(), strict=True)]
     A, b = found.moments()

@@ -108,6 +108,15 @@ def test_reads_what_is_known_of_an_arm_and_how_old_decisions_fade(full):
     assert load_canonical_json(to_canonical_json(policy), "policies@0") == policy
 
 
+def test_what_arms_share_has_a_bound(full):
+    # The context has 6 entries: (1 + 42) * 6 = 258.
+    for arm in full["arms"]:
+        arm["features"] = {f"f{number}": 0 for number in range(42)}
+    full["algorithm"] = {"name": "hybrid_ucb"}
+    (fault,) = faults_of(full)
+    assert fault.startswith("arms: 1 + 42 features of the arms times 6 entries of the context vector are 258 that")
+
+
 def test_an_arm_s_feature_stays_near_one(full):
     for arm in full["arms"]:
         arm["features"] = {"price": 0.5}
@@ -212,7 +221,7 @@ FAULTS: list[tuple[Place, object, str]] = [
     ),
     (("context",), [{"name": "x", "kind": "y"}], r"context\[0\].kind: "),  # not also: there is no feature
     (("context",), [], "context: has no feature, but linear_thompson learns from features"),
-    (("algorithm", "name"), ABSENT, "algorithm.name: missing; write one of beta_thompson, .*, lin_ucb"),
+    (("algorithm", "name"), ABSENT, "algorithm.name: missing; write one of beta_thompson, .*, hybrid_ucb"),
     (("algorithm", "name"), "lin_ucp", r'algorithm.name: .*; did you mean "lin_ucb"\?'),
     (("algorithm", "ridge"), 0, "algorithm.ridge: 0 is not a number from "),
     (("algorithm", "rigde"), 1, r'algorithm.rigde: unknown key; did you mean "ridge"\?'),

@@ -1,0 +1,91 @@
+"""The ridge posterior in which arms share what their features have in common: what the hybrid models stand on.
+
+    y = xᵀ(Θ z_a + δ_a) + noise,   vec Θ ~ N(0, I/λ),   δ_a ~ N(0, I/μ)
+
+with z_a = (1, the arm's features). Θ is what holds of arms that are like this one, δ_a what is this arm's own: a new
+arm begins at Θ z_a. A large μ leaves the shared model alone, a large λ one regression per arm. (Li, Chu, Langford &
+Schapire 2010, algorithm 2, is the case of λ = μ = 1.) With the exact A_a = Σxxᵀ and b_a = Σrx of each arm, and
+φ = z ⊗ x, the blocks are eliminated arm by arm:
+
+    M_a = (μI + A_a)⁻¹                        an arm's own covariance, given Θ
+    P   = λI + Σ z_a z_aᵀ ⊗ (μI - μ² M_a)      precision of Θ: A_a - A_a M_a A_a
+    h   = Σ z_a ⊗ μ M_a b_a                   vec Θ̂ = P⁻¹ h
+    θ̂_a = M_a b_a + μ M_a Θ̂ z_a
+    cov(xᵀθ_a, xᵀθ_c) = [a = c] xᵀM_a x + μ² (z_a ⊗ M_a x)ᵀ P⁻¹ (z_c ⊗ M_c x)
+
+So it is a function of the same statistics as the model of one regression per arm, and other features of the arms need
+no relearning. Invariant: as in `linear.py`, the same sums give the same bytes on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.models.grid import Grid
+from pipeline.models.linear import linear_posterior, measured_noise, solve
+from pipeline.models.model import Floats, Parameter, Posterior, Sums
+from pipeline.models.weighted import features_of
+
+MAX_SHARED = 256
+"""Entries of vec Θ: as many as a context vector may have. (features + 1) times the context's dimension."""
+RIDGE_SHARED = Parameter(1.0, 1e-6, 1e6, "λ: observations of each feature at 1 that the shared prior is worth")
+# μI - μ² M cancels where μ is far above A: 1e4 leaves eleven digits to a single observation.
+RIDGE_OWN = Parameter(1.0, 1e-6, 1e4, "μ: observations after which an arm is half its own; large: all is shared")
+
+
+class Scores(NamedTuple):
+    """The joint distribution of the arms' xᵀθ_a in one context, without the noise's factor."""
+
+    mean: Floats
+    """(K,)."""
+    own: Floats
+    """(K,) xᵀM_a x: variance that is independent of all other arms."""
+    shared: Floats
+    """(K, K) covariance by what is shared."""
+
+
+def hybrid_posterior(statistics: Sequence[Sums], grid: Grid, ridge_shared: float, ridge_own: float) -> Posterior:
+    """Return theta (K, d), own (K, d, d), z (K, m) and noise (K,); shared: covariance (md, md) and mu ().
+
+    O(K (md)² + (md)³). Raises ValueError where the arms have features of several lengths.
+    """
+    own = linear_posterior(statistics, grid, ridge_own)
+    z = np.array([(1.0, *features_of(sums)) for sums in statistics])
+    (K, d), m = own.theta.shape, z.shape[1]
+    P = ridge_shared * np.eye(m * d)
+    h = np.zeros(m * d)
+    for a in range(K):
+        P += np.kron(np.outer(z[a], z[a]), ridge_own * (np.eye(d) - ridge_own * own.covariance[a]))
+        h += np.kron(z[a], ridge_own * own.theta[a])
+    shared = solve(P[None], h[None], ridge_shared)
+    mean = np.zeros((K, d))  # Θ̂ z_a; sums in the order written, one after another
+    for j in range(m):
+        mean += z[:, j, None] * shared.theta[0, j * d : (j + 1) * d]
+    theta = own.theta.copy()
+    for i in range(d):
+        theta += ridge_own * own.covariance[:, :, i] * mean[:, i, None]
+    return Posterior(
+        {"theta": theta, "own": own.covariance, "z": z, "noise": measured_noise(statistics, grid, own)},
+        {"covariance": shared.covariance[0], "mu": np.array(ridge_own)},
+    )
+
+
+def scores(posterior: Posterior, context: Floats | None) -> Scores:
+    """Return how the arms' scores are distributed; O(K d² + K (md)² + K² md). Raises ValueError without context."""
+    theta, own, z = (posterior.parameters[name] for name in ("theta", "own", "z"))
+    if context is None or context.shape != theta.shape[1:]:
+        seen = None if context is None else context.shape
+        raise ValueError(f"a hybrid model needs a context vector of shape {theta.shape[1:]}: seen {seen}")
+    reached = own @ context  # (K, d)
+    variance = np.maximum(reached @ context, 0.0)
+    direction = float(posterior.shared["mu"]) * (z[:, :, None] * reached[:, None, :]).reshape(len(z), -1)
+    return Scores(theta @ context, variance, direction @ posterior.shared["covariance"] @ direction.T)
+
+
+def deviations(found: Scores) -> Floats:
+    """Return the standard deviation of each arm's score, (K,)."""
+    total: Floats = np.sqrt(found.own + np.maximum(found.shared.diagonal(), 0.0))
+    return total

@@ -1,0 +1,142 @@
+"""What every algorithm must obey from statistics to decision: published, loaded, decided with, proven."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.codec import avro
+from pipeline.learn.memory import RowKey
+from pipeline.models import ALGORITHMS
+from pipeline.models.statistics import Statistics, contributions
+from pipeline.policy.definition import PolicyDefinition
+from pipeline.publish.partials import Mark, PartialKey, Partials
+from pipeline.publish.snapshot import build_snapshot, posterior_sha256
+from pipeline.replay.compare import first_difference
+from pipeline.serve.decide import Decided, decide
+from pipeline.serve.snapshot import load_snapshot
+from tests.naive.fold import sha256_of
+from tests.samples import define
+
+ONE = 2**15
+FLOOR = 0.02
+SOURCES = 3
+ARMS = ("a", "b", "c", "d")
+
+
+def plain_for(algorithm: str) -> dict[str, Any]:
+    """Give a policy with all that can be said of arms and forgetting; the algorithm's parameters are written out."""
+    info = ALGORITHMS[algorithm]
+    parameters = {name: one.default for name, one in info.parameters.items() if not one.is_implied}
+    features = {"price": 0.5, "size": -1.0}
+    return {
+        "name": "homepage",
+        "generation": 1,
+        "arms": [
+            {"name": "a", "prior": {"mean": 0.3, "weight": 5.0}, "features": features},
+            {"name": "b", "features": features | {"price": 1.0}},
+            {"name": "c", "features": features | {"size": 0.25}},
+            {"name": "d", "features": features, "retired": True},
+        ],
+        "segments": {"default": "other", "rules": [{"name": "new", "when": {"visits": {"below": 2}}}]},
+        "algorithm": {"name": algorithm, **parameters},
+        "reward": {"low": 0.0, "high": 1.0, "outcomes": [{"kind": "click", "worth": 1.0, "window": "10s"}]},
+        "exploration": {"floor": FLOOR},
+        "statistics": {"bucket": "20s"},
+        "forgetting": {"half_life": "1m", "window": "2m"},
+        **({"context": [{"name": "x", "kind": "numeric", "low": -1, "high": 1}]} if info.needs_context else {}),
+    }
+
+
+@pytest.fixture(params=ALGORITHMS)
+def plain(request) -> dict[str, Any]:
+    return plain_for(request.param)
+
+
+@pytest.fixture
+def definition(plain) -> PolicyDefinition:
+    return define(plain)
+
+
+def parts_of(dimension: int) -> list[tuple[PartialKey, Statistics]]:
+    """Give every row's part of every source: segments, arms, and buckets from new to forgotten."""
+    rng = np.random.default_rng(41)
+    parts = []
+    for segment in ("other", "new"):
+        for arm in ARMS[:3]:
+            for bucket in range(8):
+                for source in range(SOURCES):
+                    X = rng.integers(-(2**12), 2**12, (5, dimension)).astype(np.int16)
+                    X[:, :1] = 2**12
+                    sums = contributions(X, rng.integers(0, 2, 5) * ONE)
+                    parts.append(
+                        (PartialKey(RowKey("homepage", 1, segment, arm, bucket), source), Statistics(dimension, sums))
+                    )
+    return parts
+
+
+def gathered(parts: list[tuple[PartialKey, Statistics]]) -> list[tuple[RowKey, Statistics]]:
+    """Take in the parts in their order, each twice: it was redelivered."""
+    partials = Partials()
+    for key, statistics in parts * 2:
+        partials.stage(key, 1, statistics)
+    for source in range(SOURCES):
+        partials.mark(source, Mark(1, 0))
+    return list(partials.rows())
+
+
+def content(definition: PolicyDefinition, rows: list[tuple[RowKey, Statistics]]) -> bytes:
+    return build_snapshot(definition, rows, {}, version=1, parent="")
+
+
+def test_the_snapshot_is_the_same_bytes_whatever_the_order_of_delivery(definition):
+    parts = parts_of(definition.dimension)
+    shuffled = [parts[i] for i in np.random.default_rng(42).permutation(len(parts))]
+    assert content(definition, gathered(shuffled)) == content(definition, gathered(parts))
+
+
+def test_the_snapshot_is_the_same_bytes_whatever_the_partitioning(definition):
+    parts = parts_of(definition.dimension)
+    elsewhere = [(PartialKey(key.row, SOURCES - 1 - key.source), statistics) for key, statistics in parts]
+    assert content(definition, gathered(elsewhere)) == content(definition, gathered(parts))
+
+
+def test_the_hash_is_the_naive_one(plain, definition):
+    rows = gathered(parts_of(definition.dimension))
+    sums = {(key.segment, key.arm, key.bucket): row.sums.tolist() for key, row in rows}
+    assert posterior_sha256(definition, rows) == sha256_of(plain, 15, sums)
+
+
+def test_a_published_posterior_is_proven_by_its_rows_and_by_no_others(definition):
+    rows = gathered(parts_of(definition.dimension))
+    record = avro.decode_as("snapshot", content(definition, rows))
+    assert first_difference(record, definition, rows) is None
+    assert first_difference(record, definition, rows[1:]) is not None
+
+
+def test_decisions_keep_the_floor_and_log_the_entry_that_was_drawn_from(definition):
+    snapshot = load_snapshot(content(definition, gathered(parts_of(definition.dimension))))
+    for visits in (1, 5):
+        for eligible in (None, ["a", "c"]):
+            answers = [
+                decide(
+                    snapshot,
+                    "homepage",
+                    {"visits": visits, "x": 0.4},
+                    eligible,
+                    rng=np.random.default_rng(7),
+                    action_id="x",
+                    now_ms=0,
+                )
+                for _ in range(2)
+            ]
+            first, second = answers
+            assert isinstance(first, Decided)
+            assert first == second, "the same seed, another choice"
+            assert first.fallback is None
+            probabilities = first.probabilities
+            assert abs(sum(probabilities.values()) - 1) < 1e-12
+            assert min(probabilities.values()) >= FLOOR
+            assert first.propensity == probabilities[first.arm]

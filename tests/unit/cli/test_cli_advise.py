@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.cli.advise import SegmentAdvice, advise_segments, earlier
+from pipeline.codec import avro
+from pipeline.errors import ConfigError
+from pipeline.learn.memory import RowKey
+from pipeline.models.advice import Rule
+from pipeline.models.statistics import Statistics
+from pipeline.publish.partials import Mark
+from pipeline.publish.snapshot import build_snapshot
+from pipeline.serve.snapshot import load_snapshot
+from tests.samples import define, linear_policy, plain_policy
+
+ONE = 2**15
+HOUR_MS = 3_600_000
+
+
+def published(plain: dict[str, Any], tallies: dict[str, tuple[int, int]], at_ms: int, version: int = 1) -> bytes:
+    """Publish clicks and decisions of the arms in segment `other`."""
+    rows = [
+        (RowKey("homepage", 1, "other", arm, 0), Statistics(0, np.array([n, r * ONE, r * ONE * ONE], np.int64)))
+        for arm, (r, n) in tallies.items()
+    ]
+    return build_snapshot(define(plain), rows, {0: Mark(1, at_ms)}, version, "")
+
+
+def advice_on(content: bytes, before: bytes | None = None) -> list[SegmentAdvice]:
+    earlier_record = None if before is None else avro.decode_as("snapshot", before)
+    return advise_segments(load_snapshot(content), avro.decode_as("snapshot", content), earlier_record, Rule())
+
+
+def test_a_segment_without_decisions_is_left_out():
+    (one,) = advice_on(published(plain_policy(), {"a": (900, 10_000), "b": (100, 10_000)}, HOUR_MS))
+    assert one.segment == "other"
+    assert one.to_plain()["leader"] == "a"
+    assert one.advice.may_stop
+    assert (one.needed, one.counts) == (0, [10_000, 10_000])
+
+
+def test_the_time_it_takes_is_that_of_the_present_traffic():
+    now = published(plain_policy(), {"a": (30, 330), "b": (36, 346)}, 3 * HOUR_MS, 2)
+    before = published(plain_policy(), {"a": (10, 100), "b": (10, 100)}, HOUR_MS)
+    (one,) = advice_on(now, before)
+    assert not one.advice.may_stop
+    assert one.needed is not None
+    assert one.needed == round((one.advice.growth - 1) * 676)
+    # 676 - 200 decisions came in two hours.
+    assert one.needed_ms == pytest.approx(one.needed * 2 * HOUR_MS / 476, abs=1)
+
+
+def test_without_an_earlier_snapshot_only_the_decisions_are_told():
+    (one,) = advice_on(published(plain_policy(), {"a": (30, 330), "b": (36, 346)}, HOUR_MS))
+    assert one.needed is not None
+    assert one.needed_ms is None
+
+
+def test_evidence_that_fades_never_adds_up():
+    plain = plain_policy(forgetting={"half_life": "1m"})
+    (one,) = advice_on(published(plain, {"a": (30, 330), "b": (36, 346)}, HOUR_MS))
+    assert one.needed is None
+
+
+def test_a_policy_that_learns_from_context_has_no_one_best_arm():
+    with pytest.raises(ConfigError, match="learns which arm is best in which context"):
+        advice_on(published(linear_policy(), {}, 0))
+
+
+def test_traffic_is_measured_from_the_oldest_snapshot_that_is_near_enough():
+    at = [(1, 0), (2, 5), (3, 8), (4, 10)]
+    history = [{"policy": "p", "generation": 1, "version": v, "event_time_ms": t * HOUR_MS} for v, t in at]
+    history.append({"policy": "p", "generation": 2, "version": 5, "event_time_ms": 6 * HOUR_MS})
+    found = earlier(history, history[3], 6 * HOUR_MS)
+    assert found is not None
+    assert found["version"] == 2
+    assert earlier(history, history[0], 6 * HOUR_MS) is None
