@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench setup lock clean help
+.PHONY: demo test check bench bench-learning setup lock clean help
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 setup: .venv/.installed  ## make .venv/ from the lock file
 
@@ -31,9 +31,15 @@ check: setup  ## ruff, mypy strict, import layers
 bench: setup  ## speed of the worker and the hot functions, with right answers checked
 	$(BIN)/python -m benchmarks
 
+bench-learning: setup  ## how well policies learn, beside MABWiser and Vowpal Wabbit: about ten minutes
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/peers/requirements.lock
+	$(BIN)/python -m benchmarks --learning
+
 lock:  ## pin every dependency, with hashes, for every platform (needs uv)
 	uv pip compile pyproject.toml --group dev --all-extras --universal --generate-hashes \
 	  --no-header --no-annotate --no-emit-index-url --python-version 3.11 -o requirements.lock
+	uv pip compile --group peers --universal --generate-hashes --constraint requirements.lock \
+	  --no-header --no-annotate --no-emit-index-url --python-version 3.11 -o benchmarks/peers/requirements.lock
 
 clean:
 	rm -rf .venv

@@ -14,15 +14,23 @@ from benchmarks.report import Row, write
 @click.option("--decisions", default=100_000, show_default=True, help="Decisions in each run of the worker.")
 @click.option("--repetitions", default=3, show_default=True, help="Runs of each case; medians are quoted.")
 @click.option("--smoke", is_flag=True, help="Small and once: only whether the answers are right.")
+@click.option("--learning", is_flag=True, help="How well policies learn, not how fast; needs no Kafka.")
+@click.option("--seeds", default=20, show_default=True, help="Of the learning bench: runs of each policy.")
 @click.option("--micro-only", is_flag=True, help="Only the hot functions; needs no Kafka.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/bench"), show_default=True)
-def main(decisions: int, repetitions: int, smoke: bool, micro_only: bool, out: Path) -> None:
+def main(
+    decisions: int, repetitions: int, smoke: bool, learning: bool, seeds: int, micro_only: bool, out: Path
+) -> None:
     """Measure the worker on a local Apache Kafka (Java 17 and Maven), and its hot functions alone.
 
     \b
     Example:
       python -m benchmarks --decisions 50000 --repetitions 1
+      python -m benchmarks --learning
     """
+    if learning:
+        _learning(2 if smoke else seeds, 0.04 if smoke else 1.0, out)
+        return
     if smoke:
         decisions, repetitions = 2_000, 1
     rows: list[Row] = []
@@ -33,6 +41,15 @@ def main(decisions: int, repetitions: int, smoke: bool, micro_only: bool, out: P
             click.echo(f"worker, d={dimension}, {encoding}: {repetitions} runs of {decisions} decisions", err=True)
             rows += worker.measure(decisions, dimension, encoding, repetitions)
     click.echo(write(rows, out))
+
+
+def _learning(seeds: int, scale: float, out: Path) -> None:
+    # Of no use to the others, and slow to import.
+    from benchmarks import chapelle_li, learning  # noqa: PLC0415
+
+    results = list(learning.measure(seeds, scale))
+    found = list(chapelle_li.measure(steps=int(chapelle_li.STEPS * scale) // 10 * 10, runs=min(seeds, 10)))
+    click.echo(learning.write(results, out, chapelle_li.table(found)))
 
 
 main()

@@ -1,4 +1,8 @@
-"""`ALGORITHM[:PARAMETER=NUMBER,…]`: the short way to name a policy for an environment."""
+"""`ALGORITHM[:PARAMETER=NUMBER,…]`: the short way to name a policy for an environment.
+
+Beside the algorithm's own parameters, `half_life`, `window` and `bucket` say in seconds how it forgets; in most
+environments a decision is made every second.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,9 @@ from pipeline.models import ALGORITHMS
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.simulate.environment import Setting
 from pipeline.simulate.setting import definition_for
+
+_BUCKET_S = 50.0
+"""What forgetting can tell apart, where nobody says otherwise."""
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, float]]:
@@ -40,7 +47,15 @@ def definition_of(spec: str, setting: Setting, *, floor: float, settle: str) -> 
     name, parameters = parse_spec(spec)
     if name not in ALGORITHMS:
         raise ConfigError(f"policy {spec!r}", [f"{name!r} is none of {', '.join(ALGORITHMS)}, and no FILE.toml"])
-    return definition_for(setting, name, parameters, floor=floor, settle=settle)
+    forgetting = {key: _duration(parameters.pop(key)) for key in ("half_life", "window") if key in parameters}
+    others: dict[str, object] = {"forgetting": forgetting} if forgetting else {}
+    if forgetting or "bucket" in parameters:
+        others["statistics"] = {"bucket": _duration(parameters.pop("bucket", _BUCKET_S))}
+    return definition_for(setting, name, parameters, floor=floor, settle=settle, others=others)
+
+
+def _duration(seconds: float) -> str:
+    return f"{round(seconds)}s"
 
 
 def suitable(setting: Setting) -> list[str]:

@@ -1,0 +1,227 @@
+"""How well policies learn: every environment, every policy that suits it, and peers, on the same seeds.
+
+The platform's policies have their defaults everywhere. Of each peer the best configuration in an environment is shown,
+chosen in hindsight. Regret is the mean over the seeds with its standard error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import orjson
+
+from pipeline.models import ALGORITHMS
+from pipeline.simulate.environment import Environment
+from pipeline.simulate.learner import Learner
+from pipeline.simulate.named import environment_for
+from pipeline.simulate.player import Player
+from pipeline.simulate.run import run
+from pipeline.simulate.spec import definition_of, suitable
+from pipeline.simulate.summary import Summary, summarise
+
+REFRESH = 20
+"""Decisions on one posterior."""
+PEERS = {"mabwiser": "MABWiser", "vowpalwabbit": "VW"}
+
+# Environment → decisions in a run of the default size.
+ENVIRONMENTS = {
+    "bernoulli": 4_000,
+    "segments": 4_000,
+    "switching": 4_000,
+    "drift": 4_000,
+    "delayed": 4_000,
+    "linear": 1_500,
+    "logistic": 1_500,
+    "wheel": 1_500,
+    "catalogue": 1_500,
+    "classification": 1_500,
+    "digits": 1_500,
+}
+OPTIONS = {"switching": {"every": "1000"}, "drift": {"period": "4000"}, "delayed": {"decisions": "4000"}}
+# Beside the plain algorithms: what the README says to do where the world changes, or rewards come late.
+EXTRAS = {
+    "switching": ("beta_thompson:half_life=300", "beta_thompson:half_life=300,sharpness=4"),
+    "drift": ("beta_thompson:half_life=300", "beta_thompson:half_life=300,sharpness=4"),
+    "bernoulli": ("beta_thompson:sharpness=4",),
+}
+
+Make = Callable[[Environment, int], Player]
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """Who plays, and for whom it counts."""
+
+    name: str
+    family: str
+    """platform, or a peer's name."""
+    make: Make
+
+
+def measure(
+    seeds: int, scale: float, names: Sequence[str] = tuple(ENVIRONMENTS), *, with_peers: bool = True
+) -> Iterator[tuple[Contender, Summary]]:
+    """Yield a summary a contender and environment, as they are played."""
+    for name in names:
+        if name == "digits" and find_spec("sklearn") is None:
+            click.echo("digits: left out, scikit-learn is not installed", err=True)
+            continue
+        environment = environment_for(name, OPTIONS.get(name, {}))
+        decisions = max(int(ENVIRONMENTS[name] * scale), 50)
+        for contender in contenders(name, environment, with_peers=with_peers):
+            click.echo(f"{name}: {contender.name}", err=True)
+            yield contender, summarise(name, contender.name, _runs(environment, contender, decisions, seeds))
+
+
+def contenders(name: str, environment: Environment, *, with_peers: bool) -> Iterator[Contender]:
+    """Yield who plays in an environment; where there is a context, only who looks at it."""
+    setting = environment.setting
+    for algorithm in suitable(setting):
+        if bool(setting.features) == ALGORITHMS[algorithm].needs_context:
+            yield Contender(algorithm, "platform", _platform(algorithm, algorithm))
+    for spec in EXTRAS.get(name, ()):
+        yield Contender(spec, "platform", _platform(spec, spec))
+    if name == "delayed":
+        yield Contender("beta_thompson, wait", "platform", _platform("beta_thompson, wait", "beta_thompson", "wait"))
+    if not with_peers:
+        return
+    if find_spec("mabwiser") is not None:
+        from benchmarks.peers import mabwiser_player  # noqa: PLC0415  optional
+
+        for one in mabwiser_player.configurations(setting):
+            yield Contender(f"MABWiser {one}", "MABWiser", _peer(mabwiser_player.MabwiserPlayer, one))
+    if find_spec("vowpalwabbit") is not None:
+        from benchmarks.peers import vowpal_player  # noqa: PLC0415  optional
+
+        for one in vowpal_player.configurations(setting):
+            yield Contender(f"VW {one}", "VW", _peer(vowpal_player.VowpalPlayer, one))
+
+
+def _platform(name: str, spec: str, settle: str = "optimistic") -> Make:
+    def make(environment: Environment, seed: int) -> Player:
+        definition = definition_of(spec, environment.setting, floor=0.0, settle=settle)
+        return Learner(name, definition, environment.setting, np.random.default_rng((seed, 1)))
+
+    return make
+
+
+def _peer(kind: Callable[..., Player], configuration: str) -> Make:
+    return lambda environment, seed: kind(configuration, environment.setting, seed)
+
+
+def _runs(environment: Environment, contender: Contender, decisions: int, seeds: int) -> list[Any]:
+    runs = []
+    for seed in range(1, seeds + 1):
+        environment.reset(seed)
+        runs.append(run(environment, contender.make(environment, seed), decisions, refresh=REFRESH))
+    return runs
+
+
+def table(results: Sequence[tuple[Contender, Summary]]) -> str:
+    """Return the results as Markdown: a row a policy, a column an environment, the best of each family in bold."""
+    environments = list(dict.fromkeys(summary.environment for _, summary in results))
+    found = {(summary.environment, contender.name): (contender, summary) for contender, summary in results}
+    best = _best(results)
+    ours = list(dict.fromkeys(contender.name for contender, _ in results if contender.family == "platform"))
+    lines = ["| policy | " + " | ".join(environments) + " |", "|---|" + "---:|" * len(environments)]
+    for name in ours:
+        cells = []
+        for environment in environments:
+            pair = found.get((environment, name))
+            cells.append("" if pair is None else _cell(pair[1], is_best=best[environment, "platform"] is pair[1]))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    for family in PEERS.values():
+        if any(of == family for _, of in best):
+            cells = [
+                f"{_cell(best[environment, family], is_best=False)} ({_configuration(best[environment, family])})"
+                if (environment, family) in best
+                else ""
+                for environment in environments
+            ]
+            lines.append(f"| {family}, tuned | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def verdicts(results: Sequence[tuple[Contender, Summary]]) -> list[dict[str, Any]]:
+    """Compare the platform's best with the best peer in each environment, seed by seed."""
+    best = _best(results)
+    said = []
+    for environment in dict.fromkeys(summary.environment for _, summary in results):
+        peers = [best[environment, family] for family in PEERS.values() if (environment, family) in best]
+        if not peers:
+            continue
+        ours, peer = best[environment, "platform"], min(peers, key=lambda summary: summary.regret)
+        # The same seeds: differences vary less than regrets do.
+        rest = ours.regrets - peer.regrets
+        error = float(rest.std(ddof=1) / np.sqrt(len(rest))) if len(rest) > 1 else 0.0
+        said.append(
+            {
+                "environment": environment,
+                "policy": ours.player,
+                "regret": ours.regret,
+                "peer": peer.player,
+                "peer_regret": peer.regret,
+                "difference": float(rest.mean()),
+                "difference_error": error,
+                "holds": bool(rest.mean() <= error),
+            }
+        )
+    return said
+
+
+def write(results: Sequence[tuple[Contender, Summary]], folder: Path, extra: str = "") -> str:
+    """Write `learning.json`, `learning.md` and `learning.png`; return the Markdown."""
+    from pipeline.simulate.picture import save_picture  # noqa: PLC0415  plots are slow to import
+
+    folder.mkdir(parents=True, exist_ok=True)
+    said = verdicts(results)
+    plain = [{"family": contender.family, **summary.to_plain()} for contender, summary in results]
+    (folder / "learning.json").write_bytes(
+        orjson.dumps({"results": plain, "verdicts": said}, option=orjson.OPT_INDENT_2)
+    )
+    lines = [table(results)]
+    if said:
+        lines.append("| environment | best policy | best peer | difference, paired | at most one s.e. behind |")
+        lines.append("|---|---|---|---:|---|")
+        lines += [_verdict(one) for one in said]
+    text = "\n".join(lines) + "\n" + extra
+    (folder / "learning.md").write_text(text, encoding="utf-8")
+    best = _best(results)
+    shown = [summary for contender, summary in results if contender.family == "platform" or summary in best.values()]
+    save_picture(shown, folder / "learning.png", "Regret: the platform's policies, and the best of each peer")
+    return text
+
+
+def _best(results: Sequence[tuple[Contender, Summary]]) -> dict[tuple[str, str], Summary]:
+    best: dict[tuple[str, str], Summary] = {}
+    for contender, summary in results:
+        key = summary.environment, contender.family
+        if key not in best or summary.regret < best[key].regret:
+            best[key] = summary
+    return best
+
+
+def _cell(summary: Summary, *, is_best: bool) -> str:
+    text = f"{summary.regret:,.4g} ± {summary.regret_error:,.2g}"
+    return f"**{text}**" if is_best else text
+
+
+def _configuration(summary: Summary) -> str:
+    return summary.player.partition(" ")[2]
+
+
+def _verdict(one: dict[str, Any]) -> str:
+    cells = (
+        one["environment"],
+        f"{one['policy']} {one['regret']:,.4g}",
+        f"{one['peer']} {one['peer_regret']:,.4g}",
+        f"{one['difference']:+,.3g} ± {one['difference_error']:,.2g}",
+        "yes" if one["holds"] else "**no**",
+    )
+    return "| " + " | ".join(cells) + " |"
