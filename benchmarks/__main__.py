@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import micro, worker
+from benchmarks import micro, soak, worker
 from benchmarks.report import Row, write
 
 
@@ -15,14 +15,30 @@ from benchmarks.report import Row, write
 @click.option("--repetitions", default=3, show_default=True, help="Runs of each case; medians are quoted.")
 @click.option("--smoke", is_flag=True, help="Small and once: only whether the answers are right.")
 @click.option("--micro-only", is_flag=True, help="Only the hot functions; needs no Kafka.")
+@click.option(
+    "--soak",
+    "soak_events",
+    type=click.IntRange(1_000),
+    is_flag=False,
+    flag_value=5_000_000,
+    metavar="EVENTS",
+    help="Instead: that many events through one worker (5,000,000 if not said), and what it takes of memory and disk.",
+)
+@click.option("--minutes", default=60.0, show_default=True, help="A soak ends after so long, whole or not.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/bench"), show_default=True)
-def main(decisions: int, repetitions: int, smoke: bool, micro_only: bool, out: Path) -> None:
+def main(
+    decisions: int, repetitions: int, smoke: bool, micro_only: bool, soak_events: int | None, minutes: float, out: Path
+) -> None:
     """Measure the worker on a local Apache Kafka (Java 17 and Maven), and its hot functions alone.
 
     \b
     Example:
       python -m benchmarks --decisions 50000 --repetitions 1
+      python -m benchmarks --soak 1000000
     """
+    if soak_events is not None:
+        click.echo(soak.run(soak_events, minutes, out))
+        return
     if smoke:
         decisions, repetitions = 2_000, 1
     rows: list[Row] = []
