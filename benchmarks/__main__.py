@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import micro, worker
+from benchmarks import micro, soak, worker
 from benchmarks.report import Row, write
 
 
@@ -17,9 +17,27 @@ from benchmarks.report import Row, write
 @click.option("--learning", is_flag=True, help="How well policies learn, not how fast; needs no Kafka.")
 @click.option("--seeds", default=20, show_default=True, help="Of the learning bench: runs of each policy.")
 @click.option("--micro-only", is_flag=True, help="Only the hot functions; needs no Kafka.")
+@click.option(
+    "--soak",
+    "soak_events",
+    type=click.IntRange(1_000),
+    is_flag=False,
+    flag_value=5_000_000,
+    metavar="EVENTS",
+    help="Instead: that many events through one worker (5,000,000 if not said), and what it takes of memory and disk.",
+)
+@click.option("--minutes", default=60.0, show_default=True, help="A soak ends after so long, whole or not.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/bench"), show_default=True)
 def main(
-    decisions: int, repetitions: int, smoke: bool, learning: bool, seeds: int, micro_only: bool, out: Path
+    decisions: int,
+    repetitions: int,
+    smoke: bool,
+    learning: bool,
+    seeds: int,
+    micro_only: bool,
+    soak_events: int | None,
+    minutes: float,
+    out: Path,
 ) -> None:
     """Measure the worker on a local Apache Kafka (Java 17 and Maven), and its hot functions alone.
 
@@ -27,9 +45,13 @@ def main(
     Example:
       python -m benchmarks --decisions 50000 --repetitions 1
       python -m benchmarks --learning
+      python -m benchmarks --soak 1000000
     """
     if learning:
         _learning(2 if smoke else seeds, 0.04 if smoke else 1.0, out)
+        return
+    if soak_events is not None:
+        click.echo(soak.run(soak_events, minutes, out))
         return
     if smoke:
         decisions, repetitions = 2_000, 1

@@ -26,7 +26,7 @@ class Sent(NamedTuple):
     value: bytes
 
 
-def policy(dimension: int) -> PolicyDefinition:
+def policy(dimension: int, *, window: str = "10m", grace: str = "1m") -> PolicyDefinition:
     """Return a policy whose context vector has `dimension` entries: 0 is Beta, else linear Thompson."""
     features = "".join(
         f'[[context]]\nname = "f{i}"\nkind = "numeric"\nlow = 0.0\nhigh = 1.0\n' for i in range(dimension - 1)
@@ -47,10 +47,10 @@ combine = "max"
 [[reward.outcomes]]
 kind = "click"
 worth = 1.0
-window = "10m"
+window = "{window}"
 [attribution]
 settle = "optimistic"
-grace = "1m"
+grace = "{grace}"
 [exploration]
 floor = 0.01
 [publish]
@@ -64,8 +64,20 @@ bucket = "1d"
 class Load:
     """A reproducible stream, and the sums that it must lead to."""
 
-    def __init__(self, decisions: int, dimension: int, encoding: str, seed: int) -> None:
+    def __init__(
+        self,
+        decisions: int,
+        dimension: int,
+        encoding: str,
+        seed: int,
+        *,
+        per_ms: int = EVENTS_PER_MS,
+        lead_ms: int = 1_000_000,
+    ) -> None:
+        """Prepare `decisions` of event time, `per_ms` of them in a millisecond, which begins `lead_ms` ago."""
         self.decisions = decisions
+        self._per_ms = per_ms
+        self._lead_ms = lead_ms
         self.outcomes = 0
         self.counts = [0] * ARMS
         self.rewards = [0] * ARMS
@@ -76,11 +88,11 @@ class Load:
     def records(self) -> Iterator[Sent]:
         """Yield the stream in event-time order, counting on the side."""
         rng = random.Random(self._seed)  # noqa: S311  a load, not a secret
-        start_ms = int(time.time() * 1000) - 1_000_000
+        start_ms = int(time.time() * 1000) - self._lead_ms
         for i in range(self.decisions):
             arm = rng.randrange(ARMS)
             action_id = f"action-{i:09d}"
-            now_ms = start_ms + i // EVENTS_PER_MS
+            now_ms = start_ms + i // self._per_ms
             self.counts[arm] += 1
             decision = {
                 "action_id": action_id,

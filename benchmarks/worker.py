@@ -93,7 +93,7 @@ async def _until_complete(
             if not started_s:
                 started_s, cpu_before_s = time.monotonic(), _cpu_s(worker.pid)
             (segment,) = snapshot["segments"]
-            if _is_complete(segment, load):
+            if is_complete(segment, load):
                 wall_s = time.monotonic() - started_s
                 cpu_s = _cpu_s(worker.pid) - cpu_before_s
                 events = load.decisions + load.outcomes
@@ -103,7 +103,8 @@ async def _until_complete(
     raise SystemExit("no complete snapshot in time")
 
 
-def _is_complete(segment: dict[str, Any], load: Load) -> bool:
+def is_complete(segment: dict[str, Any], load: Load) -> bool:
+    """Whether a snapshot's segment has the counts and reward sums of the load."""
     arms = {f"arm-{i}": i for i in range(len(load.counts))}
     return all(
         count == load.counts[arms[name]] and reward_sum == load.rewards[arms[name]] << 15

@@ -62,6 +62,11 @@ class LocalKafka:
         return kafka
 
     @property
+    def data_folder(self) -> Path:
+        """Where it keeps its logs: a folder for each partition, `<topic>-<number>`."""
+        return self._folder.path / "data"
+
+    @property
     def is_running(self) -> bool:
         """Whether the process lives; a paused one does."""
         return self._process is not None and self._process.poll() is None
