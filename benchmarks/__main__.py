@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import micro, soak, worker
+from benchmarks import micro, recovery, soak, worker
 from benchmarks.report import Row, write
 
 
@@ -62,6 +62,8 @@ def main(
         for dimension, encoding in ((0, "json"), (16, "json"), (16, "avro")):
             click.echo(f"worker, d={dimension}, {encoding}: {repetitions} runs of {decisions} decisions", err=True)
             rows += worker.measure(decisions, dimension, encoding, repetitions)
+        click.echo(f"recovery: {repetitions} runs", err=True)
+        rows += recovery.measure(10_000 if smoke else 1_000_000, decisions, repetitions)
     click.echo(write(rows, out))
 
 

@@ -52,7 +52,7 @@ def _run(load: Load) -> tuple[float, float, float]:
 async def _play(broker: str, load: Load, state: Path) -> tuple[float, float, float]:
     await create_topics(broker, topic_specs("pipeline", PARTITIONS))
     await apply_policy(broker, policy(load._dimension))  # noqa: SLF001
-    await _produce(broker, load)
+    await produce(broker, load)
     follower = TopicFollower(broker, SNAPSHOTS)
     await follower.start()
     with (state / "worker.log").open("wb") as log:
@@ -72,7 +72,8 @@ async def _play(broker: str, load: Load, state: Path) -> tuple[float, float, flo
             await follower.stop()
 
 
-async def _produce(broker: str, load: Load) -> None:
+async def produce(broker: str, load: Load) -> None:
+    """Put the whole load into the broker."""
     producer = AIOKafkaProducer(bootstrap_servers=broker, linger_ms=50, max_batch_size=1 << 18)
     await producer.start()
     try:
