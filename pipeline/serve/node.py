@@ -14,16 +14,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
+from msgspec import UNSET, structs
 
 from pipeline.codec import avro
 from pipeline.codec.wire import MAX_RECORD_BYTES
 from pipeline.errors import InvalidRecordError
-from pipeline.events import outcome_from
-from pipeline.serve.bodies import identifier, identifiers
+from pipeline.events import Outcome, decision_from, outcome_from
+from pipeline.serve.answers import Explanation, LiveSnapshot, PolicyAnswer, ReadyAnswer
+from pipeline.serve.bodies import DecideBody, OutcomeBody, identifier, identifiers
 from pipeline.serve.decide import Decided, NoAnswer, decide
+from pipeline.serve.decide_many import prepare
 from pipeline.serve.delivery import Delivery
+from pipeline.serve.explain import explain
 from pipeline.serve.follower import OnLive, SnapshotFollower
 from pipeline.serve.ids import RANDOM_BYTES, time_ordered_id
+from pipeline.serve.recent import RecentDecision, RecentDecisions, RecentSnapshots
 from pipeline.serve.settings import ServeSettings
 from pipeline.serve.snapshot import LoadedSnapshot
 from pipeline.serve.subject import hash_subject
@@ -43,8 +48,12 @@ class ServingNode:
         self.delivery = Delivery(settings.broker, settings.buffer_bytes)
         self.answers: Counter[str] = Counter()
         """Decisions by `policy` or what they fell back from, and answers that could not be given."""
+        self.outcomes_taken = 0
+        """Outcomes logged."""
         # Seeded by the system, so no two nodes draw alike.
         self._rng = rng or np.random.default_rng()
+        self._recent = RecentDecisions(settings.recent_bytes)
+        self._snapshots = RecentSnapshots(settings.recent_bytes)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -118,23 +127,54 @@ class ServingNode:
             InvalidRecordError: out-of-range, wrong-type, record-too-large (no record could carry this), or
                 subject-not-accepted (without a salt).
         """
+        snapshot = self.follower.snapshots.get(identifier("policy", policy))
+        return self._decide(snapshot, policy, DecideBody(context, eligible, subject, action_id), _now_ms())
+
+    async def decide_many(self, policy: str, requests: Sequence[DecideBody]) -> list[Decided | NoAnswer]:
+        """Choose an arm for each request by one snapshot, the model asked once for all of them, and log the decisions.
+
+        Raises:
+            InvalidRecordError: as `decide` does, by the first request that can't be taken; those before it are logged.
+        """
+        snapshot = self.follower.snapshots.get(identifier("policy", policy))
+        prepared = prepare(snapshot, requests)
         now_ms = _now_ms()
+        return [self._decide(prepared, policy, request, now_ms) for request in requests]
+
+    def explain(
+        self, policy: str, context: Mapping[str, object], eligible: Sequence[str] | None = None
+    ) -> Explanation | NoAnswer:
+        """Tell what would be decided, and why; nothing is logged."""
+        snapshot = self.follower.snapshots.get(identifier("policy", policy))
         answer = decide(
-            self.follower.snapshots.get(identifier("policy", policy)),
+            snapshot,
             policy,
             context,
             None if eligible is None else identifiers("eligible", eligible),
             rng=self._rng,
-            action_id=_new_id(now_ms) if action_id is None else identifier("action_id", action_id),
-            now_ms=now_ms,
-            subject_hash=None if subject is None else self._hash_of(identifier("subject", subject)),
+            action_id="none",
+            now_ms=_now_ms(),
         )
         if isinstance(answer, NoAnswer):
-            self.answers[f"none.{answer.reason}"] += 1
             return answer
-        self._log_record(DECISIONS, answer.decision.action_id, avro.encode("decision", answer.decision._asdict()))
-        self.answers[answer.fallback or "policy"] += 1
-        return answer
+        return structs.replace(
+            explain(answer, snapshot), action_id=UNSET, arm=UNSET, propensity=UNSET, decided_at_ms=UNSET
+        )
+
+    def explain_decision(self, action_id: str) -> Explanation | None:
+        """Tell why a decision of this node was what it was, while it is remembered."""
+        recent = self._recent.get(action_id)
+        if recent is None:
+            return None
+        decision = decision_from(avro.decode_as("decision", recent.record))
+        snapshot = self._snapshots.get(decision.policy, decision.snapshot_version)
+        return explain(Decided(decision, 0, recent.fallback, recent.detail), snapshot)
+
+    def expires_at_ms(self, answer: Decided) -> int | None:
+        """Return until when an outcome of a decision counts, if the snapshot that made it is held."""
+        decision = answer.decision
+        snapshot = self._snapshots.get(decision.policy, decision.snapshot_version)
+        return None if snapshot is None else snapshot.definition.close_for(decision.decided_at_ms)
 
     async def outcome(
         self,
@@ -149,31 +189,70 @@ class ServingNode:
         Raises:
             InvalidRecordError: out-of-range, wrong-type, value-not-finite.
         """
+        (taken,) = await self.take_outcomes([OutcomeBody(action_id, kind, value, outcome_id, occurred_at_ms)])
+        return taken
+
+    async def take_outcomes(self, told: Sequence[OutcomeBody]) -> list[str]:
+        """Log outcomes, all or none; return their ids.
+
+        Raises:
+            InvalidRecordError: out-of-range, wrong-type, value-not-finite.
+        """
         now_ms = _now_ms()
-        outcome = outcome_from(
-            {
-                "outcome_id": _new_id(now_ms) if outcome_id is None else identifier("outcome_id", outcome_id),
-                "action_id": identifier("action_id", action_id),
-                "kind": identifier("kind", kind),
-                "value": value,
-                "occurred_at_ms": now_ms if occurred_at_ms is None else occurred_at_ms,
-            }
-        )
-        self._log_record(OUTCOMES, action_id, avro.encode("outcome", outcome._asdict()))
-        return outcome.outcome_id
+        outcomes = [_outcome(each, now_ms) for each in told]
+        for outcome in outcomes:
+            self._log_record(OUTCOMES, outcome.action_id, avro.encode("outcome", outcome._asdict()))
+        self.outcomes_taken += len(outcomes)
+        return [outcome.outcome_id for outcome in outcomes]
+
+    def policies(self) -> list[PolicyAnswer]:
+        """Return the policies that have a snapshot here."""
+        now_ms = _now_ms()
+        return [
+            PolicyAnswer(
+                policy=policy,
+                generation=snapshot.definition.generation,
+                algorithm=snapshot.model.name,
+                arms=list(snapshot.active),
+                segments=sorted(snapshot.segments),
+                features=[feature.name for feature in snapshot.definition.features.features],
+                outcomes=[rule.kind for rule in snapshot.definition.reward.outcomes],
+                floor=snapshot.definition.floor,
+                snapshot_version=snapshot.version,
+                snapshot_id=snapshot.id,
+                snapshot_age_ms=self.follower.age_ms(policy, now_ms),
+                event_time_ms=snapshot.event_time_ms,
+            )
+            for policy, snapshot in sorted(self.follower.snapshots.items())
+        ]
+
+    def readiness(self) -> ReadyAnswer:
+        """Return whether the youngest snapshot is young enough."""
+        now_ms = _now_ms()
+        ages_ms = [self.follower.age_ms(policy, now_ms) for policy in self.follower.snapshots]
+        limit_s = self.settings.ready_within_s
+        if not ages_ms:
+            return ReadyAnswer(is_ready=False, detail="there is no snapshot yet")
+        age_s = min(ages_ms) / 1000.0
+        detail = f"the youngest snapshot is {age_s:.1f} s old, {limit_s:g} s are allowed"
+        return ReadyAnswer(is_ready=age_s <= limit_s, detail=detail)
+
+    def live_snapshots(self) -> dict[str, LiveSnapshot]:
+        """Return what decides, by policy."""
+        now_ms = _now_ms()
+        return {
+            policy: LiveSnapshot(
+                version=snapshot.version,
+                id=snapshot.id,
+                age_ms=self.follower.age_ms(policy, now_ms),
+                event_time_ms=snapshot.event_time_ms,
+            )
+            for policy, snapshot in sorted(self.follower.snapshots.items())
+        }
 
     def health(self) -> dict[str, Any]:
         """Return what an operator wants to see first."""
-        now_ms = _now_ms()
-        snapshots = {
-            policy: {
-                "version": snapshot.version,
-                "id": snapshot.id,
-                "age_ms": self.follower.age_ms(policy, now_ms),
-                "event_time_ms": snapshot.event_time_ms,
-            }
-            for policy, snapshot in sorted(self.follower.snapshots.items())
-        }
+        snapshots = {policy: structs.asdict(live) for policy, live in self.live_snapshots().items()}
         return {
             "status": "degraded" if self.delivery.is_failing else "ok" if snapshots else "no-snapshot",
             "snapshots": snapshots,
@@ -184,6 +263,32 @@ class ServingNode:
             "dropped": self.delivery.dropped,
             "delivery_failures": self.delivery.failures,
         }
+
+    def _decide(
+        self, snapshot: LoadedSnapshot | None, policy: str, request: DecideBody, now_ms: int
+    ) -> Decided | NoAnswer:
+        action_id = request.action_id
+        answer = decide(
+            snapshot,
+            policy,
+            request.context,
+            None if request.eligible is None else identifiers("eligible", request.eligible),
+            rng=self._rng,
+            action_id=_new_id(now_ms) if action_id is None else identifier("action_id", action_id),
+            now_ms=now_ms,
+            subject_hash=None if request.subject is None else self._hash_of(identifier("subject", request.subject)),
+        )
+        if isinstance(answer, NoAnswer):
+            self.answers[f"none.{answer.reason}"] += 1
+            return answer
+        decision = answer.decision
+        record = avro.encode("decision", decision._asdict())
+        self._log_record(DECISIONS, decision.action_id, record)
+        if snapshot is not None:
+            self._snapshots.keep(snapshot)
+        self._recent.keep(decision.action_id, RecentDecision(record, answer.fallback, answer.detail))
+        self.answers[answer.fallback or "policy"] += 1
+        return answer
 
     def _hash_of(self, subject: str) -> str:
         if not self.settings.subject_salt:
@@ -205,6 +310,18 @@ class ServingNode:
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 task.result()
+
+
+def _outcome(told: OutcomeBody, now_ms: int) -> Outcome:
+    return outcome_from(
+        {
+            "outcome_id": _new_id(now_ms) if told.outcome_id is None else identifier("outcome_id", told.outcome_id),
+            "action_id": identifier("action_id", told.action_id),
+            "kind": identifier("kind", told.kind),
+            "value": told.value,
+            "occurred_at_ms": now_ms if told.occurred_at_ms is None else told.occurred_at_ms,
+        }
+    )
 
 
 def _now_ms() -> int:

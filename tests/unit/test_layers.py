@@ -32,11 +32,11 @@ WORLDLY = {
     "learn": ("agent",),
     "publish": ("agent",),
     "replay": ("dead_letters", "forget", "history", "read", "verify"),
-    "serve": ("delivery", "follower", "http", "node", "routes"),
+    "serve": ("access", "delivery", "follower", "http", "metrics", "node", "routes"),
     "evaluate": ("open_bandit", "picture", "read"),
     "simulate": ("environments", "named", "picture"),  # environments make their own chance, from a seed
 }
-LIBRARIES = {"numpy", "scipy", "orjson", "fastavro"}
+LIBRARIES = {"numpy", "scipy", "orjson", "fastavro", "msgspec"}
 # Of the standard library, what knows the time, the machine, chance or the log.
 UNCLEAN = {
     "asyncio",
