@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pipeline.models.model import Floats
 
 NODES = 8  # with panels of one scale; an adversarial search found no error above 2e-8, where 1e-6 is asked for
-_TINY = 1e-300
+TINY = 1e-300
 
 
 class Panels(NamedTuple):
@@ -47,7 +47,7 @@ def panels(ends: Floats, scales: Floats) -> Panels:
     count = int(np.ceil(measure[-1]))
     edges = np.interp(np.linspace(0.0, measure[-1], count + 1), measure, knots)
     widths = edges[1:] - edges[:-1]
-    return Panels(widths, edges[:-1, None] + widths[:, None] * _NODE)
+    return Panels(widths, edges[:-1, None] + widths[:, None] * NODE)
 
 
 def panels_by(ends: Floats, step_at: Callable[[float, NDArray[np.bool_]], float]) -> Panels:
@@ -70,16 +70,16 @@ def chances(density: Floats, widths: Floats, below: Floats, above: Floats) -> Fl
     `below` and `above` are P(X_k <= lo) and P(X_k > lo).
     """
     density *= widths[:, None, None]
-    mass = _WEIGHT @ density  # (N, K)
+    mass = WEIGHT @ density  # (N, K)
     factor = above / mass.sum(0)
-    cdf = _UP_TO_NODE @ density
+    cdf = UP_TO_NODE @ density
     cdf += (mass.cumsum(0) - mass)[:, None, :]
     cdf *= factor
     cdf += below
     # Rounding may leave an F_j at 0 or just below: the quotient takes out what the product has put in.
-    np.maximum(cdf, _TINY, out=cdf)
+    np.maximum(cdf, TINY, out=cdf)
     weight = cdf.prod(axis=2)
-    weight *= _WEIGHT
+    weight *= WEIGHT
     density /= cdf
     chance: Floats = (weight.ravel() @ density.reshape(-1, density.shape[2])) * factor
     return chance
@@ -96,4 +96,4 @@ def _rule() -> tuple[Floats, Floats, Floats]:
     return (nodes + 1.0) / 2.0, weights / 2.0, up_to / 2.0
 
 
-_NODE, _WEIGHT, _UP_TO_NODE = _rule()
+NODE, WEIGHT, UP_TO_NODE = _rule()
