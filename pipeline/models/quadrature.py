@@ -60,7 +60,7 @@ def panels_by(ends: Floats, step_at: Callable[[float, NDArray[np.bool_]], float]
         edges.append(edges[-1] + step_at(edges[-1], beyond))
     starts = np.array(edges)
     widths = starts[1:] - starts[:-1]
-    return Panels(widths, starts[:-1, None] + widths[:, None] * _NODE)
+    return Panels(widths, starts[:-1, None] + widths[:, None] * NODE)
 
 
 def chances(density: Floats, widths: Floats, below: Floats, above: Floats) -> Floats:

@@ -2,10 +2,18 @@
 
     snapshot.py   a snapshot record, parsed once, ready to decide with   PURE
     decide.py     snapshot + context → arm, propensity, decision record  PURE
+    decide_many.py  the model asked once for a whole batch               PURE
+    explain.py    what the snapshot thinks of each arm, and why          PURE
+    recent.py     what was decided lately, in bounded memory             PURE
     ids.py        names for actions and outcomes                         PURE
     subject.py    a person's id → the hash that is logged                PURE
-    bodies.py     HTTP bodies → checked requests                         PURE
+    bodies.py     what HTTP requests carry; answers.py: what answers do  PURE
+    reading.py    bytes → a checked body, or its fault                   PURE
+    openapi.py    the routes' table → the OpenAPI document               PURE
+    keys.py       API keys and their rights; limits.py: how often        PURE
     settings.py   what an operator sets
+    access.py     who may ask, and how often
+    metrics.py    the node's counts for Prometheus
     follower.py   the topic `snapshots`, followed; swaps are atomic
     delivery.py   decisions and outcomes on their way to the broker
     node.py       `ServingNode`: all of the above in one process

@@ -23,7 +23,7 @@ from pipeline.events import Outcome, decision_from, outcome_from
 from pipeline.serve.answers import Explanation, LiveSnapshot, PolicyAnswer, ReadyAnswer
 from pipeline.serve.bodies import DecideBody, OutcomeBody, identifier, identifiers
 from pipeline.serve.decide import Decided, NoAnswer, decide
-from pipeline.serve.decide_many import prepare
+from pipeline.serve.decide_many import foreseeing
 from pipeline.serve.delivery import Delivery
 from pipeline.serve.explain import explain
 from pipeline.serve.follower import OnLive, SnapshotFollower
@@ -137,9 +137,9 @@ class ServingNode:
             InvalidRecordError: as `decide` does, by the first request that can't be taken; those before it are logged.
         """
         snapshot = self.follower.snapshots.get(identifier("policy", policy))
-        prepared = prepare(snapshot, requests)
         now_ms = _now_ms()
-        return [self._decide(prepared, policy, request, now_ms) for request in requests]
+        with foreseeing(snapshot, requests):
+            return [self._decide(snapshot, policy, request, now_ms) for request in requests]
 
     def explain(
         self, policy: str, context: Mapping[str, object], eligible: Sequence[str] | None = None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,14 @@ class SegmentPosterior:
         return self.posterior.take([self.index[arm] for arm in arms])
 
 
+class Asked(NamedTuple):
+    """What a model's weights are a function of, in one snapshot."""
+
+    segment: str
+    arms: tuple[str, ...]
+    context_vector: bytes
+
+
 @dataclass(frozen=True, eq=False)
 class LoadedSnapshot:
     """One version of a policy's posterior; immutable but for the vectors it keeps."""
@@ -74,6 +82,8 @@ class LoadedSnapshot:
     """Arms that can be chosen, sorted."""
     needs_context: bool = field(init=False)
     """Whether propensities depend on the context beyond its segment."""
+    foreseen: dict[Asked, Floats] = field(init=False, repr=False, default_factory=dict)
+    """Weights that were computed in advance, for as long as `decide_many.foreseeing` lasts."""
     _kept: Callable[[str, tuple[str, ...]], Floats] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -95,6 +105,10 @@ class LoadedSnapshot:
         """
         if not self.needs_context:
             return self._kept(segment, arms)
+        if self.foreseen:
+            weights = self.foreseen.get(Asked(segment, arms, context_vector.tobytes()))
+            if weights is not None:
+                return _floored(weights, self.definition.floor)
         return _propensities(self.model, self.definition.floor, self.segments, decode(context_vector), segment, arms)
 
 
@@ -139,8 +153,11 @@ def _propensities(
     segment: str,
     arms: tuple[str, ...],
 ) -> Floats:
-    weights = model.probabilities(segments[segment].of(arms), context)
-    propensities = apply_floor(weights, min(floor, 1.0 / len(arms)))
+    return _floored(model.probabilities(segments[segment].of(arms), context), floor)
+
+
+def _floored(weights: Floats, floor: float) -> Floats:
+    propensities = apply_floor(weights, min(floor, 1.0 / len(weights)))
     propensities.setflags(write=False)
     return propensities
 

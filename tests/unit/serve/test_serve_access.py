@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.serve import load_snapshot
 from pipeline.serve import access as module
+from pipeline.serve import load_snapshot
 from pipeline.serve.http import listening
 from pipeline.serve.keys import ApiKey, Right, hash_key
 from pipeline.serve.node import ServingNode
@@ -180,7 +180,7 @@ async def test_a_certificate_that_can_not_be_used_is_refused(tmp_path: Path) -> 
     _, certificate, _ = issue(tmp_path, "127.0.0.1")
     _, _, other_key = issue(tmp_path / "other", "127.0.0.1")
     node = ServingNode(ServeSettings("127.0.0.1:1", tls_certificate=certificate, tls_key=other_key))
-    with pytest.raises(ConfigError, match="tls_certificate, tls_key: .* can't be used"):
+    with pytest.raises(ConfigError, match=r"tls_certificate, tls_key: .* can't be used"):
         async with listening(node, "127.0.0.1", 0):
             pass
 
