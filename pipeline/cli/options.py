@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from pipeline.errors import ConfigError
+from pipeline.stream.security import KafkaSecurity, SecuredBroker
+
+
+def _secured(_: click.Context, __: click.Parameter, servers: str) -> str:
+    """Put PIPELINE_KAFKA_* beside the address; they are no flags, as everybody on a machine sees those."""
+    return SecuredBroker(servers, KafkaSecurity.from_environment(os.environ))
+
 
 broker_address = click.option(
     "--broker",
@@ -12,7 +21,8 @@ broker_address = click.option(
     default="127.0.0.1:9092",
     show_default=True,
     metavar="HOST:PORT[,HOST:PORT]",
-    help="Kafka's bootstrap servers. [PIPELINE_BROKER]",
+    callback=_secured,
+    help="Kafka's bootstrap servers; PIPELINE_KAFKA_* say how to speak to them. [PIPELINE_BROKER]",
 )
 app_id = click.option(
     "--app-id",

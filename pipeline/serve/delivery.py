@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from pipeline.codec.wire import MAX_RECORD_BYTES
 from pipeline.errors import ConfigError, UnavailableError
+from pipeline.stream.security import client_options
 from pipeline.stream.topics import DECISIONS, OUTCOMES
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def make_producer(broker: str) -> AIOKafkaProducer:
     It is not idempotent: such a one never gives up on a batch, so neither would a stopping node.
     """
     return AIOKafkaProducer(
-        bootstrap_servers=broker,
+        **client_options(broker),
         acks="all",
         max_batch_size=BATCH_BYTES,
         max_request_size=2 * MAX_RECORD_BYTES,

@@ -22,6 +22,7 @@ from pipeline.publish.agent import PublishAgent
 from pipeline.settings import WorkerSettings
 from pipeline.stream import topics
 from pipeline.stream.batch import BatchTransport
+from pipeline.stream.credentials import faust_credentials
 from pipeline.stream.failpoints import failpoint
 from pipeline.stream.outbox import Outbox
 from pipeline.stream.policies import Policies
@@ -42,6 +43,7 @@ class WorkerApp(faust.App):
         super().__init__(
             settings.app_id,
             broker=[f"kafka://{server}" for server in settings.broker.split(",")],
+            broker_credentials=faust_credentials(settings.broker),
             datadir=settings.state_dir,
             store="rocksdb://",
             stream_buffer_maxsize=BUFFERED_BATCHES,
@@ -115,9 +117,7 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
     def opener(name: str, index: IndexOf | None) -> Opener:
         table = StateTable(app, name=name, key_type=bytes, value_type=bytes, partitions=settings.partitions)
         app.tables.add(table)
-        return Opener(
-            table, settings.broker, app_id=settings.app_id, cache=cache, index=index, reach=app.reach, security={}
-        )
+        return Opener(table, settings.broker, app_id=settings.app_id, cache=cache, index=index, reach=app.reach)
 
     join = JoinAgent(opener(topics.JOIN_TABLE, due_of), app.outbox, app.policies, app.caught_up, limits)
     learn = LearnAgent(opener(topics.LEARN_TABLE, expires_of), app.outbox)

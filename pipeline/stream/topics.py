@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from pipeline.errors import ConfigError, UnavailableError
+from pipeline.stream.security import client_options
 
 DECISIONS = "decisions"
 OUTCOMES = "outcomes"
@@ -86,7 +87,7 @@ async def create_topics(broker: str, specs: Sequence[TopicSpec]) -> list[str]:
         UnavailableError: the broker refuses.
         ConfigError: a topic exists with another number of partitions.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+    admin = AIOKafkaAdminClient(**client_options(broker))
     await admin.start()
     try:
         existing = await partition_counts(admin, [spec.name for spec in specs])
