@@ -110,6 +110,28 @@ from pipeline.serve.settings import ServeSettings
     type=click.IntRange(0, 65_535),
     help="Its port; without one, /metrics is on the main port only. [PIPELINE_METRICS_PORT]",
 )
+@click.option(
+    "--spill-dir",
+    envvar="PIPELINE_SPILL_DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of this node alone, where records wait while the broker is away. [PIPELINE_SPILL_DIR]",
+)
+@click.option(
+    "--spill-bytes",
+    envvar="PIPELINE_SPILL_BYTES",
+    type=click.IntRange(1 << 20),
+    default=1 << 30,
+    show_default=True,
+    help="How much may wait there. [PIPELINE_SPILL_BYTES]",
+)
+@click.option(
+    "--when-full",
+    envvar="PIPELINE_WHEN_FULL",
+    type=click.Choice(["shed", "slow"]),
+    default="shed",
+    show_default=True,
+    help="With no room for records: shed and count them, or first let requests wait. [PIPELINE_WHEN_FULL]",
+)
 def serve(api_keys: Path | None, **options: Any) -> None:
     """Follow the snapshots and answer decisions over HTTP, until stopped.
 

@@ -99,6 +99,7 @@ class HealthAnswer(Struct, frozen=True):
     snapshots_refused: Annotated[int, Meta(description="Records that could not be loaded.")] | UnsetType = UNSET
     answers: Annotated[dict[str, int], Meta(description="Decisions by what decided.")] | UnsetType = UNSET
     undelivered: Annotated[int, Meta(description="Records that wait for the broker.")] | UnsetType = UNSET
+    spilled: Annotated[int, Meta(description="Those of them that wait on disk.")] | UnsetType = UNSET
     delivered: int | UnsetType = UNSET
     dropped: Annotated[int, Meta(description="Records that were shed.")] | UnsetType = UNSET
     delivery_failures: int | UnsetType = UNSET

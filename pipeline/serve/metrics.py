@@ -79,6 +79,10 @@ class NodeMetrics(Collector):
         records.add_metric(["shed"], delivery.dropped)
         yield records
         yield GaugeMetricFamily("pipeline_delivery_waiting", "Records that wait.", value=delivery.undelivered)
+        yield GaugeMetricFamily("pipeline_delivery_spilled", "Those that wait on disk.", value=delivery.spilled)
+        yield GaugeMetricFamily(
+            "pipeline_delivery_spilled_bytes", "What they take up there.", value=delivery.spilled_bytes
+        )
         yield CounterMetricFamily(
             "pipeline_delivery_failures", "Times that something had to be sent again.", value=delivery.failures
         )

@@ -11,6 +11,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
@@ -31,6 +32,7 @@ from pipeline.serve.ids import RANDOM_BYTES, time_ordered_id
 from pipeline.serve.recent import RecentDecision, RecentDecisions, RecentSnapshots
 from pipeline.serve.settings import ServeSettings
 from pipeline.serve.snapshot import LoadedSnapshot
+from pipeline.serve.spill import Spill
 from pipeline.serve.subject import hash_subject
 from pipeline.stream.topics import DECISIONS, OUTCOMES
 
@@ -45,7 +47,8 @@ class ServingNode:
     ) -> None:
         self.settings = settings
         self.follower = SnapshotFollower(settings.broker, on_live)
-        self.delivery = Delivery(settings.broker, settings.buffer_bytes)
+        spill = None if settings.spill_dir is None else Spill(settings.spill_dir, settings.spill_bytes)
+        self.delivery = Delivery(settings.broker, settings.buffer_bytes, spill=spill)
         self.answers: Counter[str] = Counter()
         """Decisions by `policy` or what they fell back from, and answers that could not be given."""
         self.outcomes_taken = 0
@@ -69,21 +72,26 @@ class ServingNode:
             asyncio.create_task(self.follower.follow(), name="follow-snapshots"),
             asyncio.create_task(self.delivery.deliver(), name="deliver"),
         ]
+        self._sync = asyncio.create_task(self.delivery.sync(), name="sync-spill")
 
     async def stop(self) -> None:
-        """Deliver what waits, within the time that the settings give, and disconnect.
+        """Deliver what waits, within the time that the settings give, keep the rest on disk, and disconnect.
 
         Raises:
             ConfigError: what made the node fail, if it has.
         """
         try:
-            await asyncio.wait_for(self.flush(), self.settings.drain_timeout_s)
-        except TimeoutError:
-            log.error("records-abandoned count=%s", self.delivery.undelivered)  # noqa: TRY400  no trace is needed
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.flush(), self.settings.drain_timeout_s)
         finally:
-            for task in self._tasks:
+            for task in (*self._tasks, self._sync):
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks, self._sync, return_exceptions=True)
+            lost = self.delivery.close()
+            if lost:
+                log.error("records-abandoned count=%s", lost)
+            elif self.delivery.undelivered:
+                log.warning("records-kept count=%s folder=%s", self.delivery.undelivered, self.settings.spill_dir)
 
     async def flush(self) -> None:
         """Wait until every record was acknowledged.
@@ -127,6 +135,7 @@ class ServingNode:
             InvalidRecordError: out-of-range, wrong-type, record-too-large (no record could carry this), or
                 subject-not-accepted (without a salt).
         """
+        await self._room()
         snapshot = self.follower.snapshots.get(identifier("policy", policy))
         return self._decide(snapshot, policy, DecideBody(context, eligible, subject, action_id), _now_ms())
 
@@ -136,6 +145,7 @@ class ServingNode:
         Raises:
             InvalidRecordError: as `decide` does, by the first request that can't be taken; those before it are logged.
         """
+        await self._room()
         snapshot = self.follower.snapshots.get(identifier("policy", policy))
         now_ms = _now_ms()
         with foreseeing(snapshot, requests):
@@ -198,6 +208,7 @@ class ServingNode:
         Raises:
             InvalidRecordError: out-of-range, wrong-type, value-not-finite.
         """
+        await self._room()
         now_ms = _now_ms()
         outcomes = [_outcome(each, now_ms) for each in told]
         for outcome in outcomes:
@@ -259,10 +270,15 @@ class ServingNode:
             "snapshots_refused": self.follower.refused,
             "answers": dict(self.answers),
             "undelivered": self.delivery.undelivered,
+            "spilled": self.delivery.spilled,
             "delivered": self.delivery.delivered,
             "dropped": self.delivery.dropped,
             "delivery_failures": self.delivery.failures,
         }
+
+    async def _room(self) -> None:
+        if self.settings.when_full == "slow":
+            await self.delivery.wait_for_room(self.settings.slow_s)
 
     def _decide(
         self, snapshot: LoadedSnapshot | None, policy: str, request: DecideBody, now_ms: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from pipeline.errors import ConfigError
 from pipeline.serve.keys import ApiKey
@@ -27,7 +28,15 @@ class ServeSettings:
     port: int = 8080
     """Port to listen on; 0 takes a free one."""
     buffer_bytes: int = 64 << 20
-    """How much may wait for the broker; what comes beyond it is dropped and counted."""
+    """How much may wait for the broker in memory."""
+    spill_dir: Path | None = None
+    """Folder of this node alone, where records wait while the broker is away; None: in memory only."""
+    spill_bytes: int = 1 << 30
+    """How much may wait there."""
+    when_full: Literal["shed", "slow"] = "shed"
+    """What happens when there is no room: a record is shed and counted; or before that, requests wait for room."""
+    slow_s: float = 2.0
+    """How long a request waits for room before its record is shed after all."""
     drain_timeout_s: float = 10.0
     """How long a stopping node goes on delivering what waits."""
     keys: tuple[ApiKey, ...] = ()
@@ -54,14 +63,12 @@ class ServeSettings:
     """Its port, 0 for a free one; None: metrics are on the main port only."""
 
     def __post_init__(self) -> None:
-        faults = [*self._address_faults(), *self._access_faults()]
+        faults = [*self._address_faults(), *self._access_faults(), *self._delivery_faults()]
         if not self.broker or any(":" not in server for server in self.broker.split(",")):
             faults.insert(0, f"broker: {self.broker!r} is not host:port[,host:port]")
         length = len(self.subject_salt.encode())
         if length and not SALT_BYTES[0] <= length <= SALT_BYTES[1]:
             faults.append(f"subject_salt: {length} bytes, expected none, or {SALT_BYTES[0]} to {SALT_BYTES[1]} random")
-        if self.buffer_bytes < SMALLEST_BUFFER_BYTES:
-            faults.append(f"buffer_bytes: {self.buffer_bytes} is less than {SMALLEST_BUFFER_BYTES}, one record's size")
         if not 0.0 <= self.drain_timeout_s <= 600.0:
             faults.append(f"drain_timeout_s: {self.drain_timeout_s} is not within 0 to 600")
         if not self.ready_within_s > 0.0:
@@ -83,6 +90,18 @@ class ServeSettings:
         for name, port in (("port", self.port), ("metrics_port", self.metrics_port)):
             if port is not None and not 0 <= port <= 65_535:
                 faults.append(f"{name}: {port} is not within 0 to 65535")
+        return faults
+
+    def _delivery_faults(self) -> list[str]:
+        faults = []
+        if self.buffer_bytes < SMALLEST_BUFFER_BYTES:
+            faults.append(f"buffer_bytes: {self.buffer_bytes} is less than {SMALLEST_BUFFER_BYTES}, one record's size")
+        if self.spill_bytes < SMALLEST_BUFFER_BYTES:
+            faults.append(f"spill_bytes: {self.spill_bytes} is less than {SMALLEST_BUFFER_BYTES}, one record's size")
+        if self.when_full not in {"shed", "slow"}:
+            faults.append(f"when_full: {self.when_full!r} is neither shed nor slow")
+        if not 0.0 <= self.slow_s <= 60.0:
+            faults.append(f"slow_s: {self.slow_s} is not within 0 to 60")
         return faults
 
     def _access_faults(self) -> list[str]:

@@ -32,7 +32,7 @@ WORLDLY = {
     "learn": ("agent",),
     "publish": ("agent",),
     "replay": ("dead_letters", "forget", "history", "read", "verify"),
-    "serve": ("access", "delivery", "follower", "http", "metrics", "node", "routes"),
+    "serve": ("access", "delivery", "follower", "http", "metrics", "node", "routes", "spill"),
     "evaluate": ("open_bandit", "picture", "read"),
     "simulate": ("environments", "named", "picture"),  # environments make their own chance, from a seed
 }
