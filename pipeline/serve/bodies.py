@@ -24,6 +24,9 @@ Context = Annotated[
     Mapping[str, Any], Meta(description="Raw fields; those that are no feature only choose the segment.")
 ]
 
+# JSON has one kind of number: 5.0 is the integer 5, and some clients write it so.
+Milliseconds = Annotated[float, Meta(ge=0, le=MAX_TIME_MS, multiple_of=1, description="Event time; null: now.")]
+
 
 class DecideBody(Struct, forbid_unknown_fields=True, frozen=True):
     """One request for an arm."""
@@ -50,7 +53,7 @@ class OutcomeBody(Struct, forbid_unknown_fields=True, frozen=True):
         Annotated[Identifier, Meta(description="Names the outcome, so that a repeat counts once; null: a new one.")]
         | None
     ) = None
-    occurred_at_ms: Annotated[int, Meta(ge=0, le=MAX_TIME_MS, description="Event time; null: now.")] | None = None
+    occurred_at_ms: Milliseconds | None = None
 
 
 class OutcomesBody(Struct, forbid_unknown_fields=True, frozen=True):

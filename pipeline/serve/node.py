@@ -329,13 +329,14 @@ class ServingNode:
 
 
 def _outcome(told: OutcomeBody, now_ms: int) -> Outcome:
+    at_ms = told.occurred_at_ms
     return outcome_from(
         {
             "outcome_id": _new_id(now_ms) if told.outcome_id is None else identifier("outcome_id", told.outcome_id),
             "action_id": identifier("action_id", told.action_id),
             "kind": identifier("kind", told.kind),
             "value": told.value,
-            "occurred_at_ms": now_ms if told.occurred_at_ms is None else told.occurred_at_ms,
+            "occurred_at_ms": now_ms if at_ms is None else int(at_ms) if float(at_ms).is_integer() else at_ms,
         }
     )
 

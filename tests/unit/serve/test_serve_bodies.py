@@ -70,7 +70,7 @@ def test_a_faulty_request_to_decide_is_refused_with_its_fault(raw: bytes, fault:
         (b'{"action_id": "x", "kind": "click", "worth": 1}', "unknown-field"),
         (b'{"action_id": "x", "kind": "click", "value": "1"}', "wrong-type: value"),
         (b'{"action_id": "x", "kind": "click", "value": true}', "wrong-type: value"),
-        (b'{"action_id": "x", "kind": "click", "occurred_at_ms": 1.5}', "wrong-type: occurred_at_ms is 1.5"),
+        (b'{"action_id": "x", "kind": "click", "occurred_at_ms": 1.5}', "out-of-range: occurred_at_ms is 1.5"),
         (b'{"action_id": "x", "kind": "click", "occurred_at_ms": true}', "wrong-type: occurred_at_ms"),
         (b'{"action_id": "x", "kind": "click", "occurred_at_ms": -1}', "out-of-range: occurred_at_ms is -1"),
         (b'{"action_id": 1, "kind": "click"}', "wrong-type: action_id"),
