@@ -5,8 +5,10 @@ import pytest
 
 from pipeline.models import ALGORITHMS, model_for
 from pipeline.models.best_arm import gaussian_best
+from pipeline.models.grid import Grid
 from pipeline.models.many import gaussian_best_many, probabilities_many
-from pipeline.models.model import Floats, Posterior
+from pipeline.models.model import Posterior
+from pipeline.models.statistics import Statistics, contributions
 
 
 def linear(K: int, d: int, seed: int = 1) -> Posterior:
@@ -49,12 +51,12 @@ def test_a_point_among_the_rows_is_asked_alone() -> None:
 
 @pytest.mark.parametrize("name", [name for name, info in ALGORITHMS.items() if info.needs_context])
 def test_every_model_says_of_many_what_it_says_of_one(name: str) -> None:
-    K, d = 6, 5
-    posterior = linear(K, d)
-    arrays: dict[str, Floats] = {**posterior.parameters, "noise": np.full(K, 0.3)}
-    model, contexts = model_for(name, {}), np.random.default_rng(2).normal(0.0, 1.0, (9, d))
-    try:
-        alone = np.array([model.probabilities(Posterior(arrays), context) for context in contexts])
-    except KeyError:
-        pytest.fail(f"{name} keeps its posterior in other arrays: add what it needs here")
-    np.testing.assert_allclose(probabilities_many(model, Posterior(arrays), contexts), alone, atol=1e-9)
+    d, rng = 5, np.random.default_rng(2)
+    X = rng.integers(-(2**12), 2**12 + 1, (6, 40, d)).astype(np.int16)
+    rewards = rng.integers(0, 2, (6, 40)) * 2**15
+    sums = [Statistics(d, contributions(*each)) for each in zip(X, rewards, strict=True)]
+    model = model_for(name, {})
+    posterior = model.posterior(sums, Grid(15))
+    contexts = rng.normal(0.0, 1.0, (9, d))
+    alone = np.array([model.probabilities(posterior, context) for context in contexts])
+    np.testing.assert_allclose(probabilities_many(model, posterior, contexts), alone, atol=1e-9)
