@@ -47,6 +47,19 @@ registry_ids = click.option(
     metavar="ID=NAME",
     help="A schema id of Confluent's registry, and what it frames: decision or outcome. [PIPELINE_REGISTRY_ID]",
 )
+metrics_host = click.option(
+    "--metrics-host",
+    envvar="PIPELINE_METRICS_HOST",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address of the listener for metrics alone. [PIPELINE_METRICS_HOST]",
+)
+metrics_port = click.option(
+    "--metrics-port",
+    envvar="PIPELINE_METRICS_PORT",
+    type=click.IntRange(0, 65_535),
+    help="Its port; without one there is no such listener. [PIPELINE_METRICS_PORT]",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 

@@ -97,19 +97,8 @@ from pipeline.serve.settings import ServeSettings
     show_default=True,
     help="Seconds: with no younger snapshot, /readyz says no. [PIPELINE_READY_WITHIN]",
 )
-@click.option(
-    "--metrics-host",
-    envvar="PIPELINE_METRICS_HOST",
-    default="127.0.0.1",
-    show_default=True,
-    help="Address of the listener for metrics alone. [PIPELINE_METRICS_HOST]",
-)
-@click.option(
-    "--metrics-port",
-    envvar="PIPELINE_METRICS_PORT",
-    type=click.IntRange(0, 65_535),
-    help="Its port; without one, /metrics is on the main port only. [PIPELINE_METRICS_PORT]",
-)
+@options.metrics_host
+@options.metrics_port
 @click.option(
     "--spill-dir",
     envvar="PIPELINE_SPILL_DIR",

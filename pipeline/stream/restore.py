@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import rocksdict
@@ -28,6 +29,9 @@ from pipeline.stream.state import CLAIM, Database, IndexOf, PartitionRows, State
 from pipeline.stream.topics import TOMBSTONES_KEPT_MS
 
 log = logging.getLogger(__name__)
+
+OnRestored = Callable[[str, int, float], None]
+"""Told the table, how many records were read, and in how many seconds."""
 
 FETCH_BYTES = 16 << 20
 FETCH_WAIT_MS = 200
@@ -49,6 +53,7 @@ class Opener:
         cache: rocksdict.Cache,
         index: IndexOf | None,
         reach: Reach,
+        on_restored: OnRestored = lambda _table, _records, _seconds: None,
     ) -> None:
         self._table = table
         self._broker = broker
@@ -56,6 +61,7 @@ class Opener:
         self._cache = cache
         self._index = index
         self._reach = reach
+        self._on_restored = on_restored
 
     async def open(self, number: int) -> DurablePartition:
         """Claim a partition and restore its rows.
@@ -109,6 +115,8 @@ class Opener:
         start = rows.end().offset + 1
         began_s = time.monotonic()
         count = await restore(self._broker, rows, claim)
+        seconds = time.monotonic() - began_s
+        self._on_restored(self._table.name, count, seconds)
         log.info(
             "restored topic=%s partition=%s from=%s to=%s records=%s seconds=%.3f",
             rows.changelog,
@@ -116,7 +124,7 @@ class Opener:
             start,
             claim,
             count,
-            time.monotonic() - began_s,
+            seconds,
         )
 
 
