@@ -40,7 +40,7 @@ class DecideBody(Struct, forbid_unknown_fields=True, frozen=True):
 class DecideManyBody(Struct, forbid_unknown_fields=True, frozen=True):
     """Many requests for an arm of one policy."""
 
-    requests: Annotated[list[DecideBody], Meta(max_length=MAX_BATCH, description="Answered in this order.")]
+    requests: Annotated[Sequence[DecideBody], Meta(max_length=MAX_BATCH, description="Answered in this order.")]
 
 
 class OutcomeBody(Struct, forbid_unknown_fields=True, frozen=True):
@@ -59,7 +59,7 @@ class OutcomeBody(Struct, forbid_unknown_fields=True, frozen=True):
 class OutcomesBody(Struct, forbid_unknown_fields=True, frozen=True):
     """Many outcomes."""
 
-    outcomes: Annotated[list[OutcomeBody], Meta(max_length=MAX_BATCH, description="Taken all, or none.")]
+    outcomes: Annotated[Sequence[OutcomeBody], Meta(max_length=MAX_BATCH, description="Taken all, or none.")]
 
 
 class ExplainBody(Struct, forbid_unknown_fields=True, frozen=True):

@@ -22,6 +22,7 @@ PURE = {
     "learn": ("errors", "models"),
     "publish": ("errors", "models", "policy", "codec", "learn.memory"),
     "replay": ("errors", "events", "models", "policy", "codec", "join.progress", "learn", "publish"),
+    "client": ("errors", "serve"),
     "serve": ("errors", "models", "policy", "events", "codec", "publish.snapshot"),
     "simulate": ("errors", "models", "policy", "learn.memory", "publish.snapshot"),
     "evaluate": ("errors", "models", "policy", "events", "codec", "learn.memory", "publish", "serve.snapshot"),
@@ -32,6 +33,7 @@ WORLDLY = {
     "learn": ("agent",),
     "publish": ("agent",),
     "replay": ("dead_letters", "forget", "history", "read", "verify"),
+    "client": ("http",),
     "serve": ("access", "delivery", "follower", "http", "metrics", "node", "routes", "spill"),
     "evaluate": ("open_bandit", "picture", "read"),
     "simulate": ("environments", "named", "picture"),  # environments make their own chance, from a seed
