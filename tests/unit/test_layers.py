@@ -32,7 +32,7 @@ WORLDLY = {
     "learn": ("agent",),
     "publish": ("agent",),
     "replay": ("dead_letters", "forget", "history", "read", "verify"),
-    "serve": ("delivery", "follower", "http", "node", "routes"),
+    "serve": ("delivery", "follower", "http", "node", "routes", "switches"),
     "evaluate": ("open_bandit", "picture", "read"),
     "simulate": ("environments", "named", "picture"),  # environments make their own chance, from a seed
 }
