@@ -1,4 +1,4 @@
-"""What every guardrail owes: a distribution comes out, floors stay, its own promise holds, and nothing given is changed."""
+"""What every guardrail owes: a distribution comes out, floors stay, its own promise holds, what is given stays."""
 
 from __future__ import annotations
 
