@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pipeline.models.model import Floats
@@ -56,12 +58,12 @@ def fit_floors(declared: Floats, wanted: Floats) -> Floats:
     return raised if total + excess <= 1.0 else declared + (raised - declared) * ((1.0 - total) / excess)
 
 
-def check_distribution(propensities: Floats) -> None:
+def check_distribution(propensities: Sequence[float]) -> None:
     """Raise ValueError unless no entry is negative and they come to 1."""
-    total = float(propensities.sum())
-    if not (abs(total - 1.0) < TOLERANCE and propensities.min() >= 0.0):  # false for NaN
+    total = sum(propensities)
+    if not (abs(total - 1.0) < TOLERANCE and min(propensities) >= 0.0):  # false for NaN
         raise ValueError(
-            f"propensities are no distribution: they come to {total!r}, the least is {propensities.min()!r}"
+            f"propensities are no distribution: they come to {total!r}, the least is {min(propensities)!r}"
         )
 
 

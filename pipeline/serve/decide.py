@@ -334,7 +334,7 @@ def _control(arms: tuple[str, ...], control: str) -> Floats | None:
 def _ask(plan: _Plan, snapshot: LoadedSnapshot, vector: NDArray[np.int16], now_ms: int) -> None:
     try:
         propensities, acted = snapshot.guarded(plan.segment, plan.arms, vector, now_ms)
-        check_distribution(propensities)
+        check_distribution(propensities.tolist())  # a list of some dozens is sooner summed than an array
     except Exception as error:  # noqa: BLE001  whatever a model does wrong, there is an answer (law 10)
         plan.fall_back("model-failed", str(error) or type(error).__name__)
         return
