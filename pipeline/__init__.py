@@ -10,6 +10,7 @@ The folders stand in the order that data flows:
     serve/              snapshots → decisions
     simulate/           any policy in any environment, without a broker
     evaluate/           what another policy would have earned, from logged decisions
+    report/             what a policy earns, and what its holdout earns without it
     replay/             re-derive a published snapshot from the ledger
     demo/               simulated visitors and logged data, played through the whole loop
     codec/              bytes ↔ records

@@ -22,6 +22,7 @@ COMMANDS = (
     "evaluate",
     "forget",
     "policy",
+    "report",
     "serve",
     "simulate",
     "snapshot",

@@ -23,6 +23,7 @@ What they stand on:
     empirical        an arm's count, mean and variance
     linear, hybrid   ridge posteriors
     best_arm, best_student, best_gamma   P(an arm is the best); `quadrature` is the integral behind it
+    sampling         P(an arm is the best) where arms share what is not known
     largest          from an index an arm to weights
 
 Nothing here knows a clock, a generator of random numbers, a socket or a log.

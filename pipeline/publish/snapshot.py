@@ -34,6 +34,7 @@ from pipeline.models.statistics import Statistics
 from pipeline.models.weighted import weigh
 from pipeline.policy.canonical import canonical_bytes, to_canonical_json
 from pipeline.policy.definition import Arm, PolicyDefinition
+from pipeline.publish.exposures import count_exposures
 from pipeline.publish.partials import Mark
 
 Rows = Sequence[tuple[RowKey, Statistics]]
@@ -155,6 +156,7 @@ def build_snapshot(
         "posterior_sha256": posterior_sha256(definition, rows),
         "segments": segment_posteriors(definition, rows),
         "rollback_of": 0,
+        "exposures": count_exposures(definition, rows, marks),
     }
     return avro.encode("snapshot", record)
 

@@ -2,11 +2,14 @@
 
     snapshot.py   a snapshot record, parsed once, ready to decide with   PURE
     decide.py     snapshot + context → arm, propensity, decision record  PURE
+    guardrails/   what is done to a model's weights before the draw      PURE
+    rollout.py    which policy decides, and who decides in its shadow    PURE
     ids.py        names for actions and outcomes                         PURE
     subject.py    a person's id → the hash that is logged                PURE
     bodies.py     HTTP bodies → checked requests                         PURE
     settings.py   what an operator sets
     follower.py   the topic `snapshots`, followed; swaps are atomic
+    switches.py   the topic `policies`, followed for its kill switches
     delivery.py   decisions and outcomes on their way to the broker
     node.py       `ServingNode`: all of the above in one process
     routes.py     the node's HTTP routes

@@ -20,14 +20,18 @@ from pipeline.codec.wire import MAX_RECORD_BYTES
 from pipeline.errors import InvalidRecordError
 from pipeline.events import outcome_from
 from pipeline.serve.bodies import identifier, identifiers
-from pipeline.serve.decide import Decided, NoAnswer, decide
+from pipeline.serve.decide import Decided, NoAnswer
 from pipeline.serve.delivery import Delivery
 from pipeline.serve.follower import OnLive, SnapshotFollower
+from pipeline.serve.guardrails.frequency import SubjectMemory
 from pipeline.serve.ids import RANDOM_BYTES, time_ordered_id
+from pipeline.serve.rollout import Known, Request
+from pipeline.serve.rollout import answer as answer_request
 from pipeline.serve.settings import ServeSettings
 from pipeline.serve.snapshot import LoadedSnapshot
 from pipeline.serve.subject import hash_subject
-from pipeline.stream.topics import DECISIONS, OUTCOMES
+from pipeline.serve.switches import SwitchFollower
+from pipeline.stream.topics import DECISIONS, OUTCOMES, SHADOW_DECISIONS
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +46,11 @@ class ServingNode:
         self.follower = SnapshotFollower(settings.broker, on_live)
         self.delivery = Delivery(settings.broker, settings.buffer_bytes)
         self.answers: Counter[str] = Counter()
-        """Decisions by `policy` or what they fell back from, and answers that could not be given."""
+        """Decisions by `policy`, `holdout` or what they fell back from, and answers that could not be given."""
+        self.guardrails: Counter[str] = Counter()
+        """Decisions that each guardrail changed."""
+        self._switches = SwitchFollower(settings.broker)
+        self._known = Known(self.follower.snapshots, self._switches.switches, SubjectMemory(), self._age_ms)
         # Seeded by the system, so no two nodes draw alike.
         self._rng = rng or np.random.default_rng()
         self._tasks: list[asyncio.Task[None]] = []
@@ -58,6 +66,7 @@ class ServingNode:
         """Begin to follow and to deliver."""
         self._tasks = [
             asyncio.create_task(self.follower.follow(), name="follow-snapshots"),
+            asyncio.create_task(self._switches.follow(), name="follow-switches"),
             asyncio.create_task(self.delivery.deliver(), name="deliver"),
         ]
 
@@ -119,21 +128,22 @@ class ServingNode:
                 subject-not-accepted (without a salt).
         """
         now_ms = _now_ms()
-        answer = decide(
-            self.follower.snapshots.get(identifier("policy", policy)),
-            policy,
+        request = Request(
+            identifier("policy", policy),
             context,
             None if eligible is None else identifiers("eligible", eligible),
-            rng=self._rng,
-            action_id=_new_id(now_ms) if action_id is None else identifier("action_id", action_id),
-            now_ms=now_ms,
-            subject_hash=None if subject is None else self._hash_of(identifier("subject", subject)),
+            _new_id(now_ms) if action_id is None else identifier("action_id", action_id),
+            now_ms,
+            None if subject is None else self._hash_of(identifier("subject", subject)),
         )
+        answer = answer_request(self._known, request, self._rng)
         if isinstance(answer, NoAnswer):
             self.answers[f"none.{answer.reason}"] += 1
             return answer
         self._log_record(DECISIONS, answer.decision.action_id, avro.encode("decision", answer.decision._asdict()))
-        self.answers[answer.fallback or "policy"] += 1
+        for shadow in answer.shadows:
+            self._log_record(SHADOW_DECISIONS, shadow.action_id, avro.encode("decision", shadow._asdict()))
+        self._count(answer)
         return answer
 
     async def outcome(
@@ -179,11 +189,20 @@ class ServingNode:
             "snapshots": snapshots,
             "snapshots_refused": self.follower.refused,
             "answers": dict(self.answers),
+            "guardrails": dict(self.guardrails),
             "undelivered": self.delivery.undelivered,
             "delivered": self.delivery.delivered,
             "dropped": self.delivery.dropped,
             "delivery_failures": self.delivery.failures,
         }
+
+    def _count(self, answer: Decided) -> None:
+        self.answers[answer.fallback or answer.reason] += 1
+        for name in answer.decision.guardrails:
+            self.guardrails[name] += 1
+
+    def _age_ms(self, policy: str, now_ms: int) -> int:
+        return self.follower.age_ms(policy, now_ms)
 
     def _hash_of(self, subject: str) -> str:
         if not self.settings.subject_salt:

@@ -25,6 +25,7 @@ PURE = {
     "serve": ("errors", "models", "policy", "events", "codec", "publish.snapshot"),
     "simulate": ("errors", "models", "policy", "learn.memory", "publish.snapshot"),
     "evaluate": ("errors", "models", "policy", "events", "codec", "learn.memory", "publish", "serve.snapshot"),
+    "report": ("events", "policy", "evaluate.ledger"),
 }
 # What touches the world in those folders; everything else there is pure.
 WORLDLY = {
@@ -32,8 +33,9 @@ WORLDLY = {
     "learn": ("agent",),
     "publish": ("agent",),
     "replay": ("dead_letters", "forget", "history", "read", "verify"),
-    "serve": ("delivery", "follower", "http", "node", "routes"),
+    "serve": ("delivery", "follower", "http", "node", "routes", "switches"),
     "evaluate": ("open_bandit", "picture", "read"),
+    "report": ("picture",),
     "simulate": ("environments", "named", "picture"),  # environments make their own chance, from a seed
 }
 LIBRARIES = {"numpy", "scipy", "orjson", "fastavro"}
