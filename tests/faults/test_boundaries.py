@@ -66,5 +66,5 @@ async def dies(worker: Worker, flow: Flow, failpoint: str) -> None:
     while (ended := await asyncio.to_thread(worker.wait, LOOK_S)) is None and time.monotonic() < deadline:
         await flow.allow(1)
     assert ended == -signal.SIGKILL, (
-        f"{failpoint} was not reached, the worker ended with {ended}\n{worker.last_words()}"
+        f"{failpoint} was not reached, the worker ended with {ended}:\n{worker.last_words()}"
     )

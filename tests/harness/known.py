@@ -84,9 +84,9 @@ def arrivals(rng: random.Random, at_ms: int, record: dict[str, Any], manner: Man
 
 
 def far_apart(seed: int, actions: int) -> Traffic:
-    """Make outcomes from hours before to weeks after decisions of two months ago, all of which arrive in a minute."""
+    """Make outcomes from hours before to weeks after decisions of 50 days ago, all of which arrive in a minute."""
     click = {"kind": "click", "worth": 1.0, "window": "30d"}
-    policy = plain_policy(settle="wait", grace="90d", outcomes=(click,), publish={"interval": "100ms"})
+    policy = plain_policy(settle="wait", grace="30d", outcomes=(click,), publish={"interval": "100ms"})
     policy["name"] = "patient"
     rng = random.Random(seed)  # noqa: S311
     now_ms = round(time.time() * 1000)
@@ -94,7 +94,7 @@ def far_apart(seed: int, actions: int) -> Traffic:
     decisions: Log = []
     outcomes: Log = []
     for number in range(actions):
-        name, at_ms = f"patient-{seed}-{number}", now_ms - 60 * DAY_MS + number
+        name, at_ms = f"patient-{seed}-{number}", now_ms - 50 * DAY_MS + number
         chosen = {"arm": rng.choice("ab"), "segment": rng.choice(["new", "other"])}
         decisions.append(
             (arrives_from_ms + rng.randrange(SPAN_MS), plain_decision(name, at_ms, policy="patient", **chosen))
@@ -104,7 +104,7 @@ def far_apart(seed: int, actions: int) -> Traffic:
             came = plain_outcome(name, at_ms + later_ms, f"{name}-{index}")
             outcomes.append((arrives_from_ms + rng.randrange(SPAN_MS), came))
     naive = naive_fold(policy, [record for _, record in decisions], [record for _, record in outcomes])
-    return Traffic(policy, decisions, outcomes, naive, now_ms - 29 * DAY_MS)
+    return Traffic(policy, decisions, outcomes, naive, now_ms - 19 * DAY_MS)
 
 
 def homepage(seed: int = 1, actions: int = ACTIONS, manner: Manner | None = None, **others: Any) -> Traffic:
