@@ -27,6 +27,7 @@ COMMANDS = (
     "snapshot",
     "topics",
     "verify",
+    "warm-start",
     "worker",
 )
 
