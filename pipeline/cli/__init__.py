@@ -28,6 +28,7 @@ COMMANDS = (
     "snapshot",
     "topics",
     "verify",
+    "warm-start",
     "worker",
 )
 

@@ -135,7 +135,7 @@ def evaluate(
             log, features, left_out = _read_open_bandit(data)
             chosen = targets or (LOGGED, UNIFORM, BERNOULLI_TS)
         else:
-            log, features, left_out = asyncio.run(_read_ledger(broker, str(policy_name), told("reading the ledger")))
+            log, features, left_out = asyncio.run(read_ledger(broker, str(policy_name), told("reading the ledger")))
             chosen = targets or (LOGGED, UNIFORM, LATEST)
         prepared = prepare(log, features)
         evaluations = [
@@ -200,9 +200,10 @@ def _read_open_bandit(folder: Path) -> tuple[DecisionLog, FeatureSchema, list[st
     return log_of(read_log(folder)), FeatureSchema(), []
 
 
-async def _read_ledger(
+async def read_ledger(
     broker: str, policy: str, on_progress: Callable[[int, int], None]
 ) -> tuple[DecisionLog, FeatureSchema, list[str]]:
+    """Return a policy's log, its features, and in words what was left out."""
     fields = avro.decode_as("snapshot", await find_snapshot(broker, policy, None))
     definition = parse_policy(orjson.loads(fields["definition"]), f"snapshot {fields['version']} of {policy}")
     gathering = await gather_ledger(broker, policy, definition.generation, on_progress=on_progress)
