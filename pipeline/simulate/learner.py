@@ -18,7 +18,7 @@ from pipeline.learn.memory import RowKey
 from pipeline.models import ALGORITHMS, model_for
 from pipeline.models.floor import apply_floor, draw
 from pipeline.models.grid import Grid
-from pipeline.models.model import Floats, Posterior, Sums
+from pipeline.models.model import Floats, LearnsAcrossSegments, Posterior, Sums, posteriors
 from pipeline.models.statistics import Statistics, fold
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.features import decode
@@ -43,6 +43,7 @@ class Learner:
         self._needs_context = ALGORITHMS[self._model.name].needs_context
         self._segment_names = definition.segments.names
         self._segments = {name: code for code, name in enumerate(self._segment_names)}
+        self._is_across = isinstance(self._model, LearnsAcrossSegments)
         self._rows: dict[int, NDArray[np.int64]] = {}
         self._weighed: Mapping[tuple[str, str], Sums] | None = None
         self._posteriors: dict[int, Posterior] = {}
@@ -137,8 +138,11 @@ class Learner:
     def _posterior(self, segment: int) -> Posterior:
         if segment not in self._posteriors:
             weighed = self._weighed = self._weighed or weigh_buckets(self._definition, self._named_rows())
-            name = self._segment_names[segment]
-            self._posteriors[segment] = self._model.posterior([weighed[name, arm] for arm in self._arms], self._grid)
+            # One segment, or all of them where each says something of the others.
+            names = self._segment_names if self._is_across else (self._segment_names[segment],)
+            sums = [[weighed[name, arm] for arm in self._arms] for name in names]
+            for name, posterior in zip(names, posteriors(self._model, sums, self._grid), strict=True):
+                self._posteriors[self._segments[name]] = posterior
         return self._posteriors[segment]
 
     def _named_rows(self) -> list[tuple[RowKey, Statistics]]:
@@ -146,9 +150,9 @@ class Learner:
         return [(RowKey(name, generation, *key), statistics) for key, statistics in self.statistics().items()]
 
     def _forget(self, segments: Indices) -> None:
-        """Let go of what was derived for segments that have learned; of all, where time passes for the others too."""
+        """Let go of what was derived for segments that have learned; of all, where it touches the others too."""
         self._weighed = None
-        if not self._definition.forgetting.is_none:
+        if self._is_across or not self._definition.forgetting.is_none:
             self._posteriors.clear()
             self._kept.clear()
             return

@@ -20,9 +20,9 @@ from pipeline.simulate.setting import definition_for
 DECISIONS = 400
 
 
-def played(environment, algorithm: str, *, refresh: int = 7, seed: int = 1):
+def played(environment, algorithm: str, *, refresh: int = 7, seed: int = 1, **others):
     environment.reset(seed)
-    others = {"statistics": {"bucket": "100s"}}  # decisions are a second apart: four buckets
+    others |= {"statistics": {"bucket": "100s"}}  # decisions are a second apart: four buckets
     definition = definition_for(environment.setting, algorithm, {}, floor=0.02, others=others)
     learner = Learner(algorithm, definition, environment.setting, np.random.default_rng(seed))
     return learner, run(environment, learner, DECISIONS, refresh=refresh)
@@ -45,10 +45,22 @@ def test_the_statistics_are_the_sums_of_what_was_chosen_and_earned(kind, algorit
     assert {key: row.sums.tolist() for key, row in learner.statistics().items()} == expected
 
 
-@pytest.mark.parametrize(("kind", "algorithm"), [(Segments, "beta_thompson"), (Linear, "linear_thompson")])
-def test_it_decides_with_the_chances_that_a_node_would_have_from_a_snapshot_of_its_statistics(kind, algorithm):
+FADING = {"forgetting": {"half_life": "100s", "window": "300s"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "algorithm", "others"),
+    [
+        (Segments, "beta_thompson", {}),
+        (Segments, "beta_thompson", FADING),
+        (Segments, "hierarchical_thompson", {}),
+        (Linear, "linear_thompson", {}),
+        (Linear, "linear_thompson", FADING),
+    ],
+)
+def test_it_decides_with_the_chances_that_a_node_would_have_from_a_snapshot_of_its_statistics(kind, algorithm, others):
     environment = kind()
-    learner, _ = played(environment, algorithm)
+    learner, _ = played(environment, algorithm, **others)
     definition = learner.definition
     rows = [(RowKey(algorithm, 1, *key), row) for key, row in sorted(learner.statistics().items())]
     snapshot = load_snapshot(build_snapshot(definition, rows, {}, 1, ""))
