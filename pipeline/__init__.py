@@ -10,7 +10,7 @@ The folders stand in the order that data flows:
     serve/              snapshots → decisions
     simulate/           any policy in any environment, without a broker
     evaluate/           what another policy would have earned, from logged decisions
-    replay/             re-derive a published snapshot from the ledger
+    replay/             re-derive a published snapshot; count the past again by other rules
     demo/               simulated visitors and logged data, played through the whole loop
     codec/              bytes ↔ records
     stream/             the only home of Faust and RocksDB plumbing

@@ -11,10 +11,12 @@ import orjson
 from pipeline.cli import options
 from pipeline.cli.directives import is_held, read_book
 from pipeline.codec import avro
+from pipeline.errors import ConfigError
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.changes import check_change
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.parse import load_policy
+from pipeline.replay.run import read_base
 from pipeline.stream.outbox import Outbox, Record
 from pipeline.stream.policies import Policies
 from pipeline.stream.topics import POLICIES, partition_for
@@ -84,11 +86,17 @@ def show(broker: str, name: str | None, as_json: bool) -> None:
             click.echo(f"{_in_words(definition)}{held}")
 
 
-async def apply_policy(broker: str, definition: PolicyDefinition) -> bool:
+async def apply_policy(broker: str, definition: PolicyDefinition, *, is_promoted: bool = False) -> bool:
     """Write a definition to `policies`; return whether it differs from the one in force.
 
+    Args:
+        broker: bootstrap servers.
+        definition: what is to be in force.
+        is_promoted: its generation is that of a replay, and the definition the replay's own.
+
     Raises:
-        ConfigError: it may not follow the one in force (`policy/changes.py` says why).
+        ConfigError: it may not follow the one in force (`policy/changes.py` says why), or begins a generation that a
+            replay was made for.
     """
     policies = Policies(broker)
     outbox = Outbox(broker)
@@ -100,6 +108,8 @@ async def apply_policy(broker: str, definition: PolicyDefinition) -> bool:
             if current.definition_hash == definition.definition_hash:
                 return False
             check_change(current, definition)
+            if definition.generation > current.generation and not is_promoted:
+                await _check_not_replayed(broker, definition)
         record = {
             "name": definition.name,
             "generation": definition.generation,
@@ -114,6 +124,17 @@ async def apply_policy(broker: str, definition: PolicyDefinition) -> bool:
     finally:
         await policies.stop()
         await outbox.stop()
+
+
+async def _check_not_replayed(broker: str, definition: PolicyDefinition) -> None:
+    """Refuse to begin by hand a generation whose past a replay has counted, maybe under other rules."""
+    name, generation = definition.name, definition.generation
+    if await read_base(broker, name, generation) is not None:
+        fault = (
+            f"generation: {generation} was made by a replay, which pipeline replay promote {name} {generation} puts in "
+            f"force; {generation + 1} is free"
+        )
+        raise ConfigError(f"policy {name}", [fault])
 
 
 def _in_words(definition: PolicyDefinition) -> str:
