@@ -22,6 +22,7 @@ COMMANDS = (
     "evaluate",
     "forget",
     "policy",
+    "replay",
     "report",
     "serve",
     "simulate",

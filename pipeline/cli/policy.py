@@ -22,6 +22,7 @@ from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.guardrails import RolloutMode
 from pipeline.policy.operations import keep_switches, killed, revived, rolled_out
 from pipeline.policy.parse import load_policy
+from pipeline.replay.run import read_base
 from pipeline.stream.outbox import Outbox, Record
 from pipeline.stream.policies import Policies
 from pipeline.stream.topics import POLICIES, partition_for
@@ -149,11 +150,17 @@ def rollout(broker: str, name: str, share: float, mode: RolloutMode | None) -> N
         click.echo(f"{name} decides for {100.0 * one.share:g} % of the subjects of {one.of}, mode {one.mode}")
 
 
-async def apply_policy(broker: str, definition: PolicyDefinition) -> bool:
+async def apply_policy(broker: str, definition: PolicyDefinition, *, is_promoted: bool = False) -> bool:
     """Write a definition to `policies`; return whether it differs from the one in force.
 
+    Args:
+        broker: bootstrap servers.
+        definition: what is to be in force.
+        is_promoted: its generation is that of a replay, and the definition the replay's own.
+
     Raises:
-        ConfigError: it may not follow the one in force (`policy/changes.py` says why).
+        ConfigError: it may not follow the one in force (`policy/changes.py` says why), or begins a generation that a
+            replay was made for.
     """
     async with _writing(broker) as (book, outbox):
         current = book.latest(definition.name)
@@ -162,6 +169,8 @@ async def apply_policy(broker: str, definition: PolicyDefinition) -> bool:
             if current.definition_hash == definition.definition_hash:
                 return False
             check_change(current, definition)
+            if definition.generation > current.generation and not is_promoted:
+                await _check_not_replayed(broker, definition)
         await _write(outbox, definition)
         return True
 
@@ -208,6 +217,17 @@ def _switched(definition: PolicyDefinition) -> str:
     switches = definition.switches
     policy_word = "killed" if switches.is_killed else "alive"
     return f"{definition.name} is {policy_word}; killed arms: {', '.join(switches.arms) or 'none'}"
+
+
+async def _check_not_replayed(broker: str, definition: PolicyDefinition) -> None:
+    """Refuse to begin by hand a generation whose past a replay has counted, maybe under other rules."""
+    name, generation = definition.name, definition.generation
+    if await read_base(broker, name, generation) is not None:
+        fault = (
+            f"generation: {generation} was made by a replay, which pipeline replay promote {name} {generation} puts in "
+            f"force; {generation + 1} is free"
+        )
+        raise ConfigError(f"policy {name}", [fault])
 
 
 def _in_words(definition: PolicyDefinition) -> str:

@@ -35,7 +35,7 @@ from pipeline.models.weighted import weigh
 from pipeline.policy.canonical import canonical_bytes, to_canonical_json
 from pipeline.policy.definition import Arm, PolicyDefinition
 from pipeline.publish.exposures import count_exposures
-from pipeline.publish.partials import Mark
+from pipeline.publish.partials import Base, Mark
 
 Rows = Sequence[tuple[RowKey, Statistics]]
 Row = tuple[str, str]
@@ -139,9 +139,23 @@ def segment_posteriors(definition: PolicyDefinition, rows: Rows) -> list[dict[st
 
 
 def build_snapshot(
-    definition: PolicyDefinition, rows: Rows, marks: Mapping[int, Mark], version: int, parent: str
+    definition: PolicyDefinition,
+    rows: Rows,
+    marks: Mapping[int, Mark],
+    version: int,
+    parent: str,
+    base: Base | None = None,
 ) -> bytes:
-    """Return the snapshot's bytes; its id is `snapshot_id` of them."""
+    """Return the snapshot's bytes; its id is `snapshot_id` of them.
+
+    Args:
+        definition: of the policy, in the generation that is published.
+        rows: what has been learned, the base included.
+        marks: how far each partition of the ledger is in.
+        version: its number.
+        parent: id of the version before.
+        base: what a replay has put under the generation.
+    """
     canonical = to_canonical_json(definition)
     record = {
         "policy": definition.name,
@@ -152,11 +166,14 @@ def build_snapshot(
         "definition": canonical.decode(),
         "schema_hash": definition.schema_hash,
         "ledger_offsets": [{"partition": source, "offset": marks[source].ledger_offset} for source in sorted(marks)],
-        "event_time_ms": min((mark.event_time_ms for mark in marks.values()), default=0),
+        # A base is closed: once something is learned beside it, that says how far one is.
+        "event_time_ms": min((m.event_time_ms for m in marks.values()), default=base.event_time_ms if base else 0),
         "posterior_sha256": posterior_sha256(definition, rows),
         "segments": segment_posteriors(definition, rows),
         "rollback_of": 0,
         "exposures": count_exposures(definition, rows, marks),
+        "base_plan": base.plan if base else "",
+        "base_cuts": base.cuts if base else [],
     }
     return avro.encode("snapshot", record)
 
