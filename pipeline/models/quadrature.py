@@ -31,6 +31,8 @@ _TINY = 1e-300
 
 _MOST_EVEN = 32
 """Up to so many panels of the finest scale are laid evenly: sooner done than thought about."""
+_FEW_ARMS = 64
+"""With more arms a panel less is worth the thought."""
 
 
 class Panels(NamedTuple):
@@ -45,7 +47,7 @@ class Panels(NamedTuple):
 def panels(ends: Floats, scales: Floats) -> Panels:
     """Lay panels over the live arms, given how far above lo each ends (> 0) and its scale; (K,) each."""
     reach, finest = float(ends.max()), float(scales.min())
-    if reach <= _MOST_EVEN * finest:
+    if len(ends) <= _FEW_ARMS and reach <= _MOST_EVEN * finest:
         count = max(1, ceil(reach / finest))
         return Panels(None, _EVEN_POINTS[count] * (reach / count))
     return panels_by_scale(ends, scales)

@@ -6,20 +6,21 @@ length, and up to one bucket more, before the latest event time that is in, over
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.learn.memory import RowKey
 from pipeline.models.statistics import Statistics
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.publish.partials import Mark
 
 
 def count_exposures(
-    definition: PolicyDefinition, rows: Sequence[tuple[RowKey, Statistics]], marks: Mapping[int, Mark]
+    definition: PolicyDefinition, rows: Sequence[tuple[RowKey, Statistics]], until_ms: int
 ) -> list[dict[str, Any]]:
-    """Count the decisions of each arm, sorted by name, in every window that the policy's guardrails name."""
-    until_ms = max((mark.event_time_ms for mark in marks.values()), default=0)
+    """Count the decisions of each arm, sorted by name, in every window that the policy's guardrails name.
+
+    `until_ms` is the latest event time that is in, 0 before the first.
+    """
     arms = sorted(definition.arm_names)
     exposures = []
     for window_ms in definition.guardrails.windows_ms:

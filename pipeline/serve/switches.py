@@ -52,8 +52,10 @@ class SwitchFollower:
             if record.value is None:
                 continue
             try:
-                text = avro.decode_as("policy", record.value)["definition"]
-                definition = load_canonical_json(text, f"policies@{record.offset}")
+                kind, fields = avro.decode(record.value)
+                if kind != "policy":  # directives to the publisher stand in the same topic
+                    continue
+                definition = load_canonical_json(fields["definition"], f"policies@{record.offset}")
             except PipelineError as error:
                 log.error("policy-record-refused offset=%s error=%s", record.offset, error)  # noqa: TRY400  no traceback
                 continue

@@ -48,7 +48,9 @@ def test_few_panels_are_laid_evenly_and_none_is_wider_than_the_finest_scale():
     assert points.max() < 13.0
 
 
-def test_many_are_laid_by_scale():
+def test_many_are_laid_by_scale_and_so_are_those_of_many_arms():
+    assert panels(np.full(65, 2.0), np.ones(65)).widths is not None
+    assert panels(np.full(64, 2.0), np.ones(64)).widths is None
     widths, _ = panels(np.array([13.0, 0.0013]), np.array([1.0, 0.0001]))
     assert widths is not None
     assert len(widths) == 26

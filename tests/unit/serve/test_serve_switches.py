@@ -64,10 +64,12 @@ async def test_the_highest_generation_has_the_word(beta):
 async def test_what_cannot_be_read_is_passed_over(beta, caplog):
     topic = Topic()
     async with following(topic) as follower:
-        topic.put(b"junk", None, record(killed(beta)))
+        directive = {"policy": "homepage", "number": 1, "action": "pin", "version": 3, "content": b""}
+        topic.put(b"junk", None, avro.encode("directive", directive), record(killed(beta)))
         await until(lambda: "homepage" in follower.switches)
     assert follower.switches["homepage"].is_killed
     assert "policy-record-refused offset=0" in caplog.text
+    assert caplog.text.count("policy-record-refused") == 1
     assert "policy-switched name=homepage killed=True" in caplog.text
 
 
