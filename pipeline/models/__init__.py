@@ -6,6 +6,7 @@
     weighted         buckets merged by those weights, on top of what is known of an arm beforehand
     model            what every algorithm is: `Model`, `Posterior`, `Estimates`
     floor            the exploration floor, and the draw
+    beliefs, advice  what a posterior says of the arms' means, and whether that is enough to stop
 
 The algorithms, each in its file, without context:
 

@@ -18,6 +18,7 @@ bucket, before they are weighed.
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -30,7 +31,7 @@ from pipeline.learn.memory import RowKey
 from pipeline.models import model_for
 from pipeline.models.grid import Grid
 from pipeline.models.model import Sums, posteriors
-from pipeline.models.statistics import Statistics
+from pipeline.models.statistics import Statistics, total
 from pipeline.models.weighted import weigh
 from pipeline.policy.canonical import canonical_bytes, to_canonical_json
 from pipeline.policy.definition import Arm, PolicyDefinition
@@ -72,15 +73,13 @@ def _model_parts(definition: PolicyDefinition) -> dict[str, Any]:
     return parts
 
 
-def merge_buckets(rows: Iterable[tuple[RowKey, Statistics]]) -> dict[tuple[str, str], Statistics]:
+def merge_buckets(rows: Iterable[tuple[RowKey, Statistics]]) -> dict[Row, Statistics]:
     """Sum the time buckets of each (segment, arm)."""
-    merged: dict[tuple[str, str], Statistics] = {}
+    buckets: defaultdict[Row, list[Statistics]] = defaultdict(list)
     for key, statistics in rows:
-        if not statistics.n:  # all of its decisions were erased: as if there had been none
-            continue
-        known = merged.get((key.segment, key.arm))
-        merged[key.segment, key.arm] = statistics if known is None else known + statistics
-    return merged
+        if statistics.n:  # or else all of its decisions were erased: as if there had been none
+            buckets[key.segment, key.arm].append(statistics)
+    return {row: total(parts, parts[0].dimension) for row, parts in buckets.items()}
 
 
 def weigh_buckets(definition: PolicyDefinition, rows: Iterable[tuple[RowKey, Statistics]]) -> dict[Row, Sums]:
