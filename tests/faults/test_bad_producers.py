@@ -24,12 +24,14 @@ from tests.samples import define, plain_decision, plain_policy
 
 ONE_IN = 100
 SKEWS_MS = (0, -20_000, 15_000, 60_000)
+PATIENT_CHUNKS = 60
+"""The decisions of 50 days ago are read by then, and their outcomes yet to come."""
 PATIENT_SHARE = 5
 """Of the decisions, one in so many is of 50 days ago."""
 
 
 async def test_poison_and_repeats_and_clocks_that_differ(trial: Trial) -> None:
-    manner = Manner(copies=3, skews_ms=SKEWS_MS)
+    manner = Manner(copies=3, skews_ms=SKEWS_MS, ends_now=True)
     streams = (
         # Grace for the slowest clock beside the fastest.
         homepage(trial.seed, trial.form.actions, manner, grace="3m"),
@@ -40,6 +42,8 @@ async def test_poison_and_repeats_and_clocks_that_differ(trial: Trial) -> None:
     async with trial.flow(*streams, among=among) as flow:
         with trial.supervised() as worker:
             trial.client.watch(worker)
+            await flow.send(PATIENT_CHUNKS)
+            await trial.client.quiet()
             await flow.send_rest()
             trial.injected(refused.total())
             await trial.settle(*streams, refused=refused)
