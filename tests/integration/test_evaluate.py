@@ -59,6 +59,8 @@ def ledger() -> list[dict[str, Any]]:
             "attribution": POLICY.statistics_hash,
             "outcomes": [],
             "decision": orjson.dumps(decision),
+            "is_erased": False,
+            "is_reward_final": False,
         }
         records += [settled | {"revision": 1, "is_settled": False, "reward": 0}, settled]
     return records
