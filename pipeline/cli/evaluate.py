@@ -32,11 +32,12 @@ from pipeline.evaluate.target import Logged, Target, Uniform
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.features import FeatureSchema
 from pipeline.policy.parse import load_policy, parse_policy
+from pipeline.stream.policies import Policies
 
 LOGGED, UNIFORM, LATEST, BERNOULLI_TS = "logged", "uniform", "latest", "bernoulli-ts"
 SAME_DECISIONS = (
     "this snapshot may have learned from the very decisions that it is evaluated on, which flatters it: evaluate its "
-    "policy file instead, which learns from the other folds"
+    "policy instead, which learns from the other folds"
 )
 
 
@@ -60,9 +61,10 @@ SAME_DECISIONS = (
     "--target",
     "targets",
     multiple=True,
-    metavar="logged|uniform|FILE.toml|latest|POLICY[@VERSION]|bernoulli-ts",
-    help="What to evaluate, as often as you like: what made the log; every arm alike; a policy file (learns from the "
-    "log, without the fold it is asked about); a published snapshot; Open Bandit's own Thompson sampling.",
+    metavar="logged|uniform|FILE.toml|POLICY|latest|POLICY@VERSION|bernoulli-ts",
+    help="What to evaluate, as often as you like: what made the log; every arm alike; a policy file or an applied "
+    "policy (learns from the log, without the fold it is asked about); a published snapshot; Open Bandit's own "
+    "Thompson sampling.",
 )
 @click.option(
     "--confidence",
@@ -175,15 +177,28 @@ def _target(word: str, log: DecisionLog, broker: str, policy_name: str | None) -
         return learned_elsewhere(word, _definition(Path(word)), log), []
     if word == LATEST and policy_name is None:
         raise ConfigError("--target latest", ["a log in a folder has no snapshots: name one, POLICY@VERSION"])
-    name, _, version = word.partition("@")
-    name = str(policy_name) if name == LATEST else name
-    if version and not version.isdecimal():
-        raise ConfigError(
-            f"--target {word}", [f"version {version!r} is no number: write POLICY@VERSION, as homepage@7"]
-        )
-    content = asyncio.run(find_snapshot(broker, name, int(version) if version else None))
+    name, at, version = (str(policy_name), "@", LATEST) if word == LATEST else word.partition("@")
+    if not at:
+        return learned_elsewhere(name, asyncio.run(_stored(broker, name)), log), []
+    if version != LATEST and not version.isdecimal():
+        expected = "write POLICY@VERSION, as homepage@7, or POLICY@latest"
+        raise ConfigError(f"--target {word}", [f"version {version!r} is no number: {expected}"])
+    content = asyncio.run(find_snapshot(broker, name, None if version == LATEST else int(version)))
     number = avro.decode_as("snapshot", content)["version"]
     return published(f"{name}@{number}", content, log), [SAME_DECISIONS] if name == policy_name else []
+
+
+async def _stored(broker: str, name: str) -> PolicyDefinition:
+    policies = Policies(broker)
+    try:
+        await policies.start()
+        definition = policies.book.latest(name)
+        if definition is None:
+            known = ", ".join(sorted({one.name for one in policies.book})) or "none"
+            raise ConfigError(f"--target {name}", [f"no such policy is applied; applied are {known}"])
+        return definition
+    finally:
+        await policies.stop()
 
 
 def _definition(path: Path) -> PolicyDefinition:
