@@ -45,6 +45,12 @@ SAME_DECISIONS = (
 @click.argument("policy_name", metavar="[POLICY]", required=False)
 @options.broker_address
 @click.option(
+    "--generation",
+    envvar="PIPELINE_EVALUATE_GENERATION",
+    type=click.IntRange(1),
+    help="Whose decisions of the ledger; that of the latest snapshot if not given. [PIPELINE_EVALUATE_GENERATION]",
+)
+@click.option(
     "--log",
     "log_kind",
     envvar="PIPELINE_EVALUATE_LOG",
@@ -107,6 +113,7 @@ SAME_DECISIONS = (
 def evaluate(
     policy_name: str | None,
     broker: str,
+    generation: int | None,
     log_kind: str | None,
     data: Path | None,
     targets: tuple[str, ...],
@@ -137,7 +144,8 @@ def evaluate(
             log, features, left_out = _read_open_bandit(data)
             chosen = targets or (LOGGED, UNIFORM, BERNOULLI_TS)
         else:
-            log, features, left_out = asyncio.run(read_ledger(broker, str(policy_name), told("reading the ledger")))
+            reading = read_ledger(broker, str(policy_name), told("reading the ledger"), generation)
+            log, features, left_out = asyncio.run(reading)
             chosen = targets or (LOGGED, UNIFORM, LATEST)
         prepared = prepare(log, features)
         evaluations = [
@@ -216,12 +224,12 @@ def _read_open_bandit(folder: Path) -> tuple[DecisionLog, FeatureSchema, list[st
 
 
 async def read_ledger(
-    broker: str, policy: str, on_progress: Callable[[int, int], None]
+    broker: str, policy: str, on_progress: Callable[[int, int], None], generation: int | None = None
 ) -> tuple[DecisionLog, FeatureSchema, list[str]]:
     """Return a policy's log, its features, and in words what was left out."""
     fields = avro.decode_as("snapshot", await find_snapshot(broker, policy, None))
     definition = parse_policy(orjson.loads(fields["definition"]), f"snapshot {fields['version']} of {policy}")
-    gathering = await gather_ledger(broker, policy, definition.generation, on_progress=on_progress)
+    gathering = await gather_ledger(broker, policy, generation or definition.generation, on_progress=on_progress)
     log, left_out = gathering.log(definition)
     return log, definition.features, left_out
 

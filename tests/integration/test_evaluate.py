@@ -111,6 +111,13 @@ async def test_the_ledger_says_what_its_own_policy_and_others_earn(broker):
     assert flattered == [False, False, False, True]
 
 
+async def test_a_generation_that_has_decided_nothing_is_said_to(broker):
+    command = [sys.executable, "-m", "pipeline", "evaluate", "homepage", "--broker", broker, "--generation", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: ASYNC221
+    assert done.returncode == 1
+    assert "the ledger of homepage generation 2:\n  - holds no settled decision" in done.stderr
+
+
 async def test_a_policy_that_is_not_applied_is_no_target(broker):
     command = [sys.executable, "-m", "pipeline", "evaluate", "homepage", "--broker", broker, "--target", "nobody"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: ASYNC221
