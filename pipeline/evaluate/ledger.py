@@ -25,7 +25,8 @@ class Entry(NamedTuple):
     segment: str
     """That it was counted in."""
     decision: Decision | None
-    """None where the decision's bytes can't be read."""
+    """None where the decision's bytes can't be read, and where it was erased."""
+    is_erased: bool
 
 
 @dataclass(slots=True)
@@ -46,12 +47,15 @@ class Gathering:
             known = self.entries.get(fields["action_id"])
             if known is not None and known.revision > fields["revision"]:
                 continue
+            is_erased = fields["is_erased"]
+            decision = _decision(fields["decision"], self.registry) if known is None else known.decision
             self.entries[fields["action_id"]] = Entry(
                 revision=fields["revision"],
                 is_settled=fields["is_settled"],
                 reward=reward_from_grid(fields["reward"], fields["reward_exponent"]),
                 segment=fields["segment"],
-                decision=_decision(fields["decision"], self.registry) if known is None else known.decision,
+                decision=None if is_erased else decision,
+                is_erased=is_erased,
             )
 
     def log(self, definition: PolicyDefinition) -> tuple[DecisionLog, list[str]]:
@@ -61,12 +65,15 @@ class Gathering:
             ConfigError: nothing is left.
         """
         open_count = sum(not entry.is_settled for entry in self.entries.values())
-        unread = sum(entry.decision is None for entry in self.entries.values())
+        erased = sum(entry.is_erased for entry in self.entries.values())
+        unread = sum(entry.decision is None for entry in self.entries.values()) - erased
         left_out = []
         if open_count:
             left_out.append(f"{open_count} decisions are still open and were left out")
         if unread:
             left_out.append(f"{unread} decisions can't be read and were left out")
+        if erased:
+            left_out.append(f"{erased} decisions were erased and were left out")
         rows = [
             (entry, entry.decision)
             for entry in self.entries.values()

@@ -35,6 +35,7 @@ def record(number: int, arm: str = "a", *, reward: int = 0, revision: int = 2, *
         "reward": reward,
         "reward_exponent": POLICY.reward_exponent,
         "decision": orjson.dumps(decision),
+        "is_erased": False,
     }
 
 
@@ -49,6 +50,15 @@ def test_of_an_action_the_highest_revision_counts_whatever_the_order():
     for order in (records, records[::-1]):
         log, left_out = gathered(*order).log(POLICY)
         assert (len(log), log.mean_reward, left_out) == (1, 1.0, [])
+
+
+def test_an_erased_decision_is_left_out_whatever_the_order():
+    erased = record(1, revision=1 << 62) | {"is_erased": True, "decision": b""}
+    records = [record(1, reward=ONE), erased, record(2)]
+    for order in (records, records[::-1]):
+        log, left_out = gathered(*order).log(POLICY)
+        assert (len(log), log.mean_reward) == (1, 0.0)
+        assert left_out == ["1 decisions were erased and were left out"]
 
 
 def test_open_decisions_and_other_policies_are_left_out_and_the_former_are_told():
