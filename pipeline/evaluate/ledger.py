@@ -72,6 +72,8 @@ class Gathering:
             left_out.append(f"{open_count} decisions are still open and were left out")
         if unread:
             left_out.append(f"{unread} decisions can't be read and were left out")
+        if erased := len(self.entries) - len(entries):
+            left_out.append(f"{erased} decisions were erased and were left out")
         rows = [(entry, entry.decision) for entry in entries if entry.is_settled and entry.decision is not None]
         if not rows:
             raise ConfigError(

@@ -65,7 +65,7 @@ def test_what_is_erased_counts_for_nothing_and_nothing_of_it_is_kept():
     for order in ([record(1), record(2), erased], [erased, record(2), record(1)]):
         gathering = gathered(*order)
         log, left_out = gathering.log(POLICY)
-        assert (len(log), log.mean_reward, left_out) == (1, 0.0, [])
+        assert (len(log), log.mean_reward, left_out) == (1, 0.0, ["1 decisions were erased and were left out"])
         assert gathering.entries["x2"].decision is None
 
 
