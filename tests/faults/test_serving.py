@@ -1,4 +1,4 @@
-"""Scenario 7: a node is killed, starts before any snapshot, and has no broker for a minute: it goes on answering."""
+"""Scenario 7: a node starts before any snapshot, is killed, has no broker for a minute: it goes on answering."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def arrivals(rng: random.Random, at_ms: int, record: dict[str, Any], manner: Man
 def far_apart(seed: int, actions: int) -> Traffic:
     """Make outcomes from hours before to weeks after decisions of 50 days ago, all of which arrive in a minute.
 
-    The decisions arrive in its first third, the outcomes in the last: so old an outcome does not wait for its decision.
+    The decisions arrive in its first third, the outcomes in the last: ones that old do not wait for their decision.
     """
     click = {"kind": "click", "worth": 1.0, "window": "30d"}
     policy = plain_policy(settle="wait", grace="30d", outcomes=(click,), publish={"interval": "100ms"})
