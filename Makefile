@@ -1,8 +1,9 @@
 # Every target does its own set-up: an empty clone and Python >= 3.11 are enough.
 PYTHON ?= python3
 BIN := .venv/bin
+SEED ?= 1
 
-.PHONY: demo test check bench bench-learning setup lock clean help
+.PHONY: demo test faults check bench bench-learning setup lock clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -21,6 +22,9 @@ demo: setup  ## the whole loop on simulated visitors, about two minutes
 
 test: setup  ## every test that needs no service beside the ones it starts
 	$(BIN)/python -m pytest
+
+faults: setup  ## every fault scenario in its long form, on a real Kafka: SEED=1, and a table at the end
+	$(BIN)/python -m pytest -m faults --seed $(SEED) tests/faults
 
 check: setup  ## ruff, mypy strict, import layers
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import micro, recovery, soak, worker
+from benchmarks import micro, models, recovery, soak, worker
 from benchmarks.report import Row, write
 
 
@@ -58,6 +58,7 @@ def main(
     rows: list[Row] = []
     for dimension, encoding in ((0, "json"), (16, "json"), (16, "avro")):
         rows += micro.measure(dimension, encoding, 1 if smoke else 7)
+    rows += models.measure(1 if smoke else 7)
     if not micro_only:
         for dimension, encoding in ((0, "json"), (16, "json"), (16, "avro")):
             click.echo(f"worker, d={dimension}, {encoding}: {repetitions} runs of {decisions} decisions", err=True)

@@ -26,8 +26,9 @@ class Sent(NamedTuple):
     value: bytes
 
 
-def policy(dimension: int, *, window: str = "10m", grace: str = "1m") -> PolicyDefinition:
-    """Return a policy whose context vector has `dimension` entries: 0 is Beta, else linear Thompson."""
+def policy(dimension: int, *, window: str = "10m", grace: str = "1m", algorithm: str | None = None) -> PolicyDefinition:
+    """Return a policy whose context vector has `dimension` entries; unless named, 0 is Beta, else linear Thompson."""
+    algorithm = algorithm or ("linear_thompson" if dimension else "beta_thompson")
     features = "".join(
         f'[[context]]\nname = "f{i}"\nkind = "numeric"\nlow = 0.0\nhigh = 1.0\n' for i in range(dimension - 1)
     )
@@ -39,7 +40,7 @@ name = "bench"
 [segments]
 default = "all"
 [algorithm]
-name = "{"linear_thompson" if dimension else "beta_thompson"}"
+name = "{algorithm}"
 [reward]
 low = 0.0
 high = 1.0

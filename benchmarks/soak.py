@@ -38,7 +38,7 @@ DECISIONS_PER_MS = 2
 """Of event time: a decision is held for 15 s, so 30,000 are at a time."""
 WINDOW, GRACE = "10s", "5s"
 AHEAD = 100_000
-"""Events that are produced and not read yet, at most."""
+"""Events that are produced and not read yet, at most: more than a worker reads between two looks."""
 CHUNK = 5_000
 LOOK_EVERY_S = 2.0
 DRAINED_WITHIN_S = 120.0
@@ -129,7 +129,6 @@ class _Soak:
                 await self._look()
             if self._sent - (self._looks[-1].events if self._looks else 0) > AHEAD:
                 await asyncio.sleep(LOOK_EVERY_S / 10)
-                looked_s -= LOOK_EVERY_S / 2
                 continue
             chunk = list(islice(records, CHUNK))
             for record in chunk:
@@ -144,6 +143,7 @@ class _Soak:
         last: dict[str, object] = {}
         while time.monotonic() < deadline_s:
             await self._look()
+            await asyncio.sleep(LOOK_EVERY_S / 2)
             for record in await follower.poll():
                 (last,) = avro.decode_as("snapshot", record.value)["segments"]
             if last and is_complete(last, self._load):

@@ -11,7 +11,8 @@ The folders stand in the order that data flows:
     client/             ask a serving node from Python
     simulate/           any policy in any environment, without a broker
     evaluate/           what another policy would have earned, from logged decisions
-    replay/             re-derive a published snapshot from the ledger
+    report/             what a policy earns, and what its holdout earns without it
+    replay/             re-derive a published snapshot; count the past again by other rules
     demo/               simulated visitors and logged data, played through the whole loop
     codec/              bytes ↔ records
     stream/             the only home of Faust and RocksDB plumbing

@@ -41,6 +41,7 @@ class Decision(NamedTuple):
     snapshot_id: str
     subject_hash: str | None
     reason: str
+    guardrails: Sequence[str] = ()
 
 
 class Outcome(NamedTuple):
@@ -124,6 +125,7 @@ def decision_from(fields: Mapping[str, Any]) -> Decision:
         snapshot_id=_typed(fields, "snapshot_id", str, ""),
         subject_hash=subject_hash,
         reason=reason,
+        guardrails=tuple(_strings(fields, "guardrails")),
     )
 
 

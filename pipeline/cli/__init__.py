@@ -23,11 +23,14 @@ COMMANDS = (
     "evaluate",
     "forget",
     "policy",
+    "replay",
+    "report",
     "serve",
     "simulate",
     "snapshot",
     "topics",
     "verify",
+    "warm-start",
     "worker",
 )
 

@@ -28,29 +28,16 @@ SHOWN_CHARACTERS = 70
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Moment(click.ParamType):
-    """A point in time: ISO 8601 (UTC where no zone is given), or epoch milliseconds."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return epoch milliseconds."""
-        text = str(value)
-        if text.isdecimal():
-            return int(text)
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            self.fail(f"{text!r} is neither a time such as 2025-01-31T12:00:00Z nor epoch milliseconds", param, ctx)
-        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
 def choosing(command: F) -> F:
     """Give a command the options that choose letters; their names are the fields of `Choice`."""
     for option in (
         click.option("--last", type=click.IntRange(1), metavar="N", help="Only so many of the newest."),
-        click.option("--until", "until_ms", type=Moment(), help="Only records from before: ISO time or epoch ms."),
-        click.option("--since", "since_ms", type=Moment(), help="Only records from then on: ISO time or epoch ms."),
+        click.option(
+            "--until", "until_ms", type=options.Moment(), help="Only records from before: ISO time or epoch ms."
+        ),
+        click.option(
+            "--since", "since_ms", type=options.Moment(), help="Only records from then on: ISO time or epoch ms."
+        ),
         click.option("--source", type=click.Choice([DECISIONS, OUTCOMES]), help="Only records of this topic."),
         click.option("--reason", help="Only records refused for this reason, such as unknown-policy."),
     ):

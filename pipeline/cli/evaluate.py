@@ -32,17 +32,24 @@ from pipeline.evaluate.target import Logged, Target, Uniform
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.features import FeatureSchema
 from pipeline.policy.parse import load_policy, parse_policy
+from pipeline.stream.policies import Policies
 
 LOGGED, UNIFORM, LATEST, BERNOULLI_TS = "logged", "uniform", "latest", "bernoulli-ts"
 SAME_DECISIONS = (
     "this snapshot may have learned from the very decisions that it is evaluated on, which flatters it: evaluate its "
-    "policy file instead, which learns from the other folds"
+    "policy instead, which learns from the other folds"
 )
 
 
 @click.command()
 @click.argument("policy_name", metavar="[POLICY]", required=False)
 @options.broker_address
+@click.option(
+    "--generation",
+    envvar="PIPELINE_EVALUATE_GENERATION",
+    type=click.IntRange(1),
+    help="Whose decisions of the ledger; that of the latest snapshot if not given. [PIPELINE_EVALUATE_GENERATION]",
+)
 @click.option(
     "--log",
     "log_kind",
@@ -60,9 +67,10 @@ SAME_DECISIONS = (
     "--target",
     "targets",
     multiple=True,
-    metavar="logged|uniform|FILE.toml|latest|POLICY[@VERSION]|bernoulli-ts",
-    help="What to evaluate, as often as you like: what made the log; every arm alike; a policy file (learns from the "
-    "log, without the fold it is asked about); a published snapshot; Open Bandit's own Thompson sampling.",
+    metavar="logged|uniform|FILE.toml|POLICY|latest|POLICY@VERSION|bernoulli-ts",
+    help="What to evaluate, as often as you like: what made the log; every arm alike; a policy file or an applied "
+    "policy (learns from the log, without the fold it is asked about); a published snapshot; Open Bandit's own "
+    "Thompson sampling.",
 )
 @click.option(
     "--confidence",
@@ -105,6 +113,7 @@ SAME_DECISIONS = (
 def evaluate(
     policy_name: str | None,
     broker: str,
+    generation: int | None,
     log_kind: str | None,
     data: Path | None,
     targets: tuple[str, ...],
@@ -135,7 +144,8 @@ def evaluate(
             log, features, left_out = _read_open_bandit(data)
             chosen = targets or (LOGGED, UNIFORM, BERNOULLI_TS)
         else:
-            log, features, left_out = asyncio.run(_read_ledger(broker, str(policy_name), told("reading the ledger")))
+            reading = read_ledger(broker, str(policy_name), told("reading the ledger"), generation)
+            log, features, left_out = asyncio.run(reading)
             chosen = targets or (LOGGED, UNIFORM, LATEST)
         prepared = prepare(log, features)
         evaluations = [
@@ -175,15 +185,28 @@ def _target(word: str, log: DecisionLog, broker: str, policy_name: str | None) -
         return learned_elsewhere(word, _definition(Path(word)), log), []
     if word == LATEST and policy_name is None:
         raise ConfigError("--target latest", ["a log in a folder has no snapshots: name one, POLICY@VERSION"])
-    name, _, version = word.partition("@")
-    name = str(policy_name) if name == LATEST else name
-    if version and not version.isdecimal():
-        raise ConfigError(
-            f"--target {word}", [f"version {version!r} is no number: write POLICY@VERSION, as homepage@7"]
-        )
-    content = asyncio.run(find_snapshot(broker, name, int(version) if version else None))
+    name, at, version = (str(policy_name), "@", LATEST) if word == LATEST else word.partition("@")
+    if not at:
+        return learned_elsewhere(name, asyncio.run(_stored(broker, name)), log), []
+    if version != LATEST and not version.isdecimal():
+        expected = "write POLICY@VERSION, as homepage@7, or POLICY@latest"
+        raise ConfigError(f"--target {word}", [f"version {version!r} is no number: {expected}"])
+    content = asyncio.run(find_snapshot(broker, name, None if version == LATEST else int(version)))
     number = avro.decode_as("snapshot", content)["version"]
     return published(f"{name}@{number}", content, log), [SAME_DECISIONS] if name == policy_name else []
+
+
+async def _stored(broker: str, name: str) -> PolicyDefinition:
+    policies = Policies(broker)
+    try:
+        await policies.start()
+        definition = policies.book.latest(name)
+        if definition is None:
+            known = ", ".join(sorted({one.name for one in policies.book})) or "none"
+            raise ConfigError(f"--target {name}", [f"no such policy is applied; applied are {known}"])
+        return definition
+    finally:
+        await policies.stop()
 
 
 def _definition(path: Path) -> PolicyDefinition:
@@ -200,12 +223,13 @@ def _read_open_bandit(folder: Path) -> tuple[DecisionLog, FeatureSchema, list[st
     return log_of(read_log(folder)), FeatureSchema(), []
 
 
-async def _read_ledger(
-    broker: str, policy: str, on_progress: Callable[[int, int], None]
+async def read_ledger(
+    broker: str, policy: str, on_progress: Callable[[int, int], None], generation: int | None = None
 ) -> tuple[DecisionLog, FeatureSchema, list[str]]:
+    """Return a policy's log, its features, and in words what was left out."""
     fields = avro.decode_as("snapshot", await find_snapshot(broker, policy, None))
     definition = parse_policy(orjson.loads(fields["definition"]), f"snapshot {fields['version']} of {policy}")
-    gathering = await gather_ledger(broker, policy, definition.generation, on_progress=on_progress)
+    gathering = await gather_ledger(broker, policy, generation or definition.generation, on_progress=on_progress)
     log, left_out = gathering.log(definition)
     return log, definition.features, left_out
 

@@ -68,7 +68,9 @@ def in_words(found: Found) -> Iterator[str]:
     for verdict in found.verdicts:
         name = f"{verdict.policy} version {verdict.version} ({verdict.id[:12]})"
         if verdict.difference is None:
-            yield f"equal: {name} is the fold of {verdict.ledger_records} ledger records, {verdict.posterior_sha256}"
+            replayed = f" and a replay of {verdict.base_offsets}" if verdict.base_offsets else ""
+            folded = f"{verdict.ledger_records} ledger records{replayed}"
+            yield f"equal: {name} is the fold of {folded}, {verdict.posterior_sha256}"
         else:
             yield f"different: {name} is not the fold of its {verdict.ledger_records} ledger records"
             yield from _difference_in_words(verdict.difference)

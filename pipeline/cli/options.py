@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
+from typing import Any
 
 import click
 
@@ -13,6 +15,23 @@ from pipeline.stream.security import KafkaSecurity, SecuredBroker
 def _secured(_: click.Context, __: click.Parameter, servers: str) -> str:
     """Put PIPELINE_KAFKA_* beside the address; they are no flags, as everybody on a machine sees those."""
     return SecuredBroker(servers, KafkaSecurity.from_environment(os.environ))
+
+
+class Moment(click.ParamType):
+    """A point in time: ISO 8601 (UTC where no zone is given), or epoch milliseconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return epoch milliseconds."""
+        text = str(value)
+        if text.isdecimal():
+            return int(text)
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            self.fail(f"{text!r} is neither a time such as 2025-01-31T12:00:00Z nor epoch milliseconds", param, ctx)
+        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 broker_address = click.option(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import get_args
 
 import click
 import orjson
@@ -11,10 +14,15 @@ import orjson
 from pipeline.cli import options
 from pipeline.cli.directives import is_held, read_book
 from pipeline.codec import avro
+from pipeline.errors import ConfigError
+from pipeline.policy.book import PolicyBook
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.changes import check_change
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.guardrails import RolloutMode
+from pipeline.policy.operations import keep_switches, killed, revived, rolled_out
 from pipeline.policy.parse import load_policy
+from pipeline.replay.run import read_base
 from pipeline.stream.outbox import Outbox, Record
 from pipeline.stream.policies import Policies
 from pipeline.stream.topics import POLICIES, partition_for
@@ -24,7 +32,7 @@ policy_file = click.argument("file", type=click.Path(path_type=Path, exists=True
 
 @click.group()
 def policy() -> None:
-    """Policy definitions: check one, apply it, show what is applied."""
+    """Policy definitions: check one, apply it, show what is applied, switch it off, roll it out."""
 
 
 @policy.command()
@@ -84,36 +92,142 @@ def show(broker: str, name: str | None, as_json: bool) -> None:
             click.echo(f"{_in_words(definition)}{held}")
 
 
-async def apply_policy(broker: str, definition: PolicyDefinition) -> bool:
+@policy.command()
+@options.broker_address
+@click.argument("name")
+@click.option("--arm", "arms", multiple=True, help="Only this arm; may be given again for another.")
+def kill(broker: str, name: str, arms: tuple[str, ...]) -> None:
+    """Switch a policy or some of its arms off, at once on every node, until it is revived.
+
+    A killed policy shows its control arm, or any eligible arm uniformly; a killed arm is not shown.
+
+    \b
+    Example:
+      pipeline policy kill homepage --arm promo
+    """
+    definition = asyncio.run(_changed(broker, name, lambda one: killed(one, arms)))
+    click.echo(_switched(definition))
+
+
+@policy.command()
+@options.broker_address
+@click.argument("name")
+@click.option("--arm", "arms", multiple=True, help="Only this arm; may be given again for another.")
+def revive(broker: str, name: str, arms: tuple[str, ...]) -> None:
+    """Switch a policy and all its arms on again, or only some arms.
+
+    \b
+    Example:
+      pipeline policy revive homepage --arm promo
+    """
+    definition = asyncio.run(_changed(broker, name, lambda one: revived(one, arms)))
+    click.echo(_switched(definition))
+
+
+@policy.command()
+@options.broker_address
+@click.argument("name")
+@click.option(
+    "--share",
+    type=click.FloatRange(0.0, 100.0),
+    required=True,
+    metavar="PERCENT",
+    help="Of subjects. A larger share keeps those that a smaller one had.",
+)
+@click.option("--mode", type=click.Choice(get_args(RolloutMode)), help="Show what it decides, or only log it.")
+def rollout(broker: str, name: str, share: float, mode: RolloutMode | None) -> None:
+    """Let a policy with a [rollout] decide for a share of the subjects of the policy it is to follow.
+
+    Go from 5 to 20, 50 and 100 percent as `pipeline report` allows.
+
+    \b
+    Example:
+      pipeline policy rollout homepage-v2 --share 20
+    """
+    definition = asyncio.run(_changed(broker, name, lambda one: rolled_out(one, share / 100.0, mode)))
+    if definition.rollout is not None:
+        one = definition.rollout
+        click.echo(f"{name} decides for {100.0 * one.share:g} % of the subjects of {one.of}, mode {one.mode}")
+
+
+async def apply_policy(broker: str, definition: PolicyDefinition, *, is_promoted: bool = False) -> bool:
     """Write a definition to `policies`; return whether it differs from the one in force.
 
+    Args:
+        broker: bootstrap servers.
+        definition: what is to be in force.
+        is_promoted: its generation is that of a replay, and the definition the replay's own.
+
     Raises:
-        ConfigError: it may not follow the one in force (`policy/changes.py` says why).
+        ConfigError: it may not follow the one in force (`policy/changes.py` says why), or begins a generation that a
+            replay was made for.
     """
+    async with _writing(broker) as (book, outbox):
+        current = book.latest(definition.name)
+        if current is not None:
+            definition = keep_switches(current, definition)
+            if current.definition_hash == definition.definition_hash:
+                return False
+            check_change(current, definition)
+            if definition.generation > current.generation and not is_promoted:
+                await _check_not_replayed(broker, definition)
+        await _write(outbox, definition)
+        return True
+
+
+async def _changed(broker: str, name: str, change: Callable[[PolicyDefinition], PolicyDefinition]) -> PolicyDefinition:
+    """Write the definition in force as changed; return it."""
+    async with _writing(broker) as (book, outbox):
+        current = book.latest(name)
+        if current is None:
+            known = ", ".join(definition.name for definition in book) or "none"
+            raise ConfigError(f"policy {name}", [f"is not applied; known: {known}"])
+        definition = change(current)
+        if definition.definition_hash != current.definition_hash:
+            await _write(outbox, definition)
+        return definition
+
+
+@asynccontextmanager
+async def _writing(broker: str) -> AsyncIterator[tuple[PolicyBook, Outbox]]:
     policies = Policies(broker)
     outbox = Outbox(broker)
     try:
         await policies.start()
         await outbox.start()
-        current = policies.book.latest(definition.name)
-        if current is not None:
-            if current.definition_hash == definition.definition_hash:
-                return False
-            check_change(current, definition)
-        record = {
-            "name": definition.name,
-            "generation": definition.generation,
-            "definition": to_canonical_json(definition).decode(),
-        }
-        partition = partition_for(definition.name, await outbox.partition_count(POLICIES))
-        value = avro.encode("policy", record)
-        # One key a generation: actions of an earlier one may still be open when compaction comes.
-        key = f"{definition.name}/{definition.generation}".encode()
-        await outbox.deliver([Record(POLICIES, partition, key, value)])
-        return True
+        yield policies.book, outbox
     finally:
         await policies.stop()
         await outbox.stop()
+
+
+async def _write(outbox: Outbox, definition: PolicyDefinition) -> None:
+    record = {
+        "name": definition.name,
+        "generation": definition.generation,
+        "definition": to_canonical_json(definition).decode(),
+    }
+    partition = partition_for(definition.name, await outbox.partition_count(POLICIES))
+    # One key a generation: actions of an earlier one may still be open when compaction comes.
+    key = f"{definition.name}/{definition.generation}".encode()
+    await outbox.deliver([Record(POLICIES, partition, key, avro.encode("policy", record))])
+
+
+def _switched(definition: PolicyDefinition) -> str:
+    switches = definition.switches
+    policy_word = "killed" if switches.is_killed else "alive"
+    return f"{definition.name} is {policy_word}; killed arms: {', '.join(switches.arms) or 'none'}"
+
+
+async def _check_not_replayed(broker: str, definition: PolicyDefinition) -> None:
+    """Refuse to begin by hand a generation whose past a replay has counted, maybe under other rules."""
+    name, generation = definition.name, definition.generation
+    if await read_base(broker, name, generation) is not None:
+        fault = (
+            f"generation: {generation} was made by a replay, which pipeline replay promote {name} {generation} puts in "
+            f"force; {generation + 1} is free"
+        )
+        raise ConfigError(f"policy {name}", [fault])
 
 
 def _in_words(definition: PolicyDefinition) -> str:
@@ -121,4 +235,6 @@ def _in_words(definition: PolicyDefinition) -> str:
         f"{definition.name} generation {definition.generation}, {definition.algorithm.name}, "
         f"{len(definition.active_arms)} arms, {len(definition.segments.names)} segments, "
         f"context of {definition.dimension}, {definition.definition_hash[:12]}"
+        f"{', KILLED' if definition.switches.is_killed else ''}"
+        f"{', killed arms: ' + ', '.join(definition.switches.arms) if definition.switches.arms else ''}"
     )

@@ -101,6 +101,8 @@ def show(broker: str, policy_name: str, version: int | None, as_json: bool) -> N
     head = {name: fields[name] for name in names}
     head |= {"id": snapshot_id(content), "posterior_sha256": fields["posterior_sha256"]}
     head |= {"event_time_ms": fields["event_time_ms"], "ledger_offsets": fields["ledger_offsets"]}
+    if fields["base_plan"]:
+        head |= {"base_cuts": fields["base_cuts"]}
     if as_json:
         click.echo(orjson.dumps({**head, "arms": arms}))
         return

@@ -25,7 +25,9 @@ class Entry(NamedTuple):
     segment: str
     """That it was counted in."""
     decision: Decision | None
-    """None where the decision's bytes can't be read."""
+    """None where the decision's bytes can't be read, or it is erased."""
+    is_erased: bool = False
+    """Whether the person behind it is forgotten: it counts for nothing."""
 
 
 @dataclass(slots=True)
@@ -44,6 +46,7 @@ class Gathering:
             if (fields["policy"], fields["generation"]) != (self.policy, self.generation):
                 continue
             known = self.entries.get(fields["action_id"])
+            is_erased = fields["is_erased"]
             if known is not None and known.revision > fields["revision"]:
                 continue
             self.entries[fields["action_id"]] = Entry(
@@ -51,7 +54,8 @@ class Gathering:
                 is_settled=fields["is_settled"],
                 reward=reward_from_grid(fields["reward"], fields["reward_exponent"]),
                 segment=fields["segment"],
-                decision=_decision(fields["decision"], self.registry) if known is None else known.decision,
+                decision=None if is_erased else self._decision(known, fields["decision"]),
+                is_erased=is_erased,
             )
 
     def log(self, definition: PolicyDefinition) -> tuple[DecisionLog, list[str]]:
@@ -60,18 +64,17 @@ class Gathering:
         Raises:
             ConfigError: nothing is left.
         """
-        open_count = sum(not entry.is_settled for entry in self.entries.values())
-        unread = sum(entry.decision is None for entry in self.entries.values())
+        entries = [entry for entry in self.entries.values() if not entry.is_erased]
+        open_count = sum(not entry.is_settled for entry in entries)
+        unread = sum(entry.decision is None for entry in entries)
         left_out = []
         if open_count:
             left_out.append(f"{open_count} decisions are still open and were left out")
         if unread:
             left_out.append(f"{unread} decisions can't be read and were left out")
-        rows = [
-            (entry, entry.decision)
-            for entry in self.entries.values()
-            if entry.is_settled and entry.decision is not None
-        ]
+        if erased := len(self.entries) - len(entries):
+            left_out.append(f"{erased} decisions were erased and were left out")
+        rows = [(entry, entry.decision) for entry in entries if entry.is_settled and entry.decision is not None]
         if not rows:
             raise ConfigError(
                 f"the ledger of {self.policy} generation {self.generation}",
@@ -80,13 +83,14 @@ class Gathering:
         rows.sort(key=lambda row: (row[1].decided_at_ms, row[1].action_id))
         return _log(rows, definition), left_out
 
-
-def _decision(raw: bytes, registry: Mapping[int, str]) -> Decision | None:
-    try:
-        event = decode_event(raw, "decision", registry)
-    except RecordError:
-        return None
-    return event if isinstance(event, Decision) else None
+    def _decision(self, known: Entry | None, raw: bytes) -> Decision | None:
+        if known is not None:
+            return known.decision
+        try:
+            event = decode_event(raw, "decision", self.registry)
+        except RecordError:
+            return None
+        return event if isinstance(event, Decision) else None
 
 
 def _log(rows: Sequence[tuple[Entry, Decision]], definition: PolicyDefinition) -> DecisionLog:

@@ -6,6 +6,7 @@
     weighted         buckets merged by those weights, on top of what is known of an arm beforehand
     model            what every algorithm is: `Model`, `Posterior`, `Estimates`
     floor            the exploration floor, and the draw
+    beliefs, advice  what a posterior says of the arms' means, and whether that is enough to stop
 
 The algorithms, each in its file, without context:
 
@@ -23,6 +24,7 @@ What they stand on:
     empirical        an arm's count, mean and variance
     linear, hybrid   ridge posteriors
     best_arm, best_student, best_gamma   P(an arm is the best); `quadrature` is the integral behind it
+    sampling         P(an arm is the best) where arms share what is not known
     largest          from an index an arm to weights
 
 Nothing here knows a clock, a generator of random numbers, a socket or a log.

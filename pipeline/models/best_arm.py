@@ -41,7 +41,7 @@ def gaussian_best(mean: Floats, sd: Floats) -> Floats:
         z -= z_lo
         z *= z
         z *= -0.5
-        below, above = np.asarray(ndtr([-z_lo, z_lo]), np.float64)
+        below, above = np.asarray(ndtr(-z_lo), np.float64), np.asarray(ndtr(z_lo), np.float64)
         best[live] = chances(np.exp(z, out=z), widths, below, above)
         all_below = below.prod()
     if sd[first] == 0.0:  # then lo is a point, and the best one wherever all others are below

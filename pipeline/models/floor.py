@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pipeline.models.model import Floats
+
+ROUNDING = 1e-12  # of a float64 sum over 10,000 arms
+TOLERANCE = 1e-9  # a vector further from 1 was not made by rounding
 
 
 def apply_floor(weights: Floats, floor: float) -> Floats:
@@ -19,6 +24,47 @@ def apply_floor(weights: Floats, floor: float) -> Floats:
     if not (floor >= 0.0 and rest >= 0.0):
         raise ValueError(f"the floor of {len(weights)} arms lies in [0, 1/{len(weights)}]: seen {floor!r}")
     return floor + rest * weights
+
+
+def apply_floors(weights: Floats, floors: Floats) -> Floats:
+    """Return p = floors + (1 - Σ floors) w, (K,): `apply_floor` where arms have floors of their own.
+
+    Raises ValueError where a floor is negative or they come to more than 1.
+
+    >>> apply_floors(np.array([1.0, 0.0]), np.array([0.0, 0.25])).tolist()
+    [0.75, 0.25]
+    """
+    rest = float(1.0 - floors.sum())
+    if not (rest >= -ROUNDING and floors.min() >= 0.0):
+        raise ValueError(f"the floors of {len(floors)} arms lie in [0, 1] and come to at most 1: seen {floors}")
+    return floors + max(rest, 0.0) * weights
+
+
+def fit_floors(declared: Floats, wanted: Floats) -> Floats:
+    """Return the declared floors raised towards the wanted ones as far as they come to at most 1, (K,).
+
+    Declared ones that come to more than 1 share 1 in proportion.
+
+    >>> fit_floors(np.array([0.1, 0.1]), np.array([0.1, 0.5])).tolist()
+    [0.1, 0.5]
+    >>> fit_floors(np.array([0.2, 0.2]), np.array([0.8, 0.8])).tolist()
+    [0.5, 0.5]
+    """
+    total = float(declared.sum())
+    if total >= 1.0:
+        return declared / total
+    raised: Floats = np.maximum(declared, wanted)
+    excess = float(raised.sum()) - total
+    return raised if total + excess <= 1.0 else declared + (raised - declared) * ((1.0 - total) / excess)
+
+
+def check_distribution(propensities: Sequence[float]) -> None:
+    """Raise ValueError unless no entry is negative and they come to 1."""
+    total = sum(propensities)
+    if not (abs(total - 1.0) < TOLERANCE and min(propensities) >= 0.0):  # false for NaN
+        raise ValueError(
+            f"propensities are no distribution: they come to {total!r}, the least is {min(propensities)!r}"
+        )
 
 
 def draw(propensities: Floats, u: float) -> int:

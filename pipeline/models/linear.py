@@ -64,7 +64,8 @@ def predict(posterior: Posterior, context: Floats | None) -> tuple[Floats, Float
     if context is None or context.shape != theta.shape[1:]:
         seen = None if context is None else context.shape
         raise ValueError(f"a linear model needs a context vector of shape {theta.shape[1:]}: seen {seen}")
-    variance = (covariance @ context) @ context
+    # One product of a (K d, d) matrix is sooner done than K products of (d, d) ones.
+    variance = (covariance.reshape(-1, len(context)) @ context).reshape(theta.shape) @ context
     return theta @ context, np.sqrt(np.maximum(variance, 0.0))
 
 

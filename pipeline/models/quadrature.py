@@ -16,6 +16,7 @@ No F_j is evaluated at a node: on each panel it is the integral of f_j's interpo
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -28,17 +29,32 @@ NODES = 8  # with panels of one scale; an adversarial search found no error abov
 TINY = 1e-300
 
 
+_MOST_EVEN = 32
+"""Up to so many panels of the finest scale are laid evenly: sooner done than thought about."""
+_FEW_ARMS = 64
+"""With more arms a panel less is worth the thought."""
+
+
 class Panels(NamedTuple):
     """N panels, from lo to the last arm's upper end."""
 
-    widths: Floats
-    """(N,)."""
+    widths: Floats | None
+    """(N,); None: all alike."""
     points: Floats
     """(N, NODES), as distances from lo."""
 
 
 def panels(ends: Floats, scales: Floats) -> Panels:
     """Lay panels over the live arms, given how far above lo each ends (> 0) and its scale; (K,) each."""
+    reach, finest = float(ends.max()), float(scales.min())
+    if len(ends) <= _FEW_ARMS and reach <= _MOST_EVEN * finest:
+        count = max(1, ceil(reach / finest))
+        return Panels(None, _EVEN_POINTS[count] * (reach / count))
+    return panels_by_scale(ends, scales)
+
+
+def panels_by_scale(ends: Floats, scales: Floats) -> Panels:
+    """Lay panels that are as short as the finest scale of an arm that ends beyond, and no shorter."""
     order = ends.argsort()
     knots = np.concatenate(([0.0], ends[order]))
     smallest_beyond = np.minimum.accumulate(scales[order][::-1])[::-1]
@@ -63,17 +79,18 @@ def panels_by(ends: Floats, step_at: Callable[[float, NDArray[np.bool_]], float]
     return Panels(widths, starts[:-1, None] + widths[:, None] * NODE)
 
 
-def chances(density: Floats, widths: Floats, below: Floats, above: Floats) -> Floats:
+def chances(density: Floats, widths: Floats | None, below: Floats, above: Floats) -> Floats:
     """Return P(X_k is the largest and above lo) of K live arms, (K,); they sum to 1 - Π below.
 
     `density` is (N, NODES, K) at the panels' points, each arm's up to a constant factor; it is overwritten.
     `below` and `above` are P(X_k <= lo) and P(X_k > lo).
     """
-    density *= widths[:, None, None]
-    mass = WEIGHT @ density  # (N, K)
+    if widths is not None:  # else it is one of the constant factors
+        density *= widths[:, None, None]
+    integrals = _INTEGRALS @ density  # (N, NODES + 1, K)
+    cdf, mass = integrals[:, :-1], integrals[:, -1]
     factor = above / mass.sum(0)
-    cdf = UP_TO_NODE @ density
-    cdf += (mass.cumsum(0) - mass)[:, None, :]
+    cdf[1:] += mass[:-1].cumsum(0)[:, None, :]
     cdf *= factor
     cdf += below
     # Rounding may leave an F_j at 0 or just below: the quotient takes out what the product has put in.
@@ -97,3 +114,7 @@ def _rule() -> tuple[Floats, Floats, Floats]:
 
 
 NODE, WEIGHT, UP_TO_NODE = _rule()
+_INTEGRALS = np.vstack((UP_TO_NODE, WEIGHT))
+"""From values at nodes to the integrals up to each node, and over the whole panel."""
+_EVEN_POINTS = [np.arange(count)[:, None] + NODE for count in range(_MOST_EVEN + 1)]
+"""By count: the points of so many panels of width 1."""

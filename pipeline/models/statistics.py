@@ -10,6 +10,7 @@ b counts in steps of 2**-(12 + e), A in steps of 2**-24. The proof that nothing 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
@@ -114,6 +115,16 @@ class Statistics:
     def _require_same_dimension(self, other: Statistics) -> None:
         if self.dimension != other.dimension:
             raise StateError(f"statistics of dimensions {self.dimension} and {other.dimension} don't add up")
+
+
+def total(parts: Iterable[Statistics], dimension: int) -> Statistics:
+    """Sum statistics of one dimension; as `+` does, without an object a step. Raises StateError for another one."""
+    sums = np.zeros(width(dimension), np.int64)
+    for part in parts:
+        if part.dimension != dimension:
+            raise StateError(f"statistics of dimensions {dimension} and {part.dimension} don't add up")
+        sums += part.sums
+    return Statistics(dimension, sums)
 
 
 def contributions(X: NDArray[np.int16], rewards: ArrayLike) -> Integers:

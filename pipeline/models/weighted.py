@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.models.grid import FEATURE_BITS
 from pipeline.models.model import Floats, Sums
-from pipeline.models.statistics import HEAD, Statistics, symmetric, width
+from pipeline.models.statistics import HEAD, Statistics, symmetric, total, width
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,8 @@ def weigh(
     """
     parts = [(weight, statistics) for weight, statistics in buckets if weight > 0.0]
     if prior is None and not features and all(weight == 1.0 for weight, _ in parts):
-        return sum((statistics for _, statistics in parts), Statistics.zero(dimension))
-    total = np.zeros(width(dimension)) if prior is None else prior.sums(dimension, reward_exponent)
+        return total((statistics for _, statistics in parts), dimension)
+    sums = np.zeros(width(dimension)) if prior is None else prior.sums(dimension, reward_exponent)
     for weight, statistics in parts:
-        total += weight * statistics.sums
-    return WeightedSums(dimension, total, features)
+        sums += weight * statistics.sums
+    return WeightedSums(dimension, sums, features)

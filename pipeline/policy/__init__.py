@@ -7,7 +7,9 @@ Written by people as TOML, carried on the `policies` topic as canonical JSON: th
     canonical   PolicyDefinition → JSON bytes, one text for equal definitions
     segments    context → segment
     features    context → context vector on the grid
+    guardrails  floors, eligibility, caps, budget, holdout, rollout: as declared
     reward      credited outcomes → reward on the grid
     changes     which definition may follow which
+    operations  kill, revive, roll out: what operators change of a definition
     book        all definitions that are known, by name and generation
 """

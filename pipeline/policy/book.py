@@ -37,6 +37,14 @@ class PolicyBook:
         """Return the definition of one generation, if known."""
         return self._by_generation.get((name, generation))
 
+    def generations(self, name: str) -> list[PolicyDefinition]:
+        """Return the definitions of a policy's generations that are known, in order."""
+        return [
+            definition
+            for key, definition in sorted(self._by_generation.items(), key=lambda one: one[0])
+            if key[0] == name
+        ]
+
     def latest(self, name: str) -> PolicyDefinition | None:
         """Return the highest generation's definition, if the policy is known."""
         return self._latest.get(name)

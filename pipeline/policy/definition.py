@@ -14,6 +14,7 @@ from pipeline.models.weighted import ArmPrior
 from pipeline.policy.canonical import sha256_hex
 from pipeline.policy.durations import duration_text
 from pipeline.policy.features import FeatureSchema
+from pipeline.policy.guardrails import Floors, Guardrails, Rollout, Switches
 from pipeline.policy.reward import RewardRules
 from pipeline.policy.segments import Segmentation
 
@@ -100,6 +101,14 @@ class PolicyDefinition:
     """Event time that one row of statistics covers; what forgetting can tell apart."""
     forgetting: Forgetting = field(default_factory=Forgetting)
     """How much old decisions still count."""
+    floors: Floors = field(default_factory=Floors)
+    """Where the floor is another."""
+    guardrails: Guardrails = field(default_factory=Guardrails)
+    """What holds its choices within bounds."""
+    rollout: Rollout | None = None
+    """Which policy it is to follow, and how far that has come."""
+    switches: Switches = field(default_factory=Switches)
+    """What an operator has switched off for now."""
     arm_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """Names of all arms, in order."""
     arm_set: frozenset[str] = field(init=False, repr=False, compare=False)
@@ -180,11 +189,21 @@ class PolicyDefinition:
             "arms": [arm.to_plain() for arm in self.arms],
             "segments": self.segments.to_plain(),
             "algorithm": self.algorithm.to_plain(),
-            "exploration": {"floor": self.floor},
+            "exploration": {"floor": self.floor, **self.floors.to_plain()},
             "publish": {"interval": duration_text(self.publish_interval_ms)},
-            **({} if self.forgetting.is_none else {"forgetting": self._forgetting()}),
+            **self._declared_parts(),
             **self.statistics_parts(),
         }
+
+    def _declared_parts(self) -> dict[str, object]:
+        """Give the parts that are written only where something is in them."""
+        parts = {
+            "forgetting": {} if self.forgetting.is_none else self._forgetting(),
+            "guardrails": self.guardrails.to_plain(),
+            "rollout": None if self.rollout is None else self.rollout.to_plain(),
+            "killed": self.switches.to_plain(),
+        }
+        return {name: part for name, part in parts.items() if part}
 
     def _forgetting(self) -> dict[str, object]:
         durations = {"half_life": self.forgetting.half_life_ms, "window": self.forgetting.window_ms}

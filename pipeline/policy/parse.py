@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import cast, get_args
 
 from pipeline.errors import ConfigError
-from pipeline.policy.definition import Arm, Attribution, PolicyDefinition, Settle
+from pipeline.policy.definition import Attribution, PolicyDefinition, Settle
 from pipeline.policy.parse_algorithm import read_algorithm
 from pipeline.policy.parse_arms import read_arms
 from pipeline.policy.parse_context import read_features
+from pipeline.policy.parse_exploration import read_exploration
 from pipeline.policy.parse_forgetting import read_forgetting
+from pipeline.policy.parse_guardrails import Counting, read_guardrails
+from pipeline.policy.parse_operations import read_rollout, read_switches
 from pipeline.policy.parse_reward import read_reward
 from pipeline.policy.parse_segments import read_segments
 from pipeline.policy.section import Section
@@ -63,10 +66,13 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
     arms = read_arms(root, reward)
     algorithm = read_algorithm(root, features, reward, arms)
     attribution = _read_attribution(root)
-    floor = _read_floor(root, arms)
+    floor, floors = read_exploration(root, arms, segments)
     publish_interval_ms = _read_duration_ms(root, "publish", "interval", ("10ms", "1d"), default="1s")
     bucket_ms = _read_duration_ms(root, "statistics", "bucket", ("1s", "365d"), default="1d")
     forgetting = read_forgetting(root, bucket_ms)
+    guardrails = read_guardrails(root, arms, Counting(bucket_ms, attribution.settle, reward.window_ms))
+    rollout = read_rollout(root, name)
+    switches = read_switches(root, arms)
     root.finish()
     if root.faults:
         raise ConfigError(source, root.faults)
@@ -83,6 +89,10 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
         publish_interval_ms=publish_interval_ms,
         bucket_ms=bucket_ms,
         forgetting=forgetting,
+        floors=floors,
+        guardrails=guardrails,
+        rollout=rollout,
+        switches=switches,
     )
 
 
@@ -92,21 +102,6 @@ def _read_attribution(root: Section) -> Attribution:
     grace_ms = section.duration_ms("grace", "0s", "30d", "10m")
     section.finish()
     return Attribution(settle, grace_ms)
-
-
-def _read_floor(root: Section, arms: Sequence[Arm]) -> float:
-    """Read the floor; p = floor + (1 - K floor) w needs K floor < 1 for w to have a say."""
-    section = root.section("exploration")
-    floor = section.number("floor", 0.01, "a number from 0 to 1", lambda x: 0.0 <= x <= 1.0)
-    section.finish()
-    active = sum(not arm.retired for arm in arms)
-    if active > 1 and active * floor >= 1.0:
-        section.fault(
-            "floor",
-            f"{floor!r} for each of {active} active arms leaves nothing to choose with; "
-            f"write a number below {1.0 / active:.6g}",
-        )
-    return floor
 
 
 def _read_duration_ms(root: Section, table: str, key: str, bounds: tuple[str, str], default: str) -> int:

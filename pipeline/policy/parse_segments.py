@@ -25,12 +25,17 @@ def read_segments(root: Section) -> Segmentation:
 
 def _read_rule(section: Section) -> SegmentRule:
     name = section.name("name")
-    when = section.section("when")
+    conditions = read_when(section, "when")
     section.finish()
+    return SegmentRule(name, conditions)
+
+
+def read_when(section: Section, key: str) -> tuple[Condition, ...]:
+    """Read the conditions under `key`, one at least."""
+    when = section.section(key)
     if not when.raw:
-        when.fault("", "has no condition; write one like when = { visits = { below = 2 } }")
-    conditions = [condition for field in sorted(when.raw) for condition in _read_conditions(when, field)]
-    return SegmentRule(name, tuple(conditions))
+        when.fault("", f"has no condition; write one like {key} = {{ visits = {{ below = 2 }} }}")
+    return tuple(condition for field in sorted(when.raw) for condition in _read_conditions(when, field))
 
 
 def _read_conditions(when: Section, field: str) -> list[Condition]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 Scalar = str | float | bool
@@ -48,17 +48,11 @@ class SegmentRule:
 
     def matches(self, context: Mapping[str, object]) -> bool:
         """Whether every condition is met; a missing field meets none."""
-        # None is no scalar, so a missing field and a null are the same.
-        return all(condition.is_met(context.get(condition.field)) for condition in self.conditions)
+        return are_met(self.conditions, context)
 
     def to_plain(self) -> dict[str, object]:
         """Give the JSON value."""
-        when: dict[str, dict[str, object]] = {}
-        for condition in self.conditions:
-            operand = condition.operand
-            plain = list(operand) if isinstance(operand, tuple) else operand
-            when.setdefault(condition.field, {})[condition.operator] = plain
-        return {"name": self.name, "when": when}
+        return {"name": self.name, "when": conditions_to_plain(self.conditions)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +79,22 @@ class Segmentation:
     def to_plain(self) -> dict[str, object]:
         """Give the JSON value."""
         return {"default": self.default, "rules": [rule.to_plain() for rule in self.rules]}
+
+
+def are_met(conditions: Sequence[Condition], context: Mapping[str, object]) -> bool:
+    """Whether a context meets every condition; a missing field meets none."""
+    # None is no scalar, so a missing field and a null are the same.
+    return all(condition.is_met(context.get(condition.field)) for condition in conditions)
+
+
+def conditions_to_plain(conditions: Sequence[Condition]) -> dict[str, object]:
+    """Give the JSON value: field → operator → operand."""
+    when: dict[str, dict[str, object]] = {}
+    for condition in conditions:
+        operand = condition.operand
+        plain = list(operand) if isinstance(operand, tuple) else operand
+        when.setdefault(condition.field, {})[condition.operator] = plain
+    return dict(when)
 
 
 def _is_number(value: object) -> bool:

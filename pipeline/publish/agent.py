@@ -4,8 +4,8 @@ A policy is published by the one worker that owns its partition of `statistics`.
 changelog, whole, before it is sent: after a crash the same bytes are sent again, so a version is never used
 for two contents.
 
-Table rows:   p[row key, source] statistics | m[policy, generation, source] mark | v<policy> last version
-              h<policy> last directive acted on | s where reading begins again
+Table rows:   p[row key, source] statistics | m[policy, generation, source] mark | b[policy, generation] base
+              v<policy> last version | h<policy> last directive acted on | s where reading begins again
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.models.statistics import Statistics
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.directive import ROLLBACK, Directive
 from pipeline.publish.hold import Hold, hold_from_bytes, republish
-from pipeline.publish.partials import Mark, PartialKey, Partials
+from pipeline.publish.partials import Mark, PartialKey, Partials, base_from
 from pipeline.publish.snapshot import build_snapshot, snapshot_id
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
@@ -39,10 +39,13 @@ log = logging.getLogger(__name__)
 
 PARTIAL = b"p"
 MARK = b"m"
+BASE = b"b"
 VERSION = b"v"
 HOLD = b"h"
 WRITE_BYTES = 2 << 20
 """Rows are gathered up to this size into one record batch of the changelog."""
+GONE_ROWS = 10_000
+"""Keys of at most 300 bytes."""
 PublisherOf = tuple[str, int]
 """A policy generation."""
 
@@ -92,6 +95,9 @@ class PublishPartition:
         for stored_key, value in self.rows.scan(MARK):
             policy, generation, source = orjson.loads(stored_key[1:])
             self.of(policy, generation).marks[source] = Mark(*orjson.loads(value))
+        for stored_key, value in self.rows.scan(BASE):
+            policy, generation = orjson.loads(stored_key[1:])
+            self.of(policy, generation).base = base_from(avro.decode_as("statistics_base", value))
         for stored_key, value in self.rows.scan(PARTIAL):
             *row, source = orjson.loads(stored_key[1:])
             key = PartialKey(RowKey(*row), source)
@@ -138,6 +144,10 @@ class PublishAgent:
                 self._stage(partition, record.offset, fields)
             elif name == "statistics_mark":
                 size += self._mark(partition, fields, rows)
+            elif name == "statistics_base":
+                await self._write(partition, rows)
+                await self._rebase(partition, record.value, fields)
+                rows, size = {}, 0
             if size >= WRITE_BYTES:
                 await self._write(partition, rows)
                 rows, size = {}, 0
@@ -171,7 +181,25 @@ class PublishAgent:
         partition.dirty.add(policy)
         return size
 
+    async def _rebase(self, partition: PublishPartition, content: bytes, fields: dict[str, Any]) -> None:
+        """Put what a replay has made under its generation, in one step; then drop what it replaces."""
+        policy, generation = fields["policy"], fields["generation"]
+        partials, base = partition.of(policy, generation), base_from(fields)
+        if partials.is_replaced(base):
+            return
+        gone = partials.rebase(base)
+        if gone is None:
+            log.error("base-refused policy=%s generation=%s first_source=%s", policy, generation, base.first_source)
+            return
+        partition.dirty.add(policy)
+        await self._write(partition, {BASE + orjson.dumps([policy, generation]): content})
+        for start in range(0, len(gone), GONE_ROWS):
+            keys = [orjson.dumps([*key.row, key.source]) for key in gone[start : start + GONE_ROWS]]
+            await self._write(partition, dict.fromkeys([PARTIAL + key for key in keys]))
+
     async def _write(self, partition: PublishPartition, rows: dict[bytes, bytes | None]) -> None:
+        if not rows:
+            return
         async with partition.writing:
             await partition.held.make_durable((), rows)
 
@@ -226,7 +254,9 @@ class PublishAgent:
         partition.published_at_s[name] = time.monotonic()
         partials = partition.of(name, definition.generation)
         version, parent = partition.next_of(name)
-        content = build_snapshot(definition, list(partials.rows()), partials.marks, version=version, parent=parent)
+        content = build_snapshot(
+            definition, list(partials.rows()), partials.learned, version=version, parent=parent, base=partials.base
+        )
         await self._publish(partition, name, content, rows)
 
     async def _publish(

@@ -18,6 +18,7 @@ bucket, before they are weighed.
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -30,11 +31,12 @@ from pipeline.learn.memory import RowKey
 from pipeline.models import model_for
 from pipeline.models.grid import Grid
 from pipeline.models.model import Sums, posteriors
-from pipeline.models.statistics import Statistics
+from pipeline.models.statistics import Statistics, total
 from pipeline.models.weighted import weigh
 from pipeline.policy.canonical import canonical_bytes, to_canonical_json
 from pipeline.policy.definition import Arm, PolicyDefinition
-from pipeline.publish.partials import Mark
+from pipeline.publish.exposures import count_exposures
+from pipeline.publish.partials import Base, Mark
 
 Rows = Sequence[tuple[RowKey, Statistics]]
 Row = tuple[str, str]
@@ -71,15 +73,13 @@ def _model_parts(definition: PolicyDefinition) -> dict[str, Any]:
     return parts
 
 
-def merge_buckets(rows: Iterable[tuple[RowKey, Statistics]]) -> dict[tuple[str, str], Statistics]:
+def merge_buckets(rows: Iterable[tuple[RowKey, Statistics]]) -> dict[Row, Statistics]:
     """Sum the time buckets of each (segment, arm)."""
-    merged: dict[tuple[str, str], Statistics] = {}
+    buckets: defaultdict[Row, list[Statistics]] = defaultdict(list)
     for key, statistics in rows:
-        if not statistics.n:  # all of its decisions were erased: as if there had been none
-            continue
-        known = merged.get((key.segment, key.arm))
-        merged[key.segment, key.arm] = statistics if known is None else known + statistics
-    return merged
+        if statistics.n:  # or else all of its decisions were erased: as if there had been none
+            buckets[key.segment, key.arm].append(statistics)
+    return {row: total(parts, parts[0].dimension) for row, parts in buckets.items()}
 
 
 def weigh_buckets(definition: PolicyDefinition, rows: Iterable[tuple[RowKey, Statistics]]) -> dict[Row, Sums]:
@@ -138,9 +138,23 @@ def segment_posteriors(definition: PolicyDefinition, rows: Rows) -> list[dict[st
 
 
 def build_snapshot(
-    definition: PolicyDefinition, rows: Rows, marks: Mapping[int, Mark], version: int, parent: str
+    definition: PolicyDefinition,
+    rows: Rows,
+    marks: Mapping[int, Mark],
+    version: int,
+    parent: str,
+    base: Base | None = None,
 ) -> bytes:
-    """Return the snapshot's bytes; its id is `snapshot_id` of them."""
+    """Return the snapshot's bytes; its id is `snapshot_id` of them.
+
+    Args:
+        definition: of the policy, in the generation that is published.
+        rows: what has been learned, the base included.
+        marks: how far each partition of the ledger is in.
+        version: its number.
+        parent: id of the version before.
+        base: what a replay has put under the generation.
+    """
     canonical = to_canonical_json(definition)
     record = {
         "policy": definition.name,
@@ -151,10 +165,14 @@ def build_snapshot(
         "definition": canonical.decode(),
         "schema_hash": definition.schema_hash,
         "ledger_offsets": [{"partition": source, "offset": marks[source].ledger_offset} for source in sorted(marks)],
-        "event_time_ms": min((mark.event_time_ms for mark in marks.values()), default=0),
+        # A base is closed: once something is learned beside it, that says how far one is.
+        "event_time_ms": min((m.event_time_ms for m in marks.values()), default=base.event_time_ms if base else 0),
         "posterior_sha256": posterior_sha256(definition, rows),
         "segments": segment_posteriors(definition, rows),
         "rollback_of": 0,
+        "exposures": count_exposures(definition, rows, max((mark.event_time_ms for mark in marks.values()), default=0)),
+        "base_plan": base.plan if base else "",
+        "base_cuts": base.cuts if base else [],
     }
     return avro.encode("snapshot", record)
 

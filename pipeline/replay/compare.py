@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.learn.memory import RowKey
 from pipeline.models.statistics import Statistics
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.publish.exposures import count_exposures
 from pipeline.publish.snapshot import posterior_sha256, segment_posteriors
 
 # Posterior parameters are float64 from one canonical derivation; linear algebra libraries differ in the last bits.
@@ -41,9 +42,22 @@ def _differences(
             yield Difference(f"segment {name}", _presence(name in published), _presence(name in recomputed))
             continue
         yield from _segment_differences(name, published[name], recomputed[name])
+    yield from _exposure_differences(snapshot["exposures"], definition, rows)
     expected = posterior_sha256(definition, rows)
     if snapshot["posterior_sha256"] != expected:
         yield Difference("posterior_sha256", snapshot["posterior_sha256"], expected)
+
+
+def _exposure_differences(
+    published: Sequence[Mapping[str, Any]], definition: PolicyDefinition, rows: Sequence[tuple[RowKey, Statistics]]
+) -> Iterator[Difference]:
+    """Compare what caps and budgets go by; an older release published none."""
+    for seen in published:
+        window_ms = seen["window_ms"]
+        for expected in count_exposures(definition, rows, seen["until_ms"]):
+            if expected["window_ms"] == window_ms and expected != seen:
+                where = f"exposures within {window_ms} ms"
+                yield Difference(where, str(seen["counts"]), str(expected["counts"]))
 
 
 def _segment_differences(

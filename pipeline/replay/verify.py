@@ -1,8 +1,8 @@
-"""Prove published snapshots: fold their ledger prefixes afresh, in one pass, and compare."""
+"""Prove published snapshots: fold their ledger prefixes afresh, count anew what replays put under them, compare."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -11,19 +11,24 @@ from aiokafka.errors import KafkaError
 
 from pipeline.codec import avro
 from pipeline.errors import UnavailableError
-from pipeline.learn.ledger import ledger_record
+from pipeline.learn.ledger import ledger_record, merge_deltas
+from pipeline.learn.memory import RowKey
+from pipeline.models.statistics import Statistics
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.parse import parse_policy
 from pipeline.publish.snapshot import posterior_sha256, snapshot_id
 from pipeline.replay.compare import Difference, first_difference
-from pipeline.replay.prefixes import Prefix, PrefixFold, PrefixRows, waves
+from pipeline.replay.ground import Ground, count_grounds, ground_of, offsets_in, rules_of
+from pipeline.replay.prefixes import Prefix, PrefixFold, PrefixRows, Rows, waves
 from pipeline.replay.read import check_complete, read_up_to
 from pipeline.replay.sample import can_be_judged, record_fault, spread
 from pipeline.stream.security import client_options
 from pipeline.stream.topics import REWARDS
 
 OnProgress = Callable[[int, int], None]
+Grounds = Mapping[Ground, Mapping[RowKey, Statistics]]
+"""What replays came to, counted anew."""
 FETCH_MS = 5_000
 
 
@@ -39,6 +44,8 @@ class Verdict(NamedTuple):
     """Records that were folded."""
     difference: Difference | None
     """None: equal."""
+    base_offsets: int = 0
+    """Offsets that were counted anew for what a replay put under the snapshot."""
 
 
 class AtOffsets(NamedTuple):
@@ -78,8 +85,9 @@ async def verify_snapshots(broker: str, contents: Sequence[bytes], on_progress: 
     by_id = {snapshot_id(content): content for content in contents}
     prefixes = [_prefix_of(id_, avro.decode_as("snapshot", content)) for id_, content in by_id.items()]
     verdicts = {}
+    grounds = await _grounds_of(broker, by_id.values(), on_progress)
     async for done in fold_prefixes(broker, prefixes, on_progress):
-        verdicts[done.prefix.name] = _verdict(done, by_id[done.prefix.name])
+        verdicts[done.prefix.name] = _verdict(done, by_id[done.prefix.name], grounds)
     return [verdicts[snapshot_id(content)] for content in contents]
 
 
@@ -127,12 +135,15 @@ async def statistics_at(
     prefixes += [_prefix_of(id_, avro.decode_as("snapshot", content)) for id_, content in by_id.items()]
     found: list[AtOffsets] = []
     verdicts: list[Verdict] = []
+    grounds = await _grounds_of(broker, [*by_id.values(), *newest.values()], on_progress)
     async for done in fold_prefixes(broker, prefixes, on_progress):
         if done.prefix.name:
-            verdicts.append(_verdict(done, by_id[done.prefix.name]))
+            verdicts.append(_verdict(done, by_id[done.prefix.name], grounds))
         else:
-            hash_ = posterior_sha256(definition_of(models[done.prefix.policy]), done.rows)
-            counted = sum(statistics.n for _, statistics in done.rows)
+            model = models[done.prefix.policy]
+            rows = _on_ground(done.rows, model, grounds)
+            hash_ = posterior_sha256(definition_of(model), rows)
+            counted = sum(statistics.n for _, statistics in rows)
             found.append(AtOffsets(done.prefix.policy, done.prefix.generation, hash_, counted, done.ledger_records))
     return sorted(found), sorted(verdicts, key=lambda verdict: (verdict.policy, verdict.version))
 
@@ -171,16 +182,40 @@ def _prefix_of(name: str, snapshot: Mapping[str, Any]) -> Prefix:
     return Prefix(name, snapshot["policy"], snapshot["generation"], offsets_of(snapshot))
 
 
-def _verdict(done: PrefixRows, content: bytes) -> Verdict:
+def _verdict(done: PrefixRows, content: bytes, grounds: Grounds) -> Verdict:
     snapshot = avro.decode_as("snapshot", content)
+    definition, ground = definition_of(snapshot), ground_of(snapshot)
+    if ground is not None and rules_of(ground) != definition.statistics_hash:
+        difference: Difference | None = Difference(
+            "rules that the replay under it counted by", rules_of(ground), definition.statistics_hash
+        )
+    else:
+        difference = first_difference(snapshot, definition, _on_ground(done.rows, snapshot, grounds))
     return Verdict(
         snapshot["policy"],
         snapshot["version"],
         done.prefix.name,
         snapshot["posterior_sha256"],
         done.ledger_records,
-        first_difference(snapshot, definition_of(snapshot), done.rows),
+        difference,
+        0 if ground is None else offsets_in(ground),
     )
+
+
+async def _grounds_of(broker: str, contents: Iterable[bytes], on_progress: OnProgress) -> Grounds:
+    """Count anew what replays put under snapshots."""
+    grounds = [ground_of(avro.decode_as("snapshot", content)) for content in contents]
+    return await count_grounds(broker, [ground for ground in grounds if ground is not None], on_progress)
+
+
+def _on_ground(rows: Rows, snapshot: Mapping[str, Any], grounds: Grounds) -> Rows:
+    """Add what a snapshot rests on to what was learned beside it."""
+    ground = ground_of(snapshot)
+    if ground is None:
+        return rows
+    merged = dict(rows)
+    merge_deltas(merged, grounds[ground].items())
+    return sorted(merged.items(), key=lambda row: row[0])
 
 
 async def _records_at(

@@ -2,6 +2,8 @@
 
     snapshot.py   a snapshot record, parsed once, ready to decide with   PURE
     decide.py     snapshot + context → arm, propensity, decision record  PURE
+    guardrails/   what is done to a model's weights before the draw      PURE
+    rollout.py    which policy decides, and who decides in its shadow    PURE
     decide_many.py  the model asked once for a whole batch               PURE
     explain.py    what the snapshot thinks of each arm, and why          PURE
     recent.py     what was decided lately, in bounded memory             PURE
@@ -15,6 +17,7 @@
     access.py     who may ask, and how often
     metrics.py    the node's counts for Prometheus
     follower.py   the topic `snapshots`, followed; swaps are atomic
+    switches.py   the topic `policies`, followed for its kill switches
     delivery.py   decisions and outcomes on their way to the broker
     node.py       `ServingNode`: all of the above in one process
     routes.py     the node's HTTP routes

@@ -21,6 +21,7 @@ class DecidedAnswer(Struct, frozen=True):
     snapshot_version: Annotated[int, Meta(description="The snapshot that decided; 0: none.")]
     snapshot_id: Annotated[str, Meta(description="SHA-256 of its content.")]
     reason: Annotated[str, Meta(description="policy, or why the policy was not asked.")]
+    guardrails: Annotated[list[str], Meta(description="What changed the probabilities, or who decides.")]
     ignored: Annotated[int, Meta(description="Entries of `eligible` that are unknown or retired.")]
     expires_at_ms: Annotated[int | None, Meta(description="No outcome counts that occurs later; null: not known.")]
     fallback: Annotated[str, Meta(description="What kept the policy from deciding.")] | UnsetType = UNSET
@@ -98,6 +99,7 @@ class HealthAnswer(Struct, frozen=True):
     snapshots: dict[str, LiveSnapshot] | UnsetType = UNSET
     snapshots_refused: Annotated[int, Meta(description="Records that could not be loaded.")] | UnsetType = UNSET
     answers: Annotated[dict[str, int], Meta(description="Decisions by what decided.")] | UnsetType = UNSET
+    guardrails: Annotated[dict[str, int], Meta(description="Decisions that each changed.")] | UnsetType = UNSET
     undelivered: Annotated[int, Meta(description="Records that wait for the broker.")] | UnsetType = UNSET
     spilled: Annotated[int, Meta(description="Those of them that wait on disk.")] | UnsetType = UNSET
     delivered: int | UnsetType = UNSET
@@ -139,6 +141,7 @@ class Explanation(Struct, frozen=True):
     snapshot_version: int
     snapshot_id: str
     floor: Annotated[float | None, Meta(description="Smallest propensity of an eligible arm; null: not known.")]
+    guardrails: Annotated[list[str], Meta(description="What changed the probabilities, or who decides.")]
     arms: Annotated[list[ArmExplanation], Meta(description="The likeliest first.")]
     fallback: Annotated[str, Meta(description="What kept the policy from deciding.")] | UnsetType = UNSET
     detail: Annotated[str, Meta(description="What is missing here, and why.")] | UnsetType = UNSET
@@ -162,6 +165,7 @@ def decided_answer(answer: Decided, expires_at_ms: int | None) -> DecidedAnswer:
         snapshot_version=decision.snapshot_version,
         snapshot_id=decision.snapshot_id,
         reason=decision.reason,
+        guardrails=list(decision.guardrails),
         ignored=answer.ignored,
         expires_at_ms=expires_at_ms,
         fallback=answer.fallback or UNSET,

@@ -43,6 +43,7 @@ def explain(decided: Decided, snapshot: LoadedSnapshot | None) -> Explanation:
         reason=decision.reason,
         snapshot_version=decision.snapshot_version,
         snapshot_id=decision.snapshot_id,
+        guardrails=list(decision.guardrails),
         floor=None if snapshot is None else snapshot.definition.floor,
         arms=sorted(arms, key=lambda arm: (-arm.probability, arm.arm)),
         fallback=decided.fallback or UNSET,

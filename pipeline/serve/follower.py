@@ -59,7 +59,7 @@ class SnapshotFollower:
 
     def age_ms(self, policy: str, now_ms: int) -> int:
         """Return how long ago the live snapshot was published, by the broker's timestamp of its record."""
-        return max(0, now_ms - self._published_at_ms[policy])
+        return max(0, now_ms - self._published_at_ms.get(policy, now_ms))
 
     async def wait_ready(self, policy: str, version: int = 1) -> LoadedSnapshot:
         """Wait until the policy has a live snapshot of at least this version."""

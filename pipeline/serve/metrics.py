@@ -54,6 +54,12 @@ class NodeMetrics(Collector):
                 decisions.add_metric([reason], count)
         yield decisions
         yield unanswered
+        changed = CounterMetricFamily(
+            "pipeline_guardrails", "Decisions that each guardrail changed.", labels=["guardrail"]
+        )
+        for name, count in dict(self._node.guardrails).items():
+            changed.add_metric([name], count)
+        yield changed
         yield CounterMetricFamily("pipeline_outcomes", "Outcomes taken.", value=self._node.outcomes_taken)
 
     def _snapshots(self) -> Iterator[Metric]:

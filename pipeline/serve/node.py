@@ -11,7 +11,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, Self
 
 import numpy as np
@@ -23,18 +23,22 @@ from pipeline.errors import InvalidRecordError
 from pipeline.events import Outcome, decision_from, outcome_from
 from pipeline.serve.answers import Explanation, LiveSnapshot, PolicyAnswer, ReadyAnswer
 from pipeline.serve.bodies import DecideBody, OutcomeBody, identifier, identifiers
-from pipeline.serve.decide import Decided, NoAnswer, decide
+from pipeline.serve.decide import Decided, NoAnswer
 from pipeline.serve.decide_many import foreseeing
 from pipeline.serve.delivery import Delivery
 from pipeline.serve.explain import explain
 from pipeline.serve.follower import OnLive, SnapshotFollower
+from pipeline.serve.guardrails.frequency import SubjectMemory
 from pipeline.serve.ids import RANDOM_BYTES, time_ordered_id
 from pipeline.serve.recent import RecentDecision, RecentDecisions, RecentSnapshots
+from pipeline.serve.rollout import Known, Request
+from pipeline.serve.rollout import answer as answer_request
 from pipeline.serve.settings import ServeSettings
 from pipeline.serve.snapshot import LoadedSnapshot
 from pipeline.serve.spill import Spill
 from pipeline.serve.subject import hash_subject
-from pipeline.stream.topics import DECISIONS, OUTCOMES
+from pipeline.serve.switches import SwitchFollower
+from pipeline.stream.topics import DECISIONS, OUTCOMES, SHADOW_DECISIONS
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +54,13 @@ class ServingNode:
         spill = None if settings.spill_dir is None else Spill(settings.spill_dir, settings.spill_bytes)
         self.delivery = Delivery(settings.broker, settings.buffer_bytes, spill=spill)
         self.answers: Counter[str] = Counter()
-        """Decisions by `policy` or what they fell back from, and answers that could not be given."""
+        """Decisions by `policy`, `holdout` or what they fell back from, and answers that could not be given."""
         self.outcomes_taken = 0
         """Outcomes logged."""
+        self.guardrails: Counter[str] = Counter()
+        """Decisions that each guardrail changed."""
+        self._switches = SwitchFollower(settings.broker)
+        self._known = Known(self.follower.snapshots, self._switches.switches, SubjectMemory(), self._age_ms)
         # Seeded by the system, so no two nodes draw alike.
         self._rng = rng or np.random.default_rng()
         self._recent = RecentDecisions(settings.recent_bytes)
@@ -70,6 +78,7 @@ class ServingNode:
         """Begin to follow and to deliver."""
         self._tasks = [
             asyncio.create_task(self.follower.follow(), name="follow-snapshots"),
+            asyncio.create_task(self._switches.follow(), name="follow-switches"),
             asyncio.create_task(self.delivery.deliver(), name="deliver"),
         ]
         self._sync = asyncio.create_task(self.delivery.sync(), name="sync-spill")
@@ -136,8 +145,7 @@ class ServingNode:
                 subject-not-accepted (without a salt).
         """
         await self._room()
-        snapshot = self.follower.snapshots.get(identifier("policy", policy))
-        return self._decide(snapshot, policy, DecideBody(context, eligible, subject, action_id), _now_ms())
+        return self._decide(identifier("policy", policy), DecideBody(context, eligible, subject, action_id), _now_ms())
 
     async def decide_many(self, policy: str, requests: Sequence[DecideBody]) -> list[Decided | NoAnswer]:
         """Choose an arm for each request by one snapshot, the model asked once for all of them, and log the decisions.
@@ -146,29 +154,34 @@ class ServingNode:
             InvalidRecordError: as `decide` does, by the first request that can't be taken; those before it are logged.
         """
         await self._room()
-        snapshot = self.follower.snapshots.get(identifier("policy", policy))
+        identifier("policy", policy)
         now_ms = _now_ms()
-        with foreseeing(snapshot, requests):
-            return [self._decide(snapshot, policy, request, now_ms) for request in requests]
+        with ExitStack() as stack:
+            for snapshot in self._that_may_decide(policy):
+                stack.enter_context(foreseeing(snapshot, requests))
+            return [self._decide(policy, request, now_ms) for request in requests]
 
     def explain(
         self, policy: str, context: Mapping[str, object], eligible: Sequence[str] | None = None
     ) -> Explanation | NoAnswer:
         """Tell what would be decided, and why; nothing is logged."""
-        snapshot = self.follower.snapshots.get(identifier("policy", policy))
-        answer = decide(
-            snapshot,
-            policy,
+        now_ms = _now_ms()
+        request = Request(
+            identifier("policy", policy),
             context,
             None if eligible is None else identifiers("eligible", eligible),
-            rng=self._rng,
-            action_id="none",
-            now_ms=_now_ms(),
+            _new_id(now_ms),
+            now_ms,
         )
+        answer = answer_request(self._known, request, self._rng)
         if isinstance(answer, NoAnswer):
             return answer
         return structs.replace(
-            explain(answer, snapshot), action_id=UNSET, arm=UNSET, propensity=UNSET, decided_at_ms=UNSET
+            explain(answer, self._snapshot_of(answer)),
+            action_id=UNSET,
+            arm=UNSET,
+            propensity=UNSET,
+            decided_at_ms=UNSET,
         )
 
     def explain_decision(self, action_id: str) -> Explanation | None:
@@ -269,6 +282,7 @@ class ServingNode:
             "snapshots": snapshots,
             "snapshots_refused": self.follower.refused,
             "answers": dict(self.answers),
+            "guardrails": dict(self.guardrails),
             "undelivered": self.delivery.undelivered,
             "spilled": self.delivery.spilled,
             "delivered": self.delivery.delivered,
@@ -280,31 +294,51 @@ class ServingNode:
         if self.settings.when_full == "slow":
             await self.delivery.wait_for_room(self.settings.slow_s)
 
-    def _decide(
-        self, snapshot: LoadedSnapshot | None, policy: str, request: DecideBody, now_ms: int
-    ) -> Decided | NoAnswer:
-        action_id = request.action_id
-        answer = decide(
-            snapshot,
+    def _that_may_decide(self, policy: str) -> list[LoadedSnapshot]:
+        """Return the policy's snapshot and those of policies that are to follow it."""
+        return [
+            snapshot
+            for name, snapshot in self.follower.snapshots.items()
+            if name == policy or (snapshot.definition.rollout is not None and snapshot.definition.rollout.of == policy)
+        ]
+
+    def _snapshot_of(self, answer: Decided) -> LoadedSnapshot | None:
+        """Return the live snapshot that made a decision just now."""
+        snapshot = self.follower.snapshots.get(answer.decision.policy)
+        return snapshot if snapshot is not None and snapshot.version == answer.snapshot_version else None
+
+    def _decide(self, policy: str, asked: DecideBody, now_ms: int) -> Decided | NoAnswer:
+        request = Request(
             policy,
-            request.context,
-            None if request.eligible is None else identifiers("eligible", request.eligible),
-            rng=self._rng,
-            action_id=_new_id(now_ms) if action_id is None else identifier("action_id", action_id),
-            now_ms=now_ms,
-            subject_hash=None if request.subject is None else self._hash_of(identifier("subject", request.subject)),
+            asked.context,
+            None if asked.eligible is None else identifiers("eligible", asked.eligible),
+            _new_id(now_ms) if asked.action_id is None else identifier("action_id", asked.action_id),
+            now_ms,
+            None if asked.subject is None else self._hash_of(identifier("subject", asked.subject)),
         )
+        answer = answer_request(self._known, request, self._rng)
         if isinstance(answer, NoAnswer):
             self.answers[f"none.{answer.reason}"] += 1
             return answer
         decision = answer.decision
         record = avro.encode("decision", decision._asdict())
         self._log_record(DECISIONS, decision.action_id, record)
+        for shadow in answer.shadows:
+            self._log_record(SHADOW_DECISIONS, shadow.action_id, avro.encode("decision", shadow._asdict()))
+        self._recent.keep(decision.action_id, RecentDecision(record, answer.fallback, answer.detail))
+        snapshot = self._snapshot_of(answer)
         if snapshot is not None:
             self._snapshots.keep(snapshot)
-        self._recent.keep(decision.action_id, RecentDecision(record, answer.fallback, answer.detail))
-        self.answers[answer.fallback or "policy"] += 1
+        self._count(answer)
         return answer
+
+    def _count(self, answer: Decided) -> None:
+        self.answers[answer.fallback or answer.reason] += 1
+        for name in answer.decision.guardrails:
+            self.guardrails[name] += 1
+
+    def _age_ms(self, policy: str, now_ms: int) -> int:
+        return self.follower.age_ms(policy, now_ms)
 
     def _hash_of(self, subject: str) -> str:
         if not self.settings.subject_salt:

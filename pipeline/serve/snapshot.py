@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from pipeline.codec import avro
 from pipeline.errors import StateError
 from pipeline.models import ALGORITHMS, model_for
-from pipeline.models.floor import apply_floor
 from pipeline.models.model import ArrayBytes, Floats, Model, Posterior
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.feature_kinds import GRID_ONE
 from pipeline.policy.features import decode
 from pipeline.policy.parse import load_canonical_json
 from pipeline.publish.snapshot import snapshot_id
+from pipeline.serve.guardrails.chain import Exposures, Guarded, Guards
 
 # Vectors kept for a snapshot of a model without context, one for each (segment, eligible arms) that was asked
 # for: at a hundred arms 256 of them are below 1 MB.
@@ -40,6 +40,8 @@ class SegmentPosterior:
     """The model's parameters."""
     index: Mapping[str, int]
     """Arm → its place in `arms`."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Arm → rewards counted."""
 
     def of(self, arms: Sequence[str]) -> Posterior:
         """Return the posterior of some arms, in their order. Raises KeyError for an arm that isn't there."""
@@ -78,38 +80,57 @@ class LoadedSnapshot:
     """Its algorithm."""
     segments: Mapping[str, SegmentPosterior]
     """By segment name."""
+    exposures: Sequence[Exposures] = ()
+    """How often each arm was shown lately, where guardrails go by it."""
     active: tuple[str, ...] = field(init=False)
-    """Arms that can be chosen, sorted."""
+    """Arms that can be chosen, sorted; those that are switched off included."""
     needs_context: bool = field(init=False)
     """Whether propensities depend on the context beyond its segment."""
     foreseen: dict[Asked, Floats] = field(init=False, repr=False, default_factory=dict)
     """Weights that were computed in advance, for as long as `decide_many.foreseeing` lasts."""
-    _kept: Callable[[str, tuple[str, ...]], Floats] = field(init=False, repr=False)
+    guards: Guards = field(init=False, repr=False)
+    """The policy's guardrails, with the counts of this version."""
+    _kept_weights: Callable[[str, tuple[str, ...]], Floats] = field(init=False, repr=False)
+    _kept: Callable[[str, tuple[str, ...]], Guarded] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        compute = partial(_propensities, self.model, self.definition.floor, self.segments, None)
+        counts = {name: segment.counts for name, segment in self.segments.items()}
+        guards = Guards(self.definition, counts, self.exposures)
+        kept_weights = lru_cache(KEPT_VECTORS)(partial(_weights, self.model, self.segments, None))
         derived = {
             "active": tuple(sorted(self.definition.active_arms)),
             "needs_context": ALGORITHMS[self.model.name].needs_context,
-            "_kept": lru_cache(KEPT_VECTORS)(compute),
+            "guards": guards,
+            "_kept_weights": kept_weights,
+            "_kept": lru_cache(KEPT_VECTORS)(partial(_guarded, guards, kept_weights)),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
 
     def propensities(self, segment: str, arms: tuple[str, ...], context_vector: NDArray[np.int16]) -> Floats:
-        """Return p = floor + (1 - K floor) w over `arms`, (K,), read-only.
+        """Return the vector of `guarded` at the snapshot's own time."""
+        return self.guarded(segment, arms, context_vector, self.event_time_ms)[0]
 
-        Where K arms can't have the floor each, they have 1/K each. A model without context computes it once for
-        each (segment, arms). Raises KeyError for a segment or arm that isn't here, ValueError where the model
-        has no answer.
+    def guarded(self, segment: str, arms: tuple[str, ...], context_vector: NDArray[np.int16], now_ms: int) -> Guarded:
+        """Return the vector over `arms` that is drawn from, (K,), and the guardrails that changed something.
+
+        A model without context computes it once for each (segment, arms). Raises KeyError for a segment or arm that
+        isn't here, ValueError where the model has no answer.
         """
-        if not self.needs_context:
+        if self.needs_context:
+            weights = self._weights(segment, arms, context_vector)
+        elif self.guards.is_timeless:
             return self._kept(segment, arms)
+        else:
+            weights = self._kept_weights(segment, arms)
+        return self.guards.apply(segment, arms, weights, now_ms)
+
+    def _weights(self, segment: str, arms: tuple[str, ...], context_vector: NDArray[np.int16]) -> Floats:
         if self.foreseen:
-            weights = self.foreseen.get(Asked(segment, arms, context_vector.tobytes()))
-            if weights is not None:
-                return _floored(weights, self.definition.floor)
-        return _propensities(self.model, self.definition.floor, self.segments, decode(context_vector), segment, arms)
+            foreseen = self.foreseen.get(Asked(segment, arms, context_vector.tobytes()))
+            if foreseen is not None:
+                return foreseen
+        return _weights(self.model, self.segments, decode(context_vector), segment, arms)
 
 
 def load_snapshot(content: bytes) -> LoadedSnapshot:
@@ -132,6 +153,7 @@ def load_snapshot(content: bytes) -> LoadedSnapshot:
             definition=definition,
             model=model_for(definition.algorithm.name, definition.algorithm.parameters),
             segments={entry["segment"]: _segment(entry) for entry in record["segments"]},
+            exposures=tuple(_exposures(entry, definition) for entry in record["exposures"]),
         )
         _try_out(snapshot)
     except Exception as error:  # numbers of a wrong shape or size make numpy raise this and that
@@ -145,21 +167,22 @@ def snapshot_number(content: bytes) -> tuple[str, int]:
     return record["policy"], record["version"]
 
 
-def _propensities(
+def _weights(
     model: Model,
-    floor: float,
     segments: Mapping[str, SegmentPosterior],
     context: Floats | None,
     segment: str,
     arms: tuple[str, ...],
 ) -> Floats:
-    return _floored(model.probabilities(segments[segment].of(arms), context), floor)
+    return model.probabilities(segments[segment].of(arms), context)
 
 
-def _floored(weights: Floats, floor: float) -> Floats:
-    propensities = apply_floor(weights, min(floor, 1.0 / len(weights)))
+def _guarded(
+    guards: Guards, weights: Callable[[str, tuple[str, ...]], Floats], segment: str, arms: tuple[str, ...]
+) -> Guarded:
+    propensities, acted = guards.apply(segment, arms, weights(segment, arms), 0)
     propensities.setflags(write=False)
-    return propensities
+    return propensities, acted
 
 
 def _definition(record: Mapping[str, Any]) -> PolicyDefinition:
@@ -188,7 +211,12 @@ def _segment(entry: Mapping[str, Any]) -> SegmentPosterior:
         raise StateError(
             f"segment {entry['segment']!r} has {posterior.arm_count} posteriors for the {len(arms)} arms {arms}"
         )
-    return SegmentPosterior(arms, posterior, index)
+    return SegmentPosterior(arms, posterior, index, dict(zip(arms, entry["counts"], strict=True)))
+
+
+def _exposures(entry: Mapping[str, Any], definition: PolicyDefinition) -> Exposures:
+    counts = dict(zip(sorted(definition.arm_names), entry["counts"], strict=True))
+    return Exposures(entry["window_ms"], entry["until_ms"], counts)
 
 
 def _try_out(snapshot: LoadedSnapshot) -> None:

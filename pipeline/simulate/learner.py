@@ -18,7 +18,7 @@ from pipeline.learn.memory import RowKey
 from pipeline.models import ALGORITHMS, model_for
 from pipeline.models.floor import apply_floor, draw
 from pipeline.models.grid import Grid
-from pipeline.models.model import Floats, Posterior, Sums
+from pipeline.models.model import Floats, LearnsAcrossSegments, Posterior, Sums, posteriors
 from pipeline.models.statistics import Statistics, fold
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.features import decode
@@ -40,6 +40,7 @@ class Learner:
         self._arms = setting.arms
         self._model = model_for(definition.algorithm.name, definition.algorithm.parameters)
         self._grid = Grid(definition.reward_exponent)
+        self._is_joint = isinstance(self._model, LearnsAcrossSegments)
         self._needs_context = ALGORITHMS[self._model.name].needs_context
         self._segment_names = definition.segments.names
         self._segments = {name: code for code, name in enumerate(self._segment_names)}
@@ -137,8 +138,10 @@ class Learner:
     def _posterior(self, segment: int) -> Posterior:
         if segment not in self._posteriors:
             weighed = self._weighed = self._weighed or weigh_buckets(self._definition, self._named_rows())
-            name = self._segment_names[segment]
-            self._posteriors[segment] = self._model.posterior([weighed[name, arm] for arm in self._arms], self._grid)
+            codes = list(self._segments.values()) if self._is_joint else [segment]
+            names = [self._segment_names[code] for code in codes]
+            sums = [[weighed[name, arm] for arm in self._arms] for name in names]
+            self._posteriors |= zip(codes, posteriors(self._model, sums, self._grid), strict=True)
         return self._posteriors[segment]
 
     def _named_rows(self) -> list[tuple[RowKey, Statistics]]:
@@ -146,9 +149,9 @@ class Learner:
         return [(RowKey(name, generation, *key), statistics) for key, statistics in self.statistics().items()]
 
     def _forget(self, segments: Indices) -> None:
-        """Let go of what was derived for segments that have learned; of all, where time passes for the others too."""
+        """Let go of what was derived for segments that have learned; for all, where that says something of them."""
         self._weighed = None
-        if not self._definition.forgetting.is_none:
+        if self._is_joint or not self._definition.forgetting.is_none:
             self._posteriors.clear()
             self._kept.clear()
             return

@@ -54,11 +54,13 @@ def _draw(axes: Axes, summaries: Sequence[Summary]) -> None:
     ends = {summary.player: summary.regret for summary in summaries}
     top = max(*ends.values(), 1e-12)
     heights = spread_labels(ends, LABEL_GAP * top)
+    # More bands than colours hide each other.
+    has_bands = len(summaries) <= len(COLORS) and all(len(summary.curves) > 1 for summary in summaries)
     for place, summary in enumerate(summaries):
         color = COLORS[place % len(COLORS)]
         mean = summary.curves.mean(axis=0)
         axes.plot(summary.at, mean, DASHES[place // len(COLORS) % len(DASHES)], color=color, linewidth=1.8)
-        if len(summary.curves) > 1:
+        if has_bands:
             reach = 2.0 * summary.curves.std(axis=0, ddof=1) / np.sqrt(len(summary.curves))
             axes.fill_between(summary.at, mean - reach, mean + reach, color=color, alpha=0.18, linewidth=0)
         axes.annotate(
@@ -72,7 +74,7 @@ def _draw(axes: Axes, summaries: Sequence[Summary]) -> None:
             annotation_clip=False,
         )
     axes.set_xlabel("decisions so far")
-    axes.set_ylabel("cumulative regret, ± 2 standard errors")
+    axes.set_ylabel("cumulative regret" + ", ± 2 standard errors" * has_bands)
     axes.set_xlim(0, summaries[0].decisions)
     axes.set_ylim(0, 1.05 * max(top, *heights.values()))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))

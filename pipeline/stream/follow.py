@@ -38,17 +38,12 @@ class TopicFollower:
         )
         try:
             await self._consumer.start()
-            numbers = await self._partition_numbers()
+            numbers = await partition_numbers(self._consumer, self.topic)
         except KafkaError as error:
             raise UnavailableError(f"topic {self.topic} can't be read: {error!r}") from error
         self._partitions = [TopicPartition(self.topic, number) for number in numbers]
         self._consumer.assign(self._partitions)
         await self._consumer.seek_to_beginning()
-
-    async def _partition_numbers(self) -> list[int]:
-        # Asking makes the embedded broker create the topic; a real one says that there is none.
-        await self._consumer._client._wait_on_metadata(self.topic)  # noqa: SLF001  no public way in 0.14
-        return sorted(self._consumer._client.cluster.partitions_for_topic(self.topic) or ())  # noqa: SLF001
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -92,3 +87,10 @@ class TopicFollower:
 
     async def _left(self, ends: dict[TopicPartition, int]) -> int:
         return sum([max(0, end - await self._consumer.position(partition)) for partition, end in ends.items()])
+
+
+async def partition_numbers(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
+    """Return a topic's partitions. Raises KafkaError where there is no such topic."""
+    # Asking makes the embedded broker create the topic; a real one says that there is none.
+    await consumer._client._wait_on_metadata(topic)  # noqa: SLF001  no public way in 0.14
+    return sorted(consumer._client.cluster.partitions_for_topic(topic) or ())  # noqa: SLF001

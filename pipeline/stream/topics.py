@@ -21,6 +21,7 @@ SNAPSHOT_HISTORY = "snapshot-history"
 POLICIES = "policies"
 DEAD_LETTERS = "dead-letters"
 ERASURES = "erasures"
+SHADOW_DECISIONS = "shadow-decisions"
 
 JOIN_TABLE = "join"
 LEARN_TABLE = "learn"
@@ -76,6 +77,7 @@ def topic_specs(app_id: str, partitions: int, *, retention_days: int = 30) -> Se
         TopicSpec(POLICIES, 1, compacted),
         TopicSpec(DEAD_LETTERS, partitions, kept),
         TopicSpec(ERASURES, 1, {**large, "retention.ms": "-1"}),
+        TopicSpec(SHADOW_DECISIONS, partitions, kept),
         *(TopicSpec(table, partitions, changelog) for table in tables),
     ]
 

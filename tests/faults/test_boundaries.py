@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import time
 
@@ -31,6 +32,7 @@ ALL = (
 )
 MOST_TELLING = (
     "join.outputs-sent",
+    "join.changelog-sent",
     "join.changelog-acknowledged",
     "join.rows-written",
     "learn.outputs-acknowledged",
@@ -54,6 +56,8 @@ async def test_a_worker_killed_at_every_write_boundary(trial: Trial) -> None:
             await dies(worker, flow, failpoint)
             trial.injected()
         await asyncio.to_thread(trial.forget_the_dead)
+        # What is on the disk but not in the changelog shows when there is only the changelog.
+        await asyncio.to_thread(shutil.rmtree, worker.state_dir)
         worker.start()
         trial.client.watch(worker)
         await flow.send_rest()
@@ -66,5 +70,5 @@ async def dies(worker: Worker, flow: Flow, failpoint: str) -> None:
     while (ended := await asyncio.to_thread(worker.wait, LOOK_S)) is None and time.monotonic() < deadline:
         await flow.allow(1)
     assert ended == -signal.SIGKILL, (
-        f"{failpoint} was not reached, the worker ended with {ended}\n{worker.last_words()}"
+        f"{failpoint} was not reached, the worker ended with {ended}:\n{worker.last_words()}"
     )

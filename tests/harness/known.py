@@ -46,6 +46,8 @@ class Manner(NamedTuple):
     """How often each sends every record; None: one in ten twice."""
     skews_ms: tuple[int, ...] = (0,)
     """What the clocks of the producers are ahead; each action has one of them."""
+    ends_now: bool = False
+    """Whether the last decision is of now: other records of now then close no window of these too early."""
 
 
 def traffic(policy: dict[str, Any], seed: int, actions: int = ACTIONS, manner: Manner | None = None) -> Traffic:
@@ -53,7 +55,7 @@ def traffic(policy: dict[str, Any], seed: int, actions: int = ACTIONS, manner: M
     manner = manner or Manner()
     rng = random.Random(seed)  # noqa: S311  nothing is kept secret with it
     longest_ms = WINDOW_MS + milliseconds(policy["attribution"]["grace"])
-    start_ms = round(time.time() * 1000) - SPAN_MS - 2 * longest_ms
+    start_ms = round(time.time() * 1000) - SPAN_MS - (0 if manner.ends_now else 2 * longest_ms)
     kinds = [rule["kind"] for rule in policy["reward"]["outcomes"]]
     decisions: Log = []
     outcomes: Log = []
@@ -84,27 +86,30 @@ def arrivals(rng: random.Random, at_ms: int, record: dict[str, Any], manner: Man
 
 
 def far_apart(seed: int, actions: int) -> Traffic:
-    """Make outcomes from hours before to weeks after decisions of two months ago, all of which arrive in a minute."""
+    """Make outcomes from hours before to weeks after decisions of 50 days ago, all of which arrive in a minute.
+
+    The decisions arrive in its first third, the outcomes in the last: ones that old do not wait for their decision.
+    """
     click = {"kind": "click", "worth": 1.0, "window": "30d"}
-    policy = plain_policy(settle="wait", grace="90d", outcomes=(click,), publish={"interval": "100ms"})
+    policy = plain_policy(settle="wait", grace="30d", outcomes=(click,), publish={"interval": "100ms"})
     policy["name"] = "patient"
     rng = random.Random(seed)  # noqa: S311
     now_ms = round(time.time() * 1000)
-    arrives_from_ms = now_ms - 3 * SPAN_MS
+    third_ms = SPAN_MS // 3
     decisions: Log = []
     outcomes: Log = []
     for number in range(actions):
-        name, at_ms = f"patient-{seed}-{number}", now_ms - 60 * DAY_MS + number
+        name, at_ms = f"patient-{seed}-{number}", now_ms - 50 * DAY_MS + number
         chosen = {"arm": rng.choice("ab"), "segment": rng.choice(["new", "other"])}
         decisions.append(
-            (arrives_from_ms + rng.randrange(SPAN_MS), plain_decision(name, at_ms, policy="patient", **chosen))
+            (now_ms - SPAN_MS + rng.randrange(third_ms), plain_decision(name, at_ms, policy="patient", **chosen))
         )
         # Hours before: outside its window. Two weeks after: inside. 40 days after: outside again.
         for index, later_ms in enumerate((-3 * HOUR_MS, 14 * DAY_MS, 40 * DAY_MS)):
             came = plain_outcome(name, at_ms + later_ms, f"{name}-{index}")
-            outcomes.append((arrives_from_ms + rng.randrange(SPAN_MS), came))
+            outcomes.append((now_ms - rng.randrange(third_ms), came))
     naive = naive_fold(policy, [record for _, record in decisions], [record for _, record in outcomes])
-    return Traffic(policy, decisions, outcomes, naive, now_ms - 29 * DAY_MS)
+    return Traffic(policy, decisions, outcomes, naive, now_ms - 19 * DAY_MS)
 
 
 def homepage(seed: int = 1, actions: int = ACTIONS, manner: Manner | None = None, **others: Any) -> Traffic:

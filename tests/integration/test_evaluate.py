@@ -14,10 +14,11 @@ import pytest
 from pipeline.brokers import running_broker
 from pipeline.codec import avro
 from pipeline.learn.ledger import ledger_record
+from pipeline.policy.canonical import to_canonical_json
 from pipeline.publish.snapshot import build_snapshot
 from pipeline.replay.fold import LedgerFold
 from pipeline.stream.outbox import Outbox, Record
-from pipeline.stream.topics import REWARDS, SNAPSHOT_HISTORY, SNAPSHOTS
+from pipeline.stream.topics import POLICIES, REWARDS, SNAPSHOT_HISTORY, SNAPSHOTS
 from tests.samples import define, plain_decision, plain_policy
 
 POLICY = define(plain_policy())
@@ -59,6 +60,8 @@ def ledger() -> list[dict[str, Any]]:
             "attribution": POLICY.statistics_hash,
             "outcomes": [],
             "decision": orjson.dumps(decision),
+            "is_erased": False,
+            "is_reward_final": False,
         }
         records += [settled | {"revision": 1, "is_settled": False, "reward": 0}, settled]
     return records
@@ -77,6 +80,9 @@ async def broker(tmp_path: Path):
             await outbox.deliver(Record(REWARDS, 0, b"x", avro.encode("reward", fields)) for fields in records)
             key = POLICY.name.encode()
             await outbox.deliver(Record(topic, 0, key, content) for topic in (SNAPSHOTS, SNAPSHOT_HISTORY))
+            definition = to_canonical_json(POLICY).decode()
+            stored = {"name": POLICY.name, "generation": POLICY.generation, "definition": definition}
+            await outbox.deliver([Record(POLICIES, 0, key + b"/1", avro.encode("policy", stored))])
         finally:
             await outbox.stop()
         yield started.bootstrap_servers
@@ -84,18 +90,39 @@ async def broker(tmp_path: Path):
 
 async def test_the_ledger_says_what_its_own_policy_and_others_earn(broker):
     command = [sys.executable, "-m", "pipeline", "evaluate", "homepage", "--broker", broker, "--json"]
+    command += [f"--target={target}" for target in ("logged", "uniform", "homepage", "homepage@1")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: ASYNC221
     assert done.returncode == 0, done.stderr
     report = orjson.loads(done.stdout)
     assert report["decisions"] == N
     # What b earns above a is 0.4: 0.1 + 0.4 · P(b). The snapshot shows b but for the floor of 1 %.
-    expected = {"logged": 0.1 + 0.4 * 0.2, "uniform": 0.1 + 0.4 * 0.5, "homepage@1": 0.1 + 0.4 * 0.99}
+    expected = {
+        "logged": 0.1 + 0.4 * 0.2,
+        "uniform": 0.1 + 0.4 * 0.5,
+        "homepage": 0.1 + 0.4 * 0.99,
+        "homepage@1": 0.1 + 0.4 * 0.99,
+    }
     assert [target["target"] for target in report["targets"]] == list(expected)
     for target in report["targets"]:
         for estimate in target["estimates"]:
             # Weights of up to 5 on 2,000 decisions: a standard error of about 0.03.
             assert estimate["value"] == pytest.approx(expected[target["target"]], abs=0.12), estimate
-    assert any("flatters" in words for words in report["targets"][2]["warnings"])
+    flattered = [any("flatters" in words for words in target["warnings"]) for target in report["targets"]]
+    assert flattered == [False, False, False, True]
+
+
+async def test_a_generation_that_has_decided_nothing_is_said_to(broker):
+    command = [sys.executable, "-m", "pipeline", "evaluate", "homepage", "--broker", broker, "--generation", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: ASYNC221
+    assert done.returncode == 1
+    assert "the ledger of homepage generation 2:\n  - holds no settled decision" in done.stderr
+
+
+async def test_a_policy_that_is_not_applied_is_no_target(broker):
+    command = [sys.executable, "-m", "pipeline", "evaluate", "homepage", "--broker", broker, "--target", "nobody"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: ASYNC221
+    assert done.returncode == 1
+    assert "no such policy is applied; applied are homepage" in done.stderr
 
 
 async def test_a_policy_without_a_snapshot_is_named(broker):

@@ -242,3 +242,41 @@ def test_rewards_all_at_a_bound_fade_without_leaving_it(model, dimension):
         posterior = model.posterior([forgotten(buckets, dimension, third, ArmPrior(reward / ONE, 0.1, 0.0))], GRID)
         for context in contexts(dimension):
             assert model.probabilities(posterior, context).tolist() == [1.0]
+
+
+LARGEST = 2**33 - 1  # decisions that a row may hold
+
+
+def extremes(dimension: int) -> dict[str, list[Sums]]:
+    """Give rows as far from ordinary as the grid and forgetting allow."""
+
+    def row(n: int, reward: int) -> Statistics:
+        # n decisions with x = 1 in every entry, and one reward for all.
+        one = contributions(np.full((1, dimension), 2**12, np.int16), [reward])
+        return Statistics(dimension, one * n)
+
+    faded = weigh([(2.0**-300, row(1000, ONE)), (2.0**-300, row(1000, 0))], dimension, GRID.reward_exponent)
+    return {
+        "all fail": [row(10**6, 0)] * 2 + [row(1, 0)],
+        "all succeed": [row(10**6, ONE)] * 2 + [row(1, ONE)],
+        "as many as a row holds": [row(LARGEST, ONE), row(LARGEST, 0), row(0, 0)],
+        "almost equal": [row(LARGEST, ONE) + row(0, 0), row(LARGEST - 1, ONE) + row(1, 0), row(LARGEST, ONE)],
+        "one against all": [row(LARGEST, 1), row(1, ONE), row(2, ONE)],
+        "all but forgotten": [faded, faded, row(0, 0)],
+        "forgotten beside fresh": [faded, row(5, 0), row(10**9, ONE)],
+    }
+
+
+@pytest.mark.parametrize("case", extremes(0))
+def test_sums_far_from_ordinary_make_chances_and_estimates_all_the_same(model, dimension, case):
+    posterior = model.posterior(extremes(dimension)[case], GRID)
+    for array in posterior.arrays().values():
+        assert np.isfinite(array).all()
+    for context in contexts(dimension):
+        weights = model.probabilities(posterior, context)
+        assert (weights >= 0).all()
+        assert abs(weights.sum() - 1) < 1e-12
+        mean, low, high = model.estimates(posterior, context)
+        assert np.isfinite([mean, low, high]).all()
+        assert (low <= mean).all()
+        assert (mean <= high).all()

@@ -21,21 +21,35 @@ PURE = {
     "join": ("errors", "events", "codec", "policy"),
     "learn": ("errors", "models"),
     "publish": ("errors", "models", "policy", "codec", "learn.memory"),
-    "replay": ("errors", "events", "models", "policy", "codec", "join.progress", "learn", "publish"),
     "client": ("errors", "serve"),
+    "replay": ("errors", "events", "models", "policy", "codec", "join", "learn", "publish"),
     "serve": ("errors", "models", "policy", "events", "codec", "publish.snapshot"),
     "simulate": ("errors", "models", "policy", "learn.memory", "publish.snapshot"),
     "evaluate": ("errors", "models", "policy", "events", "codec", "learn.memory", "publish", "serve.snapshot"),
+    "report": ("events", "policy", "evaluate.ledger"),
 }
 # What touches the world in those folders; everything else there is pure.
 WORLDLY = {
     "join": ("agent",),
     "learn": ("agent",),
     "publish": ("agent",),
-    "replay": ("dead_letters", "forget", "history", "read", "verify"),
     "client": ("http",),
-    "serve": ("access", "delivery", "follower", "http", "metrics", "node", "routes", "spill"),
+    "replay": (
+        "dead_letters",
+        "forget",
+        "ground",
+        "history",
+        "journal",
+        "log",
+        "promote",
+        "read",
+        "rebuild",
+        "run",
+        "verify",
+    ),
+    "serve": ("access", "delivery", "follower", "http", "metrics", "node", "routes", "spill", "switches"),
     "evaluate": ("open_bandit", "picture", "read"),
+    "report": ("picture",),
     "simulate": ("environments", "named", "picture"),  # environments make their own chance, from a seed
 }
 LIBRARIES = {"numpy", "scipy", "orjson", "fastavro", "msgspec"}

@@ -1,6 +1,7 @@
 """A large catalogue: from time to time an arm that nobody knows comes, and the oldest goes.
 
-The log-odds of a click are those of the item, and of how its traits meet the visitor's.
+The log-odds of a click are those of its traits, of how they meet the visitor's, and something of its own. The traits
+are known, and the same for every seed; what they are worth is not.
 """
 
 from __future__ import annotations
@@ -24,15 +25,19 @@ class Catalogue:
         if not 1 <= at_once <= arms:
             raise ValueError(f"of {arms} arms 1 to {arms} can be on offer: seen {at_once}")
         self._at_once, self._every = at_once, every
-        self.setting = Setting(arm_names(arms), features=numeric(TRAITS), decisions=decisions)
+        self._traits = np.clip(np.random.default_rng(20_110_211).standard_normal((arms, TRAITS)), -3.0, 3.0)
+        parts = tuple(
+            {"features": {f"trait{i}": value for i, value in enumerate(row)}} for row in self._traits.tolist()
+        )
+        self.setting = Setting(arm_names(arms), features=numeric(TRAITS), arm_parts=parts, decisions=decisions)
         self.reset(0)
 
     def reset(self, seed: int) -> None:
         """See `Environment`."""
         rng = np.random.default_rng((seed, 0))
         arms = len(self.setting.arms)
-        self._appeal = -2.0 + 0.7 * rng.standard_normal(arms)
-        self._traits = rng.standard_normal((arms, TRAITS))
+        self._appeal = -2.0 + self._traits @ (0.5 * rng.standard_normal(TRAITS)) + 0.4 * rng.standard_normal(arms)
+        self._tastes = self._traits @ rng.standard_normal((TRAITS, TRAITS)) / np.sqrt(TRAITS)
         self._x, self._tape = Tape(seed, 1, TRAITS), Tape(seed, 2, arms)
 
     def eligible(self, t: int) -> Sequence[int]:
@@ -51,12 +56,12 @@ class Catalogue:
     def best(self, t: int) -> int:
         """See `Environment`."""
         on_offer = np.array(self.eligible(t))
-        odds = self._appeal[on_offer] + self._traits[on_offer] @ self._context(t)
+        odds = self._appeal[on_offer] + self._tastes[on_offer] @ self._context(t)
         return int(on_offer[odds.argmax()])
 
     def mean(self, t: int, arm: int) -> float:
         """See `Expecting`."""
-        odds = self._appeal[arm] + self._traits[arm] @ self._context(t)
+        odds = self._appeal[arm] + self._tastes[arm] @ self._context(t)
         return float(1.0 / (1.0 + np.exp(-odds)))
 
     def _context(self, t: int) -> Floats:

@@ -4,7 +4,7 @@ import click
 import pytest
 
 from pipeline.cli import cli
-from pipeline.cli.dead_letters import Moment
+from pipeline.cli.options import Moment
 
 
 @pytest.mark.parametrize(

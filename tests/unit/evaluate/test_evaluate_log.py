@@ -35,6 +35,7 @@ def record(number: int, arm: str = "a", *, reward: int = 0, revision: int = 2, *
         "reward": reward,
         "reward_exponent": POLICY.reward_exponent,
         "decision": orjson.dumps(decision),
+        "is_erased": False,
     }
 
 
@@ -57,6 +58,15 @@ def test_open_decisions_and_other_policies_are_left_out_and_the_former_are_told(
     log, left_out = gathered(record(1), record(2, is_settled=False), other, older).log(POLICY)
     assert len(log) == 1
     assert left_out == ["1 decisions are still open and were left out"]
+
+
+def test_what_is_erased_counts_for_nothing_and_nothing_of_it_is_kept():
+    erased = record(2, reward=ONE, revision=2**62) | {"is_erased": True, "decision": b""}
+    for order in ([record(1), record(2), erased], [erased, record(2), record(1)]):
+        gathering = gathered(*order)
+        log, left_out = gathering.log(POLICY)
+        assert (len(log), log.mean_reward, left_out) == (1, 0.0, ["1 decisions were erased and were left out"])
+        assert gathering.entries["x2"].decision is None
 
 
 def test_a_ledger_without_a_settled_decision_is_refused_in_words():

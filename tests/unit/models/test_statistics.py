@@ -6,7 +6,7 @@ import pytest
 from pipeline.errors import StateError
 from pipeline.models import statistics
 from pipeline.models.grid import BLOCK_ROWS, MAX_ROWS
-from pipeline.models.statistics import Statistics, contributions, fold, width
+from pipeline.models.statistics import Statistics, contributions, fold, total, width
 
 
 def some_rows(n: int, *, dimension: int = 0) -> Statistics:
@@ -150,3 +150,12 @@ def test_sums_cannot_be_changed_from_outside():
     assert row.n == 0
     with pytest.raises(ValueError, match="read-only"):
         row.sums[0] = 7
+
+
+def test_a_total_is_the_sum_of_its_parts_and_of_one_dimension():
+    rng = np.random.default_rng(8)
+    parts = [Statistics(2, np.concatenate(([7], rng.integers(-(2**40), 2**40, width(2) - 1)))) for _ in range(5)]
+    assert total(parts, 2) == parts[0] + parts[1] + parts[2] + parts[3] + parts[4]
+    assert total([], 3) == Statistics.zero(3)
+    with pytest.raises(StateError, match="dimensions 3 and 2 don't add up"):
+        total(parts, 3)

@@ -50,7 +50,7 @@ def test_a_batch_is_decided_as_its_requests_are_one_by_one(
         for name in ("arm", "reason", "probabilities"):
             expected = getattr(one, name, None)
             if name == "probabilities" and expected is not None:
-                assert getattr(other, name) == pytest.approx(expected, abs=1e-12)
+                assert getattr(other, name) == pytest.approx(expected, abs=1e-7)
             else:
                 assert getattr(other, name, None) == expected
     assert not snapshot.foreseen

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from pipeline.codec.wire import decode_event
 from pipeline.errors import InvalidRecordError
 from pipeline.events import Decision, Event, Outcome
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.guardrails import Rollout, Switches
 from pipeline.serve import Decided, NoAnswer, load_snapshot
 from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
-from pipeline.stream.topics import DECISIONS, OUTCOMES
+from pipeline.stream.topics import DECISIONS, OUTCOMES, SHADOW_DECISIONS
 
 SETTINGS = ServeSettings("127.0.0.1:1", "0123456789abcdef", drain_timeout_s=0.05)
 Content = Callable[..., bytes]
@@ -45,6 +47,35 @@ async def test_a_decision_is_logged_as_it_was_answered(
     assert isinstance(event, Decision)
     assert event == answer.decision._replace(eligible=["best", "news"])
     assert abs(event.decided_at_ms - time.time() * 1000) < 60_000
+
+
+async def test_what_a_shadow_decides_is_logged_apart(
+    node: ServingNode, beta: PolicyDefinition, content_of: Content
+) -> None:
+    shadow = replace(beta, name="next", rollout=Rollout("homepage", 1.0, "shadow"))
+    for definition in (beta, shadow):
+        node.follower.snapshots[definition.name] = load_snapshot(content_of(definition, {}))
+    answer = await node.decide("homepage", {}, action_id="x1")
+    assert isinstance(answer, Decided)
+    first, second = [(parcel.topic, parcel.key, parcel.value) for parcel in node.delivery._waiting]
+    assert first[:2] == (DECISIONS, b"x1")
+    assert second[:2] == (SHADOW_DECISIONS, b"x1")
+    logged_apart = decode_event(second[2], "decision", {})
+    assert isinstance(logged_apart, Decision)
+    assert (logged_apart.policy, logged_apart.guardrails) == ("next", ("shadow:homepage",))
+    assert node.answers == {"policy": 1}
+
+
+async def test_what_is_switched_off_at_the_node_is_off(
+    node: ServingNode, beta: PolicyDefinition, content_of: Content
+) -> None:
+    node.follower.snapshots["homepage"] = load_snapshot(content_of(beta, {}))
+    node._switches.switches["homepage"] = Switches(is_killed=True, arms=("best",))
+    answer = await node.decide("homepage", {})
+    assert isinstance(answer, Decided)
+    assert (answer.fallback, set(answer.probabilities)) == ("killed", {"fresh", "news"})
+    assert node.health()["answers"] == {"killed": 1}
+    assert node.health()["guardrails"] == {"killed-arms": 1}
 
 
 async def test_a_person_is_logged_as_a_hash_only(node: ServingNode) -> None:

@@ -56,6 +56,7 @@ async def test_a_decision_is_told_with_all_its_probabilities(node: ServingNode, 
         "snapshot_id": node.follower.snapshots["homepage"].id,
         "segment": "other",
         "reason": "policy",
+        "guardrails": [],
         "ignored": 1,
         "expires_at_ms": body["expires_at_ms"],
     }

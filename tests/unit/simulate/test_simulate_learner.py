@@ -10,6 +10,7 @@ from pipeline.learn.memory import RowKey
 from pipeline.publish.snapshot import build_snapshot
 from pipeline.serve.snapshot import load_snapshot
 from pipeline.simulate.environment import Setting
+from pipeline.simulate.environments.catalogue import Catalogue
 from pipeline.simulate.environments.linear import Linear
 from pipeline.simulate.environments.segments import Segments
 from pipeline.simulate.learner import Learner
@@ -18,12 +19,26 @@ from pipeline.simulate.run import run
 from pipeline.simulate.setting import definition_for
 
 DECISIONS = 400
+FLOOR = 0.01
+
+
+def assert_decides_by(snapshot, learner, environment, floor: float = 0.0) -> None:
+    definition = learner.definition
+    places = np.arange(DECISIONS, DECISIONS + 50)
+    contexts = [environment.context(t) for t in places]
+    choices = learner.choose(Moments(places, places * 1_000, contexts, tuple(range(len(environment.setting.arms)))))
+    for context, arm, propensity in zip(contexts, *choices, strict=True):
+        segment = definition.segments.segment_for(context)
+        chances = snapshot.propensities(segment, snapshot.active, definition.features.encode(context))
+        name = environment.setting.arms[arm]
+        assert propensity == pytest.approx(chances[snapshot.active.index(name)], abs=1e-9)
+        assert propensity >= min(floor, 1 / len(environment.setting.arms))
 
 
 def played(environment, algorithm: str, *, refresh: int = 7, seed: int = 1):
     environment.reset(seed)
     others = {"statistics": {"bucket": "100s"}}  # decisions are a second apart: four buckets
-    definition = definition_for(environment.setting, algorithm, {}, floor=0.02, others=others)
+    definition = definition_for(environment.setting, algorithm, {}, floor=FLOOR, others=others)
     learner = Learner(algorithm, definition, environment.setting, np.random.default_rng(seed))
     return learner, run(environment, learner, DECISIONS, refresh=refresh)
 
@@ -45,22 +60,34 @@ def test_the_statistics_are_the_sums_of_what_was_chosen_and_earned(kind, algorit
     assert {key: row.sums.tolist() for key, row in learner.statistics().items()} == expected
 
 
-@pytest.mark.parametrize(("kind", "algorithm"), [(Segments, "beta_thompson"), (Linear, "linear_thompson")])
+@pytest.mark.parametrize(
+    ("kind", "algorithm"),
+    [
+        (Segments, "beta_thompson"),
+        (Segments, "hierarchical_thompson"),
+        (Linear, "linear_thompson"),
+        (Catalogue, "hybrid_thompson"),
+    ],
+)
 def test_it_decides_with_the_chances_that_a_node_would_have_from_a_snapshot_of_its_statistics(kind, algorithm):
     environment = kind()
     learner, _ = played(environment, algorithm)
     definition = learner.definition
     rows = [(RowKey(algorithm, 1, *key), row) for key, row in sorted(learner.statistics().items())]
     snapshot = load_snapshot(build_snapshot(definition, rows, {}, 1, ""))
-    places = np.arange(DECISIONS, DECISIONS + 50)
-    contexts = [environment.context(t) for t in places]
-    choices = learner.choose(Moments(places, places * 1_000, contexts, tuple(range(len(environment.setting.arms)))))
-    for context, arm, propensity in zip(contexts, *choices, strict=True):
-        segment = definition.segments.segment_for(context)
-        chances = snapshot.propensities(segment, snapshot.active, definition.features.encode(context))
-        name = environment.setting.arms[arm]
-        assert propensity == pytest.approx(chances[snapshot.active.index(name)], abs=1e-9)
-        assert propensity >= 0.02
+    assert_decides_by(snapshot, learner, environment, floor=FLOOR)
+
+
+def test_what_is_forgotten_when_publishing_is_forgotten_here():
+    environment = Segments()
+    environment.reset(1)
+    others = {"statistics": {"bucket": "100s"}, "forgetting": {"half_life": "100s", "window": "300s"}}
+    definition = definition_for(environment.setting, "beta_thompson", {}, others=others)
+    learner = Learner("x", definition, environment.setting, np.random.default_rng(1))
+    run(environment, learner, DECISIONS, refresh=7)
+    rows = [(RowKey("x", 1, *key), row) for key, row in sorted(learner.statistics().items())]
+    snapshot = load_snapshot(build_snapshot(definition, rows, {}, 1, ""))
+    assert_decides_by(snapshot, learner, environment)
 
 
 def test_the_same_seed_plays_the_same_and_another_does_not():

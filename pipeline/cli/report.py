@@ -1,0 +1,120 @@
+"""`pipeline report`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import Progress
+
+from pipeline.cli import options
+from pipeline.errors import ConfigError
+from pipeline.evaluate.read import gather_ledger
+from pipeline.policy.definition import PolicyDefinition
+from pipeline.report.report import report_of
+from pipeline.report.tally import GROUPS, tally
+from pipeline.stream.policies import Policies
+
+
+@click.command()
+@options.broker_address
+@click.argument("policy_name", metavar="POLICY")
+@click.option("--include-open", is_flag=True, help="Count decisions whose attribution window is still open too.")
+@click.option(
+    "--picture",
+    envvar="PIPELINE_REPORT_PICTURE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw it into this PNG file. [PIPELINE_REPORT_PICTURE]",
+)
+@options.as_json
+def report(broker: str, policy_name: str, include_open: bool, picture: Path | None, as_json: bool) -> None:
+    """Say what a policy earns more than its holdout, from the ledger of its present generation.
+
+    Subjects are what is compared: the interval allows for a subject's decisions being alike.
+
+    \b
+    Example:
+      pipeline report homepage --picture lift.png
+    """
+    found = asyncio.run(_report(broker, policy_name, include_open=include_open))
+    if picture is not None:
+        from pipeline.report.picture import save_picture  # noqa: PLC0415  a report needs no plots
+
+        save_picture(found, picture)
+    click.echo(orjson.dumps(found) if as_json else in_words(found))
+
+
+async def _report(broker: str, name: str, *, include_open: bool) -> dict[str, Any]:
+    definition = await _definition(broker, name)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("reading the ledger", total=None)
+        gathered = await gather_ledger(
+            broker,
+            name,
+            definition.generation,
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    return report_of(definition, tally(gathered.entries.values(), include_open=include_open))
+
+
+async def _definition(broker: str, name: str) -> PolicyDefinition:
+    policies = Policies(broker)
+    try:
+        await policies.start()
+        definition = policies.book.latest(name)
+        known = ", ".join(one.name for one in policies.book) or "none"
+    finally:
+        await policies.stop()
+    if definition is None:
+        raise ConfigError(f"policy {name}", [f"is not applied; known: {known}"])
+    return definition
+
+
+def in_words(report: Mapping[str, Any]) -> str:
+    """Write a report for people."""
+    lines = [f"{report['policy']} generation {report['generation']}"]
+    for name in GROUPS:
+        group = report["groups"][name]
+        if group["decisions"]:
+            counts = f"{group['decisions']:,} decisions of {group['subjects']:,} subjects"
+            lines.append(f"  {name}: {group['mean_reward']:.5g} a decision{_between(group['interval'])}, {counts}")
+    lines += [*_lift_in_words(report), *_tables_in_words(report)]
+    if report["guardrails"]:
+        lines.append("  guardrails: " + ", ".join(f"{name} {count:,}" for name, count in report["guardrails"].items()))
+    if report["open"]:
+        lines.append(f"  {report['open']:,} decisions are still open")
+    if report["unread"]:
+        lines.append(f"  {report['unread']:,} decisions can't be read any more and are left out")
+    lines += [f"  doubtful: {doubt}" for doubt in report["doubts"]]
+    return "\n".join(lines)
+
+
+def _lift_in_words(report: Mapping[str, Any]) -> Iterator[str]:
+    lift = report["lift"]
+    if lift is None:
+        yield "  lift: not known, it takes two subjects in each group"
+        return
+    yield f"  lift: {lift['difference']['value']:+.5g} a decision{_between(lift['difference'], '+.5g')}"
+    if lift["relative"] is not None:
+        yield f"        {lift['relative']['value']:+.2%}{_between(lift['relative'], '+.2%')}"
+    yield f"  by the {report['method']}"
+
+
+def _tables_in_words(report: Mapping[str, Any]) -> Iterator[str]:
+    for what in ("arms", "segments"):
+        for name in GROUPS:
+            rows = report[what][name].items()
+            if rows:
+                parts = (
+                    f"{key} {row['decisions']:,} ({row['share']:.1%}, {row['mean_reward']:.4g})" for key, row in rows
+                )
+                yield f"  {what} of {name}: {', '.join(parts)}"
+
+
+def _between(interval: Mapping[str, float] | None, form: str = ".5g") -> str:
+    return "" if interval is None else f" (95 %: {interval['low']:{form}} to {interval['high']:{form}})"

@@ -1,0 +1,156 @@
+"""`pipeline warm-start`."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+from pathlib import Path
+
+import click
+import numpy as np
+import orjson
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.cli import options
+from pipeline.cli.evaluate import read_ledger
+from pipeline.errors import ConfigError
+from pipeline.evaluate.log import DecisionLog
+from pipeline.evaluate.warm_start import ArmStart, Shown, arm_starts, with_priors
+from pipeline.policy.parse import load_policy
+from pipeline.policy.toml import to_toml
+
+TRUST = 1.0
+TRUST_WITHOUT = 0.25
+"""Of a log without propensities: what it says may be of those only whom an arm was chosen for."""
+LIMIT = 1_000.0
+CONFOUNDED = (
+    "without propensities, an arm's mean is that of those who were shown it: if it was shown to the better visitors, "
+    "it looks better than it is"
+)
+
+
+@click.command(name="warm-start")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@options.broker_address
+@click.option("--ledger", metavar="POLICY", help="Start from what this policy's ledger says.")
+@click.option(
+    "--csv",
+    "table",
+    envvar="PIPELINE_WARM_START_CSV",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Start from a log with the columns arm, reward and, where known, propensity. [PIPELINE_WARM_START_CSV]",
+)
+@click.option(
+    "--data",
+    envvar="PIPELINE_WARM_START_DATA",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Start from a campaign's folder of the Open Bandit dataset. [PIPELINE_WARM_START_DATA]",
+)
+@click.option(
+    "--trust",
+    envvar="PIPELINE_WARM_START_TRUST",
+    type=click.FloatRange(0.0, 1.0, min_open=True),
+    help=f"What a logged decision counts of one's own; {TRUST:g} with propensities and {TRUST_WITHOUT:g} without, if "
+    "not given. [PIPELINE_WARM_START_TRUST]",
+)
+@click.option(
+    "--limit",
+    envvar="PIPELINE_WARM_START_LIMIT",
+    type=click.FloatRange(0.0, 1e6, min_open=True),
+    default=LIMIT,
+    show_default=True,
+    help="Most decisions that a prior may be worth, so that it can be unlearned. [PIPELINE_WARM_START_LIMIT]",
+)
+@click.option(
+    "--out",
+    envvar="PIPELINE_WARM_START_OUT",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the policy file with priors goes; standard output if not given. [PIPELINE_WARM_START_OUT]",
+)
+@options.as_json
+def warm_start(
+    file: Path,
+    broker: str,
+    ledger: str | None,
+    table: Path | None,
+    data: Path | None,
+    trust: float | None,
+    limit: float,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Give the arms of a policy file priors from a log; exact statistics are left alone.
+
+    \b
+    Example:
+      pipeline warm-start homepage.toml --ledger oldpage --out homepage-warm.toml
+      pipeline warm-start homepage.toml --csv history.csv --trust 0.1 --json
+    """
+    if sum(source is not None for source in (ledger, table, data)) != 1:
+        raise click.UsageError("give one log: --ledger POLICY, --csv FILE or --data FOLDER")
+    definition = load_policy(file.read_text(encoding="utf-8"), str(file))
+    log = _read(broker, ledger, table, data)
+    if trust is None:
+        trust = TRUST if log.propensities is not None else TRUST_WITHOUT
+    starts = arm_starts(log, trust=trust, limit=limit)
+    text = to_toml(with_priors(definition, starts))
+    load_policy(text, "the policy with priors")  # what is proposed must be a policy
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+    warnings = [CONFOUNDED] if log.propensities is None else []
+    if as_json:
+        found = {"arms": [start._asdict() for start in starts], "trust": trust, "warnings": warnings, "policy": text}
+        click.echo(orjson.dumps(found))
+        return
+    _show(starts)
+    for words in warnings:
+        click.echo(f"! {words}", err=True)
+    click.echo(f"The policy is in {out}: pipeline policy apply {out}" if out else text, err=out is not None)
+
+
+def _read(broker: str, ledger: str | None, table: Path | None, data: Path | None) -> Shown:
+    if table is not None:
+        return _read_csv(table)
+    if data is not None:
+        from pipeline.demo.logged import read_log  # noqa: PLC0415  brings the whole demo
+        from pipeline.evaluate.open_bandit import log_of  # noqa: PLC0415  as above
+
+        return _shown(log_of(read_log(data)))
+    return _shown(asyncio.run(read_ledger(broker, str(ledger), lambda _done, _total: None))[0])
+
+
+def _shown(log: DecisionLog) -> Shown:
+    return Shown([log.arms[place] for place in log.arm], log.reward, log.propensity)
+
+
+def _read_csv(path: Path) -> Shown:
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        columns = set(reader.fieldnames or ())
+        missing = sorted({"arm", "reward"} - columns)
+        if missing:
+            raise ConfigError(str(path), [f"column {column} is missing" for column in missing])
+        arms, rewards, propensities = [], [], []
+        for number, row in enumerate(reader):
+            try:
+                arms.append(row["arm"])
+                rewards.append(float(row["reward"]))
+                if "propensity" in columns:
+                    propensities.append(float(row["propensity"]))
+            except (TypeError, ValueError) as error:
+                raise ConfigError(str(path), [f"row {number}: {error}"]) from error
+    return Shown(arms, np.array(rewards), np.array(propensities) if "propensity" in columns else None)
+
+
+def _show(starts: list[ArmStart]) -> None:
+    table = Table("arm", box=SIMPLE_HEAD)
+    for heading in ("decisions", "mean reward", "worth", "prior's weight"):
+        table.add_column(heading, justify="right")
+    for start in starts:
+        table.add_row(
+            start.arm, f"{start.decisions:,}", f"{start.mean:.6g}", f"{start.effective:,.1f}", f"{start.weight:,.1f}"
+        )
+    Console(stderr=True).print(table)

@@ -1,0 +1,99 @@
+"""What a log says of each arm, as the prior that a policy starts from.
+
+With propensities, a decision counts 1/p, so that an arm's mean is what it would have earned shown to everybody, not
+to those whom the logging policy chose it for; and it is worth (Σ 1/p)² / Σ 1/p² decisions. Without, every decision
+counts alike, and the mean holds for those who were shown the arm only.
+
+The weight of a prior is that number, tempered: times `trust`, and at most `limit`. Statistics stay what the policy's
+own decisions make them, so nothing exact is touched; a prior is part of the definition, and of the posterior's hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.errors import ConfigError
+from pipeline.models.model import Floats
+from pipeline.policy.definition import PolicyDefinition
+
+
+class Shown(NamedTuple):
+    """A log, as far as a prior needs it; N long each."""
+
+    arms: Sequence[str]
+    rewards: Floats
+    propensities: Floats | None
+    """None: not logged."""
+
+
+class ArmStart(NamedTuple):
+    """What one arm starts from."""
+
+    arm: str
+    decisions: int
+    """In the log."""
+    mean: float
+    effective: float
+    """What they are worth."""
+    weight: float
+    """After tempering; 0: the log says too little."""
+
+
+def arm_starts(log: Shown, *, trust: float, limit: float) -> list[ArmStart]:
+    """Return what each arm of a log starts from, by name.
+
+    Raises:
+        ConfigError: the log is empty, or a propensity isn't one.
+    """
+    if not len(log.arms):
+        raise ConfigError("the log", ["holds no decision"])
+    weights = _weights(log)
+    names = np.array(log.arms)
+    starts = []
+    for arm in sorted(set(log.arms)):
+        mine = names == arm
+        w, r = weights[mine], log.rewards[mine]
+        effective = float(w.sum() ** 2 / (w @ w))
+        starts.append(ArmStart(arm, int(mine.sum()), float(w @ r / w.sum()), effective, min(trust * effective, limit)))
+    return starts
+
+
+def with_priors(definition: PolicyDefinition, starts: Sequence[ArmStart]) -> dict[str, object]:
+    """Return the definition's plain value with a prior for each arm that the log says something of.
+
+    Raises:
+        ConfigError: the log has none of its arms, or a mean beyond the bounds of its reward.
+    """
+    low, high = definition.reward.low, definition.reward.high
+    known = {start.arm: start for start in starts if start.weight > 0.0}
+    faults = [
+        f"arm {arm} earned {known[arm].mean:.6g} a decision in the log, the policy's rewards lie in [{low}, {high}]"
+        for arm in definition.arm_names
+        if arm in known and not low <= known[arm].mean <= high
+    ]
+    if not definition.arm_set & known.keys():
+        seen, expected = ", ".join(sorted(known)[:5]), ", ".join(definition.arm_names[:5])
+        faults.append(f"the log has none of its arms: seen {seen} …, expected {expected} …")
+    if faults:
+        raise ConfigError(f"policy {definition.name}", faults)
+    plain = definition.to_plain()
+    plain["arms"] = [
+        arm.to_plain()
+        | ({"prior": {"mean": known[arm.name].mean, "weight": known[arm.name].weight}} if arm.name in known else {})
+        for arm in definition.arms
+    ]
+    return plain
+
+
+def _weights(log: Shown) -> Floats:
+    if log.propensities is None:
+        return np.ones(len(log.arms))
+    wrong = ~((log.propensities > 0.0) & (log.propensities <= 1.0))
+    if wrong.any():
+        place = int(wrong.argmax())
+        raise ConfigError("the log", [f"propensity {log.propensities[place]!r} of row {place} is not in (0, 1]"])
+    weights: Floats = 1.0 / log.propensities
+    return weights

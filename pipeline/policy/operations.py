@@ -1,0 +1,65 @@
+"""What operators change of a definition in force: kill, revive, roll out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pipeline.errors import ConfigError
+from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.guardrails import RolloutMode, Switches
+
+
+def killed(definition: PolicyDefinition, arms: Sequence[str] = ()) -> PolicyDefinition:
+    """Return the definition with some arms killed, or the whole policy where none are named.
+
+    Raises:
+        ConfigError: an arm is not one of the policy's.
+    """
+    _check_known(definition, arms)
+    before = definition.switches
+    return _switched(definition, before.is_killed or not arms, {*before.arms, *arms})
+
+
+def revived(definition: PolicyDefinition, arms: Sequence[str] = ()) -> PolicyDefinition:
+    """Return the definition with some arms revived, or the policy and all its arms where none are named.
+
+    Raises:
+        ConfigError: an arm is not one of the policy's.
+    """
+    _check_known(definition, arms)
+    if not arms:
+        return _switched(definition, is_killed=False, arms=set())
+    before = definition.switches
+    return _switched(definition, before.is_killed, {*before.arms} - {*arms})
+
+
+def rolled_out(definition: PolicyDefinition, share: float, mode: RolloutMode | None = None) -> PolicyDefinition:
+    """Return the definition deciding for another share of subjects.
+
+    Raises:
+        ConfigError: it is to follow no policy.
+    """
+    if definition.rollout is None:
+        fault = "rollout: is not declared; say which policy it is to follow: [rollout] of = NAME, share = 0.05"
+        raise ConfigError(f"policy {definition.name}", [fault])
+    rollout = replace(definition.rollout, share=share, mode=mode or definition.rollout.mode)
+    return replace(definition, rollout=rollout)
+
+
+def keep_switches(current: PolicyDefinition, new: PolicyDefinition) -> PolicyDefinition:
+    """Return the successor with what is switched off now: a file that knows nothing of it revives nothing."""
+    kept = {arm for arm in current.switches.arms if arm in new.arm_set}
+    return _switched(new, current.switches.is_killed or new.switches.is_killed, {*new.switches.arms, *kept})
+
+
+def _switched(definition: PolicyDefinition, is_killed: bool, arms: set[str]) -> PolicyDefinition:
+    return replace(definition, switches=Switches(is_killed, tuple(sorted(arms))))
+
+
+def _check_known(definition: PolicyDefinition, arms: Sequence[str]) -> None:
+    faults = [
+        f"arm {arm!r} is none of {', '.join(definition.arm_names)}" for arm in arms if arm not in definition.arm_set
+    ]
+    if faults:
+        raise ConfigError(f"policy {definition.name}", faults)

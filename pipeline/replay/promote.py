@@ -1,0 +1,76 @@
+"""What promoting a replayed generation would change, and whether the publisher is ready for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from pipeline.codec import avro
+from pipeline.errors import UnavailableError
+from pipeline.publish.snapshot import build_snapshot, snapshot_id
+from pipeline.replay.base import FoundBase
+from pipeline.replay.diff import SnapshotDiff, diff_snapshots
+from pipeline.replay.plan import plan_from_json
+from pipeline.stream.follow import TopicFollower, partition_numbers
+from pipeline.stream.topics import SNAPSHOTS, STATISTICS, partition_for
+
+POLL_S = 0.1
+
+
+def preview(live: bytes, found: FoundBase) -> SnapshotDiff:
+    """Return what would change if a base were published in place of the live snapshot."""
+    before = avro.decode_as("snapshot", live)
+    after = build_snapshot(
+        plan_from_json(found.base.plan).definition,
+        found.rows,
+        {},
+        version=before["version"] + 1,
+        parent=snapshot_id(live),
+        base=found.base,
+    )
+    return diff_snapshots(before, avro.decode_as("snapshot", after))
+
+
+async def wait_until_taken_in(broker: str, app_id: str, policy: str, found: FoundBase, within_s: float) -> None:
+    """Wait until the publisher holds a base: it has acknowledged the record, so whoever takes over holds it too.
+
+    Raises:
+        UnavailableError: it does not come to it.
+    """
+    consumer = AIOKafkaConsumer(bootstrap_servers=broker, group_id=app_id, enable_auto_commit=False)
+    try:
+        await consumer.start()
+        count = len(await partition_numbers(consumer, STATISTICS))
+        tp = TopicPartition(STATISTICS, partition_for(policy, count))
+        deadline = time.monotonic() + within_s
+        while (await consumer.committed(tp) or 0) <= found.offset:
+            if time.monotonic() > deadline:
+                raise UnavailableError(
+                    f"the publisher of {policy!r} has not read {STATISTICS}/{tp.partition} up to offset {found.offset} "
+                    f"in {within_s:.0f} s, so nothing was promoted: is a worker of --app-id {app_id} running?"
+                )
+            await asyncio.sleep(POLL_S)
+    except KafkaError as error:
+        raise UnavailableError(f"group {app_id} can't be asked for its offsets: {error!r}") from error
+    finally:
+        await consumer.stop()
+
+
+async def wait_until_published(broker: str, policy: str, generation: int, within_s: float) -> int | None:
+    """Return the version that is published under a generation; None if none is in time."""
+    follower = TopicFollower(broker, SNAPSHOTS)
+    deadline = time.monotonic() + within_s
+    try:
+        await follower.start()
+        while time.monotonic() < deadline:
+            for record in await follower.poll():
+                fields = avro.decode_as("snapshot", record.value) if record.value else {}
+                if fields.get("policy") == policy and fields["generation"] == generation:
+                    version: int = fields["version"]
+                    return version
+    finally:
+        await follower.stop()
+    return None

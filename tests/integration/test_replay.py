@@ -1,0 +1,273 @@
+"""`pipeline replay` beside a running worker: killed, promoted under load, caught up, and proven by verify."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+
+from pipeline.brokers import default_cache_dir, running_broker
+from pipeline.codec import avro
+from pipeline.policy.canonical import to_canonical_json
+from pipeline.stream import topics
+from tests.harness.client import Client
+from tests.harness.topics import make_topics
+from tests.harness.worker import Worker
+from tests.naive.fold import naive_fold
+from tests.samples import define, plain_decision, plain_outcome, plain_policy
+
+PARTITIONS = 4
+START_MS = 1_700_000_000_000
+ACTIONS = 4_000
+STEP_MS = 25
+CLOSED_MS = START_MS + ACTIONS * STEP_MS + 60_000
+"""Windows (10 s) and grace (30 s) are over."""
+
+OLD = plain_policy(settle="optimistic", grace="30s", publish={"interval": "50ms"})
+# A click counts for 3 s where it counted for 10, and two outcomes of one action are worth their sum.
+NEW = deepcopy(OLD) | {"generation": 2}
+NEW["reward"]["outcomes"][0]["window"] = "3s"
+NEW["reward"]["combine"] = "sum"
+
+
+class Place(NamedTuple):
+    """A broker with empty topics."""
+
+    broker: str
+    app_id: str
+
+    @asynccontextmanager
+    async def loop(self, folder: Path) -> AsyncIterator[Client]:
+        """Run a worker on the old policy."""
+        async with Client(self.broker, app_id=self.app_id, partitions=PARTITIONS) as client:
+            await client.apply(define(OLD))
+            with Worker(self.broker, folder / "worker", app_id=self.app_id, partitions=PARTITIONS) as worker:
+                client.watch(worker)
+                yield client
+
+    async def pipeline(self, *arguments: str, expected: int = 0) -> str:
+        """Run a command; return what it says."""
+        process = await self.started(*arguments)
+        said, errors = await asyncio.wait_for(process.communicate(), 60)
+        assert process.returncode == expected, f"{arguments} → {process.returncode}: {said!r} {errors!r}"
+        return (said + errors).decode()
+
+    async def started(self, *arguments: str) -> asyncio.subprocess.Process:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")}
+        environment |= {"PIPELINE_BROKER": self.broker, "PIPELINE_APP_ID": self.app_id}
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "pipeline", *arguments),
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    if request.param == "embedded":
+        with running_broker("embedded", cache_dir=default_cache_dir()) as broker:
+            yield Place(broker.bootstrap_servers, "pipeline")
+    else:
+        kafka = request.getfixturevalue("own_kafka")
+        asyncio.run(make_topics(kafka.bootstrap_servers, "replayed", PARTITIONS))
+        yield Place(kafka.bootstrap_servers, "replayed")
+
+
+def decision(number: int, generation: int) -> dict[str, Any]:
+    chosen = {"arm": "ab"[number % 2], "segment": ["other", "new"][number % 3 == 0]}
+    return plain_decision(f"x{number}", START_MS + number * STEP_MS, generation=generation, **chosen)
+
+
+def outcomes_of(number: int) -> list[dict[str, Any]]:
+    """Give clicks on either side of the new window, and likes."""
+    decided_ms = START_MS + number * STEP_MS
+    found = []
+    if number % 3 == 0:
+        found.append(plain_outcome(f"x{number}", decided_ms + (2_000 if number % 2 else 5_000), f"click-{number}"))
+    if number % 5 == 0:
+        found.append(plain_outcome(f"x{number}", decided_ms + 1_000, f"like-{number}", kind="like"))
+    return found
+
+
+async def produce(client: Client, numbers: range, generation: int) -> None:
+    await asyncio.gather(
+        client.decide(decision(number, generation) for number in numbers),
+        client.observe(outcome for number in numbers for outcome in outcomes_of(number)),
+    )
+
+
+def naive(policy: dict[str, Any], numbers: range) -> Any:
+    decisions = [decision(number, policy["generation"]) for number in numbers]
+    return naive_fold(policy, decisions, [outcome for number in numbers for outcome in outcomes_of(number)])
+
+
+def command(folder: Path, *others: str) -> tuple[str, ...]:
+    return ("replay", "--policy", "homepage", "--into", "2", "--work-dir", str(folder / "work"), "--json", *others)
+
+
+def definition_file(folder: Path, policy: dict[str, Any]) -> str:
+    """Write a policy as TOML."""
+    path = folder / "definition.toml"
+    path.write_text("\n".join(toml(orjson.loads(to_canonical_json(define(policy))))), "utf-8")
+    return str(path)
+
+
+def toml(table: dict[str, Any]) -> Iterator[str]:
+    for name, value in table.items():
+        yield f"{name} = {inline(value)}"
+
+
+def inline(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {inline(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(inline, value)) + "]"
+    return orjson.dumps(value).decode()
+
+
+async def test_promoting_under_load_loses_nothing_and_doubles_nothing(place: Place, tmp_path: Path) -> None:
+    """
+    produced   ├─ generation 1 ──────────────────────────┤├─ 1 and 2 ──┤├─ tick
+    replay             ├─ killed ├─ goes on ─┤ promote ┤                       ├─ catches up ─┤ verify
+    """
+    start = "--definition", definition_file(tmp_path, NEW)
+    async with place.loop(tmp_path) as client:
+        await produce(client, range(1_000), 1)
+        await client.until(lambda: client.snapshots("homepage"), what="a first snapshot")
+        load = asyncio.create_task(produce_in_parts(client, range(1_000, 2_000), 1))
+        await kill_in_the_middle(place, client, tmp_path, start)
+        done = orjson.loads(await place.pipeline(*command(tmp_path, *start)))
+        assert done["generations"] == [1]
+        assert done["counted"] > 0
+        await load
+
+        # Nodes that have not seen the new snapshot go on deciding under the old one.
+        load = asyncio.create_task(produce_in_parts(client, range(2_000, 3_000), 1))
+        assert "what is published → generation 2" in await place.pipeline(
+            "replay", "promote", "homepage", "2", "--dry-run"
+        )
+        assert {snapshot["generation"] for snapshot in await client.snapshots("homepage")} == {1}
+        promoted = orjson.loads(await place.pipeline("replay", "promote", "homepage", "2", "--json"))
+        await asyncio.gather(load, produce(client, range(3_000, ACTIONS), 2))
+        await client.tick(CLOSED_MS)
+        await client.quiet()
+
+        done = orjson.loads(await place.pipeline(*command(tmp_path)))
+        assert (done["counted"], done["open"]) == (3_000, 0)
+        everything = naive(NEW, range(ACTIONS))
+        last = await client.last_snapshot("homepage", everything.sha256)
+        assert await client.dead_letters() == []
+
+        published = await client.snapshots("homepage")
+        generations = [snapshot["generation"] for snapshot in published]
+        assert generations == sorted(generations)
+        first = next(snapshot for snapshot in published if snapshot["generation"] == 2)
+        assert first["version"] == promoted["version"]
+        # From the first on, each names the whole of the replay that it rests on.
+        assert all(len(snapshot["base_cuts"]) >= 2 for snapshot in published if snapshot["generation"] == 2)
+        verdict = orjson.loads(await place.pipeline("verify", "--policy", "homepage", "--json"))
+        assert verdict["equal"]
+        assert [one["version"] for one in verdict["snapshots"]] == [last["version"]]
+        assert verdict["snapshots"][0]["base_offsets"] > 0
+        of_first = orjson.loads(
+            await place.pipeline("verify", "--policy", "homepage", "--version", str(first["version"]), "--json")
+        )
+        assert of_first["equal"]
+
+
+async def produce_in_parts(client: Client, numbers: range, generation: int) -> None:
+    for start in range(numbers.start, numbers.stop, 100):
+        await produce(client, range(start, start + 100), generation)
+
+
+async def kill_in_the_middle(place: Place, client: Client, folder: Path, options: tuple[str, ...]) -> None:
+    """Kill a replay once it has counted one partition and begun another."""
+    process = await place.started(*command(folder, *options))
+    begun = folder / "work" / "homepage-2" / "partition-1"
+
+    async def is_begun() -> bool:
+        assert process.returncode is None, (await process.communicate())[1]
+        return begun.exists()
+
+    await client.until(is_begun, what="a replay in the middle")
+    process.send_signal(signal.SIGKILL)
+    assert await process.wait() == -signal.SIGKILL
+    records = [record for record in await client.read(topics.STATISTICS) if (record.key or b"").endswith(b"/base")]
+    assert records == []
+
+
+async def test_the_ledger_replayed_under_the_same_definition_is_the_live_posterior(
+    place: Place, tmp_path: Path
+) -> None:
+    async with place.loop(tmp_path) as client:
+        await produce(client, range(500), 1)
+        await client.tick(CLOSED_MS)
+        await client.quiet()
+        live = await client.last_snapshot("homepage", naive(OLD, range(500)).sha256)
+        done = orjson.loads(await place.pipeline(*command(tmp_path, "--ledger")))
+        assert done["counted"] == 500
+        # Nothing new: it says the same, and sends nothing.
+        sent = len(await client.read(topics.STATISTICS))
+        assert orjson.loads(await place.pipeline(*command(tmp_path, "--ledger"))) == done
+        assert len(await client.read(topics.STATISTICS)) == sent
+
+        preview = orjson.loads(await place.pipeline("replay", "promote", "homepage", "2", "--dry-run", "--json"))
+        assert (preview["is_posterior_equal"], preview["tallies"]) == (True, [])
+        # Another definition can't slip under what was counted by this one.
+        file = definition_file(tmp_path, NEW)
+        assert "was made by a replay" in await place.pipeline("policy", "apply", file, expected=1)
+        await place.pipeline("replay", "promote", "homepage", "2")
+        last = await client.last_snapshot("homepage", live["posterior_sha256"])
+        assert last["generation"] == 2
+        assert orjson.loads(await place.pipeline("verify", "--policy", "homepage", "--json"))["equal"]
+
+
+async def test_what_can_not_be_replayed_is_said_and_why(place: Place, tmp_path: Path) -> None:
+    async with Client(place.broker, app_id=place.app_id, partitions=PARTITIONS) as client:
+        await client.apply(define(OLD))
+        await produce(client, range(10), 1)
+    into = ("replay", "--policy", "homepage", "--work-dir", str(tmp_path / "work"), "--into")
+    assert "generation 1 already; 2 is free" not in await place.pipeline(*into, "2")
+    features = plain_policy(context=[{"name": "x", "kind": "numeric", "low": -1.0, "high": 1.0}], grace="30s")
+    context = definition_file(tmp_path, features | {"generation": 3})
+    assert "feature schema" in await place.pipeline(*into, "3", "--definition", context, expected=1)
+    longer = deepcopy(OLD) | {"generation": 3}
+    longer["reward"]["outcomes"][0]["window"] = "1m"
+    file = definition_file(tmp_path, longer)
+    assert "leave --ledger out" in await place.pipeline(*into, "3", "--definition", file, "--ledger", expected=1)
+    assert "begun with another" in await place.pipeline(
+        *into, "2", "--definition", definition_file(tmp_path, longer | {"generation": 2}), expected=1
+    )
+    assert "not written yet" in await place.pipeline(*into, "3", "--to", "decisions/0=999999", expected=1)
+    assert "no replay has made it" in await place.pipeline("replay", "promote", "homepage", "3", expected=1)
+
+
+async def test_a_base_record_names_what_it_stands_for(place: Place, tmp_path: Path) -> None:
+    async with Client(place.broker, app_id=place.app_id, partitions=PARTITIONS) as client:
+        await client.apply(define(OLD))
+        await produce(client, range(10), 1)
+        await place.pipeline(*command(tmp_path))
+        # The folder is gone: what was sent says how to go on.
+        (tmp_path / "work").rename(tmp_path / "lost")
+        await produce(client, range(10, 20), 1)
+        done = orjson.loads(await place.pipeline(*command(tmp_path)))
+        assert done["counted"] == 20
+        bases = [
+            avro.decode_as("statistics_base", record.value)
+            for record in await client.read(topics.STATISTICS)
+            if (record.key or b"").endswith(b"/base")
+        ]
+        assert [(len(base["cuts"]), base["first_source"]) for base in bases] == [(2, -1), (3, -2)]
+        ends = [sum(position["offset"] for position in base["cuts"][-1]) for base in bases]
+        # Ten decisions; of 0 … 9 four have clicks and two likes; of 10 … 19 three and two.
+        assert ends == [10 + 6, 20 + 11]

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from pipeline.codec import avro
+from pipeline.errors import UnavailableError
+from pipeline.policy.canonical import to_canonical_json
+from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.guardrails import Switches
+from pipeline.policy.operations import killed, revived
+from pipeline.serve import follower as retrying
+from pipeline.serve import switches as module
+from pipeline.serve.switches import SwitchFollower
+from tests.unit.serve.test_serve_follower import WITHIN_S, Topic
+
+
+@asynccontextmanager
+async def following(topic: Topic) -> AsyncIterator[SwitchFollower]:
+    follower = SwitchFollower("broker:1", open_topic=lambda _broker, _name: topic)
+    task = asyncio.create_task(follower.follow())
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            yield follower
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def record(definition: PolicyDefinition) -> bytes:
+    text = to_canonical_json(definition).decode()
+    return avro.encode("policy", {"name": definition.name, "generation": definition.generation, "definition": text})
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110  the follower has no event to wait for, and `following` has a deadline
+        await asyncio.sleep(0)
+
+
+async def test_a_policy_is_killed_and_revived_as_the_topic_says(beta):
+    topic = Topic()
+    async with following(topic) as follower:
+        topic.put(record(beta), record(killed(beta, ("best",))))
+        await until(lambda: follower.switches.get("homepage") == Switches(arms=("best",)))
+        topic.put(record(killed(beta)))
+        await until(lambda: follower.switches["homepage"] == Switches(is_killed=True))
+        topic.put(record(revived(beta)))
+        await until(lambda: follower.switches["homepage"] == Switches())
+
+
+async def test_the_highest_generation_has_the_word(beta):
+    topic = Topic()
+    async with following(topic) as follower:
+        topic.put(record(beta), record(killed(replace(beta, generation=2))), record(replace(beta, name="last")))
+        await until(lambda: "last" in follower.switches)
+        assert follower.switches["homepage"] == Switches()
+
+
+async def test_what_cannot_be_read_is_passed_over(beta, caplog):
+    topic = Topic()
+    async with following(topic) as follower:
+        directive = {"policy": "homepage", "number": 1, "action": "pin", "version": 3, "content": b""}
+        topic.put(b"junk", None, avro.encode("directive", directive), record(killed(beta)))
+        await until(lambda: "homepage" in follower.switches)
+    assert follower.switches["homepage"].is_killed
+    assert "policy-record-refused offset=0" in caplog.text
+    assert caplog.text.count("policy-record-refused") == 1
+    assert "policy-switched name=homepage killed=True" in caplog.text
+
+
+@pytest.mark.parametrize("failure", [KafkaConnectionError(), UnavailableError("away")])
+async def test_switches_stay_while_no_broker_answers(beta, failure, monkeypatch):
+    monkeypatch.setattr(module, "RETRY_S", 0.0)
+    monkeypatch.setattr(retrying, "RETRY_S", 0.0)
+    topic = Topic()
+    async with following(topic) as follower:
+        topic.put(record(killed(beta)))
+        topic.fetches.put_nowait(failure)
+        await until(lambda: topic.starts > 1)
+        assert follower.switches["homepage"].is_killed
+        topic.put(record(revived(beta)))
+        await until(lambda: not follower.switches["homepage"].is_killed)
+        assert topic.stops == 1
