@@ -100,3 +100,14 @@ def test_files_that_can_not_be_used_are_refused(tmp_path: Path) -> None:
 def test_an_address_keeps_its_security_wherever_it_is_handed_on() -> None:
     security = KafkaSecurity(**SASL)
     assert security_of({"broker": SecuredBroker("kafka:9092", security)}["broker"]) is security
+
+
+def test_no_client_is_made_without_what_the_address_says() -> None:
+    package = Path(__file__).parents[3] / "pipeline"
+    bare = [
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        # The demo and the brokers it starts are on loopback, in plain text.
+        if path.parts[len(package.parts)] not in {"brokers", "demo"} and "bootstrap_servers=" in path.read_text("utf-8")
+    ]
+    assert bare == []
