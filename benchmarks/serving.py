@@ -62,6 +62,8 @@ class Load(NamedTuple):
     p99_ms: float
     p999_ms: float
     failed: int
+    per_cpu_s: float = 0.0
+    """Requests per second of the server's own CPU time: what a busy machine does not change much."""
 
 
 def measure(seconds: int, repetitions: int) -> list[Row]:
@@ -85,32 +87,37 @@ async def _measure(broker: str, folder: Path, seconds: int, repetitions: int) ->
     answer = folder / "answer.json"
     runs: dict[str, list[Load]] = {}
     try:
-        with _pinned(node_command, folder / "node.log"):
+        with _pinned(node_command, folder / "node.log") as node:
             answer.write_bytes(await _first_answer(port))
-            with _pinned([sys.executable, "-c", EMPTY, str(empty_port), str(answer)], folder / "empty.log"):
+            with _pinned([sys.executable, "-c", EMPTY, str(empty_port), str(answer)], folder / "empty.log") as empty:
                 await _first_answer(empty_port)
                 for _ in range(repetitions):
-                    for name, at in (("empty handler", empty_port), ("node", port)):
-                        runs.setdefault(f"{name}, all it takes", []).append(await _wrk(at, seconds, folder))
+                    for name, at, pid in (("empty handler", empty_port, empty), ("node", port, node)):
+                        before_s = _cpu_s(pid)
+                        load = await _wrk(at, seconds, folder)
+                        load = load._replace(per_cpu_s=load.requests_per_s * seconds / (_cpu_s(pid) - before_s))
+                        runs.setdefault(f"{name}, all it takes", []).append(load)
                         if shutil.which("oha"):
                             runs.setdefault(f"{name}, {RATE}/s", []).append(await _oha(at, seconds))
             await _all_logged(broker, port)
     finally:
         publishing.cancel()
         await asyncio.gather(publishing, return_exceptions=True)
-    return [row for name, loads in runs.items() for row in _rows(name, loads)] + [_ratio(runs)]
+    return [row for name, loads in runs.items() for row in _rows(name, loads)] + _ratios(runs)
 
 
 def _rows(name: str, loads: Sequence[Load]) -> Iterator[Row]:
-    kinds = ("requests/s", "p50 ms", "p99 ms", "p99.9 ms", "failed requests")
+    kinds = ("requests/s", "p50 ms", "p99 ms", "p99.9 ms", "failed requests", "requests/CPU-s")
     for place, kind in enumerate(kinds):
         unit = "ms" if kind.endswith("ms") else ""
         yield Row(f"serving, {name}: {kind}", unit, tuple(float(load[place]) for load in loads))
 
 
-def _ratio(runs: dict[str, list[Load]]) -> Row:
-    pairs = zip(runs["node, all it takes"], runs["empty handler, all it takes"], strict=True)
-    return Row("serving: node / empty handler", "", tuple(node[0] / empty[0] for node, empty in pairs))
+def _ratios(runs: dict[str, list[Load]]) -> list[Row]:
+    pairs = list(zip(runs["node, all it takes"], runs["empty handler, all it takes"], strict=True))
+    by_clock = tuple(node.requests_per_s / empty.requests_per_s for node, empty in pairs)
+    by_cpu = tuple(node.per_cpu_s / empty.per_cpu_s for node, empty in pairs)
+    return [Row("serving: node / empty handler", "", by_clock), Row("serving: the same by CPU time", "", by_cpu)]
 
 
 async def _wrk(port: int, seconds: int, folder: Path) -> Load:
@@ -154,15 +161,21 @@ async def _run(*command: str) -> str:
 
 
 @contextmanager
-def _pinned(command: Sequence[str], log: Path) -> Iterator[None]:
+def _pinned(command: Sequence[str], log: Path) -> Iterator[int]:
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603  our own commands
     os.sched_setaffinity(process.pid, {NODE_CORE})
     try:
-        yield
+        yield process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
+
+
+def _cpu_s(pid: int) -> float:
+    """Return the CPU time that a process has taken (Linux: proc(5), fields 14 and 15)."""
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _others() -> set[int]:
