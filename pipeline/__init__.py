@@ -8,6 +8,7 @@ The folders stand in the order that data flows:
     learn/              ledger → exact statistics (topic `statistics`)
     publish/            statistics → versioned snapshots (topic `snapshots`)
     serve/              snapshots → decisions
+    client/             ask a serving node from Python
     simulate/           any policy in any environment, without a broker
     evaluate/           what another policy would have earned, from logged decisions
     report/             what a policy earns, and what its holdout earns without it

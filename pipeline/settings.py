@@ -37,6 +37,10 @@ class WorkerSettings:
     """How far an event may be ahead of the broker's clock."""
     registry_ids: dict[int, str] = field(default_factory=dict)
     """Confluent schema id → decision or outcome."""
+    metrics_host: str = "127.0.0.1"
+    """Address that Prometheus asks at."""
+    metrics_port: int | None = None
+    """Its port, 0 for a free one; None: nobody asks."""
     log_level: str = "INFO"
     """Of this process's log."""
     failpoint: str = ""
@@ -52,6 +56,8 @@ class WorkerSettings:
             faults.append(f"partitions: {self.partitions} is not within 1 to 10000")
         if not 6.0 <= self.session_timeout_s <= 300.0:
             faults.append(f"session_timeout_s: {self.session_timeout_s} is not within 6 to 300")
+        if self.metrics_port is not None and not 0 <= self.metrics_port <= 65_535:
+            faults.append(f"metrics_port: {self.metrics_port} is not within 0 to 65535")
         for schema_id, name in self.registry_ids.items():
             if name not in {"decision", "outcome"}:
                 faults.append(f"registry_ids: {schema_id}={name!r} names neither decision nor outcome")

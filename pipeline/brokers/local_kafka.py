@@ -32,28 +32,31 @@ class LocalKafka:
 
     supports_topic_creation = True
 
-    def __init__(self, java: str, jars: Path, folder: Folder) -> None:
+    def __init__(self, java: str, jars: Path, folder: Folder, properties: str = "") -> None:
         self._java = java
         self._jars = jars
         self._folder = folder
+        self._properties = properties
         self._port, self._controller_port = free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: Lifeline | None = None
         self.bootstrap_servers = f"{HOST}:{self._port}"
 
     @classmethod
-    def start(cls, cache_dir: Path, *, fresh: bool = False) -> Self:
+    def start(cls, cache_dir: Path, *, fresh: bool = False, properties: str = "") -> Self:
         """Start Kafka on the data kept under `cache_dir`, or on a `fresh` folder that `stop` removes.
 
-        The first time, Maven resolves the jars (about 45 MB). Raises ConfigError if Java or Maven is
-        missing or the data are in use, UnavailableError if Maven can't resolve or Kafka does not come up.
+        `properties` are lines of `server.properties` that come after ours, and count instead of them; they may name
+        @PORT@ and @CONTROLLER_PORT@. The first time, Maven resolves the jars (about 45 MB). Raises ConfigError if
+        Java or Maven is missing or the data are in use, UnavailableError if Maven can't resolve or Kafka does not
+        come up.
         """
         root = cache_dir.absolute() / "kafka"
         java = find_java()
         with taking_turns(root):
             jars = resolve_jars(cache_dir.absolute())
             folder = take_folder(root, fresh=fresh)
-        kafka = cls(java, jars, folder)
+        kafka = cls(java, jars, folder, properties)
         try:
             kafka._launch()
         except BaseException:
@@ -108,7 +111,8 @@ class LocalKafka:
         path = self._folder.path
         path.joinpath("logs").mkdir(exist_ok=True)
         path.joinpath("log4j2.properties").write_text(ops_file("log4j2.properties"), "utf-8")
-        properties = render_properties(ops_file("server.properties"), self._port, self._controller_port)
+        template = ops_file("server.properties") + self._properties
+        properties = render_properties(template, self._port, self._controller_port)
         path.joinpath("server.properties").write_text(properties, "utf-8")
         format_storage(self._java_command("kafka.tools.StorageTool"), path)
         with path.joinpath("logs", "console.log").open("wb") as console:

@@ -17,6 +17,7 @@ EXIT_CODES: dict[type[PipelineError], int] = {ConfigError: 1, UnavailableError: 
 
 COMMANDS = (
     "advise",
+    "api-key",
     "dead-letters",
     "demo",
     "evaluate",

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from pipeline.errors import ConfigError
+from pipeline.stream.security import KafkaSecurity, SecuredBroker
+
+
+def _secured(_: click.Context, __: click.Parameter, servers: str) -> str:
+    """Put PIPELINE_KAFKA_* beside the address; they are no flags, as everybody on a machine sees those."""
+    return SecuredBroker(servers, KafkaSecurity.from_environment(os.environ))
 
 
 class Moment(click.ParamType):
@@ -33,7 +40,8 @@ broker_address = click.option(
     default="127.0.0.1:9092",
     show_default=True,
     metavar="HOST:PORT[,HOST:PORT]",
-    help="Kafka's bootstrap servers. [PIPELINE_BROKER]",
+    callback=_secured,
+    help="Kafka's bootstrap servers; PIPELINE_KAFKA_* say how to speak to them. [PIPELINE_BROKER]",
 )
 app_id = click.option(
     "--app-id",
@@ -57,6 +65,19 @@ registry_ids = click.option(
     multiple=True,
     metavar="ID=NAME",
     help="A schema id of Confluent's registry, and what it frames: decision or outcome. [PIPELINE_REGISTRY_ID]",
+)
+metrics_host = click.option(
+    "--metrics-host",
+    envvar="PIPELINE_METRICS_HOST",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address of the listener for metrics alone. [PIPELINE_METRICS_HOST]",
+)
+metrics_port = click.option(
+    "--metrics-port",
+    envvar="PIPELINE_METRICS_PORT",
+    type=click.IntRange(0, 65_535),
+    help="Its port; without one there is no such listener. [PIPELINE_METRICS_PORT]",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
+from typing import Any
 
 import click
 
 from pipeline.cli import options
 from pipeline.cli.logs import LOG_FORMAT
-from pipeline.serve.http import run_node
+from pipeline.serve.http import loop_factory, run_node
+from pipeline.serve.keys import parse_keys
 from pipeline.serve.settings import ServeSettings
 
 
@@ -36,7 +39,89 @@ from pipeline.serve.settings import ServeSettings
     default="",
     help="Secret that subjects are hashed with; the same on every node. [PIPELINE_SUBJECT_SALT]",
 )
-def serve(broker: str, host: str, port: int, subject_salt: str) -> None:
+@click.option(
+    "--api-keys",
+    envvar="PIPELINE_API_KEYS",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File of the keys' hashes and rights; `pipeline api-key` makes its entries. [PIPELINE_API_KEYS]",
+)
+@click.option(
+    "--open",
+    "is_open",
+    envvar="PIPELINE_OPEN",
+    is_flag=True,
+    help="Serve beyond loopback without keys, where the network itself lets nobody in. [PIPELINE_OPEN]",
+)
+@click.option(
+    "--rate-limit",
+    "rate_per_s",
+    envvar="PIPELINE_RATE_LIMIT",
+    type=click.FloatRange(min=0.0),
+    default=0.0,
+    help="Requests a second that a key may make, or an address where there are no keys; 0: any. [PIPELINE_RATE_LIMIT]",
+)
+@click.option(
+    "--burst",
+    envvar="PIPELINE_BURST",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="How many of them may come at once. [PIPELINE_BURST]",
+)
+@click.option(
+    "--tls-certificate",
+    envvar="PIPELINE_TLS_CERTIFICATE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="PEM file: serve over TLS, with this certificate and its chain. [PIPELINE_TLS_CERTIFICATE]",
+)
+@click.option(
+    "--tls-key",
+    envvar="PIPELINE_TLS_KEY",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="PEM file of the certificate's private key. [PIPELINE_TLS_KEY]",
+)
+@click.option(
+    "--origin",
+    "origins",
+    envvar="PIPELINE_ORIGINS",
+    multiple=True,
+    metavar="URL",
+    help="A web origin whose pages may call this node; several are allowed. [PIPELINE_ORIGINS]",
+)
+@click.option(
+    "--ready-within",
+    "ready_within_s",
+    envvar="PIPELINE_READY_WITHIN",
+    type=click.FloatRange(min=0.001),
+    default=3_600.0,
+    show_default=True,
+    help="Seconds: with no younger snapshot, /readyz says no. [PIPELINE_READY_WITHIN]",
+)
+@options.metrics_host
+@options.metrics_port
+@click.option(
+    "--spill-dir",
+    envvar="PIPELINE_SPILL_DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of this node alone, where records wait while the broker is away. [PIPELINE_SPILL_DIR]",
+)
+@click.option(
+    "--spill-bytes",
+    envvar="PIPELINE_SPILL_BYTES",
+    type=click.IntRange(1 << 20),
+    default=1 << 30,
+    show_default=True,
+    help="How much may wait there. [PIPELINE_SPILL_BYTES]",
+)
+@click.option(
+    "--when-full",
+    envvar="PIPELINE_WHEN_FULL",
+    type=click.Choice(["shed", "slow"]),
+    default="shed",
+    show_default=True,
+    help="With no room for records: shed and count them, or first let requests wait. [PIPELINE_WHEN_FULL]",
+)
+def serve(api_keys: Path | None, **options: Any) -> None:
     """Follow the snapshots and answer decisions over HTTP, until stopped.
 
     \b
@@ -45,4 +130,7 @@ def serve(broker: str, host: str, port: int, subject_salt: str) -> None:
       curl -s localhost:8080/v1/policies/homepage/decide -d '{"context": {"visits": 1}}'
     """
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
-    asyncio.run(run_node(ServeSettings(broker=broker, host=host, port=port, subject_salt=subject_salt)))
+    keys = () if api_keys is None else parse_keys(api_keys.read_text("utf-8"), str(api_keys))
+    settings = ServeSettings(keys=keys, **options)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(run_node(settings))

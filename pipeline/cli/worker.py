@@ -56,6 +56,8 @@ from pipeline.stream.topics import create_topics, topic_specs
     show_default=True,
     help="Least severity that is logged. [PIPELINE_LOG_LEVEL]",
 )
+@options.metrics_host
+@options.metrics_port
 def worker(
     broker: str,
     app_id: str,
@@ -65,6 +67,8 @@ def worker(
     registry_ids: tuple[str, ...],
     idle_after_s: float,
     log_level: str,
+    metrics_host: str,
+    metrics_port: int | None,
 ) -> None:
     """Join, learn and publish, until stopped.
 
@@ -81,6 +85,8 @@ def worker(
         registry_ids=options.registry(registry_ids),
         idle_after_s=idle_after_s,
         log_level=log_level,
+        metrics_host=metrics_host,
+        metrics_port=metrics_port,
         failpoint=os.environ.get(failpoints.VARIABLE, ""),
     )
     run_worker(settings)

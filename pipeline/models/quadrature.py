@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pipeline.models.model import Floats
 
 NODES = 8  # with panels of one scale; an adversarial search found no error above 2e-8, where 1e-6 is asked for
-_TINY = 1e-300
+TINY = 1e-300
 
 
 _MOST_EVEN = 32
@@ -63,7 +63,7 @@ def panels_by_scale(ends: Floats, scales: Floats) -> Panels:
     count = int(np.ceil(measure[-1]))
     edges = np.interp(np.linspace(0.0, measure[-1], count + 1), measure, knots)
     widths = edges[1:] - edges[:-1]
-    return Panels(widths, edges[:-1, None] + widths[:, None] * _NODE)
+    return Panels(widths, edges[:-1, None] + widths[:, None] * NODE)
 
 
 def panels_by(ends: Floats, step_at: Callable[[float, NDArray[np.bool_]], float]) -> Panels:
@@ -76,7 +76,7 @@ def panels_by(ends: Floats, step_at: Callable[[float, NDArray[np.bool_]], float]
         edges.append(edges[-1] + step_at(edges[-1], beyond))
     starts = np.array(edges)
     widths = starts[1:] - starts[:-1]
-    return Panels(widths, starts[:-1, None] + widths[:, None] * _NODE)
+    return Panels(widths, starts[:-1, None] + widths[:, None] * NODE)
 
 
 def chances(density: Floats, widths: Floats | None, below: Floats, above: Floats) -> Floats:
@@ -94,9 +94,9 @@ def chances(density: Floats, widths: Floats | None, below: Floats, above: Floats
     cdf *= factor
     cdf += below
     # Rounding may leave an F_j at 0 or just below: the quotient takes out what the product has put in.
-    np.maximum(cdf, _TINY, out=cdf)
+    np.maximum(cdf, TINY, out=cdf)
     weight = cdf.prod(axis=2)
-    weight *= _WEIGHT
+    weight *= WEIGHT
     density /= cdf
     chance: Floats = (weight.ravel() @ density.reshape(-1, density.shape[2])) * factor
     return chance
@@ -113,8 +113,8 @@ def _rule() -> tuple[Floats, Floats, Floats]:
     return (nodes + 1.0) / 2.0, weights / 2.0, up_to / 2.0
 
 
-_NODE, _WEIGHT, _UP_TO_NODE = _rule()
-_INTEGRALS = np.vstack((_UP_TO_NODE, _WEIGHT))
+NODE, WEIGHT, UP_TO_NODE = _rule()
+_INTEGRALS = np.vstack((UP_TO_NODE, WEIGHT))
 """From values at nodes to the integrals up to each node, and over the whole panel."""
-_EVEN_POINTS = [np.arange(count)[:, None] + _NODE for count in range(_MOST_EVEN + 1)]
+_EVEN_POINTS = [np.arange(count)[:, None] + NODE for count in range(_MOST_EVEN + 1)]
 """By count: the points of so many panels of width 1."""

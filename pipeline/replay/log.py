@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -13,6 +13,7 @@ from pipeline.errors import ConfigError, StateError, UnavailableError
 from pipeline.join.step import STEP_BYTES
 from pipeline.replay.recount import Raw
 from pipeline.stream.follow import partition_numbers
+from pipeline.stream.security import client_options
 from pipeline.stream.topics import MAX_BATCH_BYTES
 
 POLL_MS = 500
@@ -121,7 +122,7 @@ def _numbered(offsets: Mapping[TopicPartition, int]) -> dict[int, int]:
 
 
 @asynccontextmanager
-async def open_log(broker: str, topics: Sequence[str], **security: Any) -> AsyncIterator[Log]:
+async def open_log(broker: str, topics: Sequence[str]) -> AsyncIterator[Log]:
     """Connect to the topics of a replay.
 
     Raises:
@@ -130,12 +131,11 @@ async def open_log(broker: str, topics: Sequence[str], **security: Any) -> Async
     """
     consumers = {
         topic: AIOKafkaConsumer(
-            bootstrap_servers=broker,
+            **client_options(broker),
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="none",
             max_partition_fetch_bytes=MAX_BATCH_BYTES,
-            **security,
         )
         for topic in topics
     }

@@ -15,6 +15,7 @@ from pipeline.replay.base import FoundBase
 from pipeline.replay.diff import SnapshotDiff, diff_snapshots
 from pipeline.replay.plan import plan_from_json
 from pipeline.stream.follow import TopicFollower, partition_numbers
+from pipeline.stream.security import client_options
 from pipeline.stream.topics import SNAPSHOTS, STATISTICS, partition_for
 
 POLL_S = 0.1
@@ -40,7 +41,7 @@ async def wait_until_taken_in(broker: str, app_id: str, policy: str, found: Foun
     Raises:
         UnavailableError: it does not come to it.
     """
-    consumer = AIOKafkaConsumer(bootstrap_servers=broker, group_id=app_id, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(**client_options(broker), group_id=app_id, enable_auto_commit=False)
     try:
         await consumer.start()
         count = len(await partition_numbers(consumer, STATISTICS))

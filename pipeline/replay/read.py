@@ -9,10 +9,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline.errors import StateError, UnavailableError
+from pipeline.stream.security import client_options
 
 
 async def read_up_to(
-    broker: str, topic: str, ends: Mapping[int, int], *, stops: Sequence[Mapping[int, int]] = (), **security: Any
+    broker: str, topic: str, ends: Mapping[int, int], *, stops: Sequence[Mapping[int, int]] = ()
 ) -> AsyncIterator[tuple[int, Sequence[Any]]]:
     """Yield (partition, records below its end), in offset order within a partition.
 
@@ -21,7 +22,6 @@ async def read_up_to(
         topic: its partitions are read from their start.
         ends: by partition.
         stops: rising offsets by partition that all partitions come to in turn, before any is read much further.
-        security: the consumer's further settings.
 
     Raises:
         StateError: a partition no longer begins at offset 0, or ends before its end.
@@ -31,7 +31,7 @@ async def read_up_to(
     if not targets:
         return
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=broker, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest", **security
+        **client_options(broker), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
     )
     try:
         await consumer.start()

@@ -31,6 +31,7 @@ from pipeline.replay.rebuild import OnProgress, Rebuilt, rebuild, topics_of
 from pipeline.stream.follow import partition_numbers
 from pipeline.stream.outbox import Outbox, Record
 from pipeline.stream.policies import Policies
+from pipeline.stream.security import client_options
 from pipeline.stream.topics import MAX_BATCH_BYTES, STATISTICS, partition_for
 
 POLL_MS = 500
@@ -79,7 +80,7 @@ async def replay(broker: str, request: Request, on_progress: OnProgress) -> tupl
 async def read_base(broker: str, policy: str, generation: int) -> FoundBase | None:
     """Return what a replay has made of a policy's generation, if one has."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=broker,
+        **client_options(broker),
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",

@@ -23,6 +23,7 @@ from pipeline.replay.ground import Ground, count_grounds, ground_of, offsets_in,
 from pipeline.replay.prefixes import Prefix, PrefixFold, PrefixRows, Rows, waves
 from pipeline.replay.read import check_complete, read_up_to
 from pipeline.replay.sample import can_be_judged, record_fault, spread
+from pipeline.stream.security import client_options
 from pipeline.stream.topics import REWARDS
 
 OnProgress = Callable[[int, int], None]
@@ -222,7 +223,7 @@ async def _records_at(
 ) -> AsyncIterator[tuple[tuple[int, int], dict[str, Any]]]:
     """Yield the ledger record at each place; where the log has none there, the next one."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=broker, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
+        **client_options(broker), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
     )
     try:
         await consumer.start()

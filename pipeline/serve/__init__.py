@@ -4,10 +4,18 @@
     decide.py     snapshot + context → arm, propensity, decision record  PURE
     guardrails/   what is done to a model's weights before the draw      PURE
     rollout.py    which policy decides, and who decides in its shadow    PURE
+    decide_many.py  the model asked once for a whole batch               PURE
+    explain.py    what the snapshot thinks of each arm, and why          PURE
+    recent.py     what was decided lately, in bounded memory             PURE
     ids.py        names for actions and outcomes                         PURE
     subject.py    a person's id → the hash that is logged                PURE
-    bodies.py     HTTP bodies → checked requests                         PURE
+    bodies.py     what HTTP requests carry; answers.py: what answers do  PURE
+    reading.py    bytes → a checked body, or its fault                   PURE
+    openapi.py    the routes' table → the OpenAPI document               PURE
+    keys.py       API keys and their rights; limits.py: how often        PURE
     settings.py   what an operator sets
+    access.py     who may ask, and how often
+    metrics.py    the node's counts for Prometheus
     follower.py   the topic `snapshots`, followed; swaps are atomic
     switches.py   the topic `policies`, followed for its kill switches
     delivery.py   decisions and outcomes on their way to the broker

@@ -1,85 +1,72 @@
-"""HTTP bodies → checked requests. Unknown keys are refused: a misspelt `eligible` would change what is shown."""
+"""What HTTP requests carry. Unknown keys are refused: a misspelt `eligible` would change what is shown."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any
 
-import orjson
+from msgspec import Meta, Struct, field
 
-from pipeline.errors import DecodeError, InvalidRecordError
-from pipeline.events import MAX_ID_CHARACTERS
+from pipeline.errors import InvalidRecordError
+from pipeline.events import MAX_ID_CHARACTERS, MAX_TIME_MS
 from pipeline.policy.parse_arms import MAX_ARMS
 from pipeline.policy.section import is_text
 from pipeline.policy.shown import shown
 
+# A batch's answer holds one vector of probabilities a request: 500 of 100 arms are about 1 MB.
+MAX_BATCH = 500
 
-class DecideBody(NamedTuple):
-    """What `POST /v1/policies/{policy}/decide` asks."""
+Identifier = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
+Eligible = Annotated[
+    Sequence[Identifier], Meta(max_length=MAX_ARMS, description="Arms that can be shown; null: all active ones.")
+]
+Context = Annotated[
+    Mapping[str, Any], Meta(description="Raw fields; those that are no feature only choose the segment.")
+]
 
-    context: Mapping[str, object]
-    """Raw fields; whether they suit the policy is found out when deciding."""
-    eligible: Sequence[str] | None
-    """Arms that can be shown; None: all active ones."""
-    subject: str | None
-    """The person, never logged as given."""
-    action_id: str | None
-    """Names the decision; None: the node names it."""
-
-
-class OutcomeBody(NamedTuple):
-    """What `POST /v1/outcomes` tells."""
-
-    action_id: str
-    """The decision it came of."""
-    kind: str
-    """One of the policy's outcome kinds."""
-    value: float
-    """Size of the outcome where the kind has one."""
-    outcome_id: str | None
-    """Names the outcome; None: the node names it, and a repeat counts again."""
-    occurred_at_ms: int | None
-    """Event time; None: now."""
+# JSON has one kind of number: 5.0 is the integer 5, and some clients write it so.
+Milliseconds = Annotated[float, Meta(ge=0, le=MAX_TIME_MS, multiple_of=1, description="Event time; null: now.")]
 
 
-def decide_body(raw: bytes) -> DecideBody:
-    """Read a request to decide.
+class DecideBody(Struct, forbid_unknown_fields=True, frozen=True):
+    """One request for an arm."""
 
-    Raises:
-        DecodeError: no JSON object. InvalidRecordError: unknown-field, wrong-type, out-of-range.
-    """
-    fields = _object(raw, DecideBody._fields)
-    context = fields.get("context", {})
-    if not isinstance(context, dict):
-        raise _wrong_type("context", context, "an object")
-    return DecideBody(
-        context,
-        _eligible(fields.get("eligible")),
-        _optional_identifier(fields, "subject"),
-        _optional_identifier(fields, "action_id"),
-    )
+    context: Context = field(default_factory=dict)
+    eligible: Eligible | None = None
+    subject: Annotated[Identifier, Meta(description="The person; logged as a keyed hash only.")] | None = None
+    action_id: Annotated[Identifier, Meta(description="Names the decision; null: the node names it.")] | None = None
 
 
-def outcome_body(raw: bytes) -> OutcomeBody:
-    """Read an outcome.
+class DecideManyBody(Struct, forbid_unknown_fields=True, frozen=True):
+    """Many requests for an arm of one policy."""
 
-    Raises:
-        DecodeError: no JSON object. InvalidRecordError: unknown-field, missing-field, wrong-type, out-of-range.
-    """
-    fields = _object(raw, OutcomeBody._fields)
-    value = fields.get("value", 1.0)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _wrong_type("value", value, "a number")
-    occurred_at_ms = fields.get("occurred_at_ms")
-    if occurred_at_ms is not None and type(occurred_at_ms) is not int:
-        raise _wrong_type("occurred_at_ms", occurred_at_ms, "integer epoch milliseconds")
-    return OutcomeBody(
-        identifier("action_id", _required(fields, "action_id")),
-        identifier("kind", _required(fields, "kind")),
-        float(value),
-        _optional_identifier(fields, "outcome_id"),
-        occurred_at_ms,
-    )
+    requests: Annotated[Sequence[DecideBody], Meta(max_length=MAX_BATCH, description="Answered in this order.")]
+
+
+class OutcomeBody(Struct, forbid_unknown_fields=True, frozen=True):
+    """Something that came of a decision."""
+
+    action_id: Annotated[Identifier, Meta(description="The decision that it came of.")]
+    kind: Annotated[Identifier, Meta(description="One of the policy's outcome kinds.")]
+    value: Annotated[float, Meta(description="Size of the outcome, where the kind has one.")] = 1.0
+    outcome_id: (
+        Annotated[Identifier, Meta(description="Names the outcome, so that a repeat counts once; null: a new one.")]
+        | None
+    ) = None
+    occurred_at_ms: Milliseconds | None = None
+
+
+class OutcomesBody(Struct, forbid_unknown_fields=True, frozen=True):
+    """Many outcomes."""
+
+    outcomes: Annotated[Sequence[OutcomeBody], Meta(max_length=MAX_BATCH, description="Taken all, or none.")]
+
+
+class ExplainBody(Struct, forbid_unknown_fields=True, frozen=True):
+    """What would be decided, and why; nothing is logged."""
+
+    context: Context = field(default_factory=dict)
+    eligible: Eligible | None = None
 
 
 def identifier(name: str, value: object) -> str:
@@ -89,7 +76,7 @@ def identifier(name: str, value: object) -> str:
         InvalidRecordError: wrong-type, out-of-range.
     """
     if not isinstance(value, str):
-        raise _wrong_type(name, value, "a string")
+        raise InvalidRecordError("wrong-type", f"{name} is {shown(value)} ({type(value).__name__}), expected a string")
     if not 0 < len(value) <= MAX_ID_CHARACTERS:
         raise InvalidRecordError(
             "out-of-range", f"{name} has {len(value)} characters, expected 1 to {MAX_ID_CHARACTERS}"
@@ -104,39 +91,3 @@ def identifiers(name: str, values: Sequence[object]) -> Sequence[str]:
     if len(values) > MAX_ARMS:
         raise InvalidRecordError("out-of-range", f"{name} has {len(values)} entries, expected at most {MAX_ARMS}")
     return [identifier(f"{name}[{place}]", value) for place, value in enumerate(values)]
-
-
-def _object(raw: bytes, accepted: Sequence[str]) -> dict[str, Any]:
-    try:
-        fields = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise DecodeError("not-decodable", f"the body is not JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise DecodeError("not-decodable", f"the body is JSON of type {type(fields).__name__}, expected an object")
-    for name in fields:
-        if name not in accepted:
-            raise InvalidRecordError("unknown-field", f"{shown(name)} is unknown; accepted: {', '.join(accepted)}")
-    return fields
-
-
-def _required(fields: Mapping[str, Any], name: str) -> object:
-    if name not in fields:
-        raise InvalidRecordError("missing-field", f"{name} is missing; fields seen: {sorted(fields)}")
-    return fields[name]
-
-
-def _optional_identifier(fields: Mapping[str, Any], name: str) -> str | None:
-    value = fields.get(name)
-    return None if value is None else identifier(name, value)
-
-
-def _eligible(value: object) -> Sequence[str] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list):
-        raise _wrong_type("eligible", value, "a list of arm names, or null")
-    return identifiers("eligible", value)
-
-
-def _wrong_type(name: str, seen: object, expected: str) -> InvalidRecordError:
-    return InvalidRecordError("wrong-type", f"{name} is {shown(seen)} ({type(seen).__name__}), expected {expected}")

@@ -11,14 +11,17 @@ import asyncio
 import logging
 import signal
 import socket
+import ssl
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import uvicorn
+from starlette.applications import Starlette
 
 from pipeline.errors import ConfigError
 from pipeline.serve.node import ServingNode
-from pipeline.serve.routes import build_routes
+from pipeline.serve.routes import build_metrics_routes, build_routes
 from pipeline.serve.settings import ServeSettings
 
 log = logging.getLogger(__name__)
@@ -34,21 +37,43 @@ async def listening(node: ServingNode, host: str, port: int) -> AsyncIterator[st
     Raises:
         ConfigError: the address can't be listened on.
     """
-    listener = _listen(host, port)
-    shown_host = f"[{host}]" if ":" in host else host
+    settings = node.settings
+    async with AsyncExitStack() as stack:
+        if settings.metrics_port is not None:
+            app = build_metrics_routes(node)
+            url = await stack.enter_async_context(_serving(app, settings.metrics_host, settings.metrics_port))
+            log.info("metrics url=%s/metrics", url)
+        yield await stack.enter_async_context(_serving(build_routes(node), host, port, settings))
+
+
+@asynccontextmanager
+async def _serving(app: Starlette, host: str, port: int, tls: ServeSettings | None = None) -> AsyncIterator[str]:
+    certificate = None if tls is None else tls.tls_certificate
     config = uvicorn.Config(
-        build_routes(node),
+        app,
         lifespan="off",
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=FINISH_WITHIN_S,
+        # None of our answers depends on what a proxy says of itself.
+        proxy_headers=False,
+        ssl_certfile=certificate,
+        ssl_keyfile=None if tls is None else tls.tls_key,
     )
+    try:
+        config.load()
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(
+            "serving node settings", [f"tls_certificate, tls_key: {certificate} can't be used ({error})"]
+        ) from error
+    listener = _listen(host, port)
+    shown_host = f"[{host}]" if ":" in host else host
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        yield f"http://{shown_host}:{listener.getsockname()[1]}"
+        yield f"{'https' if certificate else 'http'}://{shown_host}:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         await serving
@@ -74,6 +99,15 @@ async def run_node(settings: ServeSettings, *, on_listening: Callable[[str], Non
         for number in STOP_SIGNALS:
             loop.remove_signal_handler(number)
     log.info("stopped delivered=%s undelivered=%s", node.delivery.delivered, node.delivery.undelivered)
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes the fastest event loop of this platform; None: asyncio's own."""
+    if sys.platform == "win32":
+        return None
+    import uvloop  # noqa: PLC0415  there is none for that platform
+
+    return uvloop.new_event_loop
 
 
 async def _until(stop: asyncio.Event, node: ServingNode) -> None:

@@ -11,24 +11,31 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from typing import Any, Self
 
 import numpy as np
+from msgspec import UNSET, structs
 
 from pipeline.codec import avro
 from pipeline.codec.wire import MAX_RECORD_BYTES
 from pipeline.errors import InvalidRecordError
-from pipeline.events import outcome_from
-from pipeline.serve.bodies import identifier, identifiers
+from pipeline.events import Outcome, decision_from, outcome_from
+from pipeline.serve.answers import Explanation, LiveSnapshot, PolicyAnswer, ReadyAnswer
+from pipeline.serve.bodies import DecideBody, OutcomeBody, identifier, identifiers
 from pipeline.serve.decide import Decided, NoAnswer
+from pipeline.serve.decide_many import foreseeing
 from pipeline.serve.delivery import Delivery
+from pipeline.serve.explain import explain
 from pipeline.serve.follower import OnLive, SnapshotFollower
 from pipeline.serve.guardrails.frequency import SubjectMemory
 from pipeline.serve.ids import RANDOM_BYTES, time_ordered_id
+from pipeline.serve.recent import RecentDecision, RecentDecisions, RecentSnapshots
 from pipeline.serve.rollout import Known, Request
 from pipeline.serve.rollout import answer as answer_request
 from pipeline.serve.settings import ServeSettings
 from pipeline.serve.snapshot import LoadedSnapshot
+from pipeline.serve.spill import Spill
 from pipeline.serve.subject import hash_subject
 from pipeline.serve.switches import SwitchFollower
 from pipeline.stream.topics import DECISIONS, OUTCOMES, SHADOW_DECISIONS
@@ -44,15 +51,20 @@ class ServingNode:
     ) -> None:
         self.settings = settings
         self.follower = SnapshotFollower(settings.broker, on_live)
-        self.delivery = Delivery(settings.broker, settings.buffer_bytes)
+        spill = None if settings.spill_dir is None else Spill(settings.spill_dir, settings.spill_bytes)
+        self.delivery = Delivery(settings.broker, settings.buffer_bytes, spill=spill)
         self.answers: Counter[str] = Counter()
         """Decisions by `policy`, `holdout` or what they fell back from, and answers that could not be given."""
+        self.outcomes_taken = 0
+        """Outcomes logged."""
         self.guardrails: Counter[str] = Counter()
         """Decisions that each guardrail changed."""
         self._switches = SwitchFollower(settings.broker)
         self._known = Known(self.follower.snapshots, self._switches.switches, SubjectMemory(), self._age_ms)
         # Seeded by the system, so no two nodes draw alike.
         self._rng = rng or np.random.default_rng()
+        self._recent = RecentDecisions(settings.recent_bytes)
+        self._snapshots = RecentSnapshots(settings.recent_bytes)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -69,21 +81,26 @@ class ServingNode:
             asyncio.create_task(self._switches.follow(), name="follow-switches"),
             asyncio.create_task(self.delivery.deliver(), name="deliver"),
         ]
+        self._sync = asyncio.create_task(self.delivery.sync(), name="sync-spill")
 
     async def stop(self) -> None:
-        """Deliver what waits, within the time that the settings give, and disconnect.
+        """Deliver what waits, within the time that the settings give, keep the rest on disk, and disconnect.
 
         Raises:
             ConfigError: what made the node fail, if it has.
         """
         try:
-            await asyncio.wait_for(self.flush(), self.settings.drain_timeout_s)
-        except TimeoutError:
-            log.error("records-abandoned count=%s", self.delivery.undelivered)  # noqa: TRY400  no trace is needed
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.flush(), self.settings.drain_timeout_s)
         finally:
-            for task in self._tasks:
+            for task in (*self._tasks, self._sync):
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks, self._sync, return_exceptions=True)
+            lost = self.delivery.close()
+            if lost:
+                log.error("records-abandoned count=%s", lost)
+            elif self.delivery.undelivered:
+                log.warning("records-kept count=%s folder=%s", self.delivery.undelivered, self.settings.spill_dir)
 
     async def flush(self) -> None:
         """Wait until every record was acknowledged.
@@ -127,24 +144,60 @@ class ServingNode:
             InvalidRecordError: out-of-range, wrong-type, record-too-large (no record could carry this), or
                 subject-not-accepted (without a salt).
         """
+        await self._room()
+        return self._decide(identifier("policy", policy), DecideBody(context, eligible, subject, action_id), _now_ms())
+
+    async def decide_many(self, policy: str, requests: Sequence[DecideBody]) -> list[Decided | NoAnswer]:
+        """Choose an arm for each request by one snapshot, the model asked once for all of them, and log the decisions.
+
+        Raises:
+            InvalidRecordError: as `decide` does, by the first request that can't be taken; those before it are logged.
+        """
+        await self._room()
+        identifier("policy", policy)
+        now_ms = _now_ms()
+        with ExitStack() as stack:
+            for snapshot in self._that_may_decide(policy):
+                stack.enter_context(foreseeing(snapshot, requests))
+            return [self._decide(policy, request, now_ms) for request in requests]
+
+    def explain(
+        self, policy: str, context: Mapping[str, object], eligible: Sequence[str] | None = None
+    ) -> Explanation | NoAnswer:
+        """Tell what would be decided, and why; nothing is logged."""
         now_ms = _now_ms()
         request = Request(
             identifier("policy", policy),
             context,
             None if eligible is None else identifiers("eligible", eligible),
-            _new_id(now_ms) if action_id is None else identifier("action_id", action_id),
+            _new_id(now_ms),
             now_ms,
-            None if subject is None else self._hash_of(identifier("subject", subject)),
         )
         answer = answer_request(self._known, request, self._rng)
         if isinstance(answer, NoAnswer):
-            self.answers[f"none.{answer.reason}"] += 1
             return answer
-        self._log_record(DECISIONS, answer.decision.action_id, avro.encode("decision", answer.decision._asdict()))
-        for shadow in answer.shadows:
-            self._log_record(SHADOW_DECISIONS, shadow.action_id, avro.encode("decision", shadow._asdict()))
-        self._count(answer)
-        return answer
+        return structs.replace(
+            explain(answer, self._snapshot_of(answer)),
+            action_id=UNSET,
+            arm=UNSET,
+            propensity=UNSET,
+            decided_at_ms=UNSET,
+        )
+
+    def explain_decision(self, action_id: str) -> Explanation | None:
+        """Tell why a decision of this node was what it was, while it is remembered."""
+        recent = self._recent.get(action_id)
+        if recent is None:
+            return None
+        decision = decision_from(avro.decode_as("decision", recent.record))
+        snapshot = self._snapshots.get(decision.policy, decision.snapshot_version)
+        return explain(Decided(decision, 0, recent.fallback, recent.detail), snapshot)
+
+    def expires_at_ms(self, answer: Decided) -> int | None:
+        """Return until when an outcome of a decision counts, if the snapshot that made it is held."""
+        decision = answer.decision
+        snapshot = self._snapshots.get(decision.policy, decision.snapshot_version)
+        return None if snapshot is None else snapshot.definition.close_for(decision.decided_at_ms)
 
     async def outcome(
         self,
@@ -159,31 +212,71 @@ class ServingNode:
         Raises:
             InvalidRecordError: out-of-range, wrong-type, value-not-finite.
         """
+        (taken,) = await self.take_outcomes([OutcomeBody(action_id, kind, value, outcome_id, occurred_at_ms)])
+        return taken
+
+    async def take_outcomes(self, told: Sequence[OutcomeBody]) -> list[str]:
+        """Log outcomes, all or none; return their ids.
+
+        Raises:
+            InvalidRecordError: out-of-range, wrong-type, value-not-finite.
+        """
+        await self._room()
         now_ms = _now_ms()
-        outcome = outcome_from(
-            {
-                "outcome_id": _new_id(now_ms) if outcome_id is None else identifier("outcome_id", outcome_id),
-                "action_id": identifier("action_id", action_id),
-                "kind": identifier("kind", kind),
-                "value": value,
-                "occurred_at_ms": now_ms if occurred_at_ms is None else occurred_at_ms,
-            }
-        )
-        self._log_record(OUTCOMES, action_id, avro.encode("outcome", outcome._asdict()))
-        return outcome.outcome_id
+        outcomes = [_outcome(each, now_ms) for each in told]
+        for outcome in outcomes:
+            self._log_record(OUTCOMES, outcome.action_id, avro.encode("outcome", outcome._asdict()))
+        self.outcomes_taken += len(outcomes)
+        return [outcome.outcome_id for outcome in outcomes]
+
+    def policies(self) -> list[PolicyAnswer]:
+        """Return the policies that have a snapshot here."""
+        now_ms = _now_ms()
+        return [
+            PolicyAnswer(
+                policy=policy,
+                generation=snapshot.definition.generation,
+                algorithm=snapshot.model.name,
+                arms=list(snapshot.active),
+                segments=sorted(snapshot.segments),
+                features=[feature.name for feature in snapshot.definition.features.features],
+                outcomes=[rule.kind for rule in snapshot.definition.reward.outcomes],
+                floor=snapshot.definition.floor,
+                snapshot_version=snapshot.version,
+                snapshot_id=snapshot.id,
+                snapshot_age_ms=self.follower.age_ms(policy, now_ms),
+                event_time_ms=snapshot.event_time_ms,
+            )
+            for policy, snapshot in sorted(self.follower.snapshots.items())
+        ]
+
+    def readiness(self) -> ReadyAnswer:
+        """Return whether the youngest snapshot is young enough."""
+        now_ms = _now_ms()
+        ages_ms = [self.follower.age_ms(policy, now_ms) for policy in self.follower.snapshots]
+        limit_s = self.settings.ready_within_s
+        if not ages_ms:
+            return ReadyAnswer(is_ready=False, detail="there is no snapshot yet")
+        age_s = min(ages_ms) / 1000.0
+        detail = f"the youngest snapshot is {age_s:.1f} s old, {limit_s:g} s are allowed"
+        return ReadyAnswer(is_ready=age_s <= limit_s, detail=detail)
+
+    def live_snapshots(self) -> dict[str, LiveSnapshot]:
+        """Return what decides, by policy."""
+        now_ms = _now_ms()
+        return {
+            policy: LiveSnapshot(
+                version=snapshot.version,
+                id=snapshot.id,
+                age_ms=self.follower.age_ms(policy, now_ms),
+                event_time_ms=snapshot.event_time_ms,
+            )
+            for policy, snapshot in sorted(self.follower.snapshots.items())
+        }
 
     def health(self) -> dict[str, Any]:
         """Return what an operator wants to see first."""
-        now_ms = _now_ms()
-        snapshots = {
-            policy: {
-                "version": snapshot.version,
-                "id": snapshot.id,
-                "age_ms": self.follower.age_ms(policy, now_ms),
-                "event_time_ms": snapshot.event_time_ms,
-            }
-            for policy, snapshot in sorted(self.follower.snapshots.items())
-        }
+        snapshots = {policy: structs.asdict(live) for policy, live in self.live_snapshots().items()}
         return {
             "status": "degraded" if self.delivery.is_failing else "ok" if snapshots else "no-snapshot",
             "snapshots": snapshots,
@@ -191,10 +284,53 @@ class ServingNode:
             "answers": dict(self.answers),
             "guardrails": dict(self.guardrails),
             "undelivered": self.delivery.undelivered,
+            "spilled": self.delivery.spilled,
             "delivered": self.delivery.delivered,
             "dropped": self.delivery.dropped,
             "delivery_failures": self.delivery.failures,
         }
+
+    async def _room(self) -> None:
+        if self.settings.when_full == "slow":
+            await self.delivery.wait_for_room(self.settings.slow_s)
+
+    def _that_may_decide(self, policy: str) -> list[LoadedSnapshot]:
+        """Return the policy's snapshot and those of policies that are to follow it."""
+        return [
+            snapshot
+            for name, snapshot in self.follower.snapshots.items()
+            if name == policy or (snapshot.definition.rollout is not None and snapshot.definition.rollout.of == policy)
+        ]
+
+    def _snapshot_of(self, answer: Decided) -> LoadedSnapshot | None:
+        """Return the live snapshot that made a decision just now."""
+        snapshot = self.follower.snapshots.get(answer.decision.policy)
+        return snapshot if snapshot is not None and snapshot.version == answer.snapshot_version else None
+
+    def _decide(self, policy: str, asked: DecideBody, now_ms: int) -> Decided | NoAnswer:
+        request = Request(
+            policy,
+            asked.context,
+            None if asked.eligible is None else identifiers("eligible", asked.eligible),
+            _new_id(now_ms) if asked.action_id is None else identifier("action_id", asked.action_id),
+            now_ms,
+            None if asked.subject is None else self._hash_of(identifier("subject", asked.subject)),
+        )
+        answer = answer_request(self._known, request, self._rng)
+        if isinstance(answer, NoAnswer):
+            self.answers[f"none.{answer.reason}"] += 1
+            return answer
+        decision = answer.decision
+        record = avro.encode("decision", decision._asdict())
+        self._log_record(DECISIONS, decision.action_id, record)
+        for shadow in answer.shadows:
+            self._log_record(SHADOW_DECISIONS, shadow.action_id, avro.encode("decision", shadow._asdict()))
+        self._recent.keep(decision.action_id, RecentDecision(record, answer.fallback, answer.detail))
+        snapshot = self._snapshot_of(answer)
+        if snapshot is not None:
+            self._snapshots.keep(snapshot)
+        self._count(answer)
+        return answer
 
     def _count(self, answer: Decided) -> None:
         self.answers[answer.fallback or answer.reason] += 1
@@ -224,6 +360,19 @@ class ServingNode:
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 task.result()
+
+
+def _outcome(told: OutcomeBody, now_ms: int) -> Outcome:
+    at_ms = told.occurred_at_ms
+    return outcome_from(
+        {
+            "outcome_id": _new_id(now_ms) if told.outcome_id is None else identifier("outcome_id", told.outcome_id),
+            "action_id": identifier("action_id", told.action_id),
+            "kind": identifier("kind", told.kind),
+            "value": told.value,
+            "occurred_at_ms": now_ms if at_ms is None else int(at_ms) if float(at_ms).is_integer() else at_ms,
+        }
+    )
 
 
 def _now_ms() -> int:

@@ -1,85 +1,265 @@
-"""The node's HTTP routes.
-
-    POST /v1/policies/{policy}/decide   {context, eligible?, subject?, action_id?}
-                                        → 200 {action_id, arm, propensity, probabilities, …}
-                                          409 there is nothing that could be shown
-    POST /v1/outcomes                   {action_id, kind, value?, outcome_id?, occurred_at_ms?}
-                                        → 200 {outcome_id}
-    GET  /healthz                       → 200 {status, snapshots, undelivered, …}
+"""The node's HTTP routes: `OPERATIONS` is the table, and `/openapi.json` says what each takes and answers.
 
 Every error has a body {error, detail}: a word of a closed set, and what was seen and what to do.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Awaitable, Callable
+from importlib import metadata, resources
 from typing import Any
 
+import msgspec
 import orjson
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeline.errors import DecodeError, RecordError
-from pipeline.serve.bodies import decide_body, outcome_body
+from pipeline.serve import answers, bodies
+from pipeline.serve.access import Access, RefusedError
 from pipeline.serve.decide import Decided, NoAnswer
+from pipeline.serve.metrics import NodeMetrics
 from pipeline.serve.node import ServingNode
+from pipeline.serve.openapi import Operation, openapi
+from pipeline.serve.reading import reader_of
 
 MAX_BODY_BYTES = 1 << 20
 TOO_LARGE = frozenset({"body-too-large", "record-too-large"})
+_CONTEXT = {"context": {"visits": 1}}
+
+OPERATIONS = (
+    Operation(
+        "decide",
+        "POST",
+        "/v1/policies/{policy}/decide",
+        "Choose an arm, and log the decision.",
+        {200: answers.DecidedAnswer},
+        errors=(409,),
+        body=bodies.DecideBody,
+        right="decide",
+        example=_CONTEXT,
+    ),
+    Operation(
+        "decide_many",
+        "POST",
+        "/v1/policies/{policy}/decide/batch",
+        "Choose an arm for each of many requests, all by one snapshot, and log the decisions.",
+        {200: answers.DecidedManyAnswer},
+        body=bodies.DecideManyBody,
+        right="decide",
+        example={"requests": [_CONTEXT]},
+    ),
+    Operation(
+        "explain",
+        "POST",
+        "/v1/policies/{policy}/explain",
+        "Tell what would be decided, and why; nothing is drawn and nothing is logged.",
+        {200: answers.Explanation},
+        errors=(409,),
+        body=bodies.ExplainBody,
+        right="decide",
+        example=_CONTEXT,
+    ),
+    Operation(
+        "explain_decision",
+        "GET",
+        "/v1/decisions/{action_id}/explain",
+        "Tell why a recent decision of this node was what it was.",
+        {200: answers.Explanation},
+        errors=(400, 404),
+        right="decide",
+    ),
+    Operation(
+        "outcome",
+        "POST",
+        "/v1/outcomes",
+        "Tell what came of a decision.",
+        {200: answers.OutcomeAnswer},
+        body=bodies.OutcomeBody,
+        right="outcomes",
+        example={"action_id": "0199", "kind": "click"},
+    ),
+    Operation(
+        "outcomes",
+        "POST",
+        "/v1/outcomes/batch",
+        "Tell what came of many decisions.",
+        {200: answers.OutcomesAnswer},
+        body=bodies.OutcomesBody,
+        right="outcomes",
+        example={"outcomes": [{"action_id": "0199", "kind": "click"}]},
+    ),
+    Operation("policies", "GET", "/v1/policies", "List the policies.", {200: answers.PoliciesAnswer}, right="operate"),
+    Operation(
+        "healthz", "GET", "/healthz", "Tell that the node lives; to operators, how.", {200: answers.HealthAnswer}
+    ),
+    Operation(
+        "readyz",
+        "GET",
+        "/readyz",
+        "Tell whether the node has a snapshot young enough to be sent traffic.",
+        {200: answers.ReadyAnswer, 503: answers.ReadyAnswer},
+    ),
+    Operation("metrics", "GET", "/metrics", "Tell Prometheus the counts.", {200: None}, right="operate"),
+)
+
+Handler = Callable[[Request, Any], Awaitable[Response]]
 
 
 def build_routes(node: ServingNode) -> Starlette:
     """Return the application around a node that somebody else starts and stops."""
+    settings = node.settings
+    access = Access(settings)
+    metrics = NodeMetrics(node)
+    handlers = _Handlers(node, access, metrics)
+    document = openapi(OPERATIONS, metadata.version("bandit-pipeline"), needs_keys=bool(settings.keys))
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["authorization", "content-type"],
+    )
+    return Starlette(
+        routes=[
+            *(
+                Route(
+                    each.path,
+                    _endpoint(each, getattr(handlers, each.name), access, metrics),
+                    methods=[each.method],
+                )
+                for each in OPERATIONS
+            ),
+            Route("/openapi.json", _constant(orjson.dumps(document), "application/json")),
+            Route("/docs", _constant(_docs_page(), "text/html")),
+        ],
+        middleware=[cors] if settings.origins else [],
+        exception_handlers={HTTPException: _not_served, Exception: _failed},
+    )
 
-    async def decide(request: Request) -> Response:
-        body = decide_body(await _body(request))
-        answer = await node.decide(
+
+def build_metrics_routes(node: ServingNode) -> Starlette:
+    """Return the application for a listener of its own, where Prometheus asks without a key."""
+    handlers = _Handlers(node, Access(node.settings), NodeMetrics(node))
+
+    async def metrics(request: Request) -> Response:
+        return await handlers.metrics(request, None)
+
+    return Starlette(routes=[Route("/metrics", metrics)], exception_handlers={HTTPException: _not_served})
+
+
+class _Handlers:
+    """What serves each operation, by its name."""
+
+    def __init__(self, node: ServingNode, access: Access, metrics: NodeMetrics) -> None:
+        self._node = node
+        self._access = access
+        self._metrics = metrics
+
+    async def decide(self, request: Request, body: bodies.DecideBody) -> Response:
+        answer = await self._node.decide(
             request.path_params["policy"], body.context, body.eligible, body.subject, body.action_id
         )
         if isinstance(answer, NoAnswer):
             return _error(409, answer.reason, answer.detail)
-        return _json(200, decided_answer(answer))
+        return _json(200, self._told(answer))
 
-    async def outcome(request: Request) -> Response:
-        return _json(200, {"outcome_id": await node.outcome(**outcome_body(await _body(request))._asdict())})
+    async def decide_many(self, request: Request, body: bodies.DecideManyBody) -> Response:
+        self._access.charge(request.state.caller, len(body.requests) - 1)
+        decided = await self._node.decide_many(request.path_params["policy"], body.requests)
+        told = [
+            answers.BatchAnswer(refused=answers.ErrorAnswer(answer.reason, answer.detail))
+            if isinstance(answer, NoAnswer)
+            else answers.BatchAnswer(decided=self._told(answer))
+            for answer in decided
+        ]
+        return _json(200, answers.DecidedManyAnswer(told))
 
-    async def healthz(_: Request) -> Response:
-        return _json(200, node.health())
+    async def explain(self, request: Request, body: bodies.ExplainBody) -> Response:
+        answer = self._node.explain(request.path_params["policy"], body.context, body.eligible)
+        if isinstance(answer, NoAnswer):
+            return _error(409, answer.reason, answer.detail)
+        return _json(200, answer)
 
-    return Starlette(
-        routes=[
-            Route("/v1/policies/{policy}/decide", decide, methods=["POST"]),
-            Route("/v1/outcomes", outcome, methods=["POST"]),
-            Route("/healthz", healthz, methods=["GET"]),
-        ],
-        exception_handlers={
-            RecordError: _refused,
-            ClientDisconnect: _gone,
-            HTTPException: _not_served,
-            Exception: _failed,
-        },
-    )
+    async def explain_decision(self, request: Request, _: None) -> Response:
+        action_id = bodies.identifier("action_id", request.path_params["action_id"])
+        answer = self._node.explain_decision(action_id)
+        if answer is None:
+            return _error(
+                404,
+                "decision-not-held",
+                "this node did not make that decision, or too long ago: ask the node that made it, soon after",
+            )
+        return _json(200, answer)
+
+    async def outcome(self, _: Request, body: bodies.OutcomeBody) -> Response:
+        (outcome_id,) = await self._node.take_outcomes([body])
+        return _json(200, answers.OutcomeAnswer(outcome_id))
+
+    async def outcomes(self, request: Request, body: bodies.OutcomesBody) -> Response:
+        self._access.charge(request.state.caller, len(body.outcomes) - 1)
+        return _json(200, answers.OutcomesAnswer(await self._node.take_outcomes(body.outcomes)))
+
+    async def policies(self, _: Request, __: None) -> Response:
+        return _json(200, answers.PoliciesAnswer(self._node.policies()))
+
+    async def healthz(self, request: Request, _: None) -> Response:
+        health = self._node.health()
+        if not self._access.has(request, "operate"):
+            health = {"status": health["status"]}
+        return _json(200, msgspec.convert(health, answers.HealthAnswer))
+
+    async def readyz(self, _: Request, __: None) -> Response:
+        answer = self._node.readiness()
+        return _json(200 if answer.is_ready else 503, answer)
+
+    async def metrics(self, _: Request, __: None) -> Response:
+        return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    def _told(self, answer: Decided) -> answers.DecidedAnswer:
+        return answers.decided_answer(answer, self._node.expires_at_ms(answer))
 
 
-def decided_answer(answer: Decided) -> dict[str, Any]:
-    """Return the body that tells a decision; `detail` says why the model was not asked."""
-    decision = answer.decision
-    body = {
-        "action_id": decision.action_id,
-        "arm": decision.arm,
-        "propensity": decision.propensity,
-        "probabilities": answer.probabilities,
-        "snapshot_version": decision.snapshot_version,
-        "snapshot_id": decision.snapshot_id,
-        "segment": decision.segment,
-        "reason": decision.reason,
-        "ignored": answer.ignored,
-    }
-    if answer.fallback is not None:
-        body |= {"fallback": answer.fallback, "detail": answer.detail}
-    return body
+def _endpoint(
+    operation: Operation, handler: Handler, access: Access, metrics: NodeMetrics
+) -> Callable[[Request], Awaitable[Response]]:
+    """Admit, read, serve, and time it; whatever is wrong with a request is answered here."""
+    read = None if operation.body is None else reader_of(operation.body)
+    right = operation.right
+    # Statuses are few: each has its child of the histogram made once.
+    timers: dict[int, Any] = {}
+
+    async def serve(request: Request) -> Response:
+        try:
+            if right is not None:
+                request.state.caller = access.admit(request, right)
+            return await handler(request, None if read is None else read(await _body(request)))
+        except RecordError as error:
+            return _error(413 if error.reason in TOO_LARGE else 400, error.reason, error.detail)
+        except RefusedError as error:
+            return _error(error.status, error.word, error.detail, error.headers)
+        except ClientDisconnect:  # read by nobody
+            return _error(400, "body-incomplete", "the client went away before its body was complete")
+
+    async def endpoint(request: Request) -> Response:
+        started_s = time.perf_counter()
+        status = 500
+        try:
+            response = await serve(request)
+            status = response.status_code
+        finally:
+            if status not in timers:
+                timers[status] = metrics.requests.labels(operation.name, str(status))
+            timers[status].observe(time.perf_counter() - started_s)
+        return response
+
+    return endpoint
 
 
 async def _body(request: Request) -> bytes:
@@ -92,31 +272,38 @@ async def _body(request: Request) -> bytes:
     return bytes(raw)
 
 
-async def _refused(_: Request, error: Exception) -> Response:
-    reason, detail = (error.reason, error.detail) if isinstance(error, RecordError) else ("refused", str(error))
-    return _error(413 if reason in TOO_LARGE else 400, reason, detail)
+def _constant(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:
+    headers = {"content-security-policy": "default-src 'self' 'unsafe-inline'", "x-content-type-options": "nosniff"}
+
+    async def endpoint(_: Request) -> Response:
+        return Response(content, media_type=media_type, headers=headers)
+
+    return endpoint
+
+
+def _docs_page() -> bytes:
+    return resources.files("pipeline.serve").joinpath("docs.html").read_bytes()
 
 
 async def _not_served(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     word = {404: "not-found", 405: "method-not-allowed"}.get(status, "not-served")
-    response = _error(status, word, f"{request.method} {request.url.path} is not served")
-    if isinstance(error, HTTPException):
-        response.headers.update(error.headers or {})
-    return response
-
-
-async def _gone(_: Request, __: Exception) -> Response:
-    return _error(400, "body-incomplete", "the client went away before its body was complete")  # read by nobody
+    headers = error.headers if isinstance(error, HTTPException) else None
+    return _error(status, word, f"{request.method} {request.url.path} is not served", dict(headers or {}))
 
 
 async def _failed(_: Request, error: Exception) -> Response:
     return _error(500, "internal-error", f"{type(error).__name__}; see the node's log")
 
 
-def _error(status: int, word: str, detail: str) -> Response:
-    return _json(status, {"error": word, "detail": detail})
+def _error(status: int, word: str, detail: str, headers: dict[str, str] | None = None) -> Response:
+    response = _json(status, answers.ErrorAnswer(word, detail))
+    response.headers.update(headers or {})
+    return response
 
 
-def _json(status: int, body: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(body), status, media_type="application/json")
+_encode = msgspec.json.Encoder().encode
+
+
+def _json(status: int, body: msgspec.Struct) -> Response:
+    return Response(_encode(body), status, media_type="application/json")

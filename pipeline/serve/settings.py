@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 from pipeline.errors import ConfigError
+from pipeline.serve.keys import ApiKey
 
 # BLAKE2b takes a key of up to 64 bytes; 16 are what a guesser can't try out.
 SALT_BYTES = (16, 64)
@@ -24,24 +28,115 @@ class ServeSettings:
     port: int = 8080
     """Port to listen on; 0 takes a free one."""
     buffer_bytes: int = 64 << 20
-    """How much may wait for the broker; what comes beyond it is dropped and counted."""
+    """How much may wait for the broker in memory."""
+    spill_dir: Path | None = None
+    """Folder of this node alone, where records wait while the broker is away; None: in memory only."""
+    spill_bytes: int = 1 << 30
+    """How much may wait there."""
+    when_full: Literal["shed", "slow"] = "shed"
+    """What happens when there is no room: a record is shed and counted; or before that, requests wait for room."""
+    slow_s: float = 2.0
+    """How long a request waits for room before its record is shed after all."""
     drain_timeout_s: float = 10.0
     """How long a stopping node goes on delivering what waits."""
+    keys: tuple[ApiKey, ...] = ()
+    """Who may ask for what; none: anybody, on loopback."""
+    is_open: bool = False
+    """Whether an address beyond loopback may be served without keys, because the network around it is closed."""
+    rate_per_s: float = 0.0
+    """Requests a second that one key, or without keys one address, may make; 0: any number."""
+    burst: int = 100
+    """How many of them may come at once."""
+    tls_certificate: Path | None = None
+    """PEM file of the certificate and its chain; None: no TLS."""
+    tls_key: Path | None = None
+    """PEM file of its private key."""
+    origins: tuple[str, ...] = ()
+    """Web origins whose pages may call this node, such as https://shop.example; `*` for any."""
+    ready_within_s: float = 3_600.0
+    """A node is ready while its youngest snapshot is at most this old."""
+    recent_bytes: int = 32 << 20
+    """How much of recent decisions is kept to be explained, and as much of the snapshots that made them."""
+    metrics_host: str = "127.0.0.1"
+    """Address of a listener for `/metrics` alone."""
+    metrics_port: int | None = None
+    """Its port, 0 for a free one; None: metrics are on the main port only."""
 
     def __post_init__(self) -> None:
-        faults = []
+        faults = [*self._address_faults(), *self._access_faults(), *self._delivery_faults()]
         if not self.broker or any(":" not in server for server in self.broker.split(",")):
-            faults.append(f"broker: {self.broker!r} is not host:port[,host:port]")
+            faults.insert(0, f"broker: {self.broker!r} is not host:port[,host:port]")
         length = len(self.subject_salt.encode())
         if length and not SALT_BYTES[0] <= length <= SALT_BYTES[1]:
             faults.append(f"subject_salt: {length} bytes, expected none, or {SALT_BYTES[0]} to {SALT_BYTES[1]} random")
-        if not self.host:
-            faults.append("host: is empty; write 127.0.0.1 for this machine alone")
-        if not 0 <= self.port <= 65_535:
-            faults.append(f"port: {self.port} is not within 0 to 65535")
-        if self.buffer_bytes < SMALLEST_BUFFER_BYTES:
-            faults.append(f"buffer_bytes: {self.buffer_bytes} is less than {SMALLEST_BUFFER_BYTES}, one record's size")
         if not 0.0 <= self.drain_timeout_s <= 600.0:
             faults.append(f"drain_timeout_s: {self.drain_timeout_s} is not within 0 to 600")
+        if not self.ready_within_s > 0.0:
+            faults.append(f"ready_within_s: {self.ready_within_s} is not above 0")
+        if self.recent_bytes < 0:
+            faults.append(f"recent_bytes: {self.recent_bytes} is below 0")
         if faults:
             raise ConfigError("serving node settings", faults)
+
+    def _address_faults(self) -> list[str]:
+        faults = []
+        if not self.host:
+            faults.append("host: is empty; write 127.0.0.1 for this machine alone")
+        elif not self.keys and not self.is_open and not is_loopback(self.host):
+            faults.append(
+                f"host: {self.host} reaches others, and there are no API keys: set --api-keys, or --open where the "
+                "network itself lets nobody in"
+            )
+        for name, port in (("port", self.port), ("metrics_port", self.metrics_port)):
+            if port is not None and not 0 <= port <= 65_535:
+                faults.append(f"{name}: {port} is not within 0 to 65535")
+        return faults
+
+    def _delivery_faults(self) -> list[str]:
+        faults = []
+        if self.buffer_bytes < SMALLEST_BUFFER_BYTES:
+            faults.append(f"buffer_bytes: {self.buffer_bytes} is less than {SMALLEST_BUFFER_BYTES}, one record's size")
+        if self.spill_bytes < SMALLEST_BUFFER_BYTES:
+            faults.append(f"spill_bytes: {self.spill_bytes} is less than {SMALLEST_BUFFER_BYTES}, one record's size")
+        if self.when_full not in {"shed", "slow"}:
+            faults.append(f"when_full: {self.when_full!r} is neither shed nor slow")
+        if not 0.0 <= self.slow_s <= 60.0:
+            faults.append(f"slow_s: {self.slow_s} is not within 0 to 60")
+        return faults
+
+    def _access_faults(self) -> list[str]:
+        faults = []
+        if self.rate_per_s < 0.0:
+            faults.append(f"rate_per_s: {self.rate_per_s} is below 0")
+        if self.burst < 1:
+            faults.append(f"burst: {self.burst} is below 1")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            faults.append("tls_certificate, tls_key: one is set without the other")
+        faults += [
+            f"{name}: there is no file {path}"
+            for name, path in (("tls_certificate", self.tls_certificate), ("tls_key", self.tls_key))
+            if path is not None and not path.is_file()
+        ]
+        faults += [
+            f"origins: {origin!r} is no origin such as https://shop.example"
+            for origin in self.origins
+            if origin != "*" and not _is_origin(origin)
+        ]
+        return faults
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can connect to an address.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+    (True, True, True, False)
+    """
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name: it may resolve to anything
+        return False
+
+
+def _is_origin(text: str) -> bool:
+    scheme, separator, rest = text.partition("://")
+    return scheme in {"http", "https"} and bool(separator) and bool(rest) and "/" not in rest

@@ -6,6 +6,7 @@ decisions, outcomes ─ JOIN ─▶ rewards ─ LEARN ─▶ statistics ─ PUBL
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -22,12 +23,16 @@ from pipeline.publish.agent import PublishAgent
 from pipeline.settings import WorkerSettings
 from pipeline.stream import topics
 from pipeline.stream.batch import BatchTransport
+from pipeline.stream.credentials import faust_credentials
 from pipeline.stream.failpoints import failpoint
+from pipeline.stream.metrics import WorkerMetrics
 from pipeline.stream.outbox import Outbox
 from pipeline.stream.policies import Policies
 from pipeline.stream.restore import Opener
 from pipeline.stream.shell import consume, keep_running
 from pipeline.stream.state import BLOCK_CACHE_BYTES, IndexOf, StateTable
+
+log = logging.getLogger(__name__)
 
 # Events are whole fetched batches of up to a megabyte: a handful a stage keeps it fed.
 BUFFERED_BATCHES = 8
@@ -42,6 +47,7 @@ class WorkerApp(faust.App):
         super().__init__(
             settings.app_id,
             broker=[f"kafka://{server}" for server in settings.broker.split(",")],
+            broker_credentials=faust_credentials(settings.broker),
             datadir=settings.state_dir,
             store="rocksdb://",
             stream_buffer_maxsize=BUFFERED_BATCHES,
@@ -57,6 +63,8 @@ class WorkerApp(faust.App):
             worker_redirect_stdouts=False,
         )
         self.transport = BatchTransport(self.conf.broker, self)
+        self._settings = settings
+        self.metrics = WorkerMetrics()
         self.reach = failpoint(settings.failpoint)
         self.outbox = Outbox(settings.broker)
         self.policies = Policies(settings.broker)
@@ -67,11 +75,15 @@ class WorkerApp(faust.App):
         """Connect before anything is consumed."""
         await self.outbox.start()
         await self.policies.start()
+        if self._settings.metrics_port is not None:
+            port = self.metrics.start(self._settings.metrics_host, self._settings.metrics_port)
+            log.info("metrics url=http://%s:%s/metrics", self._settings.metrics_host, port)
         await super().on_start()
 
     async def on_shutdown(self) -> None:
         """Disconnect after everything has stopped."""
         await super().on_shutdown()
+        await self.metrics.stop()
         await self.policies.stop()
         await self.outbox.stop()
 
@@ -116,25 +128,33 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
         table = StateTable(app, name=name, key_type=bytes, value_type=bytes, partitions=settings.partitions)
         app.tables.add(table)
         return Opener(
-            table, settings.broker, app_id=settings.app_id, cache=cache, index=index, reach=app.reach, security={}
+            table,
+            settings.broker,
+            app_id=settings.app_id,
+            cache=cache,
+            index=index,
+            reach=app.reach,
+            on_restored=app.metrics.note_restore,
         )
 
     join = JoinAgent(opener(topics.JOIN_TABLE, due_of), app.outbox, app.policies, app.caught_up, limits)
     learn = LearnAgent(opener(topics.LEARN_TABLE, expires_of), app.outbox)
     publish = PublishAgent(opener(topics.PUBLISH_TABLE, None), app.outbox, app.policies, app.reach)
     stages = (join, learn, publish)
+    app.metrics.watch(join.partitions)
+    steps = app.metrics.steps
 
     @app.agent(_source(app, topics.DECISIONS, topics.OUTCOMES), name="join")
     async def join_events(stream: Any) -> None:
-        await consume(stream, app.consumer, join)
+        await consume(stream, app.consumer, join, steps.labels("join").observe)
 
     @app.agent(_source(app, topics.REWARDS), name="learn")
     async def fold_ledger(stream: Any) -> None:
-        await consume(stream, app.consumer, learn)
+        await consume(stream, app.consumer, learn, steps.labels("learn").observe)
 
     @app.agent(_source(app, topics.STATISTICS), name="publish")
     async def gather_statistics(stream: Any) -> None:
-        await consume(stream, app.consumer, publish)
+        await consume(stream, app.consumer, publish, steps.labels("publish").observe)
 
     @app.task
     async def follow_policies() -> None:

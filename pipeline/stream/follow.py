@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline.errors import UnavailableError
+from pipeline.stream.security import client_options
 
 POLL_MS = 200
 
@@ -16,10 +17,9 @@ POLL_MS = 200
 class TopicFollower:
     """All partitions of one topic, read by whoever polls it."""
 
-    def __init__(self, broker: str, topic: str, **security: Any) -> None:
+    def __init__(self, broker: str, topic: str) -> None:
         self.topic = topic
         self._broker = broker
-        self._security = security
         self._consumer: AIOKafkaConsumer = None  # made by `start`: aiokafka wants a running loop
         self._partitions: list[TopicPartition] = []
 
@@ -30,12 +30,11 @@ class TopicFollower:
             UnavailableError: no broker answers, or there is no such topic.
         """
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._broker,
+            **client_options(self._broker),
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=POLL_MS,
-            **self._security,
         )
         try:
             await self._consumer.start()

@@ -17,6 +17,7 @@ from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 from pipeline.errors import StateError, UnavailableError
 from pipeline.stream.claim import Claim, fenced
 from pipeline.stream.failpoints import Reach, pass_by
+from pipeline.stream.security import client_options
 from pipeline.stream.topics import MAX_BATCH_BYTES
 
 # Room for the record headers of a batch below the topics' max.message.bytes.
@@ -36,11 +37,10 @@ class Record(NamedTuple):
 class Outbox:
     """One idempotent producer; with an `owner`, the only one of that name whose records the broker takes."""
 
-    def __init__(self, broker: str, owner: str | None = None, reach: Reach = pass_by, **security: Any) -> None:
+    def __init__(self, broker: str, owner: str | None = None, reach: Reach = pass_by) -> None:
         self._broker = broker
         self._owner = owner
         self._reach = reach
-        self._security = security
         self._producer: AIOKafkaProducer = None  # made by `start`: aiokafka wants a running loop
         self._claim: Claim | None = None
         self._partition_counts: dict[str, int] = {}
@@ -52,12 +52,11 @@ class Outbox:
             UnavailableError: no broker answers.
         """
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=self._broker,
+            **client_options(self._broker),
             enable_idempotence=True,
             acks="all",
             max_batch_size=BUILDER_BYTES,
             max_request_size=2 * MAX_BATCH_BYTES,
-            **self._security,
         )
         try:
             await self._producer.start()

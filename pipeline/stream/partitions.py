@@ -45,7 +45,11 @@ class Partitions(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         """Yield those that are open."""
-        return (future.result() for future in self._opening.values() if future.done())
+        return (
+            future.result()
+            for future in self._opening.values()
+            if future.done() and not future.cancelled() and future.exception() is None
+        )
 
     async def close(self) -> None:
         """Give all of them back."""

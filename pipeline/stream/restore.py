@@ -13,9 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import rocksdict
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -25,10 +24,14 @@ from pipeline.errors import StateError, UnavailableError
 from pipeline.stream.durable import DurablePartition
 from pipeline.stream.failpoints import Reach
 from pipeline.stream.outbox import Outbox
+from pipeline.stream.security import client_options
 from pipeline.stream.state import CLAIM, Database, IndexOf, PartitionRows, StateTable, broken_mark, remove_database
 from pipeline.stream.topics import TOMBSTONES_KEPT_MS
 
 log = logging.getLogger(__name__)
+
+OnRestored = Callable[[str, int, float], None]
+"""Told the table, how many records were read, and in how many seconds."""
 
 FETCH_BYTES = 16 << 20
 FETCH_WAIT_MS = 200
@@ -50,7 +53,7 @@ class Opener:
         cache: rocksdict.Cache,
         index: IndexOf | None,
         reach: Reach,
-        security: Mapping[str, Any],
+        on_restored: OnRestored = lambda _table, _records, _seconds: None,
     ) -> None:
         self._table = table
         self._broker = broker
@@ -58,7 +61,7 @@ class Opener:
         self._cache = cache
         self._index = index
         self._reach = reach
-        self._security = security
+        self._on_restored = on_restored
 
     async def open(self, number: int) -> DurablePartition:
         """Claim a partition and restore its rows.
@@ -71,7 +74,7 @@ class Opener:
         def reach(point: str) -> None:
             self._reach(f"{name}.{point}")
 
-        outbox = Outbox(self._broker, f"{self._app_id}-{name}-{number}", reach, **self._security)
+        outbox = Outbox(self._broker, f"{self._app_id}-{name}-{number}", reach)
         await outbox.start()
         claim = await outbox.deliver_atomically(changelog, number, {CLAIM: outbox.epoch.encode()})
         rows = self._rows(number, changelog, claim)
@@ -111,7 +114,9 @@ class Opener:
     async def _restore(self, rows: PartitionRows, claim: int) -> None:
         start = rows.end().offset + 1
         began_s = time.monotonic()
-        count = await restore(self._broker, rows, claim, self._security)
+        count = await restore(self._broker, rows, claim)
+        seconds = time.monotonic() - began_s
+        self._on_restored(self._table.name, count, seconds)
         log.info(
             "restored topic=%s partition=%s from=%s to=%s records=%s seconds=%.3f",
             rows.changelog,
@@ -119,11 +124,11 @@ class Opener:
             start,
             claim,
             count,
-            time.monotonic() - began_s,
+            seconds,
         )
 
 
-async def restore(broker: str, rows: PartitionRows, until: int, security: Mapping[str, Any]) -> int:
+async def restore(broker: str, rows: PartitionRows, until: int) -> int:
     """Write the changelog from where the rows end up to and including offset `until`; return the number of records.
 
     Raises:
@@ -131,14 +136,13 @@ async def restore(broker: str, rows: PartitionRows, until: int, security: Mappin
     """
     partition = TopicPartition(rows.changelog, rows.partition)
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=broker,
+        **client_options(broker),
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=FETCH_BYTES,
         fetch_max_wait_ms=FETCH_WAIT_MS,
         check_crcs=False,  # the broker checked them, RocksDB makes its own
-        **security,
     )
     count = 0
     try:

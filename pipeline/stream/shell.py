@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -43,8 +44,17 @@ class Stage(Protocol):
         """Do all that comes of a batch, durably."""
 
 
-async def consume(stream: Any, consumer: BatchConsumer, stage: Stage) -> None:
-    """Hand each batch to the stage; acknowledge it when everything that came of it is durable."""
+async def consume(
+    stream: Any, consumer: BatchConsumer, stage: Stage, observe: Callable[[float], None] = lambda _: None
+) -> None:
+    """Hand each batch to the stage; acknowledge it when everything that came of it is durable.
+
+    Args:
+        stream: gives batches.
+        consumer: acknowledges them.
+        stage: handles them.
+        observe: told how many seconds each took.
+    """
     lanes: dict[int, asyncio.Queue[Any]] = {}
     running: list[asyncio.Task[None]] = []
     try:
@@ -52,7 +62,7 @@ async def consume(stream: Any, consumer: BatchConsumer, stage: Stage) -> None:
             partition = event.message.partition
             if partition not in lanes:
                 lanes[partition] = asyncio.Queue(WAITING_BATCHES)
-                running.append(asyncio.create_task(_Lane(consumer, stage).run(lanes[partition])))
+                running.append(asyncio.create_task(_Lane(consumer, stage, observe).run(lanes[partition])))
             await lanes[partition].put(event)
     finally:
         for lane in running:
@@ -62,9 +72,10 @@ async def consume(stream: Any, consumer: BatchConsumer, stage: Stage) -> None:
 class _Lane:
     """The batches of one partition number, one after the other."""
 
-    def __init__(self, consumer: BatchConsumer, stage: Stage) -> None:
+    def __init__(self, consumer: BatchConsumer, stage: Stage, observe: Callable[[float], None]) -> None:
         self._consumer = consumer
         self._stage = stage
+        self._observe = observe
         self._rewound: dict[str, tuple[int, int, int]] = {}
         """By topic: the offset last rewound to, what was found there before, and the epoch that began with it."""
 
@@ -100,7 +111,9 @@ class _Lane:
             self._rewound[batch.topic] = (position, first, epoch + 1)
             await self._consumer.rewind(tp, position)
             return False
+        began_s = time.monotonic()
         await self._stage.handle(batch)
+        self._observe(time.monotonic() - began_s)
         return True
 
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from pipeline.errors import ConfigError, UnavailableError
+from pipeline.stream.security import client_options
 
 DECISIONS = "decisions"
 OUTCOMES = "outcomes"
@@ -88,8 +89,12 @@ async def create_topics(broker: str, specs: Sequence[TopicSpec]) -> list[str]:
         UnavailableError: the broker refuses.
         ConfigError: a topic exists with another number of partitions.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
-    await admin.start()
+    admin = AIOKafkaAdminClient(**client_options(broker))
+    try:
+        await admin.start()
+    except KafkaError as error:
+        await admin.close()
+        raise UnavailableError(f"no broker answers at {broker}: {error}") from error
     try:
         existing = await partition_counts(admin, [spec.name for spec in specs])
         faults = [

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,6 +28,7 @@ class Worker:
         partitions: int = 4,
         state_dir: Path | None = None,
         checkout: Path | None = None,
+        environment: Mapping[str, str] | None = None,
         **options: str,
     ) -> None:
         """Say how it is to run.
@@ -38,10 +40,12 @@ class Worker:
             partitions: of the topics that carry events.
             state_dir: where its state is kept.
             checkout: the code that it runs; the tests' own if not given.
+            environment: more variables, such as PIPELINE_KAFKA_USERNAME.
             options: more flags, such as `idle_after="2"`.
         """
         self.state_dir = state_dir or folder / "state"
         self._checkout = checkout
+        self._environment = dict(environment or {})
         self.log = folder / "worker.log"
         self._options = {
             "--broker": broker,
@@ -81,6 +85,7 @@ class Worker:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")}
         if failpoint is not None:
             environment["PIPELINE_FAILPOINT"] = failpoint
+        environment |= self._environment
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline", "worker", "--no-create-topics", *options],

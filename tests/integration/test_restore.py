@@ -46,7 +46,6 @@ class Bench:
             cache=rocksdict.Cache(1 << 20),
             index=lambda stored: int(stored[:8]),
             reach=pass_by,
-            security={},
         )
         self.opened.append(await opener.open(0))
         return self.opened[-1]

@@ -21,6 +21,7 @@ PURE = {
     "join": ("errors", "events", "codec", "policy"),
     "learn": ("errors", "models"),
     "publish": ("errors", "models", "policy", "codec", "learn.memory"),
+    "client": ("errors", "serve"),
     "replay": ("errors", "events", "models", "policy", "codec", "join", "learn", "publish"),
     "serve": ("errors", "models", "policy", "events", "codec", "publish.snapshot"),
     "simulate": ("errors", "models", "policy", "learn.memory", "publish.snapshot"),
@@ -32,6 +33,7 @@ WORLDLY = {
     "join": ("agent",),
     "learn": ("agent",),
     "publish": ("agent",),
+    "client": ("http",),
     "replay": (
         "dead_letters",
         "forget",
@@ -45,12 +47,12 @@ WORLDLY = {
         "run",
         "verify",
     ),
-    "serve": ("delivery", "follower", "http", "node", "routes", "switches"),
+    "serve": ("access", "delivery", "follower", "http", "metrics", "node", "routes", "spill", "switches"),
     "evaluate": ("open_bandit", "picture", "read"),
     "report": ("picture",),
     "simulate": ("environments", "named", "picture"),  # environments make their own chance, from a seed
 }
-LIBRARIES = {"numpy", "scipy", "orjson", "fastavro"}
+LIBRARIES = {"numpy", "scipy", "orjson", "fastavro", "msgspec"}
 # Of the standard library, what knows the time, the machine, chance or the log.
 UNCLEAN = {
     "asyncio",

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, MessageSize
 from pipeline.errors import ConfigError
 from pipeline.serve import delivery as module
 from pipeline.serve.delivery import Delivery
+from pipeline.serve.spill import Parcel, Spill
 from pipeline.stream.topics import DECISIONS, OUTCOMES
 
 WITHIN_S = 10.0
@@ -67,9 +69,19 @@ def _retry_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_S", 0.001)
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0)
+
+
 @asynccontextmanager
-async def delivering(producer: Producer, capacity_bytes: int = ROOM) -> AsyncIterator[Delivery]:
-    delivery = Delivery("broker:1", capacity_bytes, open_producer=lambda _: producer)
+async def delivering(
+    producer: Producer, capacity_bytes: int = ROOM, spill: Spill | None = None
+) -> AsyncIterator[Delivery]:
+    delivery = Delivery("broker:1", capacity_bytes, spill=spill, open_producer=lambda _: producer)
     task = asyncio.create_task(delivery.deliver())
     try:
         async with asyncio.timeout(WITHIN_S):
@@ -77,6 +89,7 @@ async def delivering(producer: Producer, capacity_bytes: int = ROOM) -> AsyncIte
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        delivery.close()
 
 
 async def test_what_is_sent_arrives_in_order_with_its_key() -> None:
@@ -197,3 +210,88 @@ async def test_topics_of_different_partition_counts_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"decisions has 4 partitions and outcomes 8"):
         await delivery.deliver()
     assert producer.stops == 1
+
+
+async def test_while_the_broker_is_away_records_wait_on_disk_and_arrive_afterwards(tmp_path: Path) -> None:
+    producer = Producer()
+    producer.start_failures = [KafkaConnectionError("away")] * 3
+    spill = Spill(tmp_path, ROOM)
+    async with delivering(producer, spill=spill) as delivery:
+        delivery.send(DECISIONS, b"a", b"1")
+        await until(lambda: delivery.spilled > 0)
+        delivery.send(OUTCOMES, b"a", b"2")
+        assert (delivery.spilled, delivery._waiting_bytes) == (2, 0)
+        await delivery.flush()
+        assert producer.arrived == [(DECISIONS, b"a", b"1"), (OUTCOMES, b"a", b"2")]
+        assert (delivery.undelivered, delivery.dropped, delivery.is_failing) == (0, 0, False)
+
+
+async def test_a_round_that_takes_too_long_is_on_disk_before_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SPILL_AFTER_S", 0.01)
+    producer = Producer()
+    producer.is_held.clear()
+    async with delivering(producer, spill=Spill(tmp_path, ROOM)) as delivery:
+        for value in (b"1", b"2"):
+            delivery.send(DECISIONS, b"", value)
+        await until(lambda: delivery.spilled == 2)
+        delivery.send(DECISIONS, b"", b"3")
+        assert delivery.spilled == 3
+        producer.is_held.set()
+        await delivery.flush()
+        # The round arrived after all, and once more from the disk: JOIN counts a record once.
+        assert sorted(producer.values) == [b"1", b"1", b"2", b"2", b"3"]
+
+
+async def test_a_disk_without_room_leaves_the_rest_in_memory_and_sheds_what_finds_none(tmp_path: Path) -> None:
+    producer = Producer()
+    producer.start_failures = [KafkaConnectionError("away")] * 5
+    # A frame of these is 8 + 4 + 9 + 5 + 5 = 31 bytes: two fit. In memory one takes 10.
+    async with delivering(producer, 20, spill=Spill(tmp_path, 70)) as delivery:
+        delivery.send(DECISIONS, b"12345", b"1____")
+        await until(lambda: delivery.is_failing)
+        for value in (b"2____", b"3____", b"4____", b"5____"):
+            delivery.send(DECISIONS, b"12345", value)
+        assert (delivery.spilled, delivery.undelivered, delivery.dropped) == (2, 4, 1)
+        await delivery.flush()
+        assert sorted(producer.values) == [b"1____", b"2____", b"3____", b"4____"]
+
+
+async def test_what_an_earlier_process_left_is_delivered_first_of_all(tmp_path: Path) -> None:
+    left = Spill(tmp_path, ROOM)
+    left.append(Parcel(DECISIONS, b"a", b"1"))
+    left.close()
+    producer = Producer()
+    async with delivering(producer, spill=Spill(tmp_path, ROOM)) as delivery:
+        await delivery.flush()
+        assert producer.arrived == [(DECISIONS, b"a", b"1")]
+
+
+async def test_at_its_end_what_waits_in_memory_goes_to_disk(tmp_path: Path) -> None:
+    delivery = Delivery("broker:1", ROOM, spill=Spill(tmp_path, ROOM))
+    delivery.send(DECISIONS, b"a", b"1")
+    assert delivery.close() == 0
+    found = Spill(tmp_path, ROOM)
+    assert found.next_round(9, ROOM) == [Parcel(DECISIONS, b"a", b"1")]
+    found.close()
+    without = Delivery("broker:1", ROOM)
+    without.send(DECISIONS, b"a", b"1")
+    assert without.close() == 1
+
+
+async def test_whoever_would_rather_be_slow_waits_for_room_but_not_for_ever() -> None:
+    producer = Producer()
+    producer.is_held.clear()
+    async with delivering(producer, capacity_bytes=100) as delivery:
+        for _ in range(6):  # 10 bytes each: more than half
+            await delivery.wait_for_room(WITHIN_S)
+            delivery.send(DECISIONS, b"12345", b"12345")
+        await delivery.wait_for_room(0.01)
+        waiting = asyncio.create_task(delivery.wait_for_room(WITHIN_S))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        producer.is_held.set()
+        await waiting
+        assert (delivery.dropped, delivery._waiting_bytes <= 50) == (0, True)

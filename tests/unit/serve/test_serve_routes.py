@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import json
+import re
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import orjson
 import pytest
@@ -13,7 +17,7 @@ from hypothesis import strategies as st
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.serve import load_snapshot
 from pipeline.serve.node import ServingNode
-from pipeline.serve.routes import build_routes
+from pipeline.serve.routes import OPERATIONS, build_metrics_routes, build_routes
 from pipeline.serve.settings import ServeSettings
 
 DECIDE = "/v1/policies/homepage/decide"
@@ -45,14 +49,19 @@ async def test_a_decision_is_told_with_all_its_probabilities(node: ServingNode, 
     assert body.pop("probabilities") == pytest.approx({"best": 0.5, "news": 0.5}, abs=1e-6)
     assert body.pop("propensity") == pytest.approx(0.5, abs=1e-6)
     assert body.pop("arm") in {"best", "news"}
+    assert set(body.pop("ranking")) == {"best", "news"}
     assert body == {
         "action_id": "x1",
         "snapshot_version": 7,
         "snapshot_id": node.follower.snapshots["homepage"].id,
         "segment": "other",
         "reason": "policy",
+        "guardrails": [],
         "ignored": 1,
+        "expires_at_ms": body["expires_at_ms"],
     }
+    # The policy's one outcome kind counts for 5 s.
+    assert 0 <= time.time() * 1000 + 5_000 - body["expires_at_ms"] < 60_000
 
 
 async def test_a_fallback_says_why(client: httpx.AsyncClient) -> None:
@@ -151,3 +160,154 @@ async def test_a_well_formed_request_is_never_answered_with_a_500(
         body = response.json()
         assert body["propensity"] == body["probabilities"][body["arm"]]
         assert eligible is None or set(body["probabilities"]) <= set(eligible)
+
+
+async def test_a_batch_is_answered_in_order_by_one_snapshot_and_logged(
+    node: ServingNode, client: httpx.AsyncClient
+) -> None:
+    requests: list[dict[str, Any]] = [
+        {"context": SOUND, "action_id": "x1"},
+        {"context": {}, "eligible": ["news"]},
+        {"context": SOUND, "eligible": ["old"]},
+        {"context": {"age": 50, "device": "desktop"}, "eligible": ["news", "best"], "subject": "ada"},
+    ]
+    response = await client.post(f"{DECIDE}/batch", json={"requests": requests})
+    assert response.status_code == 200
+    first, second, third, fourth = response.json()["answers"]
+    assert first["decided"]["action_id"] == "x1"
+    assert (second["decided"]["arm"], second["decided"]["fallback"]) == ("news", "unencodable-context")
+    assert third == {"refused": third["refused"]}
+    assert third["refused"]["error"] == "no-eligible-arm"
+    assert fourth["decided"]["reason"] == "policy"
+    assert {each["decided"]["snapshot_version"] for each in (first, second, fourth)} == {7}
+    assert node.delivery.undelivered == 3
+
+
+async def test_a_batch_of_nothing_is_answered_with_nothing(client: httpx.AsyncClient) -> None:
+    assert (await client.post(f"{DECIDE}/batch", json={"requests": []})).json() == {"answers": []}
+    assert (await client.post("/v1/outcomes/batch", json={"outcomes": []})).json() == {"outcome_ids": []}
+
+
+async def test_outcomes_are_taken_all_or_none(node: ServingNode, client: httpx.AsyncClient) -> None:
+    sound = {"action_id": "x1", "kind": "click", "outcome_id": "o1"}
+    faulty = {"action_id": "x2", "kind": "\ud83d"}  # half of an emoji
+    response = await client.post("/v1/outcomes/batch", content=json.dumps({"outcomes": [sound, faulty]}))
+    assert response.status_code == 400
+    assert node.delivery.undelivered == 0
+    response = await client.post("/v1/outcomes/batch", json={"outcomes": [sound, sound | {"outcome_id": "o2"}]})
+    assert response.json() == {"outcome_ids": ["o1", "o2"]}
+    assert node.delivery.undelivered == 2
+
+
+async def test_what_would_be_decided_is_explained_and_nothing_is_logged(
+    node: ServingNode, client: httpx.AsyncClient
+) -> None:
+    response = await client.post("/v1/policies/homepage/explain", json={"context": SOUND})
+    body = response.json()
+    assert response.status_code == 200
+    assert {arm["arm"] for arm in body["arms"]} == {"news", "best", "fresh"}
+    assert {effect["feature"] for effect in body["arms"][0]["features"]} == {"intercept", "age", "device"}
+    assert not {"action_id", "arm", "propensity", "decided_at_ms"} & body.keys()
+    assert node.delivery.undelivered == 0
+    assert not node.answers
+    assert (await client.post("/v1/policies/other/explain", json={})).status_code == 409
+
+
+async def test_a_recent_decision_is_explained_as_it_was_made(
+    node: ServingNode, client: httpx.AsyncClient, linear: PolicyDefinition, content_of: Content
+) -> None:
+    made = (await client.post(DECIDE, json={"context": SOUND, "action_id": "a/b"})).json()
+    # A later snapshot thinks otherwise.
+    node.follower.snapshots["homepage"] = load_snapshot(content_of(linear, {"news": (90, 100)}, version=8))
+    response = await client.get("/v1/decisions/a%2Fb/explain")
+    assert response.status_code == 404  # a slash is two path segments, however it is written
+    made = (await client.post(DECIDE, json={"context": SOUND, "action_id": "x1"})).json()
+    node.follower.snapshots["homepage"] = load_snapshot(content_of(linear, {"best": (90, 100)}, version=9))
+    body = (await client.get("/v1/decisions/x1/explain")).json()
+    assert {arm["arm"]: arm["probability"] for arm in body["arms"]} == made["probabilities"]
+    assert (body["arm"], body["propensity"], body["snapshot_version"]) == (made["arm"], made["propensity"], 8)
+    news = next(arm for arm in body["arms"] if arm["arm"] == "news")
+    assert news["mean"] == pytest.approx(sum(effect["effect"] for effect in news["features"]))
+    response = await client.get("/v1/decisions/unheard-of/explain")
+    assert (response.status_code, response.json()["error"]) == (404, "decision-not-held")
+
+
+async def test_the_policies_are_listed_with_what_decides(client: httpx.AsyncClient) -> None:
+    (policy,) = (await client.get("/v1/policies")).json()["policies"]
+    assert (policy["policy"], policy["algorithm"], policy["snapshot_version"]) == ("homepage", "linear_thompson", 7)
+    assert (policy["arms"], policy["features"], policy["outcomes"]) == (
+        ["best", "fresh", "news"],
+        ["age", "device"],
+        ["click"],
+    )
+
+
+async def test_a_node_is_ready_while_a_snapshot_is_young_enough(node: ServingNode, client: httpx.AsyncClient) -> None:
+    assert (await client.get("/readyz")).status_code == 503  # published in 1970
+    node.follower._published_at_ms["homepage"] = int(time.time() * 1000)
+    response = await client.get("/readyz")
+    assert (response.status_code, response.json()["is_ready"]) == (200, True)
+    node.follower.snapshots.clear()
+    response = await client.get("/readyz")
+    assert (response.status_code, response.json()["detail"]) == (503, "there is no snapshot yet")
+
+
+async def test_metrics_count_what_was_answered(client: httpx.AsyncClient) -> None:
+    await client.post(DECIDE, json={"context": SOUND})
+    await client.post(DECIDE, json={"context": {}})
+    await client.post(DECIDE, json={"eligible": []})
+    await client.post(DECIDE, content=b"[")
+    await client.post("/v1/outcomes", json={"action_id": "x1", "kind": "click"})
+    response = await client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    told = dict(line.rsplit(" ", 1) for line in response.text.splitlines() if not line.startswith("#"))
+    assert told['pipeline_decisions_total{reason="policy"}'] == "1.0"
+    assert told['pipeline_decisions_total{reason="unencodable-context"}'] == "1.0"
+    assert told['pipeline_unanswered_total{reason="no-eligible-arm"}'] == "1.0"
+    assert told["pipeline_outcomes_total"] == "1.0"
+    assert told['pipeline_snapshot_version{policy="homepage"}'] == "7.0"
+    assert float(told['pipeline_snapshot_age_seconds{policy="homepage"}']) > 0.0
+    assert told["pipeline_delivery_waiting"] == "3.0"
+    assert told['pipeline_delivery_records_total{fate="shed"}'] == "0.0"
+    assert told['pipeline_request_seconds_count{operation="decide",status="200"}'] == "2.0"
+    assert told['pipeline_request_seconds_count{operation="decide",status="400"}'] == "1.0"
+
+
+async def test_two_nodes_of_one_process_count_apart(node: ServingNode) -> None:
+    for app in (build_routes(node), build_routes(node), build_metrics_routes(node)):
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://node") as client:
+            assert (await client.get("/metrics")).status_code == 200
+
+
+async def test_the_docs_page_needs_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+    page = await client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["content-security-policy"].startswith("default-src 'self'")
+    assert "://" not in page.text
+    assert "openapi.json" in page.text
+
+
+async def test_the_document_describes_every_route_and_every_type_that_it_names(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert described == {(operation.method, operation.path) for operation in OPERATIONS}
+    named = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+    assert named <= set(document["components"]["schemas"])
+    assert document["components"]["schemas"]["DecideBody"]["additionalProperties"] is False
+
+
+async def test_every_answer_is_of_the_type_that_the_document_says(node: ServingNode, client: httpx.AsyncClient) -> None:
+    node.follower._published_at_ms["homepage"] = int(time.time() * 1000)
+    await client.post(DECIDE, json={"context": SOUND, "action_id": "x1"})
+    bodies: dict[str, Any] = {operation.name: dict(operation.example) for operation in OPERATIONS}
+    for operation in OPERATIONS:
+        kind = operation.answers[200]
+        if kind is None:
+            continue
+        path = operation.path.format(policy="homepage", action_id="x1")
+        response = await client.request(
+            operation.method, path, json=bodies[operation.name] if operation.body is not None else None
+        )
+        assert response.status_code == 200, (operation.name, response.text)
+        read = msgspec.json.decode(response.content, type=kind)
+        assert msgspec.to_builtins(read) == response.json(), operation.name

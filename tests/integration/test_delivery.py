@@ -1,0 +1,126 @@
+"""A node's records against a Kafka that goes away: on disk meanwhile, there afterwards, whatever ends the node."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from pipeline.brokers.local_kafka import LocalKafka
+from pipeline.stream.topics import DECISIONS, create_topics, topic_specs
+
+pytestmark = pytest.mark.kafka
+WITHIN_S = 60.0
+NODE = """
+import asyncio, sys
+from pathlib import Path
+from pipeline.serve.http import run_node
+from pipeline.serve.settings import ServeSettings
+settings = ServeSettings(sys.argv[1], port=0, spill_dir=Path(sys.argv[2]), drain_timeout_s=float(sys.argv[3]))
+asyncio.run(run_node(settings, on_listening=lambda url: print(url, flush=True)))
+"""
+PARTITIONS = 2
+
+
+@asynccontextmanager
+async def node_process(
+    servers: str, folder: Path, drain_timeout_s: float = 0.1
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
+    node = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", NODE, servers, str(folder), str(drain_timeout_s), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert node.stdout is not None
+        url = (await node.stdout.readline()).decode().strip()
+        async with httpx.AsyncClient(base_url=url) as client:
+            yield node, client
+    finally:
+        if node.returncode is None:
+            node.kill()
+            await node.wait()
+
+
+async def decide(client: httpx.AsyncClient, *names: str) -> None:
+    for name in names:
+        body = {"eligible": ["a", "b"], "action_id": name}
+        assert (await client.post("/v1/policies/p/decide", json=body)).status_code == 200
+
+
+async def until(client: httpx.AsyncClient, **health: int) -> None:
+    """Wait until /healthz says so; the caller has the deadline."""
+    while True:
+        told = (await client.get("/healthz")).json()
+        if health.items() <= told.items():
+            return
+        await asyncio.sleep(0.05)
+
+
+async def arrived(servers: str, wanted: set[str]) -> list[str]:
+    """Wait for the decisions of these actions; return all that were there by then."""
+    found: list[str] = []
+    async with AIOKafkaConsumer(bootstrap_servers=servers) as consumer:
+        consumer.assign([TopicPartition(DECISIONS, number) for number in range(PARTITIONS)])
+        await consumer.seek_to_beginning()
+        while not wanted <= set(found):
+            record = await consumer.getone()
+            found.append(record.key.decode())
+    return found
+
+
+async def test_a_node_killed_while_kafka_was_away_loses_nothing_that_was_spilled(
+    own_kafka: LocalKafka, tmp_path: Path
+) -> None:
+    servers = own_kafka.bootstrap_servers
+    await create_topics(servers, topic_specs("pipeline", PARTITIONS))
+    folder = tmp_path / "spill"
+    async with asyncio.timeout(3 * WITHIN_S):
+        async with node_process(servers, folder) as (node, client):
+            await decide(client, "before")
+            await arrived(servers, {"before"})
+            own_kafka.kill()
+            away = [f"away-{number}" for number in range(50)]
+            await decide(client, *away)
+            await until(client, spilled=50)
+            await decide(client, "last")
+            await until(client, spilled=51)
+            node.kill()
+            await node.wait()
+        # Another process finds it, still without Kafka, adds to it, and is stopped in order.
+        async with node_process(servers, folder) as (node, client):
+            assert (await client.get("/healthz")).json()["spilled"] == 51
+            await decide(client, "second")
+            node.send_signal(signal.SIGTERM)
+            assert await node.wait() == 0
+        own_kafka.restart()
+        async with node_process(servers, folder, drain_timeout_s=WITHIN_S) as (node, client):
+            found = await arrived(servers, {"before", *away, "last", "second"})
+            node.send_signal(signal.SIGTERM)
+            assert await node.wait() == 0
+        assert found.count("before") == 1
+        assert set(found) == {"before", *away, "last", "second"}
+        assert list(folder.glob("*.spill")) == []
+
+
+async def test_a_frozen_kafka_is_away_too_and_records_arrive_when_it_thaws(
+    own_kafka: LocalKafka, tmp_path: Path
+) -> None:
+    servers = own_kafka.bootstrap_servers
+    await create_topics(servers, topic_specs("pipeline", PARTITIONS))
+    async with asyncio.timeout(2 * WITHIN_S), node_process(servers, tmp_path) as (_, client):
+        await decide(client, "before")
+        await arrived(servers, {"before"})
+        own_kafka.pause()
+        try:
+            await decide(client, "one", "two")
+            await until(client, spilled=2)
+        finally:
+            own_kafka.resume()
+        await arrived(servers, {"before", "one", "two"})
+        await until(client, undelivered=0)

@@ -1,0 +1,164 @@
+"""Every component against a Kafka that takes only TLS, a name and a password."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+
+from pipeline.brokers.local_kafka import LocalKafka
+from pipeline.brokers.ports import free_ports
+from pipeline.errors import UnavailableError
+from pipeline.serve.http import listening
+from pipeline.serve.node import ServingNode
+from pipeline.serve.settings import ServeSettings
+from pipeline.stream.follow import TopicFollower
+from pipeline.stream.security import KafkaSecurity, SecuredBroker
+from pipeline.stream.topics import POLICIES
+from tests.harness.certificates import issue
+from tests.harness.worker import Worker
+
+pytestmark = pytest.mark.kafka
+WITHIN_S = 90.0
+PASSWORD = "not-for-everybody"  # noqa: S105  of a broker that lives as long as this test
+POLICY = """
+name = "secured"
+[[arms]]
+name = "a"
+[[arms]]
+name = "b"
+[segments]
+default = "all"
+[algorithm]
+name = "beta_thompson"
+[reward]
+low = 0.0
+high = 1.0
+[[reward.outcomes]]
+kind = "click"
+worth = 1.0
+window = "1m"
+[attribution]
+settle = "optimistic"
+grace = "1m"
+[publish]
+interval = "100ms"
+"""
+
+
+class Secured(NamedTuple):
+    """A broker that demands TLS and SASL, and what opens it."""
+
+    broker: SecuredBroker
+    environment: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def secured(kafka_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    folder = tmp_path_factory.mktemp("certificates")
+    authority, certificate, key = issue(folder, "127.0.0.1")
+    identity = folder / "broker.pem"
+    identity.write_text(key.read_text("utf-8") + certificate.read_text("utf-8"), "utf-8")
+    (port,) = free_ports(1)
+    login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+    kafka = LocalKafka.start(
+        kafka_cache,
+        fresh=True,
+        properties=f"""
+listeners=PLAINTEXT://127.0.0.1:@PORT@,SECURED://127.0.0.1:{port},CONTROLLER://127.0.0.1:@CONTROLLER_PORT@
+advertised.listeners=PLAINTEXT://127.0.0.1:@PORT@,SECURED://127.0.0.1:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SECURED:SASL_SSL,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.secured.sasl.enabled.mechanisms=PLAIN
+listener.name.secured.plain.sasl.jaas.config={login} user_pipeline="{PASSWORD}";
+listener.name.secured.ssl.keystore.type=PEM
+listener.name.secured.ssl.keystore.location={identity}
+""",
+    )
+    security = {
+        "SECURITY_PROTOCOL": "SASL_SSL",
+        "SASL_MECHANISM": "PLAIN",
+        "USERNAME": "pipeline",
+        "PASSWORD": PASSWORD,
+        "CA_FILE": str(authority),
+    }
+    environment = {f"PIPELINE_KAFKA_{name}": text for name, text in security.items()}
+    try:
+        yield Secured(SecuredBroker(f"127.0.0.1:{port}", KafkaSecurity.from_environment(environment)), environment)
+    finally:
+        kafka.stop()
+
+
+def run(secured: Secured, *arguments: str, is_trusted: bool = True) -> subprocess.CompletedProcess[str]:
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("PIPELINE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments, "--broker", secured.broker],
+        env=environment | (secured.environment if is_trusted else {}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WITHIN_S,
+    )
+
+
+async def test_the_whole_loop_runs_over_a_listener_that_demands_tls_and_a_password(
+    secured: Secured, tmp_path: Path
+) -> None:
+    made = run(secured, "topics", "create", "--partitions", "2")
+    assert made.returncode == 0, made.stderr
+    policy = tmp_path / "secured.toml"
+    policy.write_text(POLICY, "utf-8")
+    applied = run(secured, "policy", "apply", str(policy))
+    assert applied.returncode == 0, applied.stderr
+    worker = Worker(secured.broker, tmp_path, partitions=2, environment=secured.environment)
+    node = ServingNode(ServeSettings(secured.broker))
+    async with asyncio.timeout(2 * WITHIN_S), node, listening(node, "127.0.0.1", 0) as url:
+        with worker:
+            await node.wait_ready("secured")
+            async with httpx.AsyncClient(base_url=url) as client:
+                for number in range(20):
+                    answer = (await client.post("/v1/policies/secured/decide", json={})).json()
+                    outcome = {"action_id": answer["action_id"], "kind": "click", "outcome_id": str(number)}
+                    assert (await client.post("/v1/outcomes", json=outcome)).status_code == 200
+            await node.flush()
+            # 20 clicks on two priors of (1, 1): alpha comes to 22.
+            deadline = time.monotonic() + WITHIN_S
+            while (clicks := alpha(node)) < 22:
+                assert time.monotonic() < deadline, f"{clicks - 2} of 20 clicks were learned"
+                assert worker.is_running, worker.log.read_text("utf-8")
+                await asyncio.sleep(0.1)
+        verified = run(secured, "verify", "--policy", "secured")
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+        letters = run(secured, "dead-letters", "list", "--json")
+        assert letters.returncode == 0, letters.stderr
+    written = worker.log.read_text("utf-8") + made.stderr + applied.stderr + verified.stderr
+    assert PASSWORD not in written
+
+
+def alpha(node: ServingNode) -> float:
+    return float(node.follower.snapshots["secured"].segments["all"].posterior.parameters["alpha"].sum())
+
+
+def test_without_credentials_nothing_is_let_in_and_the_exit_code_says_so(secured: Secured) -> None:
+    refused = run(secured, "topics", "create", is_trusted=False)
+    assert refused.returncode == 3, refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("changes", [{"PASSWORD": "wrong"}, {"CA_FILE": ""}, {"USERNAME": "nobody"}])
+async def test_a_wrong_password_and_an_unknown_authority_are_refused(secured: Secured, changes: dict[str, str]) -> None:
+    changed = secured.environment | {f"PIPELINE_KAFKA_{name}": text for name, text in changes.items()}
+    follower = TopicFollower(SecuredBroker(secured.broker, KafkaSecurity.from_environment(changed)), POLICIES)
+    async with asyncio.timeout(WITHIN_S):
+        with pytest.raises(UnavailableError):
+            await follower.start()
+        await follower.stop()

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.models import ALGORITHMS, model_for
+from pipeline.models.best_arm import gaussian_best
+from pipeline.models.grid import Grid
+from pipeline.models.many import gaussian_best_many, probabilities_many
+from pipeline.models.model import Posterior
+from pipeline.models.statistics import Statistics, contributions
+
+
+def linear(K: int, d: int, seed: int = 1) -> Posterior:
+    rng = np.random.default_rng(seed)
+    roots = rng.normal(0.0, 0.2, (K, d, d))
+    return Posterior({"theta": rng.normal(0.0, 0.3, (K, d)), "covariance": roots @ roots.transpose(0, 2, 1)})
+
+
+@pytest.mark.parametrize("K", [1, 2, 3, 20, 90])
+@pytest.mark.parametrize("spread", [0.01, 0.3, 5.0])
+@pytest.mark.parametrize("scales", [0.2, 3.0])
+def test_each_row_is_what_it_is_alone(K: int, spread: float, scales: float) -> None:
+    rng = np.random.default_rng(7)
+    mean, sd = rng.normal(0.0, spread, (40, K)), 0.1 * 10.0 ** rng.uniform(-scales, 0.0, (40, K))
+    alone = np.array([gaussian_best(*row) for row in zip(mean, sd, strict=True)])
+    # Each is within 2e-8 of the truth.
+    np.testing.assert_allclose(gaussian_best_many(mean, sd), alone, atol=1e-7)
+
+
+def test_more_rows_than_a_chunk_holds_are_all_answered() -> None:
+    rng = np.random.default_rng(3)
+    mean = rng.normal(0.0, 1.0, (300, 50))
+    chances = gaussian_best_many(mean, np.ones_like(mean))
+    np.testing.assert_allclose(chances.sum(1), 1.0, atol=1e-12)
+
+
+def test_what_is_not_covered_is_said_to_be() -> None:
+    mean = np.array([[0.0, 1.0], [np.nan, 1.0], [0.0, np.inf], [0.0, 1.0]])
+    sd = np.array([[1.0, 1.0], [1.0, 1.0], [1.0, 1.0], [0.0, 1.0]])
+    assert np.isnan(gaussian_best_many(mean, sd)).all(1).tolist() == [False, True, True, True]
+
+
+def test_a_point_among_the_rows_is_asked_alone() -> None:
+    posterior = linear(3, 4)
+    contexts = np.vstack([np.zeros(4), np.ones(4)])  # all widths are 0 where the context is
+    chances = probabilities_many(model_for("linear_thompson", {}), posterior, contexts)
+    np.testing.assert_allclose(chances[0], [1 / 3] * 3)
+    assert chances[1].sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("name", [name for name, info in ALGORITHMS.items() if info.needs_context])
+def test_every_model_says_of_many_what_it_says_of_one(name: str) -> None:
+    d, rng = 5, np.random.default_rng(2)
+    X = rng.integers(-(2**12), 2**12 + 1, (6, 40, d)).astype(np.int16)
+    rewards = rng.integers(0, 2, (6, 40)) * 2**15
+    sums = [Statistics(d, contributions(*each)) for each in zip(X, rewards, strict=True)]
+    model = model_for(name, {})
+    posterior = model.posterior(sums, Grid(15))
+    contexts = rng.normal(0.0, 1.0, (9, d))
+    alone = np.array([model.probabilities(posterior, context) for context in contexts])
+    np.testing.assert_allclose(probabilities_many(model, posterior, contexts), alone, atol=1e-7)

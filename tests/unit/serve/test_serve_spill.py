@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import ConfigError
+from pipeline.serve import spill as module
+from pipeline.serve.spill import Parcel, Spill
+
+ROOM = 1 << 20
+Opened = Callable[..., Spill]
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[..., Spill]]:
+    """Open spills, and let go of them at the end."""
+    spills: list[Spill] = []
+
+    def open_spill(folder: Path, room: int = ROOM) -> Spill:
+        spills.append(Spill(folder, room))
+        return spills[-1]
+
+    yield open_spill
+    for spill in spills:
+        kill(spill)
+
+
+def kill(spill: Spill) -> None:
+    """Let go of the files as the system does for a killed process: nothing is synced or written any more."""
+    spill._retire()
+    spill._lock.close()
+
+
+def parcel(number: int, size: int = 10) -> Parcel:
+    return Parcel("decisions", b"key-%d" % number, b"%d" % number + bytes(size))
+
+
+def drain(spill: Spill, records: int = 100) -> list[Parcel]:
+    drained: list[Parcel] = []
+    while some := spill.next_round(records, ROOM):
+        drained += some
+        spill.settle()
+    return drained
+
+
+def segments(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.spill"))
+
+
+def test_what_was_spilled_is_read_in_order_and_then_gone(opened: Opened, tmp_path: Path) -> None:
+    spill = opened(tmp_path, ROOM)
+    written = [parcel(number) for number in range(7)]
+    assert all(spill.append(each) for each in written)
+    assert spill.records == 7
+    assert drain(spill, records=3) == written
+    assert (spill.records, spill.bytes, segments(tmp_path)) == (0, 0, [])
+    assert spill.append(written[0])
+    assert drain(spill) == written[:1]
+
+
+def test_a_round_that_was_not_delivered_is_given_again(opened: Opened, tmp_path: Path) -> None:
+    spill = opened(tmp_path, ROOM)
+    written = [parcel(number) for number in range(4)]
+    for each in written:
+        spill.append(each)
+    assert spill.next_round(2, ROOM) == spill.next_round(2, ROOM) == written[:2]
+    spill.settle()
+    assert spill.next_round(9, ROOM) == written[2:]
+
+
+def test_the_next_process_finds_what_a_killed_one_left(opened: Opened, tmp_path: Path) -> None:
+    killed = opened(tmp_path, ROOM)
+    written = [parcel(number) for number in range(5)]
+    for each in written:
+        killed.append(each)
+    killed.next_round(2, ROOM)
+    killed.settle()
+    kill(killed)
+    found = opened(tmp_path, ROOM)
+    # Of the oldest segment, what was delivered comes again.
+    assert found.records == 5
+    found.append(parcel(5))
+    assert drain(found) == [*written, parcel(5)]
+
+
+def test_a_torn_frame_ends_its_file_and_is_told(
+    opened: Opened, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spill = opened(tmp_path, ROOM)
+    for number in range(3):
+        spill.append(parcel(number))
+    spill.close()
+    (name,) = segments(tmp_path)
+    file = tmp_path / name
+    file.write_bytes(file.read_bytes()[:-3])
+    found = opened(tmp_path, ROOM)
+    assert "spill-torn" in caplog.text
+    assert found.records == 2
+    assert found.append(parcel(3))  # goes to a file of its own
+    assert drain(found) == [parcel(0), parcel(1), parcel(3)]
+
+
+def test_segments_are_removed_one_by_one_as_they_are_delivered(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SEGMENT_BYTES", 200)
+    spill = opened(tmp_path, ROOM)
+    written = [parcel(number, 60) for number in range(9)]
+    for each in written:
+        spill.append(each)
+    before = segments(tmp_path)
+    # A frame has 8 + 2 + 9 + 2 + 5 + 61 = 87 bytes, and a file takes frames until it has 200: three.
+    assert len(before) == 3
+    assert len(spill.next_round(100, ROOM)) > 0
+    spill.settle()
+    spill.next_round(100, ROOM)
+    assert segments(tmp_path) == before[1:]
+    spill.settle()
+    drain(spill)
+    assert segments(tmp_path) == []
+
+
+def test_there_is_no_more_room_than_was_given(opened: Opened, tmp_path: Path) -> None:
+    spill = opened(tmp_path, 100)
+    assert [spill.append(parcel(number)) for number in range(4)] == [True, True, False, False]
+    drain(spill)
+    assert spill.append(parcel(0))
+
+
+def test_a_disk_that_fails_is_no_room(opened: Opened, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spill = opened(tmp_path, ROOM)
+    assert spill.append(parcel(0))
+    assert spill._active is not None
+    spill._active.close()
+    spill._active = tmp_path.joinpath("readonly").open("xb", buffering=0)
+    spill._active.close()
+    spill._active = open("/dev/full", "wb", buffering=0)  # noqa: PTH123, SIM115  every write to it finds no space
+    assert not spill.append(parcel(1))
+    assert "spill-failed" in caplog.text
+    assert spill.append(parcel(2))  # in a new file
+    assert drain(spill) == [parcel(0), parcel(2)]
+
+
+def test_two_processes_never_share_a_folder(opened: Opened, tmp_path: Path) -> None:
+    first = opened(tmp_path, ROOM)
+    with pytest.raises(ConfigError, match="is held by another process"):
+        Spill(tmp_path, ROOM)
+    first.close()
+    opened(tmp_path, ROOM).close()
+
+
+def test_a_folder_that_can_not_be_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(ConfigError, match="can't be used"):
+        Spill(file / "folder", ROOM)
+
+
+TEXT = st.binary(max_size=20)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.tuples(TEXT, TEXT) | st.sampled_from(["deliver", "fail", "restart"]), max_size=30))
+def test_whatever_happens_nothing_is_lost_or_swapped(
+    steps: list[tuple[bytes, bytes] | str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("spill")
+    spill, written, arrived = Spill(folder, ROOM), list[Parcel](), list[Parcel]()
+    for step in [*steps, *["deliver"] * 40]:
+        if step == "restart":
+            kill(spill)
+            spill = Spill(folder, ROOM)
+        elif isinstance(step, str):
+            given_out = spill.next_round(2, ROOM)
+            if step == "deliver":
+                arrived += given_out
+                spill.settle()
+        else:
+            written.append(Parcel("outcomes", *step))
+            assert spill.append(written[-1])
+    assert spill.records == 0
+    # In order of their first arrival; repeats come of restarts.
+    position = 0
+    for each in arrived:
+        if position < len(written) and each == written[position]:
+            position += 1
+        else:
+            assert each in written
+    assert position == len(written)
+    spill.close()

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+from pipeline.errors import ConfigError
+from pipeline.join.progress import Progress
+from pipeline.stream.metrics import WorkerMetrics
+
+
+def partition(number: int, event_time_ms: int, **counts: int) -> SimpleNamespace:
+    named = Counter({name.replace("__", ".").replace("_", "-"): count for name, count in counts.items()})
+    progress = Progress(event_time_ms=event_time_ms, counts=named)
+    return SimpleNamespace(held=SimpleNamespace(number=number), progress=progress)
+
+
+async def scrape(metrics: WorkerMetrics) -> dict[str, float]:
+    port = metrics.start("127.0.0.1", 0)
+    try:
+        async with asyncio.timeout(10), httpx.AsyncClient() as client:
+            response = await client.get(f"http://127.0.0.1:{port}/metrics")
+    finally:
+        await metrics.stop()
+    lines = [line.rsplit(" ", 1) for line in response.text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in lines}
+
+
+async def test_every_partition_tells_what_became_of_its_records() -> None:
+    metrics = WorkerMetrics()
+    balanced = partition(0, -1, decisions__read=5, decisions__open=2, decisions__settled=3)
+    lossy = partition(3, 1_000, outcomes__read=4, outcomes__credited=3)
+    metrics.watch([balanced, lossy])  # type: ignore[list-item]
+    told = await scrape(metrics)
+    assert told['pipeline_records{fate="settled",partition="0",stream="decisions"}'] == 3
+    assert told['pipeline_records{fate="read",partition="3",stream="outcomes"}'] == 4
+    assert told['pipeline_records_unaccounted{partition="0",stream="decisions"}'] == 0
+    assert told['pipeline_records_unaccounted{partition="3",stream="outcomes"}'] == 1
+    assert told['pipeline_open_actions{partition="0"}'] == 2
+    # A partition that has read nothing has no event time; the other one's is of 1970.
+    assert 'pipeline_event_time_lag_seconds{partition="0"}' not in told
+    assert told['pipeline_event_time_lag_seconds{partition="3"}'] > 1e9
+
+
+async def test_steps_and_restores_are_timed() -> None:
+    metrics = WorkerMetrics()
+    metrics.steps.labels("join").observe(0.003)
+    metrics.note_restore("learn", 120, 0.5)
+    told = await scrape(metrics)
+    assert told['pipeline_step_seconds_count{stage="join"}'] == 1
+    assert told['pipeline_step_seconds_sum{stage="join"}'] == pytest.approx(0.003)
+    assert told['pipeline_restore_seconds_sum{table="learn"}'] == 0.5
+    assert told['pipeline_restored_records_total{table="learn"}'] == 120
+
+
+async def test_a_port_that_is_taken_is_refused() -> None:
+    metrics = WorkerMetrics()
+    port = metrics.start("127.0.0.1", 0)
+    try:
+        with pytest.raises(ConfigError, match=f"metrics: 127.0.0.1:{port} can't be listened on"):
+            WorkerMetrics().start("127.0.0.1", port)
+    finally:
+        await metrics.stop()
