@@ -1,8 +1,8 @@
 """Measure a serving node over HTTP with an independent load program, and an empty handler of the same stack with it.
 
-The node has one core of its own, everything else the others: the load program (`wrk`, and `oha` for a steady rate, where
-they are on the path), Kafka, and what publishes a snapshot every second. Decisions are logged to that Kafka, and counted
-there at the end: as many as were answered.
+The node has one core of its own, everything else the others: the load program (`wrk`, and `oha` for a steady rate,
+where they are on the path), Kafka, and what publishes a snapshot every second. Decisions are logged to that Kafka, and
+counted there at the end: as many as were answered.
 """
 
 from __future__ import annotations
