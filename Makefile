@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SEED ?= 1
 
-.PHONY: demo test faults check bench bench-learning setup lock clean help
+.PHONY: demo test faults check bench bench-learning peers setup lock clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -35,9 +35,11 @@ check: setup  ## ruff, mypy strict, import layers
 bench: setup  ## speed of the worker and the hot functions, with right answers checked
 	$(BIN)/python -m benchmarks
 
-bench-learning: setup  ## how well policies learn, beside MABWiser and Vowpal Wabbit: about ten minutes
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/peers/requirements.lock
+bench-learning: peers  ## how well policies learn, beside MABWiser and Vowpal Wabbit: about ten minutes
 	$(BIN)/python -m benchmarks --learning
+
+peers: setup  ## what the learning bench plays against; their tests are skipped without
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/peers/requirements.lock
 
 lock:  ## pin every dependency, with hashes, for every platform (needs uv)
 	uv pip compile pyproject.toml --group dev --all-extras --universal --generate-hashes \

@@ -4,10 +4,11 @@ The arms' scores in a context are N(mean, v² C), and C is not diagonal: what is
 ranking. That common part is taken out, and P(the arm's score is the largest) is integrated for independent arms of
 variance
 
-    v² max(C_aa - c, own_a),   c = the mean of C's entries off the diagonal
+    v² max(C_aa - c, own_a)   where c is the least covariance of any two arms
 
-which is exact where every two arms share alike (as arms without features do), and for others as near as independent
-arms come. The vector drawn from is this one, so that what is logged is the probability, exactly.
+So no difference between two arms is thought surer than it is: arms that share more than c are explored a little more
+than Thompson would, and where all pairs share alike (as untried arms without features do) it is exact. The vector
+drawn from is this one, so that what is logged is the probability, exactly.
 """
 
 from __future__ import annotations
@@ -55,10 +56,9 @@ class HybridThompson:
 
 def particular(found: Scores) -> Floats:
     """Return each arm's variance less what all arms have in common, (K,)."""
-    K = len(found.mean)
-    diagonal = found.shared.diagonal()
-    common = (found.shared.sum() - diagonal.sum()) / (K * (K - 1)) if K > 1 else 0.0
-    variance: Floats = found.own + np.maximum(diagonal - common, 0.0)
+    pairs = found.shared[~np.eye(len(found.mean), dtype=np.bool_)]
+    common = float(pairs.min()) if len(pairs) else 0.0
+    variance: Floats = found.own + np.maximum(found.shared.diagonal() - common, 0.0)
     return variance
 
 

@@ -87,9 +87,9 @@ def chances(density: Floats, widths: Floats | None, below: Floats, above: Floats
     """
     if widths is not None:  # else it is one of the constant factors
         density *= widths[:, None, None]
-    integrals = _INTEGRALS @ density  # (N, NODES + 1, K)
-    cdf, mass = integrals[:, :-1], integrals[:, -1]
+    mass = WEIGHT @ density  # (N, K)
     factor = above / mass.sum(0)
+    cdf = UP_TO_NODE @ density
     cdf[1:] += mass[:-1].cumsum(0)[:, None, :]
     cdf *= factor
     cdf += below
@@ -114,7 +114,5 @@ def _rule() -> tuple[Floats, Floats, Floats]:
 
 
 NODE, WEIGHT, UP_TO_NODE = _rule()
-_INTEGRALS = np.vstack((UP_TO_NODE, WEIGHT))
-"""From values at nodes to the integrals up to each node, and over the whole panel."""
 _EVEN_POINTS = [np.arange(count)[:, None] + NODE for count in range(_MOST_EVEN + 1)]
 """By count: the points of so many panels of width 1."""

@@ -21,7 +21,8 @@ from pipeline.models.grid import Grid
 from pipeline.models.linear import RIDGE, linear_posterior, measured_noise, predict
 from pipeline.models.model import NORMAL_975, AlgorithmInfo, Estimates, Floats, Parameter, Posterior, Sums
 
-_STEPS = 30  # Newton's; the first may gain only a half, the last few double the digits
+_STEPS = 30  # Newton's at the most; the first may gain only a half, the last few double the digits
+_ENOUGH = 1e-12  # λ is 1 or more, and what is left is taken up by the last normalisation
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,10 @@ def inverse_gap_weights(gap: Floats) -> Floats:
     smooth = 1.0
     for _ in range(_STEPS):
         weights = 1.0 / (smooth + gap)
-        smooth += (weights.sum() - 1.0) / (weights * weights).sum()
+        step = (weights.sum() - 1.0) / (weights * weights).sum()
+        if step <= _ENOUGH:
+            break
+        smooth += step
     exact: Floats = weights / weights.sum()
     return exact
 

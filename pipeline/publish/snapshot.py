@@ -170,7 +170,9 @@ def build_snapshot(
         "posterior_sha256": posterior_sha256(definition, rows),
         "segments": segment_posteriors(definition, rows),
         "rollback_of": 0,
-        "exposures": count_exposures(definition, rows, max((mark.event_time_ms for mark in marks.values()), default=0)),
+        "exposures": count_exposures(
+            definition, rows, max((m.event_time_ms for m in marks.values()), default=base.event_time_ms if base else 0)
+        ),
         "base_plan": base.plan if base else "",
         "base_cuts": base.cuts if base else [],
     }

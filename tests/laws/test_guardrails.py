@@ -77,8 +77,8 @@ def test_every_arm_has_its_floor_and_the_rest_follows_the_weights(case):
 
 @given(case=case(), x=part)
 def test_floors_are_raised_as_far_as_they_fit_and_never_below_the_declared(case, x):
-    _, wanted, _, _ = case
-    declared = x * wanted
+    _, floors, _, wanted = case
+    declared = x * floors
     floors = fit_floors(declared, wanted)
     assert floors.sum() <= 1.0 + ROUNDING
     assert (floors >= declared - ROUNDING).all()

@@ -15,6 +15,7 @@ from pipeline.codec import avro
 from pipeline.codec.wire import decode_event
 from pipeline.events import Decision
 from pipeline.learn.memory import RowKey
+from pipeline.models import ALGORITHMS
 from pipeline.models.statistics import Statistics, contributions
 from pipeline.policy.guardrails import Switches
 from pipeline.policy.parse import parse_policy
@@ -106,8 +107,8 @@ def known_by(
     return Known(snapshots, {} if switches is None else {"p": switches}, age_ms=lambda _policy, _now_ms: age_ms)
 
 
-@pytest.mark.parametrize("algorithm", ["linear_thompson", "beta_thompson", "lin_ucb"])
-@settings(max_examples=300, deadline=None)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@settings(max_examples=200, deadline=None)
 @given(
     context=context,
     eligible=listed,

@@ -110,6 +110,7 @@ CASES: dict[str, Callable[[], LoadedSnapshot]] = {
     "linear thompson, 20 arms": lambda: snapshot_of(20, "linear_thompson"),
     "beta thompson, 7 arms": lambda: snapshot_of(7, "beta_thompson"),
     "lin ucb, 5 arms": lambda: snapshot_of(5, "lin_ucb"),
+    "hybrid thompson, 6 arms": lambda: snapshot_of(6, "hybrid_thompson"),
     "a shared posterior, sampled": lambda: sampled(snapshot_of(8, "linear_thompson")),
     "floors of arms": lambda: snapshot_of(
         7,

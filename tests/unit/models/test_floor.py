@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.models.floor import apply_floor, draw
+from pipeline.models.floor import apply_floor, apply_floors, check_distribution, draw, fit_floors
 
 
 def test_the_floor_is_given_first_and_the_rest_follows_the_weights():
@@ -59,3 +59,25 @@ def test_nothing_can_be_drawn_where_no_arm_has_a_propensity():
 def test_whatever_is_drawn_could_be_drawn(weights, u):
     p = np.array(weights) / sum(weights)
     assert p[draw(p, u)] > 0
+
+
+def test_raised_floors_share_what_the_declared_ones_leave():
+    # 0.4 is declared; 0.6 is left for a raise of 0.8.
+    np.testing.assert_allclose(fit_floors(np.array([0.3, 0.1]), np.array([0.3, 0.9])), [0.3, 0.7])
+
+
+def test_declared_floors_that_come_to_more_than_one_share_it():
+    np.testing.assert_allclose(fit_floors(np.array([0.9, 0.3]), np.array([1.0, 1.0])), [0.75, 0.25])
+
+
+@pytest.mark.parametrize("floors", [[0.6, 0.5], [-0.1, 0.2], [np.nan, 0.1]])
+def test_floors_that_leave_less_than_nothing_are_refused(floors):
+    with pytest.raises(ValueError, match="the floors of 2 arms"):
+        apply_floors(np.array([0.5, 0.5]), np.array(floors))
+
+
+@pytest.mark.parametrize("vector", [[0.5, 0.4], [1.1, -0.1], [float("nan"), 1.0], [float("inf"), 0.0]])
+def test_what_is_no_distribution_is_refused(vector):
+    with pytest.raises(ValueError, match="no distribution"):
+        check_distribution(vector)
+    check_distribution([0.5, 0.5])

@@ -9,7 +9,7 @@ from pipeline.models import model_for
 from pipeline.models.grid import Grid
 from pipeline.models.hybrid import deviations, hybrid_posterior, scores
 from pipeline.models.hybrid_thompson import particular
-from pipeline.models.model import Sums
+from pipeline.models.model import Posterior, Sums
 from pipeline.models.statistics import Statistics, contributions
 from pipeline.models.weighted import weigh
 
@@ -92,18 +92,31 @@ def test_what_is_unsure_of_all_arms_alike_moves_no_ranking():
     np.testing.assert_allclose(particular(found), 0.25, rtol=1e-9)
 
 
+def test_no_difference_between_two_arms_is_thought_surer_than_it_is():
+    context = np.array([1.0, 0.5, -0.5])
+    for features in (Z, [()] * K):
+        for own in (0.5, 30.0):
+            found = scores(hybrid_posterior(statistics(features), GRID, 0.1, own), context)
+            C = np.diag(found.own) + found.shared
+            variance = particular(found)
+            for a in range(K):
+                for b in range(a):
+                    assert variance[a] + variance[b] >= (C[a, a] + C[b, b] - 2 * C[a, b]) * (1 - 1e-9)
+
+
 def test_thompson_shares_are_those_of_the_joint_distribution_where_arms_share_alike():
-    # Two arms, no features: P(first is larger) = Φ(Δ / sqrt(var of the difference)) exactly, whatever they share.
-    rows = [statistics([()] * K)[a] for a in (0, 1)]
-    model = model_for("hybrid_thompson", {"v": 0.7})
-    posterior = model.posterior(rows, GRID)
-    found = scores(posterior, np.array([1.0, 0.5, -0.5]))
+    # Two untried arms and equal priors, one moved by hand: Φ(Δ / sqrt(var of the difference)), by simulation.
+    model = model_for("hybrid_thompson", {"v": 0.7, "ridge_own": 4.0})
+    posterior = model.posterior([Statistics.zero(D)] * 3, GRID)
+    theta = np.array([[0.1, 0.0, 0.0], [0.0, 0.0, 0.0], [-0.2, 0.0, 0.0]])
+    moved = Posterior({**posterior.parameters, "theta": theta}, posterior.shared)
+    context = np.array([1.0, 0.5, -0.5])
+    found = scores(moved, context)
     joint = np.diag(found.own) + found.shared
     draws = np.random.default_rng(5).multivariate_normal(found.mean, 0.7**2 * joint, 200_000)
-    share = (draws[:, 0] > draws[:, 1]).mean()
-    p = model.probabilities(posterior, np.array([1.0, 0.5, -0.5]))[0]
-    # Both arms' variances are lessened by the same covariance, which keeps that of the difference.
-    assert abs(share - p) < 5 * np.sqrt(p * (1 - p) / 200_000)
+    share = np.bincount(draws.argmax(axis=1)) / len(draws)
+    weights = model.probabilities(moved, context)
+    assert (np.abs(share - weights) < 5 * np.sqrt(weights * (1 - weights) / len(draws))).all()
 
 
 def test_ucb_goes_by_mean_and_deviation():

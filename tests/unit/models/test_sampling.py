@@ -15,6 +15,10 @@ def test_frequencies_are_counted_and_equal_samples_share():
     assert frequencies(samples) == pytest.approx([11 / 24, 5 / 24, 8 / 24], abs=1e-15)
 
 
+def test_a_sample_that_is_nearly_the_largest_is_not():
+    assert frequencies(np.array([[1.0, np.nextafter(1.0, 0.0)]])).tolist() == [1.0, 0.0]
+
+
 def test_frequencies_sum_to_one_and_a_single_arm_is_certain():
     rng = np.random.default_rng(1)
     counted = best_arm_by_sampling(rng.normal(size=50), rng.normal(size=(50, 7)))
