@@ -14,6 +14,7 @@ from pipeline.events import Decision, Event, Outcome
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.guardrails import Rollout, Switches
 from pipeline.serve import Decided, NoAnswer, load_snapshot
+from pipeline.serve.bodies import OutcomeBody
 from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
 from pipeline.stream.topics import DECISIONS, OUTCOMES, SHADOW_DECISIONS
@@ -165,3 +166,10 @@ async def test_a_node_without_broker_answers_and_stops_in_its_time(caplog: pytes
             assert answer.fallback == "no-snapshot"
             assert node.health()["undelivered"] == 1
     assert "records-abandoned count=1" in caplog.text
+
+
+async def test_of_outcomes_told_together_all_are_logged_or_none(node: ServingNode) -> None:
+    with pytest.raises(InvalidRecordError, match="UTF-8"):
+        await node.take_outcomes([OutcomeBody("x1", "click"), OutcomeBody("x2", "\ud800")])
+    assert logged(node) == []
+    assert node.outcomes_taken == 0

@@ -192,3 +192,15 @@ def test_whatever_happens_nothing_is_lost_or_swapped(
             assert each in written
     assert position == len(written)
     spill.close()
+
+
+def test_a_frame_that_was_changed_is_not_delivered(opened: Opened, tmp_path: Path) -> None:
+    spill = opened(tmp_path)
+    for number in range(2):
+        spill.append(parcel(number))
+    spill.close()
+    (name,) = segments(tmp_path)
+    content = bytearray((tmp_path / name).read_bytes())
+    content[-1] ^= 1
+    (tmp_path / name).write_bytes(content)
+    assert drain(opened(tmp_path)) == [parcel(0)]
