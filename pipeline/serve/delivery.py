@@ -231,6 +231,9 @@ class Delivery:
                     parcels[place].key,
                     result,
                 )
+            elif isinstance(result, asyncio.CancelledError):  # by aiokafka, as it lost its connection: not this task
+                failure = UnavailableError("the producer let go of a record")
+                unsent.append(place)
             elif isinstance(result, BaseException):
                 failure = result
                 unsent.append(place)

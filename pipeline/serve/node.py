@@ -10,7 +10,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, Self
 
@@ -41,6 +41,8 @@ from pipeline.serve.switches import SwitchFollower
 from pipeline.stream.topics import DECISIONS, OUTCOMES, SHADOW_DECISIONS
 
 log = logging.getLogger(__name__)
+
+RESTART_S = 0.1
 
 
 class ServingNode:
@@ -77,9 +79,9 @@ class ServingNode:
     async def start(self) -> None:
         """Begin to follow and to deliver."""
         self._tasks = [
-            asyncio.create_task(self.follower.follow(), name="follow-snapshots"),
-            asyncio.create_task(self._switches.follow(), name="follow-switches"),
-            asyncio.create_task(self.delivery.deliver(), name="deliver"),
+            asyncio.create_task(_undying(self.follower.follow), name="follow-snapshots"),
+            asyncio.create_task(_undying(self._switches.follow), name="follow-switches"),
+            asyncio.create_task(_undying(self.delivery.deliver), name="deliver"),
         ]
         self._sync = asyncio.create_task(self.delivery.sync(), name="sync-spill")
 
@@ -360,6 +362,22 @@ class ServingNode:
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 task.result()
+
+
+async def _undying(work: Callable[[], Awaitable[None]]) -> None:
+    """Do `work` until somebody cancels this task.
+
+    A cancellation from within, as aiokafka's when a broker freezes, would end it without an exception to be seen.
+    """
+    while True:
+        try:
+            await work()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            log.warning("cancelled-from-within task=%s", task.get_name())
+            await asyncio.sleep(RESTART_S)
 
 
 def _outcome(told: OutcomeBody, now_ms: int) -> Outcome:

@@ -295,3 +295,13 @@ async def test_whoever_would_rather_be_slow_waits_for_room_but_not_for_ever() ->
         producer.is_held.set()
         await waiting
         assert (delivery.dropped, delivery._waiting_bytes <= 50) == (0, True)
+
+
+async def test_a_record_that_the_producer_lets_go_of_is_sent_again() -> None:
+    producer = Producer()
+    producer.lost[b"1"] = [asyncio.CancelledError()]  # type: ignore[list-item]
+    async with delivering(producer) as delivery:
+        delivery.send(DECISIONS, b"a", b"1")
+        await delivery.flush()
+        assert producer.values == [b"1"]
+        assert delivery.failures == 1
