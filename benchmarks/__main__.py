@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import micro, models, recovery, soak, worker
+from benchmarks import micro, models, recovery, serving, soak, worker
 from benchmarks.report import Row, write
 
 
@@ -26,6 +26,7 @@ from benchmarks.report import Row, write
     metavar="EVENTS",
     help="Instead: that many events through one worker (5,000,000 if not said), and what it takes of memory and disk.",
 )
+@click.option("--serving", "is_serving", is_flag=True, help="Instead: a serving node under wrk (and oha, if there).")
 @click.option("--minutes", default=60.0, show_default=True, help="A soak ends after so long, whole or not.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/bench"), show_default=True)
 def main(
@@ -36,6 +37,7 @@ def main(
     seeds: int,
     micro_only: bool,
     soak_events: int | None,
+    is_serving: bool,
     minutes: float,
     out: Path,
 ) -> None:
@@ -49,6 +51,9 @@ def main(
     """
     if learning:
         _learning(2 if smoke else seeds, 0.04 if smoke else 1.0, out)
+        return
+    if is_serving:
+        click.echo(write(serving.measure(3 if smoke else 15, 1 if smoke else repetitions), out))
         return
     if soak_events is not None:
         click.echo(soak.run(soak_events, minutes, out))

@@ -35,6 +35,8 @@ ROUND_BYTES = 2 << 20
 # Small enough for a broker's default of 1 MB a batch; one larger record still goes, in a batch of its own.
 BATCH_BYTES = 256 << 10
 REQUEST_TIMEOUT_MS = 5_000
+# A round costs as much as the sending of some ten records: so long it waits for company.
+LINGER_S = 0.005
 SPILL_AFTER_S = 1.0
 SYNC_S = 0.1
 RETRY_S = 0.1
@@ -184,6 +186,7 @@ class Delivery:
             await _require_co_partitioning(producer)
             while True:
                 await self._has_work.wait()
+                await asyncio.sleep(LINGER_S)
                 if self._waiting:
                     await self._deliver_round(producer)
                 if self._spill is not None and self._spill.records:
