@@ -35,7 +35,7 @@ check: setup  ## ruff, mypy strict, import layers
 bench: setup  ## speed of the worker and the hot functions, with right answers checked
 	$(BIN)/python -m benchmarks
 
-bench-learning: peers  ## how well policies learn, beside MABWiser and Vowpal Wabbit: about ten minutes
+bench-learning: peers  ## how well policies learn, beside MABWiser and Vowpal Wabbit: a quarter of an hour
 	$(BIN)/python -m benchmarks --learning
 
 peers: setup  ## what the learning bench plays against; their tests are skipped without

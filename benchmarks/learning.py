@@ -45,8 +45,8 @@ ENVIRONMENTS = {
 }
 OPTIONS = {"switching": {"every": "1000"}, "drift": {"period": "3000"}, "delayed": {"decisions": "4000"}}
 # Beside the plain algorithms: what the README says to do where the world changes, or rewards come late.
-FADING = "beta_thompson:half_life=300,sharpness=4"
-SHARP = "beta_thompson:sharpness=4"
+FADING = "beta_thompson:half_life=300,sharpness=2"
+SHARP = "beta_thompson:sharpness=2"
 EXTRAS = {
     "bernoulli": (SHARP,),
     "segments": (SHARP,),
@@ -54,13 +54,13 @@ EXTRAS = {
     "drift": ("beta_thompson:half_life=300", FADING),
     "delayed": (SHARP,),
 }
-# Who is compared with the peers: one rule for each kind of environment, not the best in hindsight.
+# Who is compared with the peers: whom the README recommends for such a case, not the best in hindsight.
 RECOMMENDED = {
     "bernoulli": SHARP,
     "segments": "hierarchical_thompson",
     "switching": FADING,
     "drift": FADING,
-    "delayed": "kl_ucb",
+    "delayed": SHARP,
     "linear": "lin_ucb",
     "logistic": "lin_ucb",
     "wheel": "lin_ucb",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,6 +15,7 @@ import uvloop
 
 from pipeline.cli import options
 from pipeline.cli.logs import LOG_FORMAT
+from pipeline.cli.processes import run_processes
 from pipeline.settings import WorkerSettings
 from pipeline.stream import failpoints
 from pipeline.stream.app import build_app
@@ -37,6 +40,15 @@ from pipeline.stream.topics import create_topics, topic_specs
     default=True,
     show_default=True,
     help="Create missing topics first; the embedded broker makes its own. [PIPELINE_CREATE_TOPICS]",
+)
+@click.option(
+    "--processes",
+    envvar="PIPELINE_PROCESSES",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Workers, one for each core: a folder below --state-dir each, started again when one stops by itself. "
+    "[PIPELINE_PROCESSES]",
 )
 @options.registry_ids
 @click.option(
@@ -64,6 +76,7 @@ def worker(
     partitions: int,
     state_dir: Path,
     create_topics: bool,
+    processes: int,
     registry_ids: tuple[str, ...],
     idle_after_s: float,
     log_level: str,
@@ -75,6 +88,7 @@ def worker(
     \b
     Example:
       pipeline worker --broker 127.0.0.1:9092 --state-dir var/worker-1
+      pipeline worker --broker 127.0.0.1:9092 --processes 4
     """
     settings = WorkerSettings(
         broker=broker,
@@ -89,13 +103,30 @@ def worker(
         metrics_port=metrics_port,
         failpoint=os.environ.get(failpoints.VARIABLE, ""),
     )
-    run_worker(settings)
+    if settings.declare_topics:
+        asyncio.run(create_topics_of(settings))
+    if processes == 1:
+        run_worker(settings)
+    else:
+        logging.basicConfig(level=log_level, format=LOG_FORMAT)
+        run_processes(shared_out(settings, processes), run_worker)
+
+
+def shared_out(settings: WorkerSettings, processes: int) -> list[WorkerSettings]:
+    """Give each of several workers a folder and, where there is one, a metrics port of its own."""
+    port = settings.metrics_port
+    return [
+        replace(
+            settings,
+            state_dir=settings.state_dir / f"worker-{number}",
+            metrics_port=port + number if port else port,
+        )
+        for number in range(processes)
+    ]
 
 
 def run_worker(settings: WorkerSettings) -> None:
     """Run a worker in this process; ends the process."""
-    if settings.declare_topics:
-        asyncio.run(create_topics_of(settings))
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     tune_collector()
     uvloop.install()
