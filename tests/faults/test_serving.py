@@ -50,7 +50,7 @@ async def test_a_node_without_snapshots_or_killed_or_without_a_broker(
                 await trial.client.tick(round(time.time() * 1000) + SETTLED_MS)
                 stream = await from_topics(trial, policy)
                 assert_all_there(visitors, stream)
-                await trial.settle(stream)
+                await trial.settle(stream, places=await places_of(trial))
 
 
 async def is_live(trial: Trial, visitors: Visitors, node: Node) -> None:
@@ -103,6 +103,11 @@ async def delivered(trial: Trial, visitors: Visitors, node: Node) -> None:
         return (await visitors.health(node))["undelivered"] == 0
 
     await trial.client.until(is_done, what="the node to deliver", within_s=RECOVERED_WITHIN_S)
+
+
+async def places_of(trial: Trial) -> dict[str, int]:
+    """Return where the node's producer has put each action."""
+    return {record.key.decode(): record.partition for record in await trial.client.read(DECISIONS)}
 
 
 async def from_topics(trial: Trial, policy: dict[str, Any]) -> Traffic:

@@ -117,9 +117,11 @@ class Trial:
 
         await self.client.until(is_so, what=f"{count} members", within_s=RECOVERED_WITHIN_S)
 
-    async def settle(self, *streams: Traffic, refused: Mapping[str, int] | None = None) -> None:
+    async def settle(
+        self, *streams: Traffic, refused: Mapping[str, int] | None = None, places: Mapping[str, int] | None = None
+    ) -> None:
         """Wait until all is settled, examine it, and fail with everything that is wrong."""
-        examination = Examination(self.client, self.place.app_id, streams, refused or {})
+        examination = Examination(self.client, self.place.app_id, streams, refused or {}, places)
         finding = await examination.look(within_s=RECOVERED_WITHIN_S, seed=self.seed)
         settled_s = examination.settled_at_s - self._over_at_s
         self.row = Row(

@@ -60,7 +60,14 @@ class Finding(NamedTuple):
 class Examination:
     """One look at a settled loop."""
 
-    def __init__(self, client: Client, app_id: str, streams: Sequence[Traffic], refused: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        app_id: str,
+        streams: Sequence[Traffic],
+        refused: Mapping[str, int],
+        places: Mapping[str, int] | None = None,
+    ) -> None:
         """Take what is expected.
 
         Args:
@@ -68,7 +75,9 @@ class Examination:
             app_id: of the deployment.
             streams: what was sent under each policy.
             refused: how many dead letters there must be, by reason.
+            places: the partition of each action, where the harness did not choose it.
         """
+        self._places = places
         self._client = client
         self._app_id = app_id
         self._streams = streams
@@ -200,7 +209,7 @@ class Examination:
         known: set[str] = set()
         for stream in self._streams:
             for _, record in stream.decisions:
-                partition = partition_of(record["action_id"], self._client.partitions)
+                partition = self._partition_of(record["action_id"])
                 due[partition]["duplicate" if record["action_id"] in known else "settled"] += 1
                 known.add(record["action_id"])
         return due
@@ -209,8 +218,11 @@ class Examination:
         due: dict[int, dict[str, int]] = defaultdict(lambda: {"credited": 0, "awaiting-decision": 0})
         for stream in self._streams:
             for action_id, entry in naive_ledger(stream.policy, *plain(stream)).items():
-                due[partition_of(action_id, self._client.partitions)]["credited"] += len(entry.outcomes)
+                due[self._partition_of(action_id)]["credited"] += len(entry.outcomes)
         return due
+
+    def _partition_of(self, action_id: str) -> int:
+        return partition_of(action_id, self._client.partitions) if self._places is None else self._places[action_id]
 
     async def _check_dead_letters(self) -> None:
         letters = await self._client.dead_letters()
