@@ -247,6 +247,7 @@ class _Taker:
                     self.count("ticks")
                 else:
                     admitted.append(_Admitted(arrival, event, None, b""))
+                self._mark_time(event)
             except RecordError as error:
                 self.refuse(arrival, error)
         return self._encoded(admitted, encode_missing(decisions)) if decisions else admitted
@@ -264,7 +265,7 @@ class _Taker:
         return encoded
 
     def _check_time(self, arrival: Arrival, event: Event) -> None:
-        """Refuse what would push event time into the future; otherwise let it move its stream's watermark."""
+        """Refuse what would push event time into the future."""
         if isinstance(event, Erasure):  # of the past
             return
         at_ms = event_time_ms(event)
@@ -274,8 +275,13 @@ class _Taker:
                 f"event time {at_ms} is {at_ms - arrival.timestamp_ms} ms ahead of the broker's clock, accepted are "
                 f"{self.limits.max_clock_skew_ms}: check the producer's clock and unit (milliseconds)",
             )
+
+    def _mark_time(self, event: Event) -> None:
+        """Let what was accepted move its stream's watermark: a refused record closes nobody's window."""
+        if isinstance(event, Erasure):
+            return
         marks = self.progress.watermarks_ms
-        marks[self.stream] = max(marks[self.stream], at_ms)
+        marks[self.stream] = max(marks[self.stream], event_time_ms(event))
 
     def put(self, admitted: Sequence[_Admitted], rows: dict[str, ActionRow]) -> None:
         for arrival, event, definition, vector in admitted:

@@ -413,6 +413,15 @@ def test_an_event_too_far_ahead_of_the_broker_s_clock_is_refused_and_does_not_mo
     assert bench.progress.watermarks_ms == {DECISIONS: 301 * S, OUTCOMES: -1}
 
 
+@pytest.mark.parametrize("wrong", [{"policy": "other"}, {"generation": 9}, {"arm": "z"}, {"segment": "not a name"}])
+def test_a_refused_decision_moves_no_time(wrong):
+    bench = Bench()
+    bench.decide(1, "good")
+    bench.decide(200, "bad", **wrong)
+    assert len(bench.refusals) == 1
+    assert bench.progress.watermarks_ms[DECISIONS] == 1 * S
+
+
 def test_a_refused_record_says_where_it_was_and_keeps_its_bytes():
     bench = Bench()
     bench.read(DECISIONS, plain_decision(), b"\xff nonsense", timestamp_ms=5 * S)
