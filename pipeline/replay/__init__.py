@@ -1,6 +1,5 @@
 """Re-derive what was published, count the past by other rules, send again what was refused, forget whom one must.
 
-fold.py          a ledger prefix → exact statistics                     PURE
 prefixes.py      many prefixes at once, in one pass                     PURE
 lineage.py       the line of a policy's snapshots                       PURE
 sample.py        a quick look at single ledger records                  PURE

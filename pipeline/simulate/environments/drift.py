@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from pipeline.models.model import Floats
 from pipeline.simulate.environment import Setting
+from pipeline.simulate.environments.moving import Moving
 from pipeline.simulate.environments.tape import Tape, arm_names
 
 
-class Drift:
+class Drift(Moving):
     """Rates 0.3 + 0.2 sin(2π (t / period + phase)), with phases spread evenly and dealt by the seed."""
 
     def __init__(self, arms: int = 5, period: int = 5_000, decisions: int = 10_000) -> None:
@@ -25,23 +24,6 @@ class Drift:
         arms = len(self.setting.arms)
         self._phases = np.random.default_rng((seed, 0)).permutation(arms) / arms
         self._tape = Tape(seed, 1, arms)
-
-    def context(self, t: int) -> Mapping[str, object]:
-        """See `Environment`."""
-        del t
-        return {}
-
-    def reward(self, t: int, arm: int) -> float:
-        """See `Environment`."""
-        return float(self._tape.row(t)[arm] < self.mean(t, arm))
-
-    def best(self, t: int) -> int:
-        """See `Environment`."""
-        return int(self._rates(t).argmax())
-
-    def mean(self, t: int, arm: int) -> float:
-        """See `Expecting`."""
-        return float(self._rates(t)[arm])
 
     def _rates(self, t: int) -> Floats:
         rates: Floats = 0.3 + 0.2 * np.sin(2.0 * np.pi * (t / self._period + self._phases))

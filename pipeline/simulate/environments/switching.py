@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from pipeline.models.model import Floats
 from pipeline.simulate.environment import Setting
+from pipeline.simulate.environments.moving import Moving
 from pipeline.simulate.environments.tape import Tape, arm_names
 
 
-class Switching:
+class Switching(Moving):
     """Rates uniform in [0, 1], drawn anew after every so many decisions."""
 
     def __init__(self, arms: int = 5, every: int = 2_500, decisions: int = 10_000) -> None:
@@ -22,23 +21,6 @@ class Switching:
         """See `Environment`."""
         arms = len(self.setting.arms)
         self._eras, self._tape = Tape(seed, 1, arms), Tape(seed, 2, arms)
-
-    def context(self, t: int) -> Mapping[str, object]:
-        """See `Environment`."""
-        del t
-        return {}
-
-    def reward(self, t: int, arm: int) -> float:
-        """See `Environment`."""
-        return float(self._tape.row(t)[arm] < self.mean(t, arm))
-
-    def best(self, t: int) -> int:
-        """See `Environment`."""
-        return int(self._rates(t).argmax())
-
-    def mean(self, t: int, arm: int) -> float:
-        """See `Expecting`."""
-        return float(self._rates(t)[arm])
 
     def _rates(self, t: int) -> Floats:
         return self._eras.row(t // self._every)

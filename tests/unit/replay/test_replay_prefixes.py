@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.learn.ledger import LedgerRecord
 from pipeline.learn.memory import RowKey
-from pipeline.replay.fold import LedgerFold
 from pipeline.replay.prefixes import WAVE_PREFIXES, Prefix, PrefixFold, PrefixRows, Rows, waves
+from tests.ledger_fold import LedgerFold
 
 LENGTH = 60
 POLICIES = ("homepage", "search")
