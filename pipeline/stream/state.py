@@ -239,8 +239,7 @@ class PartitionRows:
         for key, is_there in local:
             if is_there:
                 put(key, b"")
-                if key < first:
-                    first = key
+                first = min(first, key)
             else:
                 delete(key)
         self._first_due_ms = _due_of(first)
