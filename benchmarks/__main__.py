@@ -77,7 +77,7 @@ def _learning(seeds: int, scale: float, out: Path) -> None:
     # Of no use to the others, and slow to import.
     from benchmarks import chapelle_li, learning  # noqa: PLC0415
 
-    results = list(learning.measure(seeds, scale))
+    results = list(learning.measure(seeds, scale, kept=out / "learning-runs"))
     found = list(chapelle_li.measure(steps=int(chapelle_li.STEPS * scale) // 10 * 10, runs=min(seeds, 10)))
     click.echo(learning.write(results, out, chapelle_li.table(found)))
 
