@@ -10,8 +10,7 @@ import click
 import orjson
 
 from pipeline.cli import options
-from pipeline.cli.snapshots import find_snapshot
-from pipeline.codec import avro
+from pipeline.cli.snapshots import find_published
 from pipeline.errors import ConfigError
 from pipeline.evaluate.log import DecisionLog
 from pipeline.evaluate.read import gather_ledger
@@ -80,7 +79,7 @@ def train(policy: str, broker: str, seed: int, out: Path | None, as_json: bool) 
 
 async def read(broker: str, policy: str) -> tuple[PolicyDefinition, DecisionLog]:
     """Return the definition that is live, and the log of its generation."""
-    fields = avro.decode_as("snapshot", await find_snapshot(broker, policy, None))
+    fields = (await find_published(broker, policy, None)).fields
     definition = parse_policy(orjson.loads(fields["definition"]), f"snapshot {fields['version']} of {policy}")
     gathering = await gather_ledger(broker, policy, definition.generation)
     return definition, gathering.log(definition)[0]

@@ -2,10 +2,11 @@
 
 A policy is published by the one worker that owns its partition of `statistics`. A snapshot is written to the
 changelog, whole, before it is sent: after a crash the same bytes are sent again, so a version is never used
-for two contents.
+for two contents. Where it has parts, `sending.py` tells of their order.
 
 Table rows:   p[row key, source] statistics | m[policy, generation, source] mark | b[policy, generation] base
               v<policy> last version | h<policy> last directive acted on | s where reading begins again
+              o, t parts of the last version (`sending.py`)
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import defaultdict
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,14 +26,17 @@ from pipeline.learn.memory import RowKey, statistics_from_bytes, statistics_to_b
 from pipeline.models.statistics import Statistics
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.directive import ROLLBACK, Directive
+from pipeline.publish.derivation import Derivation
 from pipeline.publish.hold import Hold, hold_from_bytes, republish
 from pipeline.publish.partials import Mark, PartialKey, Partials, base_from
-from pipeline.publish.snapshot import build_snapshot, snapshot_id
+from pipeline.publish.parts import SnapshotContent, divide, part_names
+from pipeline.publish.sending import Sending, Write
+from pipeline.publish.snapshot import snapshot_fields, snapshot_id
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
 from pipeline.stream.durable import DurablePartition
 from pipeline.stream.failpoints import Reach, pass_by
-from pipeline.stream.outbox import Outbox, Record
+from pipeline.stream.outbox import Outbox
 from pipeline.stream.partitions import Opens, Partitions
 from pipeline.stream.policies import Policies
 from pipeline.stream.state import PROGRESS
@@ -56,6 +62,8 @@ class Published(NamedTuple):
     version: int
     id: str
     definition_hash: str
+    parts: frozenset[str]
+    """Names of its parts; none where it is one record."""
 
 
 class PublishPartition:
@@ -76,6 +84,10 @@ class PublishPartition:
         """By policy: the last directive that was acted on."""
         self.unsent: list[bytes] = []
         """Last snapshots as stored: the crash may have come before they were sent."""
+        self.sending = Sending(held)
+        """What is stored and sent of their snapshots' parts."""
+        self.derivations: defaultdict[str, Derivation] = defaultdict(Derivation)
+        """By policy: what the next posterior goes on from."""
         self.dirty: set[str] = set()
         self.published_at_s: dict[str, float] = {}
         self.writing = asyncio.Lock()
@@ -213,9 +225,16 @@ class PublishAgent:
                 await self._publish_if_due(partition, definition)
 
     async def _resend(self, partition: PublishPartition) -> None:
-        for content in partition.unsent:
-            await self._send(partition, avro.decode_as("snapshot", content)["policy"], content)
+        """Send the last snapshots again after a crash, and parts only where they may not have been sent."""
+        for record in partition.unsent:
+            last = _published(record)
+            policy: str = avro.decode_as("snapshot", record)["policy"]
+            is_sent = partition.sending.is_sent(policy, last.id)
+            await self._send(partition, policy, SnapshotContent(record), frozenset() if is_sent else last.parts)
         partition.unsent.clear()
+        for policy in partition.sending.policies - partition.published.keys():
+            # Killed before the first snapshot that names them.
+            await partition.sending.drop(policy, frozenset(), await self._places(policy), self._writer(partition))
 
     async def _publish_if_due(self, partition: PublishPartition, definition: PolicyDefinition) -> None:
         name = definition.name
@@ -238,7 +257,8 @@ class PublishAgent:
         hold = Hold(directive.number, directive.action)
         rows: dict[bytes, bytes | None] = {HOLD + name.encode(): hold.to_bytes()}
         if directive.action == ROLLBACK:
-            await self._publish(partition, name, republish(directive.content, *partition.next_of(name)), rows)
+            record = republish(directive.content, *partition.next_of(name))
+            await self._publish(partition, name, SnapshotContent(record, self._policies.book.parts(name)), rows)
         elif hold.is_held and name in partition.published:
             await self._write(partition, rows)
         else:
@@ -254,29 +274,53 @@ class PublishAgent:
         partition.published_at_s[name] = time.monotonic()
         partials = partition.of(name, definition.generation)
         version, parent = partition.next_of(name)
-        content = build_snapshot(
-            definition, list(partials.rows()), partials.learned, version=version, parent=parent, base=partials.base
-        )
-        await self._publish(partition, name, content, rows)
+        learned, marks, base = list(partials.rows()), partials.learned, partials.base
+
+        def build() -> SnapshotContent:
+            known = partition.derivations[name]
+            return divide(snapshot_fields(definition, learned, marks, version, parent, base, known))
+
+        # In a thread: a large one takes seconds, in which the broker must go on hearing from this worker.
+        await self._publish(partition, name, await asyncio.to_thread(build), rows)
 
     async def _publish(
-        self, partition: PublishPartition, name: str, content: bytes, rows: dict[bytes, bytes | None]
+        self, partition: PublishPartition, name: str, content: SnapshotContent, rows: dict[bytes, bytes | None]
     ) -> None:
         self._reach("publish.snapshot-built")
-        await self._write(partition, {**rows, VERSION + name.encode(): content})
-        published = partition.published[name] = _published(content)
-        await self._send(partition, name, content)
+        published = _published(content.record)
+        store = partition.sending.store
+        fresh = await store(name, published.parts, content.parts, self._writer(partition), self._reach)
+        await self._write(partition, {**rows, VERSION + name.encode(): content.record})
+        partition.published[name] = published
+        await self._send(partition, name, content, fresh)
         self._reach("publish.snapshot-sent")
-        log.info("snapshot-published policy=%s version=%s id=%s", name, published.version, published.id[:12])
+        log.info(
+            "snapshot-published policy=%s version=%s id=%s parts=%s new_parts=%s",
+            name,
+            published.version,
+            published.id[:12],
+            len(published.parts),
+            len(fresh),
+        )
 
-    async def _send(self, partition: PublishPartition, policy: str, content: bytes) -> None:
-        records = []
-        for topic in (topics.SNAPSHOT_HISTORY, topics.SNAPSHOTS):
-            to = topics.partition_for(policy, await self._outbox.partition_count(topic))
-            records.append(Record(topic, to, policy.encode(), content))
-        await partition.held.outbox.deliver(records)
+    async def _send(
+        self, partition: PublishPartition, policy: str, content: SnapshotContent, fresh: frozenset[str]
+    ) -> None:
+        names, to = partition.published[policy].parts, await self._places(policy)
+        await partition.sending.send(policy, content, names, fresh, to, self._writer(partition), self._reach)
+
+    async def _places(self, policy: str) -> dict[str, int]:
+        """Return the policy's partition of each topic that its snapshots are sent to."""
+        return {
+            topic: topics.partition_for(policy, await self._outbox.partition_count(topic))
+            for topic in (topics.SNAPSHOT_HISTORY, topics.SNAPSHOTS)
+        }
+
+    def _writer(self, partition: PublishPartition) -> Write:
+        return partial(self._write, partition)
 
 
 def _published(content: bytes) -> Published:
     record = avro.decode_as("snapshot", content)
-    return Published(record["version"], snapshot_id(content), record["definition_hash"])
+    parts = frozenset(part_names(record))
+    return Published(record["version"], snapshot_id(content), record["definition_hash"], parts)

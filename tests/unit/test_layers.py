@@ -23,7 +23,7 @@ PURE = {
     "publish": ("errors", "models", "policy", "codec", "learn.memory"),
     "client": ("errors", "serve"),
     "replay": ("errors", "events", "models", "policy", "codec", "join", "learn", "publish"),
-    "serve": ("errors", "models", "policy", "events", "codec", "publish.snapshot"),
+    "serve": ("errors", "models", "policy", "events", "codec", "publish.snapshot", "publish.parts"),
     "simulate": ("errors", "models", "policy", "learn.memory", "publish.snapshot"),
     "evaluate": ("errors", "models", "policy", "events", "codec", "learn.memory", "publish", "serve.snapshot"),
     "report": ("events", "policy", "evaluate.ledger"),
@@ -32,7 +32,7 @@ PURE = {
 WORLDLY = {
     "join": ("agent",),
     "learn": ("agent",),
-    "publish": ("agent",),
+    "publish": ("agent", "sending"),
     "client": ("http",),
     "replay": (
         "dead_letters",
@@ -41,6 +41,7 @@ WORLDLY = {
         "history",
         "journal",
         "log",
+        "parts",
         "promote",
         "read",
         "rebuild",
@@ -138,7 +139,7 @@ def reached_from(module: str) -> dict[str, str]:
 
 def test_the_walk_finds_the_modules_and_their_imports():
     assert {"pipeline.join.step", "pipeline.models", "pipeline.stream.app"} <= MODULES.keys()
-    assert {"pipeline.join.admission", "pipeline.codec.wire"} <= MODULES["pipeline.join.step"]
+    assert {"pipeline.join.admission", "pipeline.codec.wire"} <= MODULES["pipeline.join.take"]
     assert "pipeline.join.agent" not in pure_modules()
     assert all(f"pipeline.{folder}.{name}" in MODULES for folder, names in WORLDLY.items() for name in names)
 
