@@ -4,7 +4,8 @@ The platform's policies have their defaults everywhere. Of each peer the best co
 chosen in hindsight. Regret is the mean over the seeds with its standard error. Defaults were chosen on seeds 101 to 110
 and never on those reported, which begin at `FIRST_SEED`.
 
-A run that is in the folder `kept` is not played again: what was stopped goes on where it was.
+With a folder `kept`, a run that is in it is not played again: what was stopped goes on where it was. It is for one
+state of the code: whoever changes an algorithm begins another.
 """
 
 from __future__ import annotations
