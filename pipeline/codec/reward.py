@@ -65,13 +65,30 @@ class RewardWriter:
                 longs[record["expires_at_ms"]],
                 longs[record["event_time_ms"]],
                 self._texts[record["attribution"]],
-                _outcomes(outcomes) if outcomes else _FALSE,
+                self._outcomes(outcomes) if outcomes else _FALSE,
                 longs[len(decision)],
                 decision,
                 _TRUE if record.get("is_erased") else _FALSE,
                 _TRUE if record.get("is_reward_final") else _FALSE,
             )
         )
+
+    def _outcomes(self, outcomes: Sequence[Mapping[str, Any]]) -> bytes:
+        """Write an array as one block, and the empty block that ends it."""
+        longs = self._longs
+        pieces = [longs[len(outcomes)]]
+        for one in outcomes:
+            # An id is another each time and an instant of an outcome seldom the same, so they are not kept.
+            outcome_id = one["outcome_id"].encode()
+            pieces += (
+                longs[len(outcome_id)],
+                outcome_id,
+                self._texts[one["kind"]],
+                _DOUBLE.pack(one["value"]),
+                _long(one["occurred_at_ms"]),
+            )
+        pieces.append(_FALSE)
+        return b"".join(pieces)
 
 
 class RewardReader:
@@ -199,20 +216,6 @@ def _text(value: str) -> bytes:
 def _names(names: Names) -> bytes:
     policy, generation, segment, arm = names
     return _text(policy) + _long(generation) + _text(segment) + _text(arm)
-
-
-def _outcomes(outcomes: Sequence[Mapping[str, Any]]) -> bytes:
-    """Write an array as one block, and the empty block that ends it."""
-    pieces = [_long(len(outcomes))]
-    for one in outcomes:
-        pieces += (
-            _text(one["outcome_id"]),
-            _text(one["kind"]),
-            _DOUBLE.pack(one["value"]),
-            _long(one["occurred_at_ms"]),
-        )
-    pieces.append(_FALSE)
-    return b"".join(pieces)
 
 
 def _read_long(raw: bytes, at: int) -> tuple[int, int]:
