@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import micro, models, recovery, serving, soak, worker
+from benchmarks import micro, models, recovery, serving, soak, stages, worker
 from benchmarks.report import Row, write
 
 
@@ -63,6 +63,7 @@ def main(
     rows: list[Row] = []
     for dimension, encoding in ((0, "json"), (16, "json"), (16, "avro")):
         rows += micro.measure(dimension, encoding, 1 if smoke else 7)
+        rows += stages.measure(dimension, encoding, 1 if smoke else 5, 2_400 if smoke else 24_000)
     rows += models.measure(1 if smoke else 7)
     if not micro_only:
         for dimension, encoding in ((0, "json"), (16, "json"), (16, "avro")):
