@@ -171,7 +171,7 @@ def test_contexts_of_other_names_in_other_orders_are_read_by_one_reader_without_
     contexts: list[dict[str, float]] = [
         {"a": 1.0, "b": 2.0},
         {"b": 3.0, "a": 4.0},
-        {"a": 5.0, "c": 6.0},
+        {"b": 5.0, "c": 6.0},  # the same first name, as many bytes
         {},
         {"a": 7.0},
         {"aa": 8.0},
