@@ -31,6 +31,7 @@ from pipeline.join.row import FACTS_BYTES, ActionRow, AwaitingOutcome, OutcomeFa
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import Credit
+from pipeline.policy.tallies import tallies_of
 
 # A step's rows become one record batch of the changelog, which the topic bounds at 8 MiB: room for a budget of rows
 # and the largest one behind it.
@@ -531,6 +532,10 @@ def _emit(action_id: str, row: ActionRow, stamp_ms: int, book: PolicyBook, chang
                 "attribution": definition.statistics_hash,
                 "outcomes": [credit._asdict() for credit in sorted(credited)],
                 "decision": row.raw,
+                "tallies": [
+                    tally._asdict()
+                    for tally in tallies_of(definition, credited, row.decided_at_ms, is_settled=row.is_settled)
+                ],
             },
         )
     )

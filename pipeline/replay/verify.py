@@ -142,8 +142,8 @@ async def statistics_at(
         else:
             model = models[done.prefix.policy]
             rows = _on_ground(done.rows, model, grounds)
-            hash_ = posterior_sha256(definition_of(model), rows)
-            counted = sum(statistics.n for _, statistics in rows)
+            hash_ = posterior_sha256(definition_of(model), rows, _event_time_of(done, model))
+            counted = sum(statistics.n for key, statistics in rows if not key.tally)
             found.append(AtOffsets(done.prefix.policy, done.prefix.generation, hash_, counted, done.ledger_records))
     return sorted(found), sorted(verdicts, key=lambda verdict: (verdict.policy, verdict.version))
 
@@ -190,7 +190,8 @@ def _verdict(done: PrefixRows, content: bytes, grounds: Grounds) -> Verdict:
             "rules that the replay under it counted by", rules_of(ground), definition.statistics_hash
         )
     else:
-        difference = first_difference(snapshot, definition, _on_ground(done.rows, snapshot, grounds))
+        rows = _on_ground(done.rows, snapshot, grounds)
+        difference = first_difference(snapshot, definition, rows, _event_time_of(done, snapshot))
     return Verdict(
         snapshot["policy"],
         snapshot["version"],
@@ -200,6 +201,12 @@ def _verdict(done: PrefixRows, content: bytes, grounds: Grounds) -> Verdict:
         difference,
         0 if ground is None else offsets_in(ground),
     )
+
+
+def _event_time_of(done: PrefixRows, snapshot: Mapping[str, Any]) -> int:
+    """Return the latest event time that is in; where nothing was learned beside a base, the base's."""
+    at_base_ms: int = snapshot["event_time_ms"]
+    return done.event_time_ms if offsets_of(snapshot) else at_base_ms
 
 
 async def _grounds_of(broker: str, contents: Iterable[bytes], on_progress: OnProgress) -> Grounds:
