@@ -4,8 +4,7 @@ A decision that is open counts by the chance that what comes of it has come by n
 open part, n and A by the mean of F over its ages, b and Σr as they are. (Vernade, Cappé & Perchet 2017, "Stochastic
 Bandit Models for Delayed Conversions": the estimator S / Σ F(age).) F is estimated from the policy's own delays
 (`models/delays.py`): per kind over all arms, on top of delays that are even in every octave, worth 10 outcomes; and per
-kind and arm on top of that, worth 20. So an arm's own delays prevail where it has had some twenty outcomes, and before
-any the prior decides.
+kind and arm on top of that, worth 5. So an arm's own delays prevail where it has had more outcomes than that.
 
 Where outcomes of several kinds count, F is that of the reward: the kinds' own, by what each brings in the end.
 """
@@ -29,7 +28,7 @@ from pipeline.policy.tallies import DELAY_ROW, SETTLED_ROW
 Place = tuple[str, str, int]
 """Segment, arm and bucket."""
 PRIOR_OUTCOMES = 10.0
-ARM_PRIOR_OUTCOMES = 20.0
+ARM_PRIOR_OUTCOMES = 5.0
 _WEIGHT_STEPS = 2.0**30
 
 
