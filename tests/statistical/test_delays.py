@@ -34,10 +34,10 @@ def means(learner: Learner, definition: PolicyDefinition, at_ms: int) -> np.ndar
 
 @pytest.mark.parametrize(("settle", "is_fair"), [("optimistic", False), ("delay_corrected", True)])
 def test_arms_that_differ_only_in_their_delays_seem_equally_good(settle, is_fair):
-    # Ten days, and windows of thirty: all are open. Every arm is shown as often (a floor of a fifth), so that the means
-    # are of independent decisions. Arms convert at 0.1.
-    days = 10
-    environment = OnlyDelays(days, 5_000)
+    # Windows are of thirty days, so after forty three quarters are open. Every arm is shown as often (a floor of
+    # all but a fifth), so that the means are of independent decisions. Arms convert at 0.1.
+    days = 40
+    environment = OnlyDelays(days, 20_000)
     leads = []
     for seed in SEEDS:
         learner, _ = played(environment, settle, seed, floor=0.199)
