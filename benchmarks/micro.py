@@ -15,7 +15,7 @@ from pipeline.learn.ledger import fold_ledger, ledger_record
 from pipeline.learn.memory import FoldState
 from pipeline.policy.book import PolicyBook
 
-BATCH = 2_000
+BATCH = 1_000
 
 
 class NoRows:
