@@ -6,6 +6,7 @@ from math import inf
 
 from pipeline.policy.feature_kinds import CategoricalFeature, CyclicFeature, Feature, NumericFeature
 from pipeline.policy.features import FeatureSchema
+from pipeline.policy.parse_encoder import read_encoder
 from pipeline.policy.section import Section, is_text, note_repeats
 from pipeline.policy.shown import shown
 
@@ -24,7 +25,12 @@ def read_features(root: Section) -> FeatureSchema:
             f"gives {schema.dimension} entries with the intercept, expected at most {MAX_DIMENSION}; "
             "group rare categories or drop a feature",
         )
-    return schema
+    if not root.has("encoder"):
+        return schema
+    if not schema.features:
+        root.fault("encoder", "has no features to encode; add some under [[context]], or leave [encoder] out")
+        return schema
+    return FeatureSchema(schema.features, read_encoder(root, schema.dimension - 1))
 
 
 def _read_feature(section: Section) -> Feature | None:

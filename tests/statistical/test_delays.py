@@ -37,7 +37,7 @@ def test_arms_that_differ_only_in_their_delays_seem_equally_good(settle, is_fair
     # Windows are of thirty days, so after forty three quarters are open. Every arm is shown as often (a floor of
     # all but a fifth), so that the means are of independent decisions. Arms convert at 0.1.
     days = 40
-    environment = OnlyDelays(days, 20_000)
+    environment = OnlyDelays(days, 10_000)
     leads = []
     for seed in SEEDS:
         learner, _ = played(environment, settle, seed, floor=0.199)

@@ -32,7 +32,7 @@ PURE = {
 WORLDLY = {
     "join": ("agent",),
     "learn": ("agent",),
-    "publish": ("agent",),
+    "publish": ("agent", "sending"),
     "client": ("http",),
     "replay": (
         "dead_letters",

@@ -83,7 +83,7 @@ def of_fold(record: dict[str, Any]) -> tuple[Any, ...]:
         record["event_time_ms"],
         record.get("is_erased", False),
         record.get("is_reward_final", False),
-        tuple(tuple(tally.values()) for tally in record.get("tallies", ())),
+        tuple((one["row"], one["width"], one["column"], one["amount"]) for one in record.get("tallies", ())),
     )
 
 
