@@ -115,7 +115,9 @@ def estimate(
     remaining, chances = 1.0, []
     for column in range(len(prior)):
         risk = float(at_risk[column]) + prior_decisions - prior_outcomes * (float(known[column]) - float(prior[column]))
-        hazard = min((float(events[column]) + prior_outcomes * float(prior[column])) / risk, 1.0)
+        coming = float(events[column]) + prior_outcomes * float(prior[column])
+        # Nobody may be left at risk: where all that is known came before.
+        hazard = 0.0 if coming == 0.0 else 1.0 if coming >= risk else coming / risk
         chances.append(remaining * hazard)
         remaining -= chances[-1]
     total = 0.0

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from math import inf
 
-from pipeline.policy.feature_kinds import CategoricalFeature, CyclicFeature, Feature, NumericFeature
+from pipeline.policy.feature_kinds import (
+    CategoricalFeature,
+    CyclicFeature,
+    Feature,
+    NumericFeature,
+    StandardisedFeature,
+)
 from pipeline.policy.features import FeatureSchema
 from pipeline.policy.parse_encoder import read_encoder
 from pipeline.policy.section import Section, is_text, note_repeats
@@ -36,7 +42,7 @@ def read_features(root: Section) -> FeatureSchema:
 def _read_feature(section: Section) -> Feature | None:
     feature: Feature
     name = section.name("name")
-    match section.choice("kind", ("numeric", "categorical", "cyclic")):
+    match section.choice("kind", ("numeric", "categorical", "cyclic", "standardised")):
         case "numeric":
             feature = _read_numeric(section, name)
         case "categorical":
@@ -44,6 +50,9 @@ def _read_feature(section: Section) -> Feature | None:
         case "cyclic":
             period = section.number("period", expected="a finite number above 0", accepts=lambda x: x > 0.0)
             feature = CyclicFeature(name, period)
+        case "standardised":
+            deviation = section.number("deviation", expected="a finite number above 0", accepts=lambda x: x > 0.0)
+            feature = StandardisedFeature(name, section.number("mean"), deviation)
         case _:  # without a kind, no key can be called unknown
             return None
     section.finish()

@@ -97,3 +97,10 @@ def test_weights_are_on_a_grid_and_rise_with_age():
     assert (np.diff(found) >= 0).all()
     assert found[-1] == 1.0
     assert (found * 2**30 == np.rint(found * 2**30)).all()
+
+
+def test_where_everything_came_before_a_column_nobody_is_at_risk_in_it():
+    # One decision, of which it came in the first column; and a prior that knows of no later column either.
+    prior = np.array([1.0, 0.0, 0.0, 0.0])
+    found = estimate(np.array([1]), np.array([[1, 0, 0, 0]]), np.full((1, 4), WHOLE), prior, 5.0)
+    assert found.increments.tolist() == [1.0, 0.0, 0.0, 0.0]
