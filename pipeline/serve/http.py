@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from pipeline.errors import ConfigError
 from pipeline.serve.node import ServingNode
@@ -47,7 +47,7 @@ async def listening(node: ServingNode, host: str, port: int) -> AsyncIterator[st
 
 
 @asynccontextmanager
-async def _serving(app: Starlette, host: str, port: int, tls: ServeSettings | None = None) -> AsyncIterator[str]:
+async def _serving(app: ASGIApp, host: str, port: int, tls: ServeSettings | None = None) -> AsyncIterator[str]:
     certificate = None if tls is None else tls.tls_certificate
     config = uvicorn.Config(
         app,

@@ -5,7 +5,6 @@ import pytest
 from scipy.stats import norm
 
 from pipeline.models import ALGORITHMS, model_for
-from pipeline.models.best_arm import gaussian_best
 from pipeline.models.grid import Grid
 from pipeline.models.many import probabilities_many
 from pipeline.models.model import Posterior
@@ -23,7 +22,8 @@ def truth(mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
     """Integrate ten times as finely, over two deviations more, with the distribution function itself."""
     at = np.arange((mean - 7.0 * sd).max(), (mean + 9.0 * sd).max(), sd.min() / 20.0)[:, None]
     cdf = np.maximum(norm.cdf(at, mean, sd), 1e-300)
-    return (norm.pdf(at, mean, sd) / cdf * cdf.prod(1)[:, None]).sum(0) * sd.min() / 20.0
+    chances: np.ndarray = (norm.pdf(at, mean, sd) / cdf * cdf.prod(1)[:, None]).sum(0) * sd.min() / 20.0
+    return chances
 
 
 @pytest.mark.parametrize("K", [1, 2, 3, 20, 50, 300])
