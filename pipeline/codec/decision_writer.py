@@ -55,7 +55,7 @@ def encode_decision(decision: Decision) -> bytes:
             _head(),
             _text(action_id),
             _kept_text(policy),
-            _varint(generation),
+            _kept_varint(generation),
             _kept_text(segment),
             _kept_text(arm),
             _double(propensity),
@@ -65,8 +65,8 @@ def encode_decision(decision: Decision) -> bytes:
             _varint(len(context_vector)),
             context_vector,
             _kept_text(schema_hash),
-            _varint(decided_at_ms),
-            _varint(snapshot_version),
+            _kept_varint(decided_at_ms),
+            _kept_varint(snapshot_version),
             _kept_text(snapshot_id),
             b"\x00" if subject_hash is None else b"\x02" + _text(subject_hash),
             _kept_text(reason),
@@ -103,6 +103,7 @@ def _varint(number: int) -> bytes:
 
 
 _BYTES = [bytes((n,)) for n in range(0x80)]
+_kept_varint = lru_cache(_KEPT_LISTS)(_varint)
 
 
 def _text(text: str) -> bytes:

@@ -19,17 +19,12 @@ from __future__ import annotations
 from math import ceil, log, sqrt, tau
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 
+from pipeline.models.best_arm import ABOVE, low_end
 from pipeline.models.model import Floats
 
-TAIL = 2.8e-10
-"""Chance that the best arm lies below the grid."""
-ABOVE = 6.5
-"""Standard deviations to where an arm ends: a tail of 4.0e-11."""
 TINY = 1e-300
-_ORDERS = tuple((4**n, float(ndtri(TAIL ** (0.25**n)))) for n in range(8))
-"""r, z: where r arms are below mean + z sd each, all are with a chance of no more than TAIL."""
 _MOST_POINTS = 160
 """About three widths to one; beyond, panels are sooner done."""
 _CHUNK_BYTES = 1 << 18
@@ -43,10 +38,10 @@ def normal_best(mean: Floats, sd: Floats) -> Floats:
     Not covered are rows with numbers that are none, an sd of 0 or less, or arms of very unequal sd.
     """
     best = np.full(mean.shape, np.nan)
-    # Distances from one of the best arms keep their digits, wherever the arms lie.
-    first = (mean + _ORDERS[0][1] * sd).argmax(1)
+    # Distances from the arm of the largest mean keep their digits, wherever the arms lie.
+    first = mean.argmax(1)
     centre = mean - mean[np.arange(len(mean)), first][:, None]
-    centre -= _low(centre, sd)[:, None]
+    centre -= low_end(centre, sd)[:, None]
     ends = centre + ABOVE * sd
     finest = np.where(ends > 0.0, sd, np.inf).min(1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -58,17 +53,6 @@ def normal_best(mean: Floats, sd: Floats) -> Floats:
             best[chosen] = _chunks(centre[chosen], sd[chosen], ends[chosen], points[chosen])
         return best
     return _chunks(centre, sd, ends, points)
-
-
-def _low(centre: Floats, sd: Floats) -> Floats:
-    """Return where the grid begins, (m,): as far up as one of the orders allows."""
-    count = centre.shape[1]
-    low: Floats = (centre + _ORDERS[0][1] * sd).max(1)
-    for r, z in _ORDERS[1:]:
-        if r > count:
-            break
-        low = np.maximum(low, np.partition(centre + z * sd, count - r, axis=1)[:, count - r])
-    return low
 
 
 def _step(arms: int) -> float:

@@ -53,6 +53,7 @@ __all__ = ["Context", "Decided", "Fallback", "NoAnswer", "Reason", "decide", "dr
 
 FLOAT64_HOLDS = 2**1023
 """Integers below this fit, whichever way they are rounded."""
+_STR, _FLOAT = frozenset({str}), frozenset({float})
 
 
 def decide(
@@ -112,12 +113,10 @@ def draw_from(made: Plan, u: float) -> Decided:
 
 def _loggable(context: Context) -> dict[str, object]:
     """Return the fields that a decision record can carry; the others are no features, or JOIN misses them too."""
-    return {
-        name: value
-        for name, value in context.items()
-        # Most are numbers with plain names.
-        if (type(value) is float and type(name) is str and name.isascii()) or (is_text(name) and _is_loggable(value))
-    }
+    is_plain = _STR.issuperset(map(type, context)) and _FLOAT.issuperset(map(type, context.values()))
+    if is_plain and all(map(str.isascii, context)):  # as most are: numbers with plain names
+        return dict(context)
+    return {name: value for name, value in context.items() if is_text(name) and _is_loggable(value)}
 
 
 def _is_loggable(value: object) -> bool:
