@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import click
@@ -13,8 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli import options
-from pipeline.cli.snapshots import find_snapshot, read_all
-from pipeline.codec import avro
+from pipeline.cli.snapshots import find_snapshot, read_published
 from pipeline.errors import ConfigError
 from pipeline.models.advice import Advice, Rule
 from pipeline.models.advice import advise as advise_on
@@ -91,11 +91,14 @@ def advise(
     traffic_ms = parse_duration_ms(traffic_of)
     if traffic_ms is None:
         raise click.UsageError(f'--traffic-of is {traffic_of!r}, expected a whole number and a unit, like "1d"')
-    content = asyncio.run(find_snapshot(broker, policy_name, None))
-    record = avro.decode_as("snapshot", content)
-    history = [avro.decode_as("snapshot", r.value) for r in asyncio.run(read_all(broker, SNAPSHOT_HISTORY)) if r.value]
+    latest = asyncio.run(find_snapshot(broker, policy_name, None))
+    record = latest.fields
+    history = asyncio.run(read_published(broker, SNAPSHOT_HISTORY, policy_name))
+    before = earlier([one.fields for one in history], record, traffic_ms)
+    if before is not None and before["parts"]:
+        before = asyncio.run(find_snapshot(broker, policy_name, before["version"])).fields
     rule = Rule(confidence, loss, min_decisions)
-    found = advise_segments(load_snapshot(content), record, earlier(history, record, traffic_ms), rule)
+    found = advise_segments(load_snapshot(latest.content), record, before, rule)
     if as_json:
         plain = {"policy": policy_name, "version": record["version"], "segments": [one.to_plain() for one in found]}
         click.echo(orjson.dumps(plain))
@@ -105,7 +108,7 @@ def advise(
     sys.exit(0 if all(one.advice.may_stop for one in found) else 1)
 
 
-def earlier(history: list[dict[str, Any]], latest: dict[str, Any], back_ms: int) -> dict[str, Any] | None:
+def earlier(history: Sequence[Mapping[str, Any]], latest: Mapping[str, Any], back_ms: int) -> Mapping[str, Any] | None:
     """Return the oldest snapshot of the same generation that lies at most `back_ms` of event time back, if any."""
     since_ms = latest["event_time_ms"] - back_ms
     fitting = [
@@ -118,7 +121,7 @@ def earlier(history: list[dict[str, Any]], latest: dict[str, Any], back_ms: int)
 
 
 def advise_segments(
-    snapshot: LoadedSnapshot, record: dict[str, Any], before: dict[str, Any] | None, rule: Rule
+    snapshot: LoadedSnapshot, record: Mapping[str, Any], before: Mapping[str, Any] | None, rule: Rule
 ) -> list[SegmentAdvice]:
     """Advise on every segment that has decisions.
 
@@ -149,7 +152,7 @@ def advise_segments(
     return found
 
 
-def _counts(record: dict[str, Any]) -> dict[str, int]:
+def _counts(record: Mapping[str, Any]) -> dict[str, int]:
     return {segment["segment"]: sum(segment["counts"]) for segment in record["segments"]}
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.codec import avro
 from pipeline.errors import ConfigError, UnavailableError
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.directive import PIN, ROLLBACK, UNPIN, Directive
+from pipeline.publish.parts import part_key, part_of
 from pipeline.stream.follow import TopicFollower
 from pipeline.stream.outbox import BUILDER_BYTES, Outbox, Record
 from pipeline.stream.policies import Policies
@@ -35,8 +37,13 @@ def is_held(directive: Directive | None) -> bool:
     return directive is not None and directive.action != UNPIN
 
 
-async def give(broker: str, directive: Directive) -> int | None:
+async def give(broker: str, directive: Directive, parts: Mapping[str, bytes] | None = None) -> int | None:
     """Write a directive; return the version that was published by it, None where none is (a pin).
+
+    Args:
+        broker: bootstrap servers.
+        directive: the order.
+        parts: what the content of a rollback names. They stand before it in `policies` until the next directive.
 
     Raises:
         ConfigError: its content can't be published.
@@ -47,24 +54,32 @@ async def give(broker: str, directive: Directive) -> int | None:
             f"version {directive.version} is {len(directive.content)} bytes, expected at most {LARGEST_CONTENT_BYTES}"
         )
         raise ConfigError("rollback", [f"{seen} of what is published again: choose another version"])
+    before = (await read_book(broker)).parts(directive.policy)
     published = TopicFollower(broker, SNAPSHOTS)
     try:
         await published.start()
-        version = _last_version(await published.read_to_end(), directive.policy)
-        await _write(broker, directive)
+        version = 0
+        async for records in published.batches_to_end():
+            version = max(version, _last_version(records, directive.policy))
+        await _write(broker, directive, parts or {}, before.keys())
         return None if directive.action == PIN else await _published_by(published, directive, version)
     finally:
         await published.stop()
 
 
-async def _write(broker: str, directive: Directive) -> None:
+async def _write(broker: str, directive: Directive, parts: Mapping[str, bytes], before: Iterable[str]) -> None:
+    """Write the parts, what orders that they be published, and that the parts of the order before are not needed."""
     outbox = Outbox(broker)
     try:
         await outbox.start()
         partition = partition_for(directive.policy, await outbox.partition_count(POLICIES))
         # A name has no slash, and a generation is a number: no definition has this key.
         key = f"{directive.policy}/directive".encode()
-        await outbox.deliver([Record(POLICIES, partition, key, avro.encode("directive", directive._asdict()))])
+        records = [Record(POLICIES, partition, part_key(directive.policy, name), part) for name, part in parts.items()]
+        records.append(Record(POLICIES, partition, key, avro.encode("directive", directive._asdict())))
+        gone = sorted(set(before) - parts.keys())
+        records += [Record(POLICIES, partition, part_key(directive.policy, name), None) for name in gone]
+        await outbox.deliver(records)
     finally:
         await outbox.stop()
 
@@ -88,5 +103,6 @@ def _last_version(records: Any, policy: str) -> int:
 
 
 def _snapshots(records: Any, policy: str) -> list[dict[str, Any]]:
-    found = [avro.decode_as("snapshot", record.value) for record in records if record.value is not None]
+    are_snapshots = (record for record in records if record.value is not None and not part_of(record.key))
+    found = [avro.decode_as("snapshot", record.value) for record in are_snapshots]
     return [fields for fields in found if fields["policy"] == policy]

@@ -17,8 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli import options
-from pipeline.cli.snapshots import find_snapshot
-from pipeline.codec import avro
+from pipeline.cli.snapshots import find_published, find_snapshot
 from pipeline.errors import ConfigError
 from pipeline.evaluate.evaluate import Evaluation, Settings, prepare, to_plain
 from pipeline.evaluate.evaluate import evaluate as evaluate_target
@@ -191,9 +190,10 @@ def _target(word: str, log: DecisionLog, broker: str, policy_name: str | None) -
     if version != LATEST and not version.isdecimal():
         expected = "write POLICY@VERSION, as homepage@7, or POLICY@latest"
         raise ConfigError(f"--target {word}", [f"version {version!r} is no number: {expected}"])
-    content = asyncio.run(find_snapshot(broker, name, None if version == LATEST else int(version)))
-    number = avro.decode_as("snapshot", content)["version"]
-    return published(f"{name}@{number}", content, log), [SAME_DECISIONS] if name == policy_name else []
+    found = asyncio.run(find_snapshot(broker, name, None if version == LATEST else int(version)))
+    return published(f"{name}@{found.fields['version']}", found.content, log), [
+        SAME_DECISIONS
+    ] if name == policy_name else []
 
 
 async def _stored(broker: str, name: str) -> PolicyDefinition:
@@ -227,7 +227,7 @@ async def read_ledger(
     broker: str, policy: str, on_progress: Callable[[int, int], None], generation: int | None = None
 ) -> tuple[DecisionLog, FeatureSchema, list[str]]:
     """Return a policy's log, its features, and in words what was left out."""
-    fields = avro.decode_as("snapshot", await find_snapshot(broker, policy, None))
+    fields = (await find_published(broker, policy, None)).fields
     definition = parse_policy(orjson.loads(fields["definition"]), f"snapshot {fields['version']} of {policy}")
     gathering = await gather_ledger(broker, policy, generation or definition.generation, on_progress=on_progress)
     log, left_out = gathering.log(definition)

@@ -11,8 +11,7 @@ import orjson
 from pipeline.cli import options
 from pipeline.cli.changes import in_words
 from pipeline.cli.directives import give, is_held, read_book
-from pipeline.cli.snapshots import find_snapshot
-from pipeline.codec import avro
+from pipeline.cli.snapshots import find_published, find_snapshot
 from pipeline.errors import ConfigError
 from pipeline.policy.directive import PIN, ROLLBACK, UNPIN, Directive, next_number
 from pipeline.replay.diff import diff_snapshots
@@ -38,21 +37,21 @@ def rollback(broker: str, policy_name: str, version: int, dry_run: bool, as_json
     Example:
       pipeline snapshot rollback homepage --to 41 --dry-run
     """
-    content = asyncio.run(find_snapshot(broker, policy_name, version))
-    load_snapshot(content)  # what serving nodes would refuse is refused here
-    live = avro.decode_as("snapshot", asyncio.run(find_snapshot(broker, policy_name, None)))
+    found = asyncio.run(find_snapshot(broker, policy_name, version))
+    load_snapshot(found.content)  # what serving nodes would refuse is refused here
+    live = asyncio.run(find_snapshot(broker, policy_name, None)).fields
     last = _last_directive(broker, policy_name)
-    directive = Directive(policy_name, _number(last), ROLLBACK, version, content)
+    directive = Directive(policy_name, _number(last), ROLLBACK, version, found.content.record)
     if _is_repeat(directive, last) and live["rollback_of"] == version:
         _say(as_json, directive, f"{policy_name} is rolled back to version {version} already")
         return
-    changes = diff_snapshots(live, avro.decode_as("snapshot", content))
+    changes = diff_snapshots(live, found.fields)
     words = "\n  ".join([f"from version {live['version']} to {version}:", *in_words(changes)])
     if dry_run:
         told = f"would publish the content of version {version} of {policy_name} again, and hold it"
         _say(as_json, directive, f"{told}\n{words}")
         return
-    published = asyncio.run(give(broker, directive))
+    published = asyncio.run(give(broker, directive, found.content.parts))
     told = f"{policy_name} version {published} is the content of version {version}, and is held until `unpin`"
     _say(as_json, directive, f"{told}\n{words}", is_given=True, published_version=published)
 
@@ -71,7 +70,7 @@ def pin(broker: str, policy_name: str, dry_run: bool, as_json: bool) -> None:
     Example:
       pipeline snapshot pin homepage
     """
-    version = avro.decode_as("snapshot", asyncio.run(find_snapshot(broker, policy_name, None)))["version"]
+    version = asyncio.run(find_published(broker, policy_name, None)).fields["version"]
     last = _last_directive(broker, policy_name)
     directive = Directive(policy_name, _number(last), PIN, version)
     if is_held(last):

@@ -186,7 +186,7 @@ async def _promote(broker: str, app_id: str, found: FoundBase) -> int | None:
 def _show_preview(broker: str, found: FoundBase, *, as_json: bool) -> None:
     definition = plan_from_json(found.base.plan).definition
     live = asyncio.run(find_snapshot(broker, definition.name, None))
-    difference = preview(live, found)
+    difference = preview(live.fields, live.id, found)
     if as_json:
         click.echo(
             orjson.dumps({"policy": definition.name, "generation": definition.generation, **difference.to_plain()})

@@ -14,11 +14,10 @@ from pipeline.cli import options
 from pipeline.cli.changes import in_words, tally_table
 from pipeline.cli.directives import is_held, read_book
 from pipeline.cli.pins import pin, rollback, unpin
-from pipeline.cli.snapshots import find_snapshot, read_all
-from pipeline.codec import avro
+from pipeline.cli.snapshots import Published, find_snapshot, read_published
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.parse import parse_policy
-from pipeline.publish.snapshot import snapshot_id
+from pipeline.publish.parts import rewards_counted
 from pipeline.replay.diff import diff_snapshots
 from pipeline.stream.topics import SNAPSHOT_HISTORY
 
@@ -44,13 +43,10 @@ def list_snapshots(broker: str, policy_name: str | None, last: int, as_json: boo
     Example:
       pipeline snapshot list --policy homepage --last 5
     """
-    records = asyncio.run(read_all(broker, SNAPSHOT_HISTORY))
+    published = asyncio.run(read_published(broker, SNAPSHOT_HISTORY, policy_name))
     # A worker that was started again sends the last one once more.
-    found = {row["id"]: row for row in (_summary(record.value, record.timestamp) for record in records if record.value)}
-    chosen = sorted(
-        (row for row in found.values() if policy_name in (None, row["policy"])),
-        key=lambda row: (row["policy"], row["version"]),
-    )
+    found = {row["id"]: row for row in map(_summary, published)}
+    chosen = sorted(found.values(), key=lambda row: (row["policy"], row["version"]))
     _mark_held(chosen, asyncio.run(read_book(broker)))
     chosen = chosen[-last:]
     if as_json:
@@ -83,8 +79,8 @@ def show(broker: str, policy_name: str, version: int | None, as_json: bool) -> N
     Example:
       pipeline snapshot show homepage --version 7
     """
-    content = asyncio.run(find_snapshot(broker, policy_name, version))
-    fields = avro.decode_as("snapshot", content)
+    found = asyncio.run(find_snapshot(broker, policy_name, version))
+    fields = found.fields
     exponent = parse_policy(orjson.loads(fields["definition"]), "snapshot").reward_exponent
     arms = [
         {
@@ -99,8 +95,10 @@ def show(broker: str, policy_name: str, version: int | None, as_json: bool) -> N
     ]
     names = ("policy", "version", "parent", "rollback_of", "generation", "definition_hash", "schema_hash")
     head = {name: fields[name] for name in names}
-    head |= {"id": snapshot_id(content), "posterior_sha256": fields["posterior_sha256"]}
+    head |= {"id": found.id, "posterior_sha256": fields["posterior_sha256"]}
     head |= {"event_time_ms": fields["event_time_ms"], "ledger_offsets": fields["ledger_offsets"]}
+    if found.content.parts:
+        head |= {"parts": len(found.content.parts), "size_bytes": sum(map(len, found.content.parts.values()))}
     if fields["base_plan"]:
         head |= {"base_cuts": fields["base_cuts"]}
     if as_json:
@@ -128,29 +126,28 @@ def diff(broker: str, policy_name: str, a: int, b: int, as_json: bool) -> None:
     Example:
       pipeline snapshot diff homepage 7 12
     """
-    contents = [asyncio.run(find_snapshot(broker, policy_name, version)) for version in (a, b)]
-    before, after = (avro.decode_as("snapshot", content) for content in contents)
-    found = diff_snapshots(before, after)
+    before, after = (asyncio.run(find_snapshot(broker, policy_name, version)) for version in (a, b))
+    found = diff_snapshots(before.fields, after.fields)
     if as_json:
         click.echo(orjson.dumps({"policy": policy_name, "before": a, "after": b, **found.to_plain()}))
         return
-    click.echo(f"{policy_name}: version {a} ({snapshot_id(contents[0])[:12]}) → {b} ({snapshot_id(contents[1])[:12]})")
+    click.echo(f"{policy_name}: version {a} ({before.id[:12]}) → {b} ({after.id[:12]})")
     for line in in_words(found):
         click.echo(line)
     if found.tallies:
         Console().print(tally_table(found))
 
 
-def _summary(content: bytes, timestamp_ms: int) -> dict[str, Any]:
-    fields = avro.decode_as("snapshot", content)
+def _summary(published: Published) -> dict[str, Any]:
+    fields = published.fields
     return {
         "policy": fields["policy"],
         "version": fields["version"],
-        "id": snapshot_id(content),
+        "id": published.id,
         "parent": fields["parent"],
         "rollback_of": fields["rollback_of"],
-        "published_at_ms": timestamp_ms,
-        "count": sum(sum(segment["counts"]) for segment in fields["segments"]),
+        "published_at_ms": published.published_at_ms,
+        "count": rewards_counted(fields),
         "posterior_sha256": fields["posterior_sha256"],
     }
 

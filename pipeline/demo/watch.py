@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from pipeline.codec import avro
 from pipeline.demo.recount import ArmKey, Recount, Total, snapshot_totals
+from pipeline.publish.parts import part_of
 from pipeline.publish.snapshot import snapshot_id
 from pipeline.stream.follow import TopicFollower
 from pipeline.stream.topics import DEAD_LETTERS, REWARDS, SNAPSHOT_HISTORY
@@ -100,6 +101,8 @@ class Watch:
         self.recount.take(record.partition, record.offset, avro.decode_as("reward", record.value))
 
     def _take_snapshot(self, record: Any) -> None:
+        if part_of(record.key):
+            return
         fields = avro.decode_as("snapshot", record.value)
         if fields["policy"] != self.policy or (self.latest is not None and fields["version"] <= self.latest.version):
             return

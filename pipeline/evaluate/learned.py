@@ -21,6 +21,7 @@ from pipeline.models.model import Floats
 from pipeline.models.statistics import Statistics, fold
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.partials import Mark
+from pipeline.publish.parts import SnapshotContent
 from pipeline.publish.snapshot import build_snapshot
 from pipeline.serve.snapshot import LoadedSnapshot, load_snapshot
 
@@ -94,8 +95,8 @@ class Learned:
         return chances
 
 
-def published(name: str, content: bytes, log: DecisionLog) -> Learned:
-    """Return the target of a published snapshot's bytes."""
+def published(name: str, content: bytes | SnapshotContent, log: DecisionLog) -> Learned:
+    """Return the target of a published snapshot."""
     snapshot = load_snapshot(content)
     return Learned(name, (snapshot,), np.zeros(len(log), np.int64), situations_of(snapshot.definition, log))
 

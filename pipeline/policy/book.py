@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.directive import Directive
@@ -15,6 +16,7 @@ class PolicyBook:
         self._by_generation: dict[tuple[str, int], PolicyDefinition] = {}
         self._latest: dict[str, PolicyDefinition] = {}
         self._directives: dict[str, Directive] = {}
+        self._parts: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
 
     def put(self, definition: PolicyDefinition) -> None:
         """Take in a definition; a later one of the same generation replaces the earlier."""
@@ -28,6 +30,17 @@ class PolicyBook:
         known = self._directives.get(directive.policy)
         if known is None or directive.number >= known.number:
             self._directives[directive.policy] = directive
+
+    def put_part(self, policy: str, name: str, part: bytes | None) -> None:
+        """Take in a part of the snapshot that a policy is to be rolled back to; None: it is not needed any more."""
+        if part is None:
+            self._parts[policy].pop(name, None)
+        else:
+            self._parts[policy][name] = part
+
+    def parts(self, policy: str) -> Mapping[str, bytes]:
+        """Return the parts, by name, of the snapshot that a policy is to be rolled back to."""
+        return dict(self._parts.get(policy, {}))
 
     def directive(self, name: str) -> Directive | None:
         """Return the last directive about a policy, if there was any."""

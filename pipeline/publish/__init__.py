@@ -1,7 +1,9 @@
 """PUBLISH: merge the partitions' statistics, derive the posterior, and number it as an immutable snapshot.
 
-partials.py   the latest statistics of every source partition   PURE
-snapshot.py   statistics → posterior → snapshot                 PURE
-hold.py       what an operator's directive makes of it          PURE
-agent.py      the Faust agent around it
+partials.py    the latest statistics of every source partition   PURE
+derivation.py  posteriors, of those rows that have changed       PURE
+snapshot.py    statistics → posterior → snapshot                 PURE
+parts.py       a large snapshot cut into records                 PURE
+hold.py        what an operator's directive makes of it          PURE
+agent.py       the Faust agent around it
 """

@@ -30,11 +30,12 @@ from pipeline.codec import avro
 from pipeline.learn.memory import RowKey
 from pipeline.models import model_for
 from pipeline.models.grid import Grid
-from pipeline.models.model import Sums, posteriors
+from pipeline.models.model import Sums
 from pipeline.models.statistics import Statistics, total
 from pipeline.models.weighted import weigh
 from pipeline.policy.canonical import canonical_bytes, to_canonical_json
 from pipeline.policy.definition import Arm, PolicyDefinition
+from pipeline.publish.derivation import Derivation
 from pipeline.publish.exposures import count_exposures
 from pipeline.publish.partials import Base, Mark
 
@@ -46,13 +47,14 @@ Row = tuple[str, str]
 def posterior_sha256(definition: PolicyDefinition, rows: Iterable[tuple[RowKey, Statistics]]) -> str:
     """Hash what the posterior is a function of."""
     counted = [
-        [key.segment, key.arm, key.bucket, statistics.dimension, statistics.sums.tolist()]
+        [key.segment, key.arm, key.bucket, statistics.dimension, statistics.sums]
         for key, statistics in sorted(rows, key=lambda row: row[0])
         if statistics.n
     ]
     # Names and integers read the same from both writers; orjson is ten times as fast, but writes 1e-6 for 1e-06.
     head = canonical_bytes({**_model_parts(definition), "reward_exponent": definition.reward_exponent})
-    return hashlib.sha256(b'%b,"rows":%b}' % (head[:-1], orjson.dumps(counted))).hexdigest()
+    body = orjson.dumps(counted, option=orjson.OPT_SERIALIZE_NUMPY)
+    return hashlib.sha256(b'%b,"rows":%b}' % (head[:-1], body)).hexdigest()
 
 
 def _model_parts(definition: PolicyDefinition) -> dict[str, Any]:
@@ -109,8 +111,13 @@ def weigh_buckets(definition: PolicyDefinition, rows: Iterable[tuple[RowKey, Sta
     return {key: merge(key[1], ()) for key in untried if key not in merged} | merged
 
 
-def segment_posteriors(definition: PolicyDefinition, rows: Rows) -> list[dict[str, Any]]:
-    """Derive the posterior of every segment of the definition, each with every arm, data or not."""
+def segment_posteriors(
+    definition: PolicyDefinition, rows: Rows, known: Derivation | None = None
+) -> list[dict[str, Any]]:
+    """Derive the posterior of every segment of the definition, each with every arm, data or not.
+
+    What is `known` of the snapshot before is gone on from; the result is the same.
+    """
     merged = merge_buckets(rows)
     weighed = weigh_buckets(definition, rows)
     model = model_for(definition.algorithm.name, definition.algorithm.parameters)
@@ -118,7 +125,8 @@ def segment_posteriors(definition: PolicyDefinition, rows: Rows) -> list[dict[st
     dimension = definition.dimension
     arms = sorted(definition.arm_names)
     segments = sorted({segment for segment, _ in weighed})
-    derived = posteriors(model, [[weighed[segment, arm] for arm in arms] for segment in segments], grid)
+    by_segment = {segment: [weighed[segment, arm] for arm in arms] for segment in segments}
+    derived = (known or Derivation()).derive(model, grid, arms, by_segment)
     records = []
     for segment, posterior in zip(segments, derived, strict=True):
         statistics = [merged.get((segment, arm)) or Statistics.zero(dimension) for arm in arms]
@@ -137,15 +145,16 @@ def segment_posteriors(definition: PolicyDefinition, rows: Rows) -> list[dict[st
     return records
 
 
-def build_snapshot(
+def snapshot_fields(
     definition: PolicyDefinition,
     rows: Rows,
     marks: Mapping[int, Mark],
     version: int,
     parent: str,
     base: Base | None = None,
-) -> bytes:
-    """Return the snapshot's bytes; its id is `snapshot_id` of them.
+    known: Derivation | None = None,
+) -> dict[str, Any]:
+    """Return every field of a `snapshot` record, with all posteriors in `segments`.
 
     Args:
         definition: of the policy, in the generation that is published.
@@ -154,9 +163,10 @@ def build_snapshot(
         version: its number.
         parent: id of the version before.
         base: what a replay has put under the generation.
+        known: what was derived for the version before, to go on from.
     """
     canonical = to_canonical_json(definition)
-    record = {
+    return {
         "policy": definition.name,
         "version": version,
         "parent": parent,
@@ -168,15 +178,27 @@ def build_snapshot(
         # A base is closed: once something is learned beside it, that says how far one is.
         "event_time_ms": min((m.event_time_ms for m in marks.values()), default=base.event_time_ms if base else 0),
         "posterior_sha256": posterior_sha256(definition, rows),
-        "segments": segment_posteriors(definition, rows),
+        "segments": segment_posteriors(definition, rows, known),
         "rollback_of": 0,
         "exposures": count_exposures(
             definition, rows, max((m.event_time_ms for m in marks.values()), default=base.event_time_ms if base else 0)
         ),
         "base_plan": base.plan if base else "",
         "base_cuts": base.cuts if base else [],
+        "parts": [],
     }
-    return avro.encode("snapshot", record)
+
+
+def build_snapshot(
+    definition: PolicyDefinition,
+    rows: Rows,
+    marks: Mapping[int, Mark],
+    version: int,
+    parent: str,
+    base: Base | None = None,
+) -> bytes:
+    """Return a snapshot as one record, however large; its id is `snapshot_id` of it. Arguments as `snapshot_fields`."""
+    return avro.encode("snapshot", snapshot_fields(definition, rows, marks, version, parent, base))
 
 
 def snapshot_id(content: bytes) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from pipeline.codec import avro
+from pipeline.publish.parts import part_of
 from pipeline.replay.lineage import Lineage
 from pipeline.stream.follow import TopicFollower
 from pipeline.stream.topics import SNAPSHOT_HISTORY, SNAPSHOTS
@@ -74,7 +75,7 @@ async def _read(broker: str, topic: str, take: Callable[[bytes, Mapping[str, Any
         await follower.start()
         async for records in follower.batches_to_end():
             for record in records:
-                if record.value is not None:
+                if record.value is not None and not part_of(record.key):
                     fields = avro.decode_as("snapshot", record.value)
                     take(record.value, fields)
                     last[fields["policy"]] = record.value

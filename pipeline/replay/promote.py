@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline.codec import avro
 from pipeline.errors import UnavailableError
-from pipeline.publish.snapshot import build_snapshot, snapshot_id
+from pipeline.publish.parts import part_of
+from pipeline.publish.snapshot import snapshot_fields
 from pipeline.replay.base import FoundBase
 from pipeline.replay.diff import SnapshotDiff, diff_snapshots
 from pipeline.replay.plan import plan_from_json
@@ -21,18 +24,17 @@ from pipeline.stream.topics import SNAPSHOTS, STATISTICS, partition_for
 POLL_S = 0.1
 
 
-def preview(live: bytes, found: FoundBase) -> SnapshotDiff:
-    """Return what would change if a base were published in place of the live snapshot."""
-    before = avro.decode_as("snapshot", live)
-    after = build_snapshot(
+def preview(live: Mapping[str, Any], live_id: str, found: FoundBase) -> SnapshotDiff:
+    """Return what would change if a base were published in place of the live snapshot, given whole."""
+    after = snapshot_fields(
         plan_from_json(found.base.plan).definition,
         found.rows,
         {},
-        version=before["version"] + 1,
-        parent=snapshot_id(live),
+        version=live["version"] + 1,
+        parent=live_id,
         base=found.base,
     )
-    return diff_snapshots(before, avro.decode_as("snapshot", after))
+    return diff_snapshots(live, after)
 
 
 async def wait_until_taken_in(broker: str, app_id: str, policy: str, found: FoundBase, within_s: float) -> None:
@@ -68,7 +70,8 @@ async def wait_until_published(broker: str, policy: str, generation: int, within
         await follower.start()
         while time.monotonic() < deadline:
             for record in await follower.poll():
-                fields = avro.decode_as("snapshot", record.value) if record.value else {}
+                is_snapshot = record.value is not None and not part_of(record.key)
+                fields = avro.decode_as("snapshot", record.value) if is_snapshot else {}
                 if fields.get("policy") == policy and fields["generation"] == generation:
                     version: int = fields["version"]
                     return version

@@ -17,9 +17,11 @@ from pipeline.models.statistics import Statistics
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.parse import parse_policy
-from pipeline.publish.snapshot import posterior_sha256, snapshot_id
+from pipeline.publish.parts import SnapshotContent, divide, part_names, whole
+from pipeline.publish.snapshot import posterior_sha256, segment_posteriors, snapshot_id
 from pipeline.replay.compare import Difference, first_difference
 from pipeline.replay.ground import Ground, count_grounds, ground_of, offsets_in, rules_of
+from pipeline.replay.parts import find_parts
 from pipeline.replay.prefixes import Prefix, PrefixFold, PrefixRows, Rows, waves
 from pipeline.replay.read import check_complete, read_up_to
 from pipeline.replay.sample import can_be_judged, record_fault, spread
@@ -87,7 +89,7 @@ async def verify_snapshots(broker: str, contents: Sequence[bytes], on_progress: 
     verdicts = {}
     grounds = await _grounds_of(broker, by_id.values(), on_progress)
     async for done in fold_prefixes(broker, prefixes, on_progress):
-        verdicts[done.prefix.name] = _verdict(done, by_id[done.prefix.name], grounds)
+        verdicts[done.prefix.name] = await _verdict(broker, done, by_id[done.prefix.name], grounds)
     return [verdicts[snapshot_id(content)] for content in contents]
 
 
@@ -138,7 +140,7 @@ async def statistics_at(
     grounds = await _grounds_of(broker, [*by_id.values(), *newest.values()], on_progress)
     async for done in fold_prefixes(broker, prefixes, on_progress):
         if done.prefix.name:
-            verdicts.append(_verdict(done, by_id[done.prefix.name], grounds))
+            verdicts.append(await _verdict(broker, done, by_id[done.prefix.name], grounds))
         else:
             model = models[done.prefix.policy]
             rows = _on_ground(done.rows, model, grounds)
@@ -182,7 +184,7 @@ def _prefix_of(name: str, snapshot: Mapping[str, Any]) -> Prefix:
     return Prefix(name, snapshot["policy"], snapshot["generation"], offsets_of(snapshot))
 
 
-def _verdict(done: PrefixRows, content: bytes, grounds: Grounds) -> Verdict:
+async def _verdict(broker: str, done: PrefixRows, content: bytes, grounds: Grounds) -> Verdict:
     snapshot = avro.decode_as("snapshot", content)
     definition, ground = definition_of(snapshot), ground_of(snapshot)
     if ground is not None and rules_of(ground) != definition.statistics_hash:
@@ -190,7 +192,9 @@ def _verdict(done: PrefixRows, content: bytes, grounds: Grounds) -> Verdict:
             "rules that the replay under it counted by", rules_of(ground), definition.statistics_hash
         )
     else:
-        difference = first_difference(snapshot, definition, _on_ground(done.rows, snapshot, grounds))
+        rows = _on_ground(done.rows, snapshot, grounds)
+        filled = await _with_posteriors(broker, content, definition, rows)
+        difference = filled if isinstance(filled, Difference) else first_difference(filled, definition, rows)
     return Verdict(
         snapshot["policy"],
         snapshot["version"],
@@ -200,6 +204,26 @@ def _verdict(done: PrefixRows, content: bytes, grounds: Grounds) -> Verdict:
         difference,
         0 if ground is None else offsets_in(ground),
     )
+
+
+async def _with_posteriors(
+    broker: str, content: bytes, definition: PolicyDefinition, rows: Rows
+) -> dict[str, Any] | Difference:
+    """Return a snapshot's fields with the posteriors of its parts.
+
+    What is made again has the name of what was published where they are equal to the bit; only the others are read.
+    """
+    snapshot = avro.decode_as("snapshot", content)
+    if not snapshot["parts"]:
+        return snapshot
+    parts = divide({**snapshot, "segments": segment_posteriors(definition, rows), "parts": []}).parts
+    others = [name for name in part_names(snapshot) if name not in parts]
+    found = {**parts, **await find_parts(broker, others)}
+    missing = [name for name in others if name not in found]
+    if missing:
+        where = f"{len(missing)} of {len(snapshot['parts'])} parts, the first is {missing[0]}"
+        return Difference(where, "not what is recomputed, and not kept any more", "there")
+    return whole(SnapshotContent(content, found))
 
 
 async def _grounds_of(broker: str, contents: Iterable[bytes], on_progress: OnProgress) -> Grounds:

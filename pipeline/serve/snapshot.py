@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.codec import avro
 from pipeline.errors import StateError
 from pipeline.models import ALGORITHMS, model_for
 from pipeline.models.model import ArrayBytes, Floats, Model, Posterior
@@ -22,6 +21,7 @@ from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.feature_kinds import GRID_ONE
 from pipeline.policy.features import decode
 from pipeline.policy.parse import load_canonical_json
+from pipeline.publish.parts import SnapshotContent, whole
 from pipeline.publish.snapshot import snapshot_id
 from pipeline.serve.guardrails.chain import Exposures, Guarded, Guards
 
@@ -116,20 +116,22 @@ class LoadedSnapshot:
         return self.guards.apply(segment, arms, weights, now_ms)
 
 
-def load_snapshot(content: bytes) -> LoadedSnapshot:
-    """Parse a `snapshot` record.
+def load_snapshot(content: bytes | SnapshotContent) -> LoadedSnapshot:
+    """Parse a snapshot: one record, or one with its parts.
 
     Raises:
         DecodeError: the bytes are no snapshot record.
-        StateError: a record, but it contradicts itself or can't decide.
+        StateError: a record, but it contradicts itself or can't decide; a part is missing or not what its name says.
     """
-    record = avro.decode_as("snapshot", content)
+    if isinstance(content, bytes):
+        content = SnapshotContent(content)
+    record = whole(content)
     try:
         definition = _definition(record)
         snapshot = LoadedSnapshot(
             policy=record["policy"],
             version=record["version"],
-            id=snapshot_id(content),
+            id=snapshot_id(content.record),
             posterior_sha256=record["posterior_sha256"],
             event_time_ms=record["event_time_ms"],
             ledger_offsets={entry["partition"]: entry["offset"] for entry in record["ledger_offsets"]},
@@ -142,12 +144,6 @@ def load_snapshot(content: bytes) -> LoadedSnapshot:
     except Exception as error:  # numbers of a wrong shape or size make numpy raise this and that
         raise StateError(f"snapshot {record['policy']} version {record['version']}: {error!s}") from error
     return snapshot
-
-
-def snapshot_number(content: bytes) -> tuple[str, int]:
-    """Return only the policy and version of a `snapshot` record. Raises DecodeError."""
-    record = avro.decode_as("snapshot", content)
-    return record["policy"], record["version"]
 
 
 def _weights(

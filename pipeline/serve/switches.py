@@ -13,6 +13,7 @@ from pipeline.codec import avro
 from pipeline.errors import PipelineError, UnavailableError
 from pipeline.policy.guardrails import Switches
 from pipeline.policy.parse import load_canonical_json
+from pipeline.publish.parts import part_of
 from pipeline.serve.follower import LONGEST_RETRY_S, RETRY_S, Topic
 from pipeline.stream.follow import TopicFollower
 from pipeline.stream.topics import POLICIES
@@ -49,7 +50,7 @@ class SwitchFollower:
 
     def _take(self, records: Sequence[Any]) -> None:
         for record in records:
-            if record.value is None:
+            if record.value is None or part_of(record.key):
                 continue
             try:
                 kind, fields = avro.decode(record.value)

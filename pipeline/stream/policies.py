@@ -14,6 +14,7 @@ from pipeline.errors import ConfigError, PipelineError
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.directive import ROLLBACK, Directive, parse_directive
 from pipeline.policy.parse import parse_policy
+from pipeline.publish.parts import part_names, part_of
 from pipeline.stream.follow import TopicFollower
 from pipeline.stream.topics import POLICIES
 
@@ -58,10 +59,11 @@ class Policies:
 
     def _take(self, records: Any) -> None:
         for record in records:
-            if record.value is None:
-                continue
             try:
-                self._take_record(record.value, f"policies@{record.offset}")
+                if part := part_of(record.key):
+                    self.book.put_part(*part, record.value)
+                elif record.value is not None:
+                    self._take_record(record.value, f"policies@{record.offset}")
             except (PipelineError, ValueError) as error:
                 # The commands check before they write, so this was written by something else: never guess.
                 log.error("policy-record-refused offset=%s error=%s", record.offset, error)  # noqa: TRY400  no traceback
@@ -84,11 +86,15 @@ class Policies:
 
     def _take_directive(self, directive: Directive) -> None:
         if directive.action == ROLLBACK:
-            owner = avro.decode_as("snapshot", directive.content)["policy"]
+            snapshot = avro.decode_as("snapshot", directive.content)
+            owner = snapshot["policy"]
             if owner != directive.policy:
                 raise ConfigError(
                     "directive", [f"content: a snapshot of {owner!r}, expected one of {directive.policy!r}"]
                 )
+            missing = set(part_names(snapshot)) - self.book.parts(owner).keys()
+            if missing:
+                raise ConfigError("directive", [f"content: {len(missing)} parts of it do not stand before it"])
         self.book.put_directive(directive)
         log.info(
             "directive-known policy=%s action=%s version=%s number=%s",

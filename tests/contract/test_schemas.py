@@ -260,6 +260,42 @@ RECORDS: dict[str, dict[str, Any]] = {
             [{"topic": "decisions", "partition": 0, "offset": 9}, {"topic": "outcomes", "partition": 0, "offset": 4}],
         ],
     },
+    "snapshot-parted": {
+        "policy": "homepage",
+        "version": 19,
+        "parent": "ab" * 32,
+        "generation": 3,
+        "definition_hash": "cd" * 32,
+        "definition": '{"name":"homepage"}',
+        "schema_hash": "0123456789abcdef",
+        "ledger_offsets": [{"partition": 0, "offset": 9}],
+        "event_time_ms": 1_700_000_060_000,
+        "posterior_sha256": "ef" * 32,
+        "segments": [],
+        "rollback_of": 0,
+        "exposures": [],
+        "base_plan": "",
+        "base_cuts": [],
+        "parts": [
+            {"sha256": "01" * 32, "size_bytes": 262_144, "rewards_counted": 1_000_000},
+            {"sha256": "23" * 32, "size_bytes": 9, "rewards_counted": 0},
+        ],
+    },
+    "snapshot_part": {
+        "segments": [
+            {
+                "segment": "new",
+                "arms": ["hybrid"],
+                "counts": [1],
+                "reward_sums": [-32_768],
+                "parameters": [
+                    {"name": "covariance", "shape": [1, 2, 2], "data": bytes(24), "is_symmetric": True},
+                    {"name": "theta", "shape": [1, 2], "data": bytes(16), "is_symmetric": False},
+                ],
+            },
+            {"segment": "other", "arms": [], "counts": [], "reward_sums": [], "parameters": []},
+        ],
+    },
     "statistics_base": {
         "policy": "homepage",
         "generation": 3,

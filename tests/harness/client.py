@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 from pipeline.cli.policy import apply_policy
 from pipeline.codec import avro
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.publish.parts import SnapshotContent, part_of, whole
 from pipeline.stream import topics
 from tests.harness.supervised import Supervised
 from tests.harness.worker import Worker
@@ -115,8 +116,22 @@ class Client:
 
     async def snapshots(self, policy: str) -> list[dict[str, Any]]:
         """Return all published snapshots of a policy."""
-        found = [avro.decode_as("snapshot", record.value) for record in await self.read(topics.SNAPSHOT_HISTORY)]
+        found = [fields for _, fields in await self.published(topics.SNAPSHOT_HISTORY)]
         return [record for record in found if record["policy"] == policy]
+
+    async def published(self, topic: str) -> list[tuple[bytes, dict[str, Any]]]:
+        """Return each snapshot record of a topic, and its fields; fails if a part of it does not stand before it."""
+        parts: dict[str, bytes] = {}
+        found = []
+        for record in await self.read(topic):
+            if part := part_of(record.key):
+                if record.value is None:
+                    parts.pop(part[1], None)
+                else:
+                    parts[part[1]] = record.value
+            else:
+                found.append((record.value, whole(SnapshotContent(record.value, parts))))
+        return found
 
     async def until(self, look: Callable[[], Awaitable[T]], *, what: str, within_s: float = WITHIN_S) -> T:
         """Look again and again until something is seen that is true; return it."""

@@ -12,8 +12,9 @@ from pipeline.learn.memory import RowKey
 from pipeline.models import ALGORITHMS
 from pipeline.models.statistics import Statistics, contributions
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.publish.derivation import Derivation
 from pipeline.publish.partials import Mark, PartialKey, Partials
-from pipeline.publish.snapshot import build_snapshot, posterior_sha256
+from pipeline.publish.snapshot import build_snapshot, posterior_sha256, snapshot_fields
 from pipeline.replay.compare import first_difference
 from pipeline.serve.decide import Decided, decide
 from pipeline.serve.snapshot import load_snapshot
@@ -101,6 +102,18 @@ def test_the_snapshot_is_the_same_bytes_whatever_the_partitioning(definition):
     parts = parts_of(definition.dimension)
     elsewhere = [(PartialKey(key.row, SOURCES - 1 - key.source), statistics) for key, statistics in parts]
     assert content(definition, gathered(elsewhere)) == content(definition, gathered(parts))
+
+
+def test_going_on_from_the_snapshot_before_gives_the_same_bytes_as_beginning_anew(definition):
+    parts = parts_of(definition.dimension)
+    rng = np.random.default_rng(43)
+    known = Derivation()
+    for round_ in range(5):
+        # Nothing at first, then some of the rows in every round, and once what is there already.
+        seen = [part for place, part in enumerate(parts) if place % 4 < min(round_, 3) or rng.random() < 0.02 * round_]
+        rows = gathered(seen)
+        anew = snapshot_fields(definition, rows, {}, version=1, parent="")
+        assert snapshot_fields(definition, rows, {}, version=1, parent="", known=known) == anew
 
 
 def test_the_hash_is_the_naive_one(plain, definition):

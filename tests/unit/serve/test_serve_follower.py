@@ -34,7 +34,7 @@ class Topic:
     def put(self, *contents: bytes | None, timestamp: int = 0) -> None:
         self.fetches.put_nowait(
             [
-                SimpleNamespace(partition=0, offset=offset, value=content, timestamp=timestamp)
+                SimpleNamespace(partition=0, offset=offset, key=b"homepage", value=content, timestamp=timestamp)
                 for offset, content in enumerate(contents)
             ]
         )

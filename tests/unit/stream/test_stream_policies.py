@@ -18,7 +18,7 @@ ROLLBACK = Directive("homepage", 2_000, "rollback", 7, CONTENT)
 
 def taken(*values: bytes | None) -> Policies:
     policies = Policies("nowhere:9")
-    policies._take([SimpleNamespace(offset=offset, value=value) for offset, value in enumerate(values)])
+    policies._take([SimpleNamespace(offset=offset, key=b"key", value=value) for offset, value in enumerate(values)])
     return policies
 
 

@@ -1,0 +1,245 @@
+"""PUBLISH with snapshots of several parts: a policy of six arms in two segments, two rows a part, so six parts."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+
+from pipeline.codec import avro
+from pipeline.learn.memory import RowKey
+from pipeline.policy.directive import Directive
+from pipeline.publish import agent as publish_agent
+from pipeline.publish import parts as publish_parts
+from pipeline.publish.agent import WHOLE_AGAIN_MS, PublishAgent
+from pipeline.publish.parts import SnapshotContent, part_names, part_of, whole
+from pipeline.publish.snapshot import snapshot_id
+from pipeline.stream import topics
+from pipeline.stream.batch import Batch
+from tests.doubles import Crashed, KnownPolicies, MemoryBroker, MemoryTable
+from tests.samples import define, plain_policy
+
+ARMS = "abcdef"
+ROWS = 12
+PARTS = 6
+HOME = topics.partition_for("homepage", 4)
+SECOND_MS = 1_000
+
+
+class Bench:
+    """A PUBLISH agent, its table, a clock, and what was learned of each arm of segment `new`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.broker = MemoryBroker()
+        self.table = MemoryTable(self.broker, "changelog", None)
+        self.policies = KnownPolicies(
+            define(plain_policy(publish={"interval": "1s"}, arms=[{"name": arm} for arm in ARMS]))
+        )
+        self.now_ms = 1_000_000_000
+        self.length = 0
+        clock = SimpleNamespace(monotonic=lambda: self.now_ms / 1000, time=lambda: self.now_ms / 1000)
+        monkeypatch.setattr(publish_agent, "time", clock)
+        # Two numbers of 8 bytes and 24 beside them a row: 40 bytes, two of them a part.
+        monkeypatch.setattr(publish_parts, "PARTED_FROM_BYTES", 0)
+        monkeypatch.setattr(publish_parts, "PART_BYTES", 80)
+        monkeypatch.setattr(publish_agent, "WRITE_BYTES", 200)
+        self.restart()
+
+    def restart(self) -> None:
+        self.agent = PublishAgent(self.table, self.broker, self.policies)
+
+    async def learn(self, **counts: int) -> None:
+        """Let so many decisions be known of some arms, an interval pass, and what is due be published."""
+        offset = self.length + 1
+        values = []
+        for arm, n in counts.items():
+            key = RowKey("homepage", 1, "new", arm, 0)
+            where = {"source_partition": 0, "ledger_offset": offset, "dimension": 0}
+            sums = n.to_bytes(8, "little") + bytes(16)
+            values.append(avro.encode("statistics", {**key._asdict(), **where, "sums": sums}))
+        mark = {"policy": "homepage", "generation": 1, "source_partition": 0}
+        values.append(avro.encode("statistics_mark", {**mark, "ledger_offset": offset, "event_time_ms": 5}))
+        records = [SimpleNamespace(offset=self.length + i, value=value) for i, value in enumerate(values)]
+        self.length += len(values)
+        await self.agent.handle(Batch(topics.STATISTICS, HOME, records, self.length))
+        await self.publish()
+
+    async def publish(self) -> None:
+        self.now_ms += SECOND_MS
+        for number in range(4):
+            await self.agent.publish_due(number)
+
+    async def crash_at(self, side: int) -> bool:
+        """Publish, and be killed at that side of a delivery, counted from 0; return whether it came to that."""
+        sides = itertools.count()
+
+        def kill(_: str) -> None:
+            if next(sides) == side:
+                raise Crashed
+
+        self.broker.interrupt = kill
+        try:
+            await self.publish()
+        except Crashed:
+            return True
+        finally:
+            self.broker.interrupt = lambda _: None
+        return False
+
+    def log(self, topic: str) -> list[SimpleNamespace]:
+        return self.broker.logs[topic, HOME]
+
+    def parts_sent(self, topic: str) -> Counter[str]:
+        sent = (part_of(record.key) for record in self.log(topic) if record.value is not None)
+        return Counter(part[1] for part in sent if part)
+
+    def published(self, topic: str = topics.SNAPSHOT_HISTORY) -> list[dict]:
+        """Every snapshot of a topic, put together from the parts that stand before it there: none may be missing."""
+        parts: dict[str, bytes] = {}
+        found = []
+        for record in self.log(topic):
+            if part := part_of(record.key):
+                if record.value is None:
+                    parts.pop(part[1], None)  # deleted again after a crash, or never sent
+                else:
+                    parts[part[1]] = record.value
+            else:
+                found.append(whole(SnapshotContent(record.value, parts)) | {"id": snapshot_id(record.value)})
+        return found
+
+    def kept(self) -> set[str]:
+        """What compaction leaves of the parts in `snapshots`."""
+        last = {record.key: record.value for record in self.log(topics.SNAPSHOTS)}
+        return {part[1] for key, value in last.items() if value is not None and (part := part_of(key))}
+
+    def counts(self) -> list[dict[str, int]]:
+        """What each published snapshot counts of each arm in segment `new`, without zeros."""
+        found = (record["segments"][0] for record in self.published())
+        return [{arm: n for arm, n in zip(one["arms"], one["counts"], strict=True) if n} for one in found]
+
+    def is_tidy(self) -> bool:
+        """Whether topic and changelog hold just the parts of the last version."""
+        last = [record.value for record in self.log(topics.SNAPSHOTS) if not part_of(record.key)][-1]
+        rows = {part[1] for key, _ in self.table.partition(HOME).scan(b"o") if (part := part_of(key[1:]))}
+        return self.kept() == rows == set(part_names(avro.decode_as("snapshot", last)))
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(monkeypatch)
+
+
+async def test_the_parts_stand_before_the_snapshot_in_both_topics(bench):
+    await bench.learn(a=3)
+    assert bench.counts() == [{"a": 3}]
+    assert len(bench.published(topics.SNAPSHOTS)) == 1
+    assert bench.parts_sent(topics.SNAPSHOTS).total() == bench.parts_sent(topics.SNAPSHOT_HISTORY).total() == PARTS
+
+
+async def test_only_parts_that_have_changed_are_sent_again(bench):
+    await bench.learn(a=3)
+    await bench.learn(a=4, b=1)  # in one part
+    await bench.learn(a=5, f=1)  # in two
+    assert bench.counts() == [{"a": 3}, {"a": 4, "b": 1}, {"a": 5, "b": 1, "f": 1}]
+    for topic in (topics.SNAPSHOTS, topics.SNAPSHOT_HISTORY):
+        assert bench.parts_sent(topic).total() == PARTS + 1 + 2
+
+
+async def test_what_no_snapshot_names_any_more_is_deleted_after_it(bench):
+    await bench.learn(a=3)
+    await bench.learn(a=4)
+    assert bench.is_tidy()
+    assert len(bench.kept()) == PARTS
+    assert bench.log(topics.SNAPSHOTS)[-1].value is None
+    assert None not in {record.value for record in bench.log(topics.SNAPSHOT_HISTORY)}
+
+
+async def test_every_step_fits_a_record_batch_however_large_the_snapshot(bench, monkeypatch):
+    # 200 bytes are two parts of some 90.
+    sizes = []
+    deliver = bench.broker.deliver_atomically
+
+    async def measured(topic, partition, rows):
+        sizes.append(sum(len(value or b"") for key, value in rows.items() if key[:1] == b"o"))
+        return await deliver(topic, partition, rows)
+
+    monkeypatch.setattr(bench.broker, "deliver_atomically", measured)
+    await bench.learn(a=3)
+    assert 0 < max(sizes) <= 200 < sum(sizes)
+
+
+@pytest.mark.parametrize("loses_disk", [False, True])
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_killed_anywhere_no_snapshot_is_torn_and_no_version_used_twice(monkeypatch, is_first, loses_disk):
+    reached = True
+    for side in itertools.count():
+        bench = Bench(monkeypatch)
+        if not is_first:
+            await bench.learn(a=3)
+            bench.now_ms -= SECOND_MS
+            await bench.learn(a=4, d=1)
+        reached = await bench.crash_at(side)
+        if not reached:
+            break
+        if loses_disk:
+            bench.table.lose()
+        bench.restart()
+        await bench.learn(b=2)
+        await bench.learn(b=3)
+        last = bench.counts()[-1]
+        assert last == ({"b": 3} if is_first else {"a": 4, "b": 3, "d": 1})
+        for topic in (topics.SNAPSHOTS, topics.SNAPSHOT_HISTORY):  # torn ones would raise
+            ids = dict.fromkeys((record["version"], record["id"]) for record in bench.published(topic))
+            assert [version for version, _ in ids] == list(range(1, len(ids) + 1))
+        assert bench.is_tidy()
+    assert side > 10  # sides of deliveries: parts in two steps, the snapshot, both topics, what is deleted
+
+
+async def test_a_worker_that_takes_over_sends_no_part_that_is_known_to_be_sent(bench):
+    await bench.learn(a=3)
+    bench.restart()
+    await bench.publish()
+    # As ever, the snapshot itself is sent again, and a new one is made of what may have been learned meanwhile.
+    assert [record["version"] for record in bench.published()] == [1, 1, 2]
+    assert bench.parts_sent(topics.SNAPSHOTS).total() == PARTS
+    await bench.learn(a=4)
+    assert bench.parts_sent(topics.SNAPSHOTS).total() == PARTS + 1
+
+
+async def test_the_history_gets_all_parts_again_before_the_first_have_aged_out(bench):
+    await bench.learn(a=3)
+    bench.now_ms += WHOLE_AGAIN_MS
+    await bench.learn(a=4)
+    assert bench.parts_sent(topics.SNAPSHOT_HISTORY).total() == 2 * PARTS
+    assert bench.parts_sent(topics.SNAPSHOTS).total() == PARTS + 1
+    await bench.learn(a=5)
+    assert bench.parts_sent(topics.SNAPSHOT_HISTORY).total() == 2 * PARTS + 1
+
+
+async def test_a_rollback_sends_the_parts_that_were_deleted_since(bench):
+    await bench.learn(a=3)
+    old = bench.log(topics.SNAPSHOT_HISTORY)[-1].value
+    parts = {part_of(one.key)[1]: one.value for one in bench.log(topics.SNAPSHOT_HISTORY)[:-1]}
+    await bench.learn(a=4, c=1)
+    for name, part in parts.items():
+        bench.policies.book.put_part("homepage", name, part)
+    bench.policies.book.put_directive(Directive("homepage", 1, "rollback", 1, old))
+    await bench.publish()
+    assert bench.counts() == [{"a": 3}, {"a": 4, "c": 1}, {"a": 3}]
+    assert bench.parts_sent(topics.SNAPSHOTS).total() == PARTS + 2 + 2
+    assert bench.is_tidy()
+    bench.policies.book.put_directive(Directive("homepage", 2, "unpin"))
+    await bench.publish()
+    assert bench.counts()[-1] == {"a": 4, "c": 1}
+    assert bench.is_tidy()
+
+
+async def test_a_snapshot_that_has_become_small_leaves_no_part_behind(bench, monkeypatch):
+    await bench.learn(a=3)
+    monkeypatch.setattr(publish_parts, "PARTED_FROM_BYTES", 1 << 20)
+    await bench.learn(a=4)
+    assert bench.counts() == [{"a": 3}, {"a": 4}]
+    assert bench.kept() == set()
+    assert bench.is_tidy()
