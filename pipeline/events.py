@@ -101,7 +101,7 @@ def decision_from(fields: Mapping[str, Any]) -> Decision:
     if not 0.0 < propensity <= 1.0:
         raise InvalidRecordError("propensity-out-of-range", f"propensity is {propensity!r}, expected in (0, 1]")
     if probabilities:
-        _check_probabilities(eligible, probabilities, arm, propensity)
+        check_probabilities(eligible, probabilities, arm, propensity)
     reason = fields.get("reason", "policy")
     if reason not in REASONS:
         raise InvalidRecordError("out-of-range", f"reason is {reason!r}, expected one of {sorted(REASONS)}")
@@ -259,7 +259,8 @@ def _vector(fields: Mapping[str, Any]) -> bytes:
     raise _wrong_type("context_vector", value, "int16 little-endian bytes, or a list of integers within ±32767")
 
 
-def _check_probabilities(eligible: Sequence[str], probabilities: Sequence[float], arm: str, propensity: float) -> None:
+def check_probabilities(eligible: Sequence[str], probabilities: Sequence[float], arm: str, propensity: float) -> None:
+    """Raise InvalidRecordError probabilities-inconsistent unless a vector is one that the arm was drawn from."""
     if len(eligible) != len(probabilities):
         raise InvalidRecordError(
             "probabilities-inconsistent",

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from pipeline.codec import avro
+from pipeline.codec.quick import QUICK
 from pipeline.codec.schemas import current_schema
 from pipeline.errors import DecodeError
 from pipeline.events import Event, decision_from, erasure_from, outcome_from, tick_from
@@ -23,6 +24,7 @@ MAX_RECORD_BYTES = 1 << 20
 MAX_OUTCOME_BYTES = 1 << 16
 
 CONFLUENT_HEADER_BYTES = 5
+_BRACE = ord("{")
 
 _CHECKS: Mapping[str, Callable[[Mapping[str, Any]], Event]] = {
     "decision": decision_from,
@@ -50,6 +52,10 @@ def decode_event(raw: bytes | None, expected: str, registry: Mapping[int, str]) 
     limit = MAX_OUTCOME_BYTES if expected == "outcome" else MAX_RECORD_BYTES
     if len(raw) > limit:
         raise DecodeError("record-too-large", f"{len(raw)} bytes, expected at most {limit} of a {expected}")
+    if raw[0] == _BRACE:
+        event = QUICK[expected](raw)
+        if event is not None:
+            return event
     name, fields = _decode_fields(raw, expected, registry)
     if name != expected and name not in _BESIDE[expected]:
         raise DecodeError("unexpected-record", f"a {name} record where a {expected} belongs: check the topic")

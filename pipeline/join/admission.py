@@ -21,6 +21,18 @@ def admit(decision: Decision, book: PolicyBook) -> PolicyDefinition:
     Raises:
         InvalidRecordError: unknown-policy, unknown-generation, unknown-arm, out-of-range, schema-mismatch.
     """
+    definition = named_definition(decision, book)
+    if decision.context_vector:
+        check_vector(decision, definition)
+    return definition
+
+
+def named_definition(decision: Decision, book: PolicyBook) -> PolicyDefinition:
+    """Return the definition that has the decision's policy, generation, segment and arm, which all else is not asked.
+
+    Raises:
+        InvalidRecordError: unknown-policy, unknown-generation, unknown-arm, out-of-range.
+    """
     definition = book.find(decision.policy, decision.generation)
     if definition is None:
         latest = book.latest(decision.policy)
@@ -44,8 +56,6 @@ def admit(decision: Decision, book: PolicyBook) -> PolicyDefinition:
         raise InvalidRecordError(
             "out-of-range", f"segment is {decision.segment[:80]!r}, expected a name that matches {SEGMENT_NAME.pattern}"
         )
-    if decision.context_vector:
-        _check_vector(decision, definition)
     return definition
 
 
@@ -69,7 +79,8 @@ def encode_missing(
     return vectors
 
 
-def _check_vector(decision: Decision, definition: PolicyDefinition) -> None:
+def check_vector(decision: Decision, definition: PolicyDefinition) -> None:
+    """Refuse a context vector that was not encoded by the definition's features: schema-mismatch."""
     if decision.schema_hash and decision.schema_hash != definition.schema_hash:
         raise InvalidRecordError(
             "schema-mismatch",

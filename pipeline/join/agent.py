@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from pipeline.codec import avro
+from pipeline.codec.reward import RewardWriter
 from pipeline.events import Decision, Tick
 from pipeline.join.progress import DECISIONS, OUTCOMES, Progress, progress_from_bytes
 from pipeline.join.row import ActionRow, row_from_bytes
@@ -195,8 +196,9 @@ def outputs(changes: Changes, partition: int) -> list[Record]:
             first.offset,
             first.error.detail,
         )
+    writer = RewardWriter()
     rewards = [
-        Record(topics.REWARDS, partition, action_id.encode(), avro.encode("reward", reward))
+        Record(topics.REWARDS, partition, action_id.encode(), writer.write(reward))
         for action_id, reward in changes.rewards
     ]
     return rewards + [dead_letter(refusal, partition) for refusal in changes.refusals]

@@ -6,10 +6,11 @@ Table rows:   r<action_id> what an action counts for | e<action_id> it is erased
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pipeline.codec import avro
-from pipeline.learn.ledger import Fold, LedgerRecord, fold_ledger, ledger_record, merge_deltas
+from pipeline.codec.reward import Names, RewardReader
+from pipeline.learn.ledger import Fold, LedgerRecord, fold_ledger, merge_deltas
 from pipeline.learn.memory import (
     Counted,
     FoldState,
@@ -47,19 +48,17 @@ class LearnPartition:
         self.held = held
         self.rows = held.rows
         self.state = FoldState() if stored is None else fold_state_from_bytes(stored)
+        self.has_erased = any(True for _ in held.rows.scan(GONE))
+        """Whether any action of this partition was ever erased: most never see one, and need not look."""
 
     def counted(self, records: Sequence[LedgerRecord]) -> dict[str, Counted]:
         """Return what the records' actions count for so far."""
         ids = list(dict.fromkeys(record.action_id for record in records))
-        row_ids = [action_id.encode() for action_id in ids]
-        stored = self.rows.get_many([ROW + row_id for row_id in row_ids])
-        gone = self.rows.get_many([GONE + row_id for row_id in row_ids])
-        return {
-            action_id: counted_from_bytes(value)
-            for action_id, *values in zip(ids, stored, gone, strict=True)
-            for value in values
-            if value is not None
-        }
+        counted: dict[str, Counted] = {}
+        for kind in (ROW, GONE) if self.has_erased else (ROW,):
+            stored = self.rows.get_many([kind + action_id.encode() for action_id in ids])
+            counted |= {one: counted_from_bytes(value) for one, value in zip(ids, stored, strict=True) if value}
+        return counted
 
     def statistics(self, keys: Sequence[RowKey]) -> dict[RowKey, Statistics]:
         """Return the statistics rows that exist."""
@@ -89,12 +88,8 @@ class LearnAgent:
         """Fold one fetched batch of the ledger."""
         partition = await self.open(batch.partition)
         position = partition.state.position
-        records = [
-            ledger_record(record.offset, avro.decode_as("reward", record.value))
-            for record in batch.records
-            if record.offset >= position
-        ]
-        for step in steps(records):
+        fresh = [(record.offset, record.value) for record in batch.records if record.offset >= position]
+        for step in steps(ledger_records(fresh)):
             await self._fold(partition, step)
 
     async def _fold(self, partition: LearnPartition, records: Sequence[LedgerRecord]) -> None:
@@ -136,6 +131,22 @@ class LearnAgent:
         return records
 
 
+def ledger_records(raws: Iterable[tuple[int, bytes]]) -> list[LedgerRecord]:
+    """Read (offset, value) pairs of the ledger."""
+    read = RewardReader().read
+    keys: dict[tuple[Names, int], RowKey] = {}  # some hundred rows, thousands of records
+    records = []
+    for offset, raw in raws:
+        action_id, names, bucket, revision, reward, vector, expires_at_ms, event_time_ms, erased, final = read(raw)
+        key = keys.get((names, bucket))
+        if key is None:
+            key = keys[names, bucket] = RowKey(*names, bucket)
+        records.append(
+            LedgerRecord(offset, action_id, key, revision, reward, vector, expires_at_ms, event_time_ms, erased, final)
+        )
+    return records
+
+
 def steps(records: Sequence[LedgerRecord]) -> Iterator[Sequence[LedgerRecord]]:
     """Cut a batch into steps that touch a bounded number of bytes of statistics."""
     start, touched, size = 0, set[RowKey](), 0
@@ -169,6 +180,7 @@ def _changed_rows(
         if counted.is_erased:
             rows[ROW + row_id] = None
             rows[GONE + row_id] = counted.to_bytes()
+            partition.has_erased = True
             continue
         rows[ROW + row_id] = counted.to_bytes()
         index.append((due_key(counted.expires_at_ms, row_id), True))

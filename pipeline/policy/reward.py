@@ -81,6 +81,8 @@ class RewardRules:
     """A reward r is the integer round(r * 2**exponent), within ±2^15."""
     window_ms: int = field(init=False, compare=False)
     """The longest window of any kind."""
+    of_nothing: int = field(init=False, compare=False)
+    """The reward, on the grid, of a decision of which nothing came: what most records say."""
     _rules: Mapping[str, OutcomeRule] = field(init=False, repr=False, compare=False)
     """Kind → rule."""
 
@@ -88,6 +90,7 @@ class RewardRules:
         object.__setattr__(self, "exponent", reward_exponent(self.low, self.high))
         object.__setattr__(self, "window_ms", max((rule.window_ms for rule in self.outcomes), default=0))
         object.__setattr__(self, "_rules", {rule.kind: rule for rule in self.outcomes})
+        object.__setattr__(self, "of_nothing", self._on_grid(0.0))
 
     def refusal(self, kind: str, value: float) -> RecordError | None:
         """Say why an outcome can't be credited, with one of `OUTCOME_REASONS`; None if it can."""
@@ -121,8 +124,7 @@ class RewardRules:
         (`fsum`), then capped. The result, 0 when there are no credits, is clamped to [low, high] and, at the
         end, once, rounded half to even.
         """
-        reward = min(max(self._combined(credits), self.low), self.high)
-        return round(ldexp(reward, self.exponent))
+        return self._on_grid(self._combined(credits)) if credits else self.of_nothing
 
     def to_plain(self) -> dict[str, object]:
         """Give the JSON value."""
@@ -136,9 +138,10 @@ class RewardRules:
             plain["cap"] = self.cap
         return plain
 
+    def _on_grid(self, reward: float) -> int:
+        return round(ldexp(min(max(reward, self.low), self.high), self.exponent))
+
     def _combined(self, credits: Sequence[Credit]) -> float:  # noqa: A002
-        if not credits:
-            return 0.0
         match self.combination:
             case "max":
                 return max(self.worth(credit.kind, credit.value) for credit in credits)

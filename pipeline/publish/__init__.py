@@ -5,5 +5,6 @@ derivation.py  posteriors, of those rows that have changed       PURE
 snapshot.py    statistics → posterior → snapshot                 PURE
 parts.py       a large snapshot cut into records                 PURE
 hold.py        what an operator's directive makes of it          PURE
+sending.py     in which order parts are stored and sent
 agent.py       the Faust agent around it
 """

@@ -2,16 +2,11 @@
 
 A policy is published by the one worker that owns its partition of `statistics`. A snapshot is written to the
 changelog, whole, before it is sent: after a crash the same bytes are sent again, so a version is never used
-for two contents. That of a large one goes in this order (`publish/parts.py`, ops/decisions/0013-parts.md):
-
-    1. the parts that are new go to the changelog, over as many steps as they take
-    2. the snapshot, which names all its parts: from here on it is published
-    3. the new parts are sent, then the snapshot, which nobody can use before it has all of them
-    4. in `snapshots`, parts that it does not name are deleted; then in the changelog, where it says that all is sent
+for two contents. Where it has parts, `sending.py` tells of their order.
 
 Table rows:   p[row key, source] statistics | m[policy, generation, source] mark | b[policy, generation] base
               v<policy> last version | h<policy> last directive acted on | s where reading begins again
-              o<policy>/part/<sha256> a part of the last version | t<policy> how far its parts are sent
+              o, t parts of the last version (`sending.py`)
 """
 
 from __future__ import annotations
@@ -20,14 +15,13 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 
 from pipeline.codec import avro
-from pipeline.errors import StateError
 from pipeline.learn.memory import RowKey, statistics_from_bytes, statistics_to_bytes
 from pipeline.models.statistics import Statistics
 from pipeline.policy.definition import PolicyDefinition
@@ -35,13 +29,14 @@ from pipeline.policy.directive import ROLLBACK, Directive
 from pipeline.publish.derivation import Derivation
 from pipeline.publish.hold import Hold, hold_from_bytes, republish
 from pipeline.publish.partials import Mark, PartialKey, Partials, base_from
-from pipeline.publish.parts import PART_BYTES, SnapshotContent, divide, part_key, part_names, part_of
+from pipeline.publish.parts import SnapshotContent, divide, part_names
+from pipeline.publish.sending import Sending, Write
 from pipeline.publish.snapshot import snapshot_fields, snapshot_id
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
 from pipeline.stream.durable import DurablePartition
 from pipeline.stream.failpoints import Reach, pass_by
-from pipeline.stream.outbox import Outbox, Record
+from pipeline.stream.outbox import Outbox
 from pipeline.stream.partitions import Opens, Partitions
 from pipeline.stream.policies import Policies
 from pipeline.stream.state import PROGRESS
@@ -53,11 +48,6 @@ MARK = b"m"
 BASE = b"b"
 VERSION = b"v"
 HOLD = b"h"
-PART = b"o"
-SENT = b"t"
-WHOLE_AGAIN_MS = 6 * 3_600_000
-"""A snapshot's parts that have not changed are sent to the history again this often: it keeps records by their age, and
-a version in it must find all its parts."""
 WRITE_BYTES = 2 << 20
 """Rows are gathered up to this size into one record batch of the changelog."""
 GONE_ROWS = 10_000
@@ -74,15 +64,6 @@ class Published(NamedTuple):
     definition_hash: str
     parts: frozenset[str]
     """Names of its parts; none where it is one record."""
-
-
-class Sent(NamedTuple):
-    """What is known to have been sent of a policy's parts."""
-
-    id: str = ""
-    """Of the snapshot whose parts all have been."""
-    whole_at_ms: int = 0
-    """When `snapshot-history` was last given all parts of one snapshot, by this machine's clock."""
 
 
 class PublishPartition:
@@ -103,10 +84,8 @@ class PublishPartition:
         """By policy: the last directive that was acted on."""
         self.unsent: list[bytes] = []
         """Last snapshots as stored: the crash may have come before they were sent."""
-        self.parts: defaultdict[str, set[str]] = defaultdict(set)
-        """By policy: names of the parts that are in the changelog, and but for a crash in `snapshots`."""
-        self.sent: dict[str, Sent] = {}
-        """By policy."""
+        self.sending = Sending(held)
+        """What is stored and sent of their snapshots' parts."""
         self.derivations: defaultdict[str, Derivation] = defaultdict(Derivation)
         """By policy: what the next posterior goes on from."""
         self.dirty: set[str] = set()
@@ -137,11 +116,6 @@ class PublishPartition:
             self.of(key.row.policy, key.row.generation).merged[key] = statistics_from_bytes(value)
         for stored_key, value in self.rows.scan(HOLD):
             self.holds[stored_key[1:].decode()] = hold_from_bytes(value)
-        for stored_key, _ in self.rows.scan(PART):
-            if found := part_of(stored_key[1:]):
-                self.parts[found[0]].add(found[1])
-        for stored_key, value in self.rows.scan(SENT):
-            self.sent[stored_key[1:].decode()] = Sent(*orjson.loads(value))
         for stored_key, content in self.rows.scan(VERSION):
             policy = stored_key[1:].decode()
             self.published[policy] = _published(content)
@@ -255,11 +229,12 @@ class PublishAgent:
         for record in partition.unsent:
             last = _published(record)
             policy: str = avro.decode_as("snapshot", record)["policy"]
-            is_sent = partition.sent.get(policy, Sent()).id == last.id
+            is_sent = partition.sending.is_sent(policy, last.id)
             await self._send(partition, policy, SnapshotContent(record), frozenset() if is_sent else last.parts)
         partition.unsent.clear()
-        for policy in partition.parts.keys() - partition.published.keys():
-            await self._drop_parts(partition, policy, keep=frozenset(), sent=None)
+        for policy in partition.sending.policies - partition.published.keys():
+            # Killed before the first snapshot that names them.
+            await partition.sending.drop(policy, frozenset(), await self._places(policy), self._writer(partition))
 
     async def _publish_if_due(self, partition: PublishPartition, definition: PolicyDefinition) -> None:
         name = definition.name
@@ -313,11 +288,8 @@ class PublishAgent:
     ) -> None:
         self._reach("publish.snapshot-built")
         published = _published(content.record)
-        fresh = published.parts - partition.parts[name]
-        for group in _groups(fresh, content.parts):
-            await self._write(partition, {PART + part_key(name, part): content.parts[part] for part in group})
-            partition.parts[name].update(group)
-            self._reach("publish.parts-written")
+        store = partition.sending.store
+        fresh = await store(name, published.parts, content.parts, self._writer(partition), self._reach)
         await self._write(partition, {**rows, VERSION + name.encode(): content.record})
         partition.published[name] = published
         await self._send(partition, name, content, fresh)
@@ -334,64 +306,18 @@ class PublishAgent:
     async def _send(
         self, partition: PublishPartition, policy: str, content: SnapshotContent, fresh: frozenset[str]
     ) -> None:
-        """Send the parts that are not in the topics yet, then the snapshot; then drop what it does not name."""
-        last = partition.published[policy]
-        sent = partition.sent.get(policy, Sent())
-        again = bool(last.parts) and _now_ms() - sent.whole_at_ms >= WHOLE_AGAIN_MS
-        to = {
+        names, to = partition.published[policy].parts, await self._places(policy)
+        await partition.sending.send(policy, content, names, fresh, to, self._writer(partition), self._reach)
+
+    async def _places(self, policy: str) -> dict[str, int]:
+        """Return the policy's partition of each topic that its snapshots are sent to."""
+        return {
             topic: topics.partition_for(policy, await self._outbox.partition_count(topic))
             for topic in (topics.SNAPSHOT_HISTORY, topics.SNAPSHOTS)
         }
-        for group in _groups(last.parts if again else fresh, content.parts):
-            records = []
-            for name in group:
-                key = part_key(policy, name)
-                part = content.parts.get(name) or partition.rows.get(PART + key)
-                if part is None:
-                    raise StateError(f"part {name} of the last snapshot of {policy} is not in the changelog")
-                into = to if name in fresh else (topics.SNAPSHOT_HISTORY,)
-                records += [Record(topic, to[topic], key, part) for topic in into]
-            await partition.held.outbox.deliver(records)
-            self._reach("publish.parts-sent")
-        key = policy.encode()
-        await partition.held.outbox.deliver([Record(topic, to[topic], key, content.record) for topic in to])
-        if last.parts or partition.parts.get(policy):
-            whole_at_ms = _now_ms() if again else sent.whole_at_ms
-            await self._drop_parts(partition, policy, keep=last.parts, sent=Sent(last.id, whole_at_ms))
 
-    async def _drop_parts(
-        self, partition: PublishPartition, policy: str, keep: frozenset[str], sent: Sent | None
-    ) -> None:
-        """Delete the parts that the last snapshot does not name, from `snapshots` and then from the changelog."""
-        gone = sorted(partition.parts[policy] - keep)
-        to = topics.partition_for(policy, await self._outbox.partition_count(topics.SNAPSHOTS))
-        tombstones = [Record(topics.SNAPSHOTS, to, part_key(policy, name), None) for name in gone]
-        await partition.held.outbox.deliver(tombstones)
-        rows: dict[bytes, bytes | None] = {SENT + policy.encode(): orjson.dumps(list(sent)) if sent and keep else None}
-        for start in range(0, len(gone), GONE_ROWS):
-            await self._write(partition, {PART + part_key(policy, n): None for n in gone[start : start + GONE_ROWS]})
-        await self._write(partition, rows)
-        partition.parts[policy] -= set(gone)
-        if sent:
-            partition.sent[policy] = sent
-
-
-def _now_ms() -> int:
-    return round(time.time() * 1000)
-
-
-def _groups(names: Iterable[str], at_hand: Mapping[str, bytes]) -> Iterator[list[str]]:
-    """Gather parts into what is written or sent at once; one that is not at hand is about `PART_BYTES`."""
-    group: list[str] = []
-    size = 0
-    for name in sorted(names):
-        size += len(at_hand.get(name, b"")) or PART_BYTES
-        if group and size > WRITE_BYTES:
-            yield group
-            group, size = [], len(at_hand.get(name, b"")) or PART_BYTES
-        group.append(name)
-    if group:
-        yield group
+    def _writer(self, partition: PublishPartition) -> Write:
+        return partial(self._write, partition)
 
 
 def _published(content: bytes) -> Published:

@@ -7,6 +7,7 @@ compare.py       a snapshot against what it should be                   PURE
 diff.py          a snapshot against another                             PURE
 read.py          read a topic's partitions up to given offsets
 history.py       read what was published
+parts.py         find the parts of large snapshots again
 verify.py        prove published snapshots
 letters.py       dead letters: which to send again, in what order       PURE
 dead_letters.py  read them, and send them back

@@ -87,12 +87,12 @@ class Outbox:
         Raises:
             UnavailableError: not acknowledged; some may have been written.
         """
-        by_partition: defaultdict[tuple[str, int], list[Record]] = defaultdict(list)
-        for record in records:
-            by_partition[record.topic, record.partition].append(record)
+        by_partition: defaultdict[tuple[str, int], list[tuple[bytes, bytes | None]]] = defaultdict(list)
+        for topic, partition, key, value in records:
+            by_partition[topic, partition].append((key, value))
         sent = []
         for (topic, partition), group in by_partition.items():
-            sent.extend([await self._send(builder, topic, partition) for builder in self._build(group)])
+            sent.extend([await self._send(builder, topic, partition) for builder in self._build(topic, group)])
         self._reach("outputs-sent")
         await self._acknowledged(sent)
 
@@ -105,7 +105,7 @@ class Outbox:
         """
         if self._claim is not None:
             await self._claim.renew_if_due(topic, partition)
-        builders = self._build([Record(topic, partition, key, value) for key, value in rows.items()])
+        builders = self._build(topic, rows.items())
         if len(builders) != 1:
             size = sum(len(key) + len(value or b"") for key, value in rows.items())
             raise StateError(f"a step of {len(rows)} rows and {size} bytes does not fit one record batch of {topic}")
@@ -117,13 +117,18 @@ class Outbox:
             raise UnavailableError(f"a batch of {topic}/{partition} was acknowledged without its offset: start again")
         return int(metadata.offset) + len(rows) - 1
 
-    def _build(self, records: Sequence[Record]) -> list[Any]:
-        builders = [self._producer.create_batch()]
-        for record in records:
-            if builders[-1].append(key=record.key, value=record.value, timestamp=None) is None:
-                builders.append(self._producer.create_batch())
-                if builders[-1].append(key=record.key, value=record.value, timestamp=None) is None:
-                    raise StateError(f"a record of {len(record.value or b'')} bytes fits no batch of {record.topic}")
+    def _build(self, topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> list[Any]:
+        """Return batches that hold (key, value) records, in order."""
+        builder = self._producer.create_batch()
+        builders = [builder]
+        append = builder.append
+        for key, value in records:
+            if append(key=key, value=value, timestamp=None) is None:
+                builder = self._producer.create_batch()
+                builders.append(builder)
+                append = builder.append
+                if append(key=key, value=value, timestamp=None) is None:
+                    raise StateError(f"a record of {len(value or b'')} bytes fits no batch of {topic}")
         return [builder for builder in builders if builder.record_count()]
 
     async def _send(self, builder: Any, topic: str, partition: int) -> asyncio.Future[Any]:

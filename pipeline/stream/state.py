@@ -229,17 +229,20 @@ class PartitionRows:
             local: index entries (key, whether it is to be there).
         """
         writes = rocksdict.WriteBatch(raw_mode=True)
+        put, delete = writes.put, writes.delete
         for key, value in rows.items():
             if value is None:
-                writes.delete(key)
+                delete(key)
             else:
-                writes.put(key, value)
+                put(key, value)
+        first = due_key(self._first_due_ms, b"")
         for key, is_there in local:
             if is_there:
-                writes.put(key, b"")
-                self._first_due_ms = min(self._first_due_ms, _due_of(key))
+                put(key, b"")
+                first = min(first, key)
             else:
-                writes.delete(key)
+                delete(key)
+        self._first_due_ms = _due_of(first)
         self._write(writes, changelog_offset)
 
     def restore(self, records: Sequence[Any]) -> None:

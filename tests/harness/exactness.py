@@ -146,17 +146,16 @@ class Examination:
         name = stream.policy["name"]
         contents: defaultdict[int, set[str]] = defaultdict(set)
         snapshots: dict[int, dict[str, Any]] = {}
-        for record in await self._client.read(SNAPSHOT_HISTORY):
-            fields = avro.decode_as("snapshot", record.value)
+        for content, fields in await self._client.published(SNAPSHOT_HISTORY):
             if fields["policy"] == name:
-                contents[fields["version"]].add(hashlib.sha256(record.value).hexdigest())
+                contents[fields["version"]].add(hashlib.sha256(content).hexdigest())
                 snapshots[fields["version"]] = fields
         versions = sorted(snapshots)
         self._complain(f"versions of {name} stand for two contents", [v for v in versions if len(contents[v]) > 1])
         self._complain(f"versions of {name} are left out", sorted(set(range(1, len(versions) + 1)) - set(versions)))
         orphans = [v for v in versions[1:] if snapshots[v]["parent"] not in contents.get(v - 1, ())]
         self._complain(f"snapshots of {name} do not name the one before", orphans)
-        latest = [avro.decode_as("snapshot", record.value) for record in await self._client.read(SNAPSHOTS)]
+        latest = [fields for _, fields in await self._client.published(SNAPSHOTS)]
         live = [fields["version"] for fields in latest if fields["policy"] == name][-1:]
         self._complain(f"live version of {name} is not the last one, {versions[-1:]}", live * (live != versions[-1:]))
         self._count_excess(stream, snapshots[versions[-1]])

@@ -13,7 +13,8 @@ from pipeline.learn.memory import RowKey
 from pipeline.policy.directive import Directive
 from pipeline.publish import agent as publish_agent
 from pipeline.publish import parts as publish_parts
-from pipeline.publish.agent import WHOLE_AGAIN_MS, PublishAgent
+from pipeline.publish import sending
+from pipeline.publish.agent import PublishAgent
 from pipeline.publish.parts import SnapshotContent, part_names, part_of, whole
 from pipeline.publish.snapshot import snapshot_id
 from pipeline.stream import topics
@@ -41,10 +42,11 @@ class Bench:
         self.length = 0
         clock = SimpleNamespace(monotonic=lambda: self.now_ms / 1000, time=lambda: self.now_ms / 1000)
         monkeypatch.setattr(publish_agent, "time", clock)
+        monkeypatch.setattr(sending, "time", clock)
         # Two numbers of 8 bytes and 24 beside them a row: 40 bytes, two of them a part.
         monkeypatch.setattr(publish_parts, "PARTED_FROM_BYTES", 0)
         monkeypatch.setattr(publish_parts, "PART_BYTES", 80)
-        monkeypatch.setattr(publish_agent, "WRITE_BYTES", 200)
+        monkeypatch.setattr(sending, "GROUP_BYTES", 200)
         self.restart()
 
     def restart(self) -> None:
@@ -210,7 +212,7 @@ async def test_a_worker_that_takes_over_sends_no_part_that_is_known_to_be_sent(b
 
 async def test_the_history_gets_all_parts_again_before_the_first_have_aged_out(bench):
     await bench.learn(a=3)
-    bench.now_ms += WHOLE_AGAIN_MS
+    bench.now_ms += sending.WHOLE_AGAIN_MS
     await bench.learn(a=4)
     assert bench.parts_sent(topics.SNAPSHOT_HISTORY).total() == 2 * PARTS
     assert bench.parts_sent(topics.SNAPSHOTS).total() == PARTS + 1

@@ -7,6 +7,7 @@ import pytest
 from pipeline.codec import avro
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.directive import Directive
+from pipeline.publish.parts import part_key
 from pipeline.publish.snapshot import build_snapshot
 from pipeline.stream.policies import Policies
 from tests.samples import define, plain_policy
@@ -65,3 +66,33 @@ def test_what_can_not_be_acted_on_is_passed_over(value):
     assert book.latest("homepage") == HOMEPAGE
     assert book.directive("homepage") is None
     assert book.directive("other") is None
+
+
+PARTS = {"ab" * 32: b"one part", "cd" * 32: b"another"}
+LARGE = avro.encode(
+    "snapshot",
+    avro.decode_as("snapshot", CONTENT)
+    | {"segments": [], "parts": [{"sha256": name, "size_bytes": 8, "rewards_counted": 0} for name in PARTS]},
+)
+
+
+def taken_with_parts(*records: tuple[bytes, bytes | None]) -> Policies:
+    policies = Policies("nowhere:9")
+    policies._take([SimpleNamespace(offset=n, key=key, value=value) for n, (key, value) in enumerate(records)])
+    return policies
+
+
+def test_a_rollback_s_parts_stand_before_it_and_are_dropped_when_they_are_deleted():
+    keys = [part_key("homepage", name) for name in PARTS]
+    parts = list(zip(keys, PARTS.values(), strict=True))
+    book = taken_with_parts(*parts, (b"homepage/directive", directive(content=LARGE)), (keys[0], None)).book
+    assert book.directive("homepage") == ROLLBACK._replace(content=LARGE)
+    assert book.parts("homepage") == {"cd" * 32: b"another"}
+    assert book.parts("other") == {}
+
+
+def test_a_rollback_without_all_of_its_parts_is_passed_over(caplog):
+    part = part_key("homepage", "ab" * 32), b"one part"
+    book = taken_with_parts(part, (b"homepage/directive", directive(content=LARGE))).book
+    assert book.directive("homepage") is None
+    assert "1 parts of it do not stand before it" in caplog.text

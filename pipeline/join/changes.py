@@ -1,0 +1,105 @@
+"""What a step of JOIN is given and what it gives."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
+
+from pipeline.codec.wire import decode_event
+from pipeline.errors import InvalidRecordError, RecordError
+from pipeline.events import Event
+from pipeline.join.progress import DECISIONS, OUTCOMES
+from pipeline.join.row import ActionRow, AwaitingOutcome
+
+# A step's rows become one record batch of the changelog, which the topic bounds at 8 MiB: room for a budget of rows
+# and the largest one behind it.
+STEP_BYTES = 2 << 20
+
+
+class Arrival(NamedTuple):
+    """A record as it was read, decoded where that was possible."""
+
+    offset: int
+    timestamp_ms: int
+    """The broker's timestamp of the record."""
+    key: bytes | None
+    raw: bytes
+    event: Event | RecordError
+
+
+class Refusal(NamedTuple):
+    """A record that can't be used, and why."""
+
+    stream: str
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    raw: bytes
+    error: RecordError
+
+
+class Limits(NamedTuple):
+    """How patient JOIN is, and what it can read."""
+
+    orphan_hold_ms: int = 3_600_000
+    """How long, in event time, an outcome waits for a decision that has not been read."""
+    max_clock_skew_ms: int = 300_000
+    """How far an event's time may be ahead of the broker's timestamp of its record."""
+    registry: Mapping[int, str] = MappingProxyType({})
+    """Confluent schema id → schema name."""
+
+
+class ActionRows(Protocol):
+    """The rows of one partition."""
+
+    def load(self, action_ids: Sequence[str]) -> dict[str, ActionRow]:
+        """Return the rows that exist."""
+
+    def due(self, until_ms: int, limit: int) -> list[tuple[int, str]]:
+        """Return up to `limit` (due_ms, action_id) with due_ms <= until_ms, in order."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one step did, to be made durable as a unit."""
+
+    rows: dict[str, ActionRow | None] = field(default_factory=dict)
+    """Changed rows by action_id; None: dropped."""
+    rewards: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """(action_id, ledger record), in order."""
+    refusals: list[Refusal] = field(default_factory=list)
+    """For `dead-letters`."""
+    gone_due: list[tuple[int, str]] = field(default_factory=list)
+    """Entries of the due index to remove: their rows are dropped, or say another time."""
+
+
+def decode_arrivals(
+    stream: str, records: Sequence[tuple[int, int, bytes | None, bytes | None]], registry: Mapping[int, str]
+) -> list[Arrival]:
+    """Decode (offset, timestamp_ms, key, value) records of one stream; what can't be decoded carries its error."""
+    expected = "decision" if stream == DECISIONS else "outcome"
+    arrivals = []
+    for offset, timestamp_ms, key, value in records:
+        event: Event | RecordError
+        try:
+            event = decode_event(value, expected, registry)
+        except RecordError as error:
+            event = error
+        arrivals.append(Arrival(offset, timestamp_ms, key, value or b"", event))
+    return arrivals
+
+
+def refused_outcome(outcome: AwaitingOutcome, error: RecordError) -> Refusal:
+    """Return what is refused of an outcome that waited for its decision."""
+    key = None if outcome.key is None else b64decode(outcome.key)
+    return Refusal(OUTCOMES, outcome.offset, outcome.timestamp_ms, key, b64decode(outcome.raw), error)
+
+
+def no_decision(action_id: str, until_ms: int) -> InvalidRecordError:
+    """Return why an outcome that waited in vain is refused."""
+    return InvalidRecordError(
+        "no-decision", f"no decision {action_id!r} was read by event time {until_ms}: was it sent, or is it rejected?"
+    )

@@ -1,0 +1,371 @@
+"""Records → rows, in offset order. Pure."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from pipeline.codec.wire import decode_event
+from pipeline.errors import InvalidRecordError, RecordError, StateError
+from pipeline.events import Contribution, Decision, Erasure, Event, Outcome, Tick
+from pipeline.join.admission import check_vector, encode_missing, named_definition
+from pipeline.join.changes import (
+    STEP_BYTES,
+    ActionRows,
+    Arrival,
+    Changes,
+    Limits,
+    Refusal,
+    no_decision,
+    refused_outcome,
+)
+from pipeline.join.emit import definition_of, reward_record
+from pipeline.join.erasure import bound_without_subject, erased_record, is_same, without_subject
+from pipeline.join.progress import NOT_YET_MS, Progress
+from pipeline.join.row import FACTS_BYTES, ActionRow, AwaitingOutcome, OutcomeFact
+from pipeline.policy.book import PolicyBook
+from pipeline.policy.definition import PolicyDefinition
+
+# A row must fit that batch, whatever a broken producer sends.
+MAX_OUTCOMES = 500
+MAX_AWAITING_BYTES = 1 << 20
+
+OfAction = Decision | Outcome | Erasure
+
+
+def take(
+    stream: str, arrivals: Sequence[Arrival], progress: Progress, store: ActionRows, book: PolicyBook, limits: Limits
+) -> Changes:
+    """Put one stream's records, in offset order, into their rows; `progress` is moved past those that were put.
+
+    Records below the partition's position were taken before (a redelivery) and are passed over: what they
+    changed was durable before that position was. A step stops where its rows would be too much for one record
+    batch; call it again until the position is behind the last arrival.
+    """
+    changes = Changes()
+    fresh: Sequence[Arrival] = [arrival for arrival in arrivals if arrival.offset >= progress.positions[stream]]
+    if not fresh:
+        return changes
+    rows = store.load([arrival.event.action_id for arrival in fresh if isinstance(arrival.event, OfAction)])
+    fresh = _within_budget(fresh, rows)
+    taker = _Taker(stream, progress, book, limits, changes)
+    taker.put(taker.admit(fresh), rows)
+    taker.note()
+    progress.positions[stream] = fresh[-1].offset + 1
+    stamp_ms, rewards = progress.event_time_ms, changes.rewards
+    for action_id, row in changes.rows.items():
+        if row is not None and (record := reward_record(action_id, row, stamp_ms, book)) is not None:
+            rewards.append((action_id, record))
+    return changes
+
+
+def _within_budget(arrivals: Sequence[Arrival], rows: Mapping[str, ActionRow]) -> Sequence[Arrival]:
+    """Return the first arrivals whose rows fit one record batch of the changelog; at least one."""
+    size = 0
+    touched: set[str] = set()
+    for index, (_, _, _, raw, event) in enumerate(arrivals):
+        if isinstance(event, OfAction):
+            size += bound_without_subject(raw, event) + FACTS_BYTES
+            action_id = event.action_id
+            if action_id in rows and action_id not in touched:
+                touched.add(action_id)
+                size += rows[action_id].bound_bytes
+        if size > STEP_BYTES and index:
+            return arrivals[:index]
+    return arrivals
+
+
+def _held(row: ActionRow, definition: PolicyDefinition) -> Contribution:
+    """Return where a held row counts; how much, LEARN remembers."""
+    return Contribution(
+        0,
+        definition.reward_exponent,
+        row.vector,
+        row.decided_at_ms // definition.bucket_ms,
+        row.expires_ms,
+        definition.statistics_hash,
+        is_final=False,
+    )
+
+
+class _Admitted(NamedTuple):
+    arrival: Arrival
+    event: OfAction
+    definition: PolicyDefinition | None
+    """Of a decision."""
+    vector: bytes
+
+
+class _Taker:
+    """One `take`: the arguments that every record needs."""
+
+    def __init__(self, stream: str, progress: Progress, book: PolicyBook, limits: Limits, changes: Changes) -> None:
+        self.stream = stream
+        self.progress = progress
+        self.book = book
+        self.limits = limits
+        self.changes = changes
+        self._checked: dict[tuple[str, int, str, str], PolicyDefinition] = {}
+        self.fates: Counter[str] = Counter()
+        """What became of how many of the stream's records; counted by `note` when all are through."""
+
+    def count(self, fate: str) -> None:
+        self.fates[fate] += 1
+
+    def note(self) -> None:
+        counts = self.progress.counts
+        for fate, n in self.fates.items():
+            counts[f"{self.stream}.{fate}"] += n
+
+    def refuse(self, arrival: Arrival, error: RecordError) -> None:
+        self.count(f"rejected.{error.reason}")
+        self.changes.refusals.append(
+            Refusal(self.stream, arrival.offset, arrival.timestamp_ms, arrival.key, arrival.raw, error)
+        )
+
+    def admit(self, arrivals: Sequence[Arrival]) -> list[_Admitted]:
+        """Check each record by itself; return those that go into rows, with decisions' vectors encoded in bulk."""
+        admitted: list[_Admitted] = []
+        decisions: list[tuple[Decision, PolicyDefinition]] = []
+        skew_ms, watermark_ms = self.limits.max_clock_skew_ms, self.progress.watermarks_ms[self.stream]
+        for arrival in arrivals:
+            event = arrival.event
+            try:
+                if isinstance(event, RecordError):
+                    raise event
+                at_ms = _event_time_ms(event)
+                if at_ms > arrival.timestamp_ms + skew_ms:
+                    raise _far_future(at_ms, arrival.timestamp_ms, skew_ms)
+                if isinstance(event, Decision):
+                    definition = self._definition_for(event)
+                    decisions.append((event, definition))
+                    admitted.append(_Admitted(arrival, event, definition, b""))
+                elif isinstance(event, Tick):
+                    self.count("ticks")
+                else:
+                    admitted.append(_Admitted(arrival, event, None, b""))
+                # What was accepted moves its stream's watermark: a refused record closes nobody's window.
+                watermark_ms = max(watermark_ms, at_ms)
+            except RecordError as error:
+                self.refuse(arrival, error)
+        self.progress.watermarks_ms[self.stream] = watermark_ms
+        self.fates["read"] += len(arrivals)
+        return self._encoded(admitted, encode_missing(decisions)) if decisions else admitted
+
+    def _definition_for(self, decision: Decision) -> PolicyDefinition:
+        # A step's decisions share a few policies, segments and arms, which are checked once.
+        names = (decision.policy, decision.generation, decision.segment, decision.arm)
+        definition = self._checked.get(names)
+        if definition is None:
+            definition = self._checked[names] = named_definition(decision, self.book)
+        if decision.context_vector:
+            check_vector(decision, definition)
+        return definition
+
+    def _encoded(self, admitted: Sequence[_Admitted], vectors: Sequence[bytes | RecordError]) -> list[_Admitted]:
+        """Give each decision its context vector, in order."""
+        of_decisions = iter(vectors)
+        encoded: list[_Admitted] = []
+        for one in admitted:
+            arrival, event, definition, _ = one
+            if definition is None:
+                encoded.append(one)
+                continue
+            vector = next(of_decisions)
+            if isinstance(vector, RecordError):
+                self.refuse(arrival, vector)
+            else:
+                encoded.append(_Admitted(arrival, event, definition, vector))
+        return encoded
+
+    def put(self, admitted: Sequence[_Admitted], rows: dict[str, ActionRow]) -> None:
+        for arrival, event, definition, vector in admitted:
+            row = rows.get(event.action_id)
+            try:
+                if definition is not None and isinstance(event, Decision):
+                    changed = self._put_decision(arrival, event, definition, vector, row)
+                elif isinstance(event, Outcome):
+                    changed = self._put_outcome(arrival, event, row)
+                elif isinstance(event, Erasure):
+                    changed = self._erase(event, row)
+                else:
+                    raise StateError(f"{type(event).__name__} was admitted without its policy")
+            except RecordError as error:
+                self.refuse(arrival, error)
+                continue
+            if changed is not None:
+                rows[event.action_id] = changed
+                self.changes.rows[event.action_id] = changed
+
+    def _put_decision(
+        self,
+        arrival: Arrival,
+        decision: Decision,
+        definition: PolicyDefinition,
+        vector: bytes,
+        row: ActionRow | None,
+    ) -> ActionRow | None:
+        if row is not None and row.is_erased:
+            self.count("erased")
+            return None
+        if row is not None and row.has_decision:
+            self._check_same(arrival, row)
+            self.count("duplicate")
+            return None
+        close_ms = decision.decided_at_ms + definition.window_ms
+        expires_ms = close_ms + definition.grace_ms
+        if expires_ms <= self.progress.event_time_ms:
+            raise InvalidRecordError(
+                "too-late",
+                f"decided at {decision.decided_at_ms}, so its window and grace ended at {expires_ms}; the partition's "
+                f"event time is {self.progress.event_time_ms}. Replay it, or give the policy more grace",
+            )
+        self.count("open")
+        raw = arrival.raw if decision.subject_hash is None else without_subject(arrival.raw, decision)
+        opened = ActionRow(
+            close_ms,
+            is_settled=False,
+            raw=raw,
+            vector=vector,
+            policy=decision.policy,
+            generation=decision.generation,
+            segment=decision.segment,
+            arm=decision.arm,
+            decided_at_ms=decision.decided_at_ms,
+            close_ms=close_ms,
+            expires_ms=expires_ms,
+            stored_due_ms=None if row is None else row.stored_due_ms,
+        )
+        for outcome in () if row is None else row.awaiting:
+            self._stop_awaiting(outcome, definition, opened)
+        return opened
+
+    def _check_same(self, arrival: Arrival, row: ActionRow) -> None:
+        """Refuse a repeat with other content: somebody's mistake, where one with the same content is a duplicate."""
+        if arrival.raw == row.raw:
+            return
+        if not is_same(decode_event(row.raw, "decision", self.limits.registry), arrival.event):
+            raise InvalidRecordError(
+                "conflicting-duplicate",
+                "a decision with this action_id but other content was read before and stands: give each its own",
+            )
+
+    def _stop_awaiting(self, outcome: AwaitingOutcome, definition: PolicyDefinition, row: ActionRow) -> None:
+        counts = self.progress.counts
+        counts["outcomes.awaiting-decision"] -= 1
+        fact = OutcomeFact(outcome.kind, outcome.value, outcome.occurred_at_ms, outcome.offset)
+        try:
+            counts[f"outcomes.{_credit(outcome.outcome_id, fact, definition, row)}"] += 1
+        except RecordError as error:
+            counts[f"outcomes.rejected.{error.reason}"] += 1
+            self.changes.refusals.append(refused_outcome(outcome, error))
+
+    def _erase(self, erasure: Erasure, row: ActionRow | None) -> ActionRow | None:
+        """Put a tombstone in the row's place, and say in the ledger that the action is erased: each time it is asked.
+
+        What a final contribution says stands, though there be a row: state that went back behind the ledger.
+        """
+        counts, event_time_ms = self.progress.counts, self.progress.event_time_ms
+        self.count("erasures")
+        counted = erasure.counted
+        if row is not None and row.has_decision and (counted is None or not counted.is_final):
+            counted = _held(row, definition_of(row, self.book))
+        self.changes.rewards.append((erasure.action_id, erased_record(erasure, counted, event_time_ms)))
+        if row is not None and row.is_erased:
+            return None
+        # Of an action that nothing is known of (its decision was refused), a repeat may come as a late outcome may.
+        until_ms = event_time_ms + self.limits.orphan_hold_ms if counted is None else counted.expires_at_ms
+        if row is None:
+            return ActionRow(due_ms=until_ms, is_erased=True) if until_ms > event_time_ms else None
+        if row.has_decision:
+            counts["decisions.settled" if row.is_settled else "decisions.open"] -= 1
+            counts["decisions.erased"] += 1
+        counts["outcomes.awaiting-decision"] -= len(row.awaiting)
+        counts["outcomes.erased"] += len(row.awaiting)
+        return ActionRow(due_ms=max(until_ms, row.due_ms), is_erased=True, stored_due_ms=row.stored_due_ms)
+
+    def _put_outcome(self, arrival: Arrival, outcome: Outcome, row: ActionRow | None) -> ActionRow | None:
+        if row is not None and row.is_erased:
+            self.count("erased")
+            return None
+        if row is None or not row.has_decision:
+            return self._put_awaiting(arrival, outcome, row)
+        fact = OutcomeFact(outcome.kind, outcome.value, outcome.occurred_at_ms, arrival.offset)
+        fate = _credit(outcome.outcome_id, fact, definition_of(row, self.book), row)
+        self.count(fate)
+        return row if fate == "credited" else None
+
+    def _put_awaiting(self, arrival: Arrival, outcome: Outcome, row: ActionRow | None) -> ActionRow | None:
+        due_ms = outcome.occurred_at_ms + self.limits.orphan_hold_ms
+        awaiting = AwaitingOutcome(
+            outcome.outcome_id,
+            outcome.kind,
+            outcome.value,
+            outcome.occurred_at_ms,
+            arrival.offset,
+            arrival.timestamp_ms,
+            None if arrival.key is None else b64encode(arrival.key).decode(),
+            b64encode(arrival.raw).decode(),
+        )
+        if row is None and due_ms <= self.progress.event_time_ms:
+            self.count("expired-orphan")
+            self.changes.refusals.append(refused_outcome(awaiting, no_decision(outcome.action_id, due_ms)))
+            return None
+        row = row or ActionRow()
+        if any(known[:4] == awaiting[:4] for known in row.awaiting):
+            self.count("duplicate")
+            return None
+        if row.bound_bytes > MAX_AWAITING_BYTES:
+            raise _too_many(f"{len(row.awaiting)} outcomes wait for one decision")
+        row.awaiting.append(awaiting)
+        row.due_ms = max(row.due_ms, due_ms)
+        self.count("awaiting-decision")
+        return row
+
+
+def _credit(outcome_id: str, fact: OutcomeFact, definition: PolicyDefinition, row: ActionRow) -> str:
+    """Attach an outcome to its decision if it counts; return its fate.
+
+    An id counts once: the first that can be credited, in the order of `outcomes`.
+    """
+    if outcome_id in row.outcomes:
+        return "duplicate"
+    refusal = definition.reward.refusal(fact.kind, fact.value)
+    if refusal is not None:
+        raise refusal
+    if not _is_in_window(definition, row, fact):
+        return "outside-window"
+    if len(row.outcomes) >= MAX_OUTCOMES:
+        raise _too_many(f"{MAX_OUTCOMES} outcomes of this action are credited already")
+    row.outcomes[outcome_id] = fact
+    return "credited"
+
+
+def _too_many(seen: str) -> InvalidRecordError:
+    return InvalidRecordError("too-many-outcomes", f"{seen}: does each have an outcome_id and action_id of its own?")
+
+
+def _event_time_ms(event: Event) -> int:
+    if isinstance(event, Decision):
+        return event.decided_at_ms
+    if isinstance(event, Outcome):
+        return event.occurred_at_ms
+    if isinstance(event, Tick):
+        return event.event_time_ms
+    return NOT_YET_MS  # an erasure is of the past: it moves no time
+
+
+def _far_future(at_ms: int, timestamp_ms: int, skew_ms: int) -> InvalidRecordError:
+    return InvalidRecordError(
+        "far-future",
+        f"event time {at_ms} is {at_ms - timestamp_ms} ms ahead of the broker's clock, accepted are "
+        f"{skew_ms}: check the producer's clock and unit (milliseconds)",
+    )
+
+
+def _is_in_window(definition: PolicyDefinition, row: ActionRow, fact: OutcomeFact) -> bool:
+    """Law: an outcome counts by when it occurred, whenever it arrives."""
+    until_ms = row.decided_at_ms + definition.reward.window_ms_for(fact.kind)
+    return row.decided_at_ms <= fact.occurred_at_ms <= until_ms
