@@ -68,6 +68,8 @@ class FeatureSchema:
 
         Gives the rows and the errors that `encode` gives; the row of a refused context is zero.
         """
+        if len(contexts) == 1:  # columns are worth while for several
+            return self._encode_one(contexts[0])
         vectors = np.zeros((len(contexts), self.dimension), dtype=np.int16)
         errors: list[RecordError | None] = [None] * len(contexts)
         if not self.features or not contexts:
@@ -84,6 +86,12 @@ class FeatureSchema:
                 vectors[row] = 0
                 errors[row] = self._refusal(contexts[row])
         return vectors, errors
+
+    def _encode_one(self, context: Mapping[str, object]) -> tuple[NDArray[np.int16], list[RecordError | None]]:
+        try:
+            return self.encode(context)[None], [None]
+        except InvalidRecordError as error:
+            return np.zeros((1, self.dimension), np.int16), [error.with_traceback(None)]
 
     def to_plain(self) -> list[dict[str, object]]:
         """Give the JSON value."""

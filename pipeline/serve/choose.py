@@ -23,6 +23,10 @@ Vectors = NDArray[np.int16]
 
 def choose(plans: Sequence[Plan]) -> None:
     """Fill in the propensities of plans; each keeps the snapshot that it was made with."""
+    if len(plans) == 1:
+        if plans[0].snapshot is not None:
+            _choose(plans[0].snapshot, plans)
+        return
     of_snapshot: defaultdict[int, list[Plan]] = defaultdict(list)
     for plan in plans:
         of_snapshot[id(plan.snapshot)].append(plan)
