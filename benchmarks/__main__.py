@@ -111,13 +111,18 @@ def soak_command(events: int, minutes: float, smoke: bool, out: Path) -> None:
 
 @main.command("learning")
 @click.option("--seeds", default=20, show_default=True, help="Runs of each policy.")
+@click.option(
+    "--kept",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep every run here, and go on where a bench of the same code was stopped.",
+)
 @suite
-def learning_command(seeds: int, smoke: bool, out: Path) -> None:
+def learning_command(seeds: int, kept: Path | None, smoke: bool, out: Path) -> None:
     """How well policies learn, not how fast; needs no Kafka."""
     from benchmarks import chapelle_li, learning  # noqa: PLC0415  plots are slow to import
 
     seeds, scale = (2, 0.04) if smoke else (seeds, 1.0)
-    results = list(learning.measure(seeds, scale))
+    results = list(learning.measure(seeds, scale, kept=kept))
     found = list(chapelle_li.measure(steps=int(chapelle_li.STEPS * scale) // 10 * 10, runs=min(seeds, 10)))
     click.echo(learning.write(results, out, chapelle_li.table(found)))
 

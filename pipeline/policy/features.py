@@ -1,5 +1,7 @@
 """Context → context vector: int16 on the grid, entry 0 an intercept of 1, then the features in order.
 
+With an encoder, what it makes of that vector instead (`encoder.py`).
+
 Encoded once, when deciding; whatever learns from the decision uses these integers, so a statistic never
 depends on a rounding made twice.
 """
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InvalidRecordError, RecordError, StateError
 from pipeline.models.grid import features_from_grid
+from pipeline.policy.encoder import Encoder
 from pipeline.policy.feature_kinds import GRID_ONE, NUMBER_TYPES, Feature, NumericFeature
 
 _MISSING = object()
@@ -27,6 +30,10 @@ class FeatureSchema:
 
     features: tuple[Feature, ...] = ()
     """Features; none gives an empty context vector, without intercept."""
+    encoder: Encoder | None = None
+    """A network over them, if one was trained."""
+    raw_dimension: int = field(init=False, compare=False)
+    """Entries of the features' own vector."""
     dimension: int = field(init=False, compare=False)
     """Entries of the context vector, d."""
     _numbers: _Numbers | None = field(init=False, compare=False, repr=False)
@@ -39,7 +46,9 @@ class FeatureSchema:
         placed = tuple(zip(self.features, starts, strict=False))
         numeric = [(feature, start) for feature, start in placed if isinstance(feature, NumericFeature)]
         several = len(numeric) > 1
-        object.__setattr__(self, "dimension", starts[-1] if self.features else 0)
+        raw = starts[-1] if self.features else 0
+        object.__setattr__(self, "raw_dimension", raw)
+        object.__setattr__(self, "dimension", raw if self.encoder is None else self.encoder.dimension)
         object.__setattr__(self, "_numbers", _Numbers(numeric) if several else None)
         others = tuple(one for one in placed if not (several and isinstance(one[0], NumericFeature)))
         object.__setattr__(self, "_others", others)
@@ -59,7 +68,8 @@ class FeatureSchema:
             except KeyError:
                 raise InvalidRecordError("missing-feature", f"{feature.name} is not in the context") from None
             entries.extend(feature.encode(value))
-        return np.array(entries, dtype=np.int16)
+        vector = np.array(entries, dtype=np.int16)
+        return vector if self.encoder is None else self.encoder.encode(vector[None])[0]
 
     def encode_many(
         self, contexts: Sequence[Mapping[str, object]]
@@ -70,7 +80,7 @@ class FeatureSchema:
         """
         if len(contexts) == 1:  # columns are worth while for several
             return self._encode_one(contexts[0])
-        vectors = np.zeros((len(contexts), self.dimension), dtype=np.int16)
+        vectors = np.zeros((len(contexts), self.raw_dimension), dtype=np.int16)
         errors: list[RecordError | None] = [None] * len(contexts)
         if not self.features or not contexts:
             return vectors, errors
@@ -81,6 +91,8 @@ class FeatureSchema:
         for feature, start in self._others:
             stop = start + feature.width
             sound &= feature.encode_column(_column(contexts, feature.name), vectors[:, start:stop])
+        if self.encoder is not None:
+            vectors = self.encoder.encode(vectors)
         if not sound.all():
             for row in np.flatnonzero(~sound).tolist():
                 vectors[row] = 0
@@ -94,8 +106,17 @@ class FeatureSchema:
             return np.zeros((1, self.dimension), np.int16), [error.with_traceback(None)]
 
     def to_plain(self) -> list[dict[str, object]]:
-        """Give the JSON value."""
+        """Give the JSON value of the features; the encoder has a table of its own."""
         return [feature.to_plain() for feature in self.features]
+
+    def parts(self) -> dict[str, object]:
+        """Give all that a context vector is a function of, beside the context, by the keys of the TOML file."""
+        encoder = {} if self.encoder is None else {"encoder": self.encoder.to_plain()}
+        return {"context": self.to_plain(), **encoder}
+
+    def hashed(self) -> object:
+        """Give the JSON value that names this encoding: a vector of another is never mixed with it."""
+        return self.to_plain() if self.encoder is None else self.parts()
 
     def _refusal(self, context: Mapping[str, object]) -> RecordError:
         # The columns only say that something is wrong; `encode` says what, so the two can't disagree.
