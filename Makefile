@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SEED ?= 1
+SIDE_BY_SIDE ?= 3
 
 .PHONY: demo test faults check bench bench-learning peers setup lock clean help
 
@@ -23,8 +24,8 @@ demo: setup  ## the whole loop on simulated visitors, about two minutes
 test: setup  ## every test that needs no service beside the ones it starts
 	$(BIN)/python -m pytest
 
-faults: setup  ## every fault scenario in its long form, on a real Kafka: SEED=1, and a table at the end
-	$(BIN)/python -m pytest -m faults --seed $(SEED) tests/faults
+faults: setup  ## every fault scenario in its long form, on real Kafkas, and one table: SEED="1 2 3"
+	$(BIN)/python -m pytest -m faults --numprocesses $(SIDE_BY_SIDE) --maxschedchunk 1 --seed "$(SEED)" tests/faults
 
 check: setup  ## ruff, mypy strict, import layers
 	$(BIN)/ruff check .

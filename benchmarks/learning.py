@@ -22,7 +22,7 @@ import numpy as np
 import orjson
 
 from pipeline.models import ALGORITHMS
-from pipeline.simulate.environment import Environment
+from pipeline.simulate.environment import Environment, Setting
 from pipeline.simulate.learner import Learner
 from pipeline.simulate.named import environment_for
 from pipeline.simulate.player import Player
@@ -75,6 +75,9 @@ RECOMMENDED = {
     "digits": "lin_ucb",
 }
 
+# Where features count by how they go together: the same policy, on an encoder that is trained on the way.
+ENCODED = {"wheel": "lin_ucb"}
+
 Make = Callable[[Environment, int], Player]
 
 
@@ -118,10 +121,17 @@ def contenders(name: str, environment: Environment, *, with_peers: bool) -> Iter
             yield Contender(algorithm, "platform", _platform(algorithm, algorithm))
     for spec in EXTRAS.get(name, ()):
         yield Contender(spec, "platform", _platform(spec, spec))
+    if name in ENCODED and find_spec("sklearn") is not None:
+        from benchmarks.retrained import Retrained  # noqa: PLC0415  optional
+
+        yield Contender(f"{ENCODED[name]}, encoder", "platform", _retrained(Retrained, ENCODED[name]))
     if name == "delayed":
         yield Contender("beta_thompson, wait", "platform", _platform("beta_thompson, wait", "beta_thompson", "wait"))
-    if not with_peers:
-        return
+    if with_peers:
+        yield from _peers(setting)
+
+
+def _peers(setting: Setting) -> Iterator[Contender]:
     if find_spec("mabwiser") is not None:
         from benchmarks.peers import mabwiser_player  # noqa: PLC0415  optional
 
@@ -138,6 +148,14 @@ def _platform(name: str, spec: str, settle: str = "optimistic") -> Make:
     def make(environment: Environment, seed: int) -> Player:
         definition = definition_of(spec, environment.setting, floor=0.0, settle=settle)
         return Learner(name, definition, environment.setting, np.random.default_rng((seed, 1)))
+
+    return make
+
+
+def _retrained(kind: Callable[..., Player], spec: str) -> Make:
+    def make(environment: Environment, seed: int) -> Player:
+        setting = environment.setting
+        return kind(f"{spec}, encoder", definition_of(spec, setting, floor=0.0, settle="optimistic"), setting, seed)
 
     return make
 

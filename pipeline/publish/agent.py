@@ -22,6 +22,7 @@ import numpy as np
 import orjson
 
 from pipeline.codec import avro
+from pipeline.errors import DecodeError, StateError
 from pipeline.learn.memory import RowKey, statistics_from_bytes, statistics_to_bytes
 from pipeline.models.statistics import Statistics
 from pipeline.policy.definition import PolicyDefinition
@@ -109,7 +110,7 @@ class PublishPartition:
             self.of(policy, generation).marks[source] = Mark(*orjson.loads(value))
         for stored_key, value in self.rows.scan(BASE):
             policy, generation = orjson.loads(stored_key[1:])
-            self.of(policy, generation).base = base_from(avro.decode_as("statistics_base", value))
+            self.of(policy, generation).base = base_from(_stored("statistics_base", value))
         for stored_key, value in self.rows.scan(PARTIAL):
             *row, source = orjson.loads(stored_key[1:])
             key = PartialKey(RowKey(*row), source)
@@ -320,7 +321,18 @@ class PublishAgent:
         return partial(self._write, partition)
 
 
+def _stored(schema: str, value: bytes) -> dict[str, Any]:
+    """Read a record that a worker has stored: this one, or one of a later release before it was taken back."""
+    try:
+        return avro.decode_as(schema, value)
+    except DecodeError as error:
+        raise StateError(
+            f"a stored {schema} can't be read ({error}): use the release that wrote it, or a later one; "
+            "ops/runbooks/rolling-restart.md says how a release is taken back"
+        ) from error
+
+
 def _published(content: bytes) -> Published:
-    record = avro.decode_as("snapshot", content)
+    record = _stored("snapshot", content)
     parts = frozenset(part_names(record))
     return Published(record["version"], snapshot_id(content), record["definition_hash"], parts)

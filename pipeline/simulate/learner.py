@@ -80,6 +80,10 @@ class Learner:
         self._remember(moments, arms, segments, vectors)
         return Choices(arms, propensities)
 
+    def recall(self, moments: Moments, arms: Indices) -> None:
+        """Take in decisions that another learner has made, so that it can learn from them as from its own."""
+        self._remember(moments, arms, self._segment_codes(moments), self._encode(moments))
+
     def learn(self, news: News) -> None:
         """See `Player`; exact."""
         if not len(news.places):

@@ -36,6 +36,7 @@ WORLDLY = {
     "client": ("http",),
     "replay": (
         "dead_letters",
+        "behind",
         "forget",
         "ground",
         "history",
