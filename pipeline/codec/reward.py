@@ -15,7 +15,7 @@ from pipeline.codec import avro
 from pipeline.codec.schemas import current_schema
 from pipeline.errors import DecodeError
 
-LAYOUT = bytes.fromhex("12e030e586b304c2")
+LAYOUT = bytes.fromhex("5dfd7193b3040a4b")
 """Fingerprint of the schema that this file knows. With another current one, records take the general way."""
 _HEAD = avro.MARKER + LAYOUT
 _DOUBLE = struct.Struct("<d")
@@ -24,9 +24,12 @@ _FALSE, _TRUE = b"\0", b"\1"
 Names = tuple[str, int, str, str]
 """policy, generation, segment, arm"""
 
-RewardFields = tuple[str, Names, int, int, int, bytes, int, int, bool, bool]
+Tallies = Sequence[tuple[str, int, int, int]]
+"""(row, width, column, amount) each."""
+
+RewardFields = tuple[str, Names, int, int, int, bytes, int, int, bool, bool, Tallies]
 """What a fold asks for: action_id, names, bucket, revision, reward, context_vector, expires_at_ms, event_time_ms,
-is_erased, is_reward_final."""
+is_erased, is_reward_final, tallies."""
 
 # A varint of six bytes: what epoch milliseconds are from 1978 to 2109, and so what most integers here are.
 _TIME_BYTES = 6
@@ -48,6 +51,7 @@ class RewardWriter:
         longs = self._longs
         action_id = record["action_id"].encode()
         vector, decision, outcomes = record["context_vector"], record["decision"], record["outcomes"]
+        tallies = record.get("tallies")
         return b"".join(
             (
                 _HEAD,
@@ -70,6 +74,7 @@ class RewardWriter:
                 decision,
                 _TRUE if record.get("is_erased") else _FALSE,
                 _TRUE if record.get("is_reward_final") else _FALSE,
+                _tallies(tallies) if tallies else _FALSE,
             )
         )
 
@@ -137,8 +142,9 @@ class RewardReader:
         at = at + 1 if raw[at] == 0 else _behind_outcomes(raw, at)
         length, at = _read_long(raw, at)  # decision
         at += length
-        if at + 2 != len(raw):
-            raise DecodeError("not-decodable", f"{len(raw)} bytes, expected a reward record of {at + 2}")
+        tallies, end = ((), at + 3) if raw[at + 2] == 0 else _read_tallies(raw, at + 2)
+        if end != len(raw):
+            raise DecodeError("not-decodable", f"{len(raw)} bytes, expected a reward record of {end}")
         return (
             action_id,
             names,
@@ -150,6 +156,7 @@ class RewardReader:
             event_time_ms,
             raw[at] != 0,
             raw[at + 1] != 0,
+            tallies,
         )
 
     def _read_time(self, raw: bytes, at: int) -> tuple[int, int]:
@@ -213,6 +220,34 @@ def _outcomes(outcomes: Sequence[Mapping[str, Any]]) -> bytes:
         )
     pieces.append(_FALSE)
     return b"".join(pieces)
+
+
+def _tallies(tallies: Sequence[Mapping[str, Any]]) -> bytes:
+    """Write an array as one block, and the empty block that ends it."""
+    pieces = [_long(len(tallies))]
+    for one in tallies:
+        pieces += (_text(one["row"]), _long(one["width"]), _long(one["column"]), _long(one["amount"]))
+    pieces.append(_FALSE)
+    return b"".join(pieces)
+
+
+def _read_tallies(raw: bytes, at: int) -> tuple[Tallies, int]:
+    """Return an array of tallies, and where it ends. A block of a negative count says its size in bytes."""
+    tallies: list[tuple[str, int, int, int]] = []
+    while True:
+        count, at = _read_long(raw, at)
+        if count == 0:
+            return tuple(tallies), at
+        if count < 0:
+            count, at = -count, _behind_long(raw, at)
+        for _ in range(count):
+            start, at = at, _behind_text(raw, at)
+            length, start = _read_long(raw, start)
+            row = raw[start : start + length].decode()
+            width, at = _read_long(raw, at)
+            column, at = _read_long(raw, at)
+            amount, at = _read_long(raw, at)
+            tallies.append((row, width, column, amount))
 
 
 def _read_long(raw: bytes, at: int) -> tuple[int, int]:
@@ -288,4 +323,5 @@ def _read_generally(raw: bytes) -> RewardFields:
         record["event_time_ms"],
         record["is_erased"],
         record["is_reward_final"],
+        tuple((one["row"], one["width"], one["column"], one["amount"]) for one in record["tallies"]),
     )
