@@ -82,7 +82,7 @@ class Learner:
         chances = self._rng.random(len(moments.places))
         for row, segment in enumerate(segments.tolist()):
             vector = self._propensities(segment, moments.eligible, vectors[row])
-            drawn = draw(vector, float(chances[row]))
+            drawn = draw(vector.tolist(), float(chances[row]))
             arms[row], propensities[row] = moments.eligible[drawn], vector[drawn]
         self._remember(moments, arms, segments, vectors)
         return Choices(arms, propensities)
