@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from benchmarks import micro, models, pipeline, recovery
+from benchmarks import micro, models, pipeline, recovery, stages
 from benchmarks.report import Row, write
 
 OUT = Path("out/bench")
@@ -60,9 +60,11 @@ def tell(name: str, rows: list[Row], out: Path, *, is_smoke: bool) -> None:
 @repetitions(7)
 @suite
 def micro_command(repetitions: int, smoke: bool, out: Path) -> None:
-    """The hot functions and every algorithm, alone; needs no Kafka."""
+    """The hot functions, whole stages and every algorithm, alone; needs no Kafka."""
     runs = 1 if smoke else repetitions
     rows = [row for dimension, encoding in pipeline.KINDS for row in micro.measure(dimension, encoding, runs)]
+    for dimension, encoding in pipeline.KINDS:
+        rows += stages.measure(dimension, encoding, runs, 2_400 if smoke else 24_000)
     tell("micro", rows + models.measure(runs), out, is_smoke=smoke)
 
 

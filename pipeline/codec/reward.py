@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pipeline.codec import avro
+from pipeline.codec.longs import behind_long, long, read_long, read_long_as_byte, text
 from pipeline.codec.schemas import current_schema
 from pipeline.errors import DecodeError
 
@@ -41,8 +42,8 @@ class RewardWriter:
     def __init__(self) -> None:
         self._is_known = current_schema("reward").fingerprint == LAYOUT
         self._names = _Kept(_names)
-        self._longs = _Kept(_long)
-        self._texts = _Kept(_text)
+        self._longs = _Kept(long)
+        self._texts = _Kept(text)
 
     def write(self, record: Mapping[str, Any]) -> bytes:
         """Return the bytes of one ledger record, given as a mapping."""
@@ -69,7 +70,7 @@ class RewardWriter:
                 longs[record["expires_at_ms"]],
                 longs[record["event_time_ms"]],
                 self._texts[record["attribution"]],
-                _outcomes(outcomes) if outcomes else _FALSE,
+                self._outcomes(outcomes) if outcomes else _FALSE,
                 longs[len(decision)],
                 decision,
                 _TRUE if record.get("is_erased") else _FALSE,
@@ -78,6 +79,23 @@ class RewardWriter:
             )
         )
 
+    def _outcomes(self, outcomes: Sequence[Mapping[str, Any]]) -> bytes:
+        """Write an array as one block, and the empty block that ends it."""
+        longs = self._longs
+        pieces = [longs[len(outcomes)]]
+        for one in outcomes:
+            # An id is another each time and an instant of an outcome seldom the same, so they are not kept.
+            outcome_id = one["outcome_id"].encode()
+            pieces += (
+                longs[len(outcome_id)],
+                outcome_id,
+                self._texts[one["kind"]],
+                _DOUBLE.pack(one["value"]),
+                long(one["occurred_at_ms"]),
+            )
+        pieces.append(_FALSE)
+        return b"".join(pieces)
+
 
 class RewardReader:
     """Reads the records of one batch."""
@@ -85,7 +103,7 @@ class RewardReader:
     def __init__(self) -> None:
         self._names = _Kept(_read_names)
         self._times: dict[bytes, int] = {}
-        self._attribution = _text("")
+        self._attribution = text("")
         """The rules' hash as it stood in the last record, with its length."""
 
     def read(self, raw: bytes) -> RewardFields:
@@ -104,43 +122,43 @@ class RewardReader:
     def _read(self, raw: bytes) -> RewardFields:
         # Most lengths and small numbers are of one byte, which is looked at here: a call costs more than the rest.
         at = avro.HEADER_BYTES
-        byte, at = (raw[at], at + 1) if raw[at] < 128 else _read_long_as_byte(raw, at)
+        byte, at = (raw[at], at + 1) if raw[at] < 128 else read_long_as_byte(raw, at)
         stop = at + (byte >> 1)
         action_id = raw[at:stop].decode()
-        byte, names_at = (raw[stop], stop + 1) if raw[stop] < 128 else _read_long_as_byte(raw, stop)
+        byte, names_at = (raw[stop], stop + 1) if raw[stop] < 128 else read_long_as_byte(raw, stop)
         revision = byte >> 1
         names_at += 1  # is_settled
         at = names_at
-        byte, at = (raw[at], at + 1) if raw[at] < 128 else _read_long_as_byte(raw, at)
+        byte, at = (raw[at], at + 1) if raw[at] < 128 else read_long_as_byte(raw, at)
         at += byte >> 1
         while raw[at] > 127:  # generation
             at += 1
         at += 1
-        byte, at = (raw[at], at + 1) if raw[at] < 128 else _read_long_as_byte(raw, at)
+        byte, at = (raw[at], at + 1) if raw[at] < 128 else read_long_as_byte(raw, at)
         at += byte >> 1
-        byte, at = (raw[at], at + 1) if raw[at] < 128 else _read_long_as_byte(raw, at)
+        byte, at = (raw[at], at + 1) if raw[at] < 128 else read_long_as_byte(raw, at)
         at += byte >> 1
         names = self._names[raw[names_at:at]]
-        reward, at = (0, at + 1) if raw[at] == 0 else _read_long(raw, at)
+        reward, at = (0, at + 1) if raw[at] == 0 else read_long(raw, at)
         while raw[at] > 127:  # reward_exponent
             at += 1
         at += 1
-        byte, at = (raw[at], at + 1) if raw[at] < 128 else _read_long_as_byte(raw, at)
+        byte, at = (raw[at], at + 1) if raw[at] < 128 else read_long_as_byte(raw, at)
         stop = at + (byte >> 1)
         vector = raw[at:stop]
         at = stop
         while raw[at] > 127:  # decided_at_ms
             at += 1
-        bucket, at = _read_long(raw, at + 1)
+        bucket, at = read_long(raw, at + 1)
         expires_at_ms, at = self._read_time(raw, at)
         event_time_ms, at = self._read_time(raw, at)
         if raw.startswith(self._attribution, at):
             at += len(self._attribution)
         else:
-            length, stop = _read_long(raw, at)
+            length, stop = read_long(raw, at)
             self._attribution, at = raw[at : stop + length], stop + length
         at = at + 1 if raw[at] == 0 else _behind_outcomes(raw, at)
-        length, at = _read_long(raw, at)  # decision
+        length, at = read_long(raw, at)  # decision
         at += length
         tallies, end = ((), at + 3) if raw[at + 2] == 0 else _read_tallies(raw, at + 2)
         if end != len(raw):
@@ -165,7 +183,7 @@ class RewardReader:
         value = self._times.get(key)
         if value is not None:
             return value, at + _TIME_BYTES
-        value, end = _read_long(raw, at)
+        value, end = read_long(raw, at)
         if end - at == _TIME_BYTES:
             self._times[key] = value
         return value, end
@@ -187,46 +205,16 @@ class _Kept(dict[K, V]):
         return value
 
 
-def _long(value: int) -> bytes:
-    """Write an Avro long: zigzag, seven bits a byte, the lowest first."""
-    rest = (value << 1) ^ (value >> 63)
-    encoded = bytearray()
-    while rest > 127:
-        encoded.append(rest & 127 | 128)
-        rest >>= 7
-    encoded.append(rest)
-    return bytes(encoded)
-
-
-def _text(value: str) -> bytes:
-    raw = value.encode()
-    return _long(len(raw)) + raw
-
-
 def _names(names: Names) -> bytes:
     policy, generation, segment, arm = names
-    return _text(policy) + _long(generation) + _text(segment) + _text(arm)
-
-
-def _outcomes(outcomes: Sequence[Mapping[str, Any]]) -> bytes:
-    """Write an array as one block, and the empty block that ends it."""
-    pieces = [_long(len(outcomes))]
-    for one in outcomes:
-        pieces += (
-            _text(one["outcome_id"]),
-            _text(one["kind"]),
-            _DOUBLE.pack(one["value"]),
-            _long(one["occurred_at_ms"]),
-        )
-    pieces.append(_FALSE)
-    return b"".join(pieces)
+    return text(policy) + long(generation) + text(segment) + text(arm)
 
 
 def _tallies(tallies: Sequence[Mapping[str, Any]]) -> bytes:
     """Write an array as one block, and the empty block that ends it."""
-    pieces = [_long(len(tallies))]
+    pieces = [long(len(tallies))]
     for one in tallies:
-        pieces += (_text(one["row"]), _long(one["width"]), _long(one["column"]), _long(one["amount"]))
+        pieces += (text(one["row"]), long(one["width"]), long(one["column"]), long(one["amount"]))
     pieces.append(_FALSE)
     return b"".join(pieces)
 
@@ -235,53 +223,25 @@ def _read_tallies(raw: bytes, at: int) -> tuple[Tallies, int]:
     """Return an array of tallies, and where it ends. A block of a negative count says its size in bytes."""
     tallies: list[tuple[str, int, int, int]] = []
     while True:
-        count, at = _read_long(raw, at)
+        count, at = read_long(raw, at)
         if count == 0:
             return tuple(tallies), at
         if count < 0:
-            count, at = -count, _behind_long(raw, at)
+            count, at = -count, behind_long(raw, at)
         for _ in range(count):
             start, at = at, _behind_text(raw, at)
-            length, start = _read_long(raw, start)
+            length, start = read_long(raw, start)
             row = raw[start : start + length].decode()
-            width, at = _read_long(raw, at)
-            column, at = _read_long(raw, at)
-            amount, at = _read_long(raw, at)
+            width, at = read_long(raw, at)
+            column, at = read_long(raw, at)
+            amount, at = read_long(raw, at)
             tallies.append((row, width, column, amount))
-
-
-def _read_long(raw: bytes, at: int) -> tuple[int, int]:
-    """Return a long, and where it ends."""
-    byte = raw[at]
-    at += 1
-    if byte < 128:
-        return (byte >> 1) ^ -(byte & 1), at
-    value, shift = byte & 127, 7
-    while True:
-        byte = raw[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return (value >> 1) ^ -(value & 1), at
-        shift += 7
-
-
-def _read_long_as_byte(raw: bytes, at: int) -> tuple[int, int]:
-    """Return a length or count as it stands, zigzag, and where it ends."""
-    value, at = _read_long(raw, at)
-    return value << 1, at
-
-
-def _behind_long(raw: bytes, at: int) -> int:
-    while raw[at] > 127:
-        at += 1
-    return at + 1
 
 
 def _behind_outcomes(raw: bytes, at: int) -> int:
     """Return where an array of credits ends. A block of a negative count says its size in bytes."""
     while True:
-        count, at = _read_long(raw, at)
+        count, at = read_long(raw, at)
         if count == 0:
             return at
         if count < 0:
@@ -290,23 +250,23 @@ def _behind_outcomes(raw: bytes, at: int) -> int:
         for _ in range(count):
             at = _behind_text(raw, at)  # outcome_id
             at = _behind_text(raw, at)  # kind
-            at = _behind_long(raw, at + _DOUBLE.size)
+            at = behind_long(raw, at + _DOUBLE.size)
 
 
 def _behind_text(raw: bytes, at: int) -> int:
-    length, at = _read_long(raw, at)
+    length, at = read_long(raw, at)
     if length < 0:  # would lead backwards, and for ever
         raise DecodeError("not-decodable", f"not a reward record: a length of {length}")
     return at + length
 
 
 def _read_names(chunk: bytes) -> Names:
-    length, at = _read_long(chunk, 0)
+    length, at = read_long(chunk, 0)
     policy, at = chunk[at : at + length].decode(), at + length
-    generation, at = _read_long(chunk, at)
-    length, at = _read_long(chunk, at)
+    generation, at = read_long(chunk, at)
+    length, at = read_long(chunk, at)
     segment, at = chunk[at : at + length].decode(), at + length
-    length, at = _read_long(chunk, at)
+    length, at = read_long(chunk, at)
     return policy, generation, segment, chunk[at : at + length].decode()
 
 
