@@ -80,10 +80,10 @@ class FeatureSchema:
         """
         if len(contexts) == 1:  # columns are worth while for several
             return self._encode_one(contexts[0])
-        vectors = np.zeros((len(contexts), self.raw_dimension), dtype=np.int16)
         errors: list[RecordError | None] = [None] * len(contexts)
         if not self.features or not contexts:
-            return vectors, errors
+            return np.zeros((len(contexts), self.dimension), dtype=np.int16), errors
+        vectors = np.zeros((len(contexts), self.raw_dimension), dtype=np.int16)
         vectors[:, 0] = GRID_ONE
         sound = np.ones(len(contexts), dtype=np.bool_)
         if self._numbers is not None:
