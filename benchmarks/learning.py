@@ -42,6 +42,7 @@ ENVIRONMENTS = {
     "switching": 4_000,
     "drift": 3_000,
     "delayed": 4_000,
+    "display_advertising": 40_000,
     "linear": 1_500,
     "logistic": 1_500,
     "wheel": 1_500,
@@ -50,6 +51,10 @@ ENVIRONMENTS = {
     "digits": 1_000,
 }
 OPTIONS = {"switching": {"every": "1000"}, "drift": {"period": "3000"}, "delayed": {"decisions": "4000"}}
+LATE = {"delayed", "display_advertising"}
+"""Where rewards come late, and so when a decision counts makes a difference."""
+ONLY = {"display_advertising": ("beta_thompson",)}
+"""Where only that difference is measured: runs are too long for everybody."""
 # Beside the plain algorithms: what the README says to do where the world changes, or rewards come late.
 FADING = "beta_thompson:half_life=300,sharpness=2"
 SHARP = "beta_thompson:sharpness=2"
@@ -116,7 +121,7 @@ def measure(
 def contenders(name: str, environment: Environment, *, with_peers: bool) -> Iterator[Contender]:
     """Yield who plays in an environment; where there is a context, only who looks at it."""
     setting = environment.setting
-    for algorithm in suitable(setting):
+    for algorithm in ONLY.get(name, suitable(setting)):
         if bool(setting.features) == ALGORITHMS[algorithm].needs_context:
             yield Contender(algorithm, "platform", _platform(algorithm, algorithm))
     for spec in EXTRAS.get(name, ()):
@@ -125,9 +130,10 @@ def contenders(name: str, environment: Environment, *, with_peers: bool) -> Iter
         from benchmarks.retrained import Retrained  # noqa: PLC0415  optional
 
         yield Contender(f"{ENCODED[name]}, encoder", "platform", _retrained(Retrained, ENCODED[name]))
-    if name == "delayed":
-        yield Contender("beta_thompson, wait", "platform", _platform("beta_thompson, wait", "beta_thompson", "wait"))
-    if with_peers:
+    for settle in ("wait", "delay_corrected") if name in LATE else ():
+        title = f"beta_thompson, {settle}"
+        yield Contender(title, "platform", _platform(title, "beta_thompson", settle))
+    if with_peers and name not in ONLY:
         yield from _peers(setting)
 
 

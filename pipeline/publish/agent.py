@@ -170,7 +170,7 @@ class PublishAgent:
         partition.position = batch.records[-1].offset + 1
 
     def _stage(self, partition: PublishPartition, offset: int, fields: dict[str, Any]) -> None:
-        row = RowKey(fields["policy"], fields["generation"], fields["segment"], fields["arm"], fields["bucket"])
+        row = RowKey(*(fields[name] for name in RowKey._fields))
         source = fields["source_partition"]
         sums = np.frombuffer(fields["sums"], dtype="<i8")
         statistics = Statistics(fields["dimension"], sums)
@@ -188,7 +188,7 @@ class PublishAgent:
         size = 0
         for key, statistics in complete.items():
             value = statistics_to_bytes(statistics)
-            rows[PARTIAL + orjson.dumps([*key.row, key.source])] = value
+            rows[PARTIAL + orjson.dumps([*key.row.parts(), key.source])] = value
             size += len(value)
         rows[MARK + orjson.dumps([policy, generation, source])] = orjson.dumps(list(mark))
         partition.dirty.add(policy)
@@ -207,7 +207,7 @@ class PublishAgent:
         partition.dirty.add(policy)
         await self._write(partition, {BASE + orjson.dumps([policy, generation]): content})
         for start in range(0, len(gone), GONE_ROWS):
-            keys = [orjson.dumps([*key.row, key.source]) for key in gone[start : start + GONE_ROWS]]
+            keys = [orjson.dumps([*key.row.parts(), key.source]) for key in gone[start : start + GONE_ROWS]]
             await self._write(partition, dict.fromkeys([PARTIAL + key for key in keys]))
 
     async def _write(self, partition: PublishPartition, rows: dict[bytes, bytes | None]) -> None:

@@ -179,6 +179,7 @@ class Forgetting:
             decision.arm,
             decision.decided_at_ms,
             contribution,
+            latest["tallies"] if latest is not None and contribution is not None and contribution.is_final else (),
         )
 
 
