@@ -12,8 +12,7 @@ from pipeline.codec.reward import RewardWriter
 from pipeline.join.progress import Progress
 from pipeline.join.row import ActionRow
 from pipeline.join.step import Changes, Limits, decode_arrivals, take
-from pipeline.learn.agent import ledger_records
-from pipeline.learn.ledger import fold_ledger
+from pipeline.learn.columns import fold_piece, pieces
 from pipeline.learn.memory import FoldState
 from pipeline.policy.book import PolicyBook
 
@@ -52,14 +51,15 @@ def measure(dimension: int, encoding: str, repetitions: int) -> list[Row]:
     if len(changes.rewards) != BATCH:
         raise SystemExit(f"{len(changes.rewards)} ledger records of {BATCH} decisions")
     ledger = written(changes)
-    folded = ledger_records(enumerate(ledger))
+    (piece,) = pieces(list(enumerate(ledger)))
+    nothing = [None] * len(piece.action_ids)
     name = f"d={dimension}, {encoding}"
     steps: dict[str, Callable[[], object]] = {
         f"decode and check, {name}": lambda: decode_arrivals("decisions", records, {}),
         f"join step, {name}": joined,
         f"ledger record to bytes, {name}": lambda: written(changes),
-        f"ledger record from bytes, {name}": lambda: ledger_records(enumerate(ledger)),
-        f"fold, {name}": lambda: fold_ledger(folded, {}, FoldState()),
+        f"ledger record from bytes, {name}": lambda: list(pieces(list(enumerate(ledger)))),
+        f"fold, {name}": lambda: fold_piece(piece, nothing, (), FoldState()),
     }
     return [timed(what, "µs/record", step, repetitions, records=BATCH) for what, step in steps.items()]
 

@@ -101,7 +101,7 @@ class RewardReader:
     """Reads the records of one batch."""
 
     def __init__(self) -> None:
-        self._names = _Kept(_read_names)
+        self._names = _Kept(read_names)
         self._times: dict[bytes, int] = {}
         self._attribution = text("")
         """The rules' hash as it stood in the last record, with its length."""
@@ -260,7 +260,8 @@ def _behind_text(raw: bytes, at: int) -> int:
     return at + length
 
 
-def _read_names(chunk: bytes) -> Names:
+def read_names(chunk: bytes) -> Names:
+    """Read policy, generation, segment and arm as they are written one behind the other."""
     length, at = read_long(chunk, 0)
     policy, at = chunk[at : at + length].decode(), at + length
     generation, at = read_long(chunk, at)

@@ -6,22 +6,19 @@ Table rows:   r<action_id> what an action counts for | e<action_id> it is erased
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 from pipeline.codec import avro
-from pipeline.codec.reward import Names, RewardReader
-from pipeline.learn.ledger import Fold, LedgerRecord, fold_ledger, merge_deltas
+from pipeline.learn.columns import COUNTED_BYTES, Piece, PieceFold, fold_piece, pieces
+from pipeline.learn.ledger import merge_deltas
 from pipeline.learn.memory import (
-    Counted,
     FoldState,
     RowKey,
-    counted_from_bytes,
     fold_state_from_bytes,
     statistics_from_bytes,
     statistics_to_bytes,
 )
-from pipeline.models.statistics import Statistics, width
-from pipeline.models.tally import Tally
+from pipeline.models.statistics import Statistics
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
 from pipeline.stream.durable import DurablePartition
@@ -32,13 +29,8 @@ from pipeline.stream.state import PROGRESS, ROW, due_key
 SUMS = b"c"
 GONE = b"e"
 """Of an erased action. Kept for ever: whoever asks for an erasure again, it is done once."""
-STEP_RECORDS = 5_000
-STEP_BYTES = 4 << 20
-"""Of rows that a step may touch: they become one record batch of the changelog, which the topic bounds at 8 MiB."""
 FORGET_ROWS, FORGET_BYTES = 5_000, 2 << 20
 """Expired actions forgotten in one step."""
-COUNTED_BYTES = 64
-"""What an action takes there beside its id, at most."""
 
 
 class LearnPartition:
@@ -52,14 +44,11 @@ class LearnPartition:
         self.has_erased = any(True for _ in held.rows.scan(GONE))
         """Whether any action of this partition was ever erased: most never see one, and need not look."""
 
-    def counted(self, records: Sequence[LedgerRecord]) -> dict[str, Counted]:
-        """Return what the records' actions count for so far."""
-        ids = list(dict.fromkeys(record.action_id for record in records))
-        counted: dict[str, Counted] = {}
-        for kind in (ROW, GONE) if self.has_erased else (ROW,):
-            stored = self.rows.get_many([kind + action_id.encode() for action_id in ids])
-            counted |= {one: counted_from_bytes(value) for one, value in zip(ids, stored, strict=True) if value}
-        return counted
+    def fold(self, piece: Piece) -> PieceFold:
+        """Fold a piece into what is remembered of its actions."""
+        stored = self.rows.get_many([ROW + action_id for action_id in piece.action_ids])
+        gone = self.rows.get_many([GONE + action_id for action_id in piece.action_ids]) if self.has_erased else ()
+        return fold_piece(piece, stored, gone, self.state)
 
     def statistics(self, keys: Sequence[RowKey]) -> dict[RowKey, Statistics]:
         """Return the statistics rows that exist."""
@@ -90,13 +79,13 @@ class LearnAgent:
         partition = await self.open(batch.partition)
         position = partition.state.position
         fresh = [(record.offset, record.value) for record in batch.records if record.offset >= position]
-        for step in steps(ledger_records(fresh)):
-            await self._fold(partition, step)
+        for piece in pieces(fresh):
+            await self._fold(partition, piece)
 
-    async def _fold(self, partition: LearnPartition, records: Sequence[LedgerRecord]) -> None:
-        result = fold_ledger(records, partition.counted(records), partition.state)
-        statistics = partition.statistics(list(result.deltas))
-        merge_deltas(statistics, result.deltas.items())
+    async def _fold(self, partition: LearnPartition, piece: Piece) -> None:
+        result = partition.fold(piece)
+        statistics = partition.statistics(list(result.fold.deltas))
+        merge_deltas(statistics, result.fold.deltas.items())
         outputs = await self._outputs(partition, statistics)
         await partition.held.make_durable(outputs, *_changed_rows(partition, result, statistics))
 
@@ -132,42 +121,8 @@ class LearnAgent:
         return records
 
 
-def ledger_records(raws: Iterable[tuple[int, bytes]]) -> list[LedgerRecord]:
-    """Read (offset, value) pairs of the ledger."""
-    read = RewardReader().read
-    keys: dict[tuple[Names, int], RowKey] = {}  # some hundred rows, thousands of records
-    records = []
-    for offset, raw in raws:
-        action_id, names, bucket, revision, reward, vector, expires_ms, time_ms, erased, final, tallies = read(raw)
-        key = keys.get((names, bucket))
-        if key is None:
-            key = keys[names, bucket] = RowKey(*names, bucket)
-        record = LedgerRecord(offset, action_id, key, revision, reward, vector, expires_ms, time_ms, erased, final)
-        if tallies:
-            record = record._replace(tallies=tuple(Tally(*tally) for tally in tallies))
-        records.append(record)
-    return records
-
-
-def steps(records: Sequence[LedgerRecord]) -> Iterator[Sequence[LedgerRecord]]:
-    """Cut a batch into steps that touch a bounded number of bytes of statistics."""
-    start, touched, size = 0, set[RowKey](), 0
-    for index, record in enumerate(records):
-        size += len(record.action_id.encode()) + COUNTED_BYTES
-        if record.key not in touched:
-            touched.add(record.key)
-            size += 8 * width(len(record.vector) // 2)
-        for tally in record.tallies:
-            size += 8 * tally.width + COUNTED_BYTES
-        if size >= STEP_BYTES or index - start >= STEP_RECORDS:
-            yield records[start : index + 1]
-            start, touched, size = index + 1, set(), 0
-    if start < len(records):
-        yield records[start:]
-
-
 def _changed_rows(
-    partition: LearnPartition, result: Fold, statistics: dict[RowKey, Statistics]
+    partition: LearnPartition, result: PieceFold, statistics: dict[RowKey, Statistics]
 ) -> tuple[dict[bytes, bytes | None], list[tuple[bytes, bool]]]:
     rows: dict[bytes, bytes | None] = {}
     index: list[tuple[bytes, bool]] = []
@@ -179,7 +134,10 @@ def _changed_rows(
             break
         rows[ROW + row_id] = None
         index.append((due_key(due_ms, row_id), False))
-    for action_id, counted in result.counted.items():
+    for row_id, value, expires_ms in zip(result.action_ids, result.counted, result.expires_at_ms, strict=True):
+        rows[ROW + row_id] = value
+        index.append((due_key(expires_ms, row_id), True))
+    for action_id, counted in result.fold.counted.items():
         row_id = action_id.encode()
         if counted.is_erased:
             rows[ROW + row_id] = None

@@ -20,7 +20,7 @@ import numpy as np
 
 from pipeline.errors import StateError
 from pipeline.learn.memory import NEVER_MS, Counted, FoldState, RowKey
-from pipeline.models.statistics import Statistics, fold
+from pipeline.models.statistics import Integers, Statistics, fold
 from pipeline.models.tally import Tally, change, row_of, tallies_from
 
 VECTOR_ITEM_BYTES = 2
@@ -94,7 +94,8 @@ def fold_ledger(records: Sequence[LedgerRecord], counted: Mapping[str, Counted],
             group = groups.setdefault(record.key, len(groups))
             changes.append((group, n, reward - reward_before, reward**2 - reward_before**2, record.vector))
     if changes:
-        result.deltas = _sum(changes, list(groups))
+        *columns, vectors = zip(*changes, strict=True)
+        result.deltas = sum_changes(np.array(columns, np.int64), vectors, list(groups))
     result.deltas.update((key, row_of(parts, parts[0].width)) for key, parts in tallied.items())
     return result
 
@@ -132,17 +133,23 @@ def _erasure(record: LedgerRecord, before: Counted | None, *, is_expired: bool) 
     return (after, 0, 0, 0, ()) if before is None else (after, -1, before.reward, 0, change(before.tallies, ()))
 
 
-def _sum(changes: Sequence[tuple[int, int, int, int, bytes]], keys: Sequence[RowKey]) -> dict[RowKey, Statistics]:
-    """Sum the changes by row, one matrix product a row, for each context dimension among them."""
-    group, n, reward, reward_square, vectors = zip(*changes, strict=True)
+def sum_changes(columns: Integers, vectors: Sequence[bytes], keys: Sequence[RowKey]) -> dict[RowKey, Statistics]:
+    """Sum the changes by row, one matrix product a row, for each context dimension among them.
+
+    Args:
+        columns: (4, m): which of `keys`, Δn, Δr and Δr² of each change.
+        vectors: the context of each.
+        keys: the rows.
+    """
     lengths = np.array([len(vector) for vector in vectors])
-    columns = np.array([group, n, reward, reward_square], dtype=np.int64)
     deltas: dict[RowKey, Statistics] = {}
     for length in np.unique(lengths):
         dimension = int(length) // VECTOR_ITEM_BYTES
         chosen = np.flatnonzero(lengths == length)
         index, dn, dr, drr = columns[:, chosen]
-        contexts = np.frombuffer(b"".join(vectors[i] for i in chosen), dtype="<i2").reshape(len(chosen), dimension)
+        contexts = np.frombuffer(b"".join(vectors[i] for i in chosen.tolist()), dtype="<i2").reshape(
+            len(chosen), dimension
+        )
         present, compact = np.unique(index, return_inverse=True)
         sums = fold(compact, len(present), dn, dr, drr, contexts)
         for row, at in enumerate(present):

@@ -19,6 +19,8 @@ TALLIED_VERSION = 2
 NOT_YET_MS = -1
 NEVER_MS = 1 << 62
 _COUNTED = struct.Struct("<Bqqq")
+COUNTED = np.dtype([("version", "u1"), ("revision", "<i8"), ("reward", "<i8"), ("expires_at_ms", "<i8")])
+"""Many of version 1, stored one behind the other."""
 _LENGTH = struct.Struct("<H")
 _SUMS_HEAD = struct.Struct("<Bi")
 

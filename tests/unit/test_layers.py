@@ -19,7 +19,7 @@ PURE = {
     "events": ("errors",),
     "codec": ("errors", "events"),
     "join": ("errors", "events", "codec", "policy"),
-    "learn": ("errors", "models"),
+    "learn": ("errors", "models", "codec"),
     "publish": ("errors", "models", "policy", "codec", "learn.memory"),
     "client": ("errors", "serve"),
     "replay": ("errors", "events", "models", "policy", "codec", "join", "learn", "publish"),

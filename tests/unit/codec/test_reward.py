@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.codec import avro, reward, schemas
-from pipeline.codec.reward import RewardReader, RewardWriter
+from pipeline.codec.reward import RewardReader, RewardWriter, read_names
+from pipeline.codec.reward_columns import read_columns
 from pipeline.errors import DecodeError
 
 LONGS = st.integers(-(2**63), 2**63 - 1) | st.integers(-70, 70) | st.integers(1_700_000_000_000, 1_700_000_000_009)
@@ -143,3 +144,42 @@ def test_a_released_schema_s_record_is_read_by_the_library(version):
 def test_another_current_schema_is_written_by_the_library(monkeypatch):
     monkeypatch.setattr(reward, "LAYOUT", b"another!")
     assert RewardWriter().write(PLAIN) == avro.encode("reward", PLAIN)
+
+
+def in_columns(raws: list[bytes]) -> list[tuple[Any, ...] | None]:
+    """What `read_columns` says of each record, None where it leaves it to the other reader."""
+    c = read_columns(raws)
+    names = [read_names(chunk) if plain else None for chunk, plain in zip(c.names, c.is_plain, strict=True)]
+    numbers = zip(*(a.tolist() for a in (c.bucket, c.revision, c.reward, c.expires_at_ms, c.event_time_ms)), strict=True)
+    return [
+        (action_id.decode(), name, bucket, revision, of, vector, expires, time, False, False, ()) if plain else None
+        for plain, action_id, name, vector, (bucket, revision, of, expires, time) in zip(
+            c.is_plain, c.action_ids, names, c.vectors, numbers, strict=True
+        )
+    ]
+
+
+@given(st.lists(REWARDS, min_size=1, max_size=5))
+def test_columns_say_of_a_record_what_the_reader_says_or_leave_it(records):
+    raws = [avro.encode("reward", record) for record in records]
+    for record, seen in zip(records, in_columns(raws), strict=True):
+        assert seen in (None, of_fold(record))
+
+
+def test_columns_hold_what_most_records_are():
+    raws = [avro.encode("reward", {**PLAIN, "outcomes": PLAIN["outcomes"] * n, "action_id": "y" * n}) for n in range(4)]
+    assert None not in in_columns(raws)
+
+
+@given(st.lists(REWARDS, min_size=1, max_size=3), st.data())
+def test_columns_leave_damaged_records_to_the_reader(records, data):
+    raws = [bytearray(avro.encode("reward", record)) for record in [*records, PLAIN]]
+    at = data.draw(st.integers(0, len(raws) - 1))
+    place = data.draw(st.integers(0, len(raws[at]) - 1))
+    if data.draw(st.booleans()):
+        raws[at][place] = data.draw(st.integers(0, 255))
+    else:
+        raws[at] = raws[at][:place]
+    damaged = bytes(raws[at])
+    seen = in_columns([bytes(raw) for raw in raws])[at]
+    assert seen is None or seen == RewardReader().read(damaged)

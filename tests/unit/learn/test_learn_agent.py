@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.codec import avro
-from pipeline.learn.agent import FORGET_ROWS, STEP_BYTES, STEP_RECORDS, LearnAgent, steps
-from pipeline.learn.ledger import LedgerRecord
-from pipeline.learn.memory import RowKey, expires_of
+from pipeline.learn.agent import FORGET_ROWS, LearnAgent
+from pipeline.learn.columns import STEP_BYTES, STEP_RECORDS, pieces
+from pipeline.learn.memory import expires_of
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
 from tests.doubles import MemoryBroker, MemoryTable
@@ -15,7 +15,7 @@ from tests.doubles import MemoryBroker, MemoryTable
 PARTITION = 2
 
 
-def reward(action_id, *, policy="homepage", revision=1, reward=1, expires_at_ms=1_000, event_time_ms=0) -> bytes:
+def reward(action_id, *, policy="homepage", revision=1, reward=1, expires_at_ms=1_000, event_time_ms=0, **others) -> bytes:
     return avro.encode(
         "reward",
         {
@@ -36,6 +36,7 @@ def reward(action_id, *, policy="homepage", revision=1, reward=1, expires_at_ms=
             "attribution": "",
             "outcomes": [],
             "decision": b"",
+            **others,
         },
     )
 
@@ -118,16 +119,18 @@ async def test_forgetting_keeps_pace_with_folding():
 
 
 def test_steps_cut_a_batch_by_records_and_by_the_statistics_they_touch():
-    # d = 256: 3 + 256 + 256 · 257 / 2 = 33,155 integers of 8 bytes; 16 such rows are over 4 MiB
-    def records(count: int, rows: int, dimension: int) -> list[LedgerRecord]:
-        keys = [RowKey("p", 1, "s", "a", bucket) for bucket in range(rows)]
-        return [LedgerRecord(i, f"x{i}", keys[i % rows], 1, 0, bytes(2 * dimension), 0, 0) for i in range(count)]
+    def sizes(count: int, rows: int, dimension: int) -> list[int]:
+        records = [(i, reward(f"x{i}", bucket=i % rows, context_vector=bytes(2 * dimension))) for i in range(count)]
+        cut = list(pieces(records))
+        assert [offset for piece in cut for offset in piece.offsets] == list(range(count))
+        assert all(piece.bound_bytes <= STEP_BYTES for piece in cut)
+        return [len(piece.offsets) for piece in cut]
 
-    assert [len(step) for step in steps(records(STEP_RECORDS * 2, 3, 0))] == [STEP_RECORDS + 1, STEP_RECORDS - 1]
-    row_bytes = 8 * 33_155
-    per_step = -(-STEP_BYTES // row_bytes)
-    assert [len(step) for step in steps(records(2 * per_step, 2 * per_step, 256))] == [per_step, per_step]
-    assert [list(step) for step in steps([])] == []
+    assert sizes(STEP_RECORDS + 1, 3, 0) == [STEP_RECORDS, 1]
+    # d = 256: 3 + 256 + 256 · 257 / 2 = 33,155 integers of 8 bytes; 16 such rows are over 4 MiB, so 32 are cut twice
+    assert sizes(32, 32, 256) == [8, 8, 8, 8]
+    assert sizes(32, 8, 256) == [32]
+    assert sizes(0, 1, 0) == []
 
 
 async def test_actions_with_the_longest_ids_fit_their_steps(bench):
