@@ -33,10 +33,10 @@ check: setup  ## ruff, mypy strict, import layers
 	$(BIN)/python -m pytest -q tests/unit/test_layers.py
 
 bench: setup  ## speed of the worker and the hot functions, with right answers checked
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks all
 
 bench-learning: peers  ## how well policies learn, beside MABWiser and Vowpal Wabbit: a quarter of an hour
-	$(BIN)/python -m benchmarks --learning
+	$(BIN)/python -m benchmarks learning
 
 peers: setup  ## what the learning bench plays against; their tests are skipped without
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/peers/requirements.lock

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import numpy as np
 
 from benchmarks.load import ARMS, policy
 from benchmarks.report import Row
+from benchmarks.timing import timed
 from pipeline.learn.memory import RowKey
 from pipeline.models import ALGORITHMS
 from pipeline.models.statistics import Statistics, fold
@@ -58,18 +56,7 @@ def _measure(algorithm: str, dimension: int, repetitions: int) -> list[Row]:
 
     title = f"{algorithm}, {ARMS} arms, d={dimension}"
     return [
-        Row(f"fold, {title}", "µs/decision", _timed(folded, 20, repetitions, BATCH)),
-        Row(f"posterior of {BUCKETS} buckets, {title}", "µs", _timed(derived, 5, repetitions)),
-        Row(f"decide, {title}", "µs", _timed(decided, 200, repetitions)),
+        timed(f"fold, {title}", "µs/decision", folded, repetitions, times=20, records=BATCH),
+        timed(f"posterior of {BUCKETS} buckets, {title}", "µs", derived, repetitions, times=5),
+        timed(f"decide, {title}", "µs", decided, repetitions, times=200),
     ]
-
-
-def _timed(step: Callable[[], object], times: int, repetitions: int, records: int = 1) -> tuple[float, ...]:
-    step()
-    values = []
-    for _ in range(repetitions):
-        began_s = time.perf_counter()
-        for _ in range(times):
-            step()
-        values.append((time.perf_counter() - began_s) / times / records * 1e6)
-    return tuple(values)

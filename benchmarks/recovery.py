@@ -83,7 +83,6 @@ async def _rebuild(broker: str, rows: int) -> tuple[float, float]:
             cache=rocksdict.Cache(128 << 20),
             index=due_of,
             reach=pass_by,
-            security={},
         )
         started_s = time.monotonic()
         partition = await opener.open(0)

@@ -1,12 +1,15 @@
-"""Rows of measurements → one JSON file and one Markdown table."""
+"""Rows of measurements → one JSON file and one Markdown table, to which each suite adds its part."""
 
 from __future__ import annotations
 
+import os
 import platform
 import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -18,6 +21,12 @@ class Row:
     name: str
     unit: str
     values: tuple[float, ...]
+    wall_s: tuple[float, ...] = ()
+    """Of each repetition, where that means anything."""
+    cpu_s: tuple[float, ...] = ()
+    """The same by the CPU time of what was measured, and of nothing else."""
+    peak_rss_mib: float | None = None
+    """Of the process that was measured, the highest of all repetitions."""
 
     @property
     def median(self) -> float:
@@ -30,14 +39,91 @@ class Row:
         return f"{min(self.values):,.4g} to {max(self.values):,.4g}"
 
 
-def write(rows: Sequence[Row], folder: Path) -> str:
-    """Write `bench.json` and `bench.md`; return the Markdown."""
+HEAD = (
+    "| what | median | unit | lowest to highest | runs | wall s | CPU s | peak RSS, MiB |\n"
+    "|---|---:|---|---|---:|---:|---:|---:|"
+)
+
+
+def write(suite: str, rows: Sequence[Row], folder: Path, *, is_smoke: bool = False) -> str:
+    """Put a suite's rows in the place of its last ones in `bench.json` and `bench.md`; return their Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
-    machine = {"python": platform.python_version(), "processor": platform.machine(), "system": platform.system()}
-    fields = [{**asdict(row), "median": row.median} for row in rows]
-    (folder / "bench.json").write_bytes(orjson.dumps({"machine": machine, "rows": fields}, option=orjson.OPT_INDENT_2))
-    lines = ["| what | median | unit | lowest to highest |", "|---|---|---|---|"]
-    lines += [f"| {row.name} | {row.median:,.4g} | {row.unit} | {row.spread} |" for row in rows]
-    text = "\n".join(lines) + "\n"
-    (folder / "bench.md").write_text(text, encoding="utf-8")
-    return text
+    path = folder / "bench.json"
+    suites: dict[str, Any] = orjson.loads(path.read_bytes())["suites"] if path.exists() else {}
+    suites[suite] = {
+        "measured_at_ms": int(time.time() * 1000),
+        "machine": machine(),
+        "is_smoke": is_smoke,
+        "rows": [{**asdict(row), "median": row.median} for row in rows],
+    }
+    path.write_bytes(orjson.dumps({"suites": suites}, option=orjson.OPT_INDENT_2))
+    tables = {name: _markdown(name, found["machine"], rows_of(found)) for name, found in suites.items()}
+    (folder / "bench.md").write_text("\n".join(tables.values()), encoding="utf-8")
+    return tables[suite]
+
+
+def read(folder: Path) -> dict[str, list[Row]]:
+    """Return the rows of each suite that was measured into `folder`; none where nothing was."""
+    path = folder / "bench.json"
+    if not path.exists():
+        return {}
+    return {name: rows_of(found) for name, found in orjson.loads(path.read_bytes())["suites"].items()}
+
+
+def rows_of(suite: dict[str, Any]) -> list[Row]:
+    """Read a suite's rows back."""
+    return [
+        Row(
+            fields["name"],
+            fields["unit"],
+            tuple(fields["values"]),
+            tuple(fields["wall_s"]),
+            tuple(fields["cpu_s"]),
+            fields["peak_rss_mib"],
+        )
+        for fields in suite["rows"]
+    ]
+
+
+def machine() -> dict[str, Any]:
+    """Say where it was measured, and how busy the machine was beside."""
+    return {
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "load_average_1m": os.getloadavg()[0],
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _markdown(suite: str, where: dict[str, Any], rows: Iterable[Row]) -> str:
+    told = (
+        f"{where['processor']}, {where['cores']} cores, load {where['load_average_1m']:.1f}, Python {where['python']}"
+    )
+    lines = [f"## {suite}", "", told, "", HEAD]
+    for row in rows:
+        rss = "" if row.peak_rss_mib is None else f"{row.peak_rss_mib:,.0f}"
+        cells = (
+            row.name,
+            f"{row.median:,.4g}",
+            row.unit,
+            row.spread,
+            str(len(row.values)),
+            _median(row.wall_s),
+            _median(row.cpu_s),
+            rss,
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _median(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):,.3g}" if values else ""

@@ -21,6 +21,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from benchmarks.load import OUTCOME_SHARE, Load, policy
+from benchmarks.process import rss_mib
 from benchmarks.soak_report import picture, table
 from benchmarks.worker import is_complete
 from pipeline.brokers import default_cache_dir
@@ -166,7 +167,7 @@ class _Soak:
                 round(time.monotonic() - self._began_s, 3),
                 sum(sum(one.positions.values()) for one in progress),
                 sum(one["decisions.open"] for one in counts),
-                _rss_mib(self._worker.pid),
+                rss_mib(self._worker.pid),
                 _size_mib((self._state / "tables").rglob("*")),
                 _size_mib(
                     log for topic in self._changelogs for log in self._kafka.data_folder.glob(f"{topic}-*/*.log")
@@ -187,13 +188,6 @@ class _Soak:
                 if records and records[-1].key == PROGRESS:
                     found[partition.partition] = progress_from_bytes(records[-1].value)
         return list(found.values())
-
-
-def _rss_mib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return float("nan")
 
 
 def _size_mib(files: Iterator[Path]) -> float:

@@ -7,17 +7,17 @@ reward sums of that one must equal those of the load, arm by arm.
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
 from benchmarks.load import Load, policy
+from benchmarks.process import cpu_s, peak_rss_mib
 from benchmarks.report import Row
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.cli.policy import apply_policy
@@ -34,14 +34,29 @@ def measure(decisions: int, dimension: int, encoding: str, repetitions: int) -> 
     runs = [_run(Load(decisions, dimension, encoding, seed)) for seed in range(repetitions)]
     kind = f"linear d={dimension}" if dimension else "beta"
     name = f"worker, {kind}, {encoding}"
+    walls_s, cpus_s = tuple(run.wall_s for run in runs), tuple(run.cpu_s for run in runs)
+    peak_mib = max(run.peak_rss_mib for run in runs)
+    by_clock, by_cpu = (
+        tuple(run.events / run.wall_s for run in runs),
+        tuple(run.events / run.cpu_s for run in runs),
+    )
     return [
-        Row(f"{name}: by wall clock", "events/s", tuple(run[0] for run in runs)),
-        Row(f"{name}: by CPU time", "events/CPU-s", tuple(run[1] for run in runs)),
-        Row(f"{name}: peak memory", "MiB", tuple(run[2] for run in runs)),
+        Row(f"{name}: by wall clock", "events/s", by_clock, walls_s, cpus_s, peak_mib),
+        Row(f"{name}: by CPU time", "events/CPU-s", by_cpu, walls_s, cpus_s, peak_mib),
     ]
 
 
-def _run(load: Load) -> tuple[float, float, float]:
+class Run(NamedTuple):
+    """What one run has taken."""
+
+    events: int
+    wall_s: float
+    cpu_s: float
+    """Of the worker process alone."""
+    peak_rss_mib: float
+
+
+def _run(load: Load) -> Run:
     with (
         running_broker("kafka", cache_dir=default_cache_dir(), fresh=True) as broker,
         tempfile.TemporaryDirectory() as state,
@@ -49,7 +64,7 @@ def _run(load: Load) -> tuple[float, float, float]:
         return asyncio.run(_play(broker.bootstrap_servers, load, Path(state)))
 
 
-async def _play(broker: str, load: Load, state: Path) -> tuple[float, float, float]:
+async def _play(broker: str, load: Load, state: Path) -> Run:
     await create_topics(broker, topic_specs("pipeline", PARTITIONS))
     await apply_policy(broker, policy(load._dimension))  # noqa: SLF001
     await produce(broker, load)
@@ -83,22 +98,19 @@ async def produce(broker: str, load: Load) -> None:
         await producer.stop()
 
 
-async def _until_complete(
-    follower: TopicFollower, worker: subprocess.Popen[bytes], load: Load
-) -> tuple[float, float, float]:
+async def _until_complete(follower: TopicFollower, worker: subprocess.Popen[bytes], load: Load) -> Run:
     started_s = cpu_before_s = 0.0
     deadline_s = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline_s:
         for record in await follower.poll():
             snapshot = avro.decode_as("snapshot", record.value)
             if not started_s:
-                started_s, cpu_before_s = time.monotonic(), _cpu_s(worker.pid)
+                started_s, cpu_before_s = time.monotonic(), cpu_s(worker.pid)
             (segment,) = snapshot["segments"]
             if is_complete(segment, load):
                 wall_s = time.monotonic() - started_s
-                cpu_s = _cpu_s(worker.pid) - cpu_before_s
-                events = load.decisions + load.outcomes
-                return events / wall_s, events / cpu_s, _peak_mib(worker.pid)
+                taken_s = cpu_s(worker.pid) - cpu_before_s
+                return Run(load.decisions + load.outcomes, wall_s, taken_s, peak_rss_mib(worker.pid))
         if worker.poll() is not None:
             raise SystemExit(f"the worker ended with {worker.returncode}")
     raise SystemExit("no complete snapshot in time")
@@ -111,15 +123,3 @@ def is_complete(segment: dict[str, Any], load: Load) -> bool:
         count == load.counts[arms[name]] and reward_sum == load.rewards[arms[name]] << 15
         for name, count, reward_sum in zip(segment["arms"], segment["counts"], segment["reward_sums"], strict=True)
     )
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _peak_mib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return float("nan")

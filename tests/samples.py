@@ -50,10 +50,11 @@ def linear_policy(**others: Any) -> Plain:
     policy = plain_policy(**{"outcomes": (CLICK, LIKE, REFUND), **others})
     policy["reward"] |= {"low": -2.0, "high": 3.0}
     policy["algorithm"] = {"name": "linear_thompson", "ridge": 1.0, "v": 0.25}
-    policy["context"] = [
+    features = [
         {"name": "x", "kind": "numeric", "low": -1.0, "high": 1.0},
         {"name": "y", "kind": "numeric", "low": 0.0, "high": 9.0},
     ]
+    policy.setdefault("context", features)
     return policy
 
 

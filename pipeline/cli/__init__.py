@@ -29,6 +29,7 @@ COMMANDS = (
     "simulate",
     "snapshot",
     "topics",
+    "train",
     "verify",
     "warm-start",
     "worker",

@@ -50,7 +50,7 @@ class LinUcb:
 INFO = AlgorithmInfo(
     parameters={
         "ridge": RIDGE,
-        "alpha": Parameter(1.0, 0.0, 1e6, "standard errors (at unit noise) that an arm is given credit for"),
+        "alpha": Parameter(0.5, 0.0, 1e6, "standard errors (at unit noise) that an arm is given credit for"),
     },
     needs_context=True,
     needs_unit_reward=False,

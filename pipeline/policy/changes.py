@@ -29,7 +29,7 @@ def _generation_faults(old: PolicyDefinition, new: PolicyDefinition) -> list[str
     if new.generation > old.generation or new.statistics_hash == old.statistics_hash:
         return []
     before, after = old.statistics_parts(), new.statistics_parts()
-    changed = ", ".join(part for part in after if before[part] != after[part])
+    changed = ", ".join(part for part in dict.fromkeys((*after, *before)) if before.get(part) != after.get(part))
     fault = (
         f"generation: {new.generation} has statistics made under another {changed}; raise `generation` to "
         f"{old.generation + 1} to start statistics anew, or take the change back"

@@ -128,7 +128,7 @@ class PolicyDefinition:
             "arm_names": tuple(arm.name for arm in self.arms),
             "arm_set": frozenset(arm.name for arm in self.arms),
             "active_arms": tuple(arm.name for arm in self.arms if not arm.retired),
-            "schema_hash": sha256_hex(self.features.to_plain())[:SCHEMA_HASH_CHARACTERS],
+            "schema_hash": sha256_hex(self.features.hashed())[:SCHEMA_HASH_CHARACTERS],
             "definition_hash": sha256_hex(self.to_plain()),
             "statistics_hash": sha256_hex(self.statistics_parts()),
         }
@@ -172,7 +172,7 @@ class PolicyDefinition:
         read, rows that stay what they are; so does forgetting, which weighs them.
         """
         return {
-            "context": self.features.to_plain(),
+            **self.features.parts(),
             "reward": self.reward.to_plain(),
             "attribution": self.attribution.to_plain(),
             "statistics": self._statistics(),

@@ -3,7 +3,7 @@
 Every kind encodes one value (`encode`, which says why a value is refused) and a whole column
 (`encode_column`, which writes into zeroed entries and only says which rows are sound). Both use the same
 float64 operations, each correctly rounded, so they agree to the bit. A grid entry x_int stands for
-x_int * 2^-12; all kinds stay within ±1, so |x_int| <= 4096.
+x_int * 2^-12; all kinds stay within ±1, so |x_int| <= 4096, but for standardised ones, which the grid bounds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InvalidRecordError
-from pipeline.models.grid import FEATURE_BITS
+from pipeline.models.grid import FEATURE_BITS, FEATURE_LIMIT
 from pipeline.policy.circle import sine_cosine
 from pipeline.policy.shown import shown
 
@@ -164,7 +164,49 @@ class CyclicFeature:
         return {"name": self.name, "kind": "cyclic", "period": self.period}
 
 
-Feature = NumericFeature | CategoricalFeature | CyclicFeature
+@dataclass(frozen=True, slots=True)
+class StandardisedFeature:
+    """A number without bounds, as deviations from a mean; width 1.
+
+    Both constants are the policy's, so that a number means the same as long as the statistics do.
+    """
+
+    name: str
+    """Context field."""
+    mean: float
+    """What becomes 0."""
+    deviation: float
+    """What becomes a step of 1; any finite value is accepted, and 8 deviations or more count as just below 8."""
+
+    @property
+    def width(self) -> int:
+        """Entries in the context vector."""
+        return 1
+
+    def encode(self, value: object) -> tuple[int, ...]:
+        """Scale, clip to the grid and round half to even."""
+        scaled = (_finite(self.name, value) - self.mean) / self.deviation * GRID_ONE
+        return (round(min(max(scaled, -FEATURE_LIMIT), FEATURE_LIMIT)),)
+
+    def encode_column(self, values: Sequence[object], out: NDArray[np.int16]) -> NDArray[np.bool_]:
+        """Encode `values` (m,) into `out` (m, 1); return which rows are sound (the others get 0)."""
+        numbers = _floats(values)
+        sound = np.isfinite(numbers)
+        if not sound.all():
+            numbers[~sound] = self.mean
+        with np.errstate(over="ignore"):  # infinitely many deviations are clipped as 8 are
+            numbers -= self.mean
+            numbers /= self.deviation
+            numbers *= GRID_ONE
+        out[:, 0] = np.rint(numbers.clip(-FEATURE_LIMIT, FEATURE_LIMIT))
+        return sound
+
+    def to_plain(self) -> dict[str, object]:
+        """Give the JSON value."""
+        return {"name": self.name, "kind": "standardised", "mean": self.mean, "deviation": self.deviation}
+
+
+Feature = NumericFeature | CategoricalFeature | CyclicFeature | StandardisedFeature
 
 
 def _floats(values: Sequence[object]) -> NDArray[np.float64]:

@@ -1,5 +1,7 @@
 """Context → context vector: int16 on the grid, entry 0 an intercept of 1, then the features in order.
 
+With an encoder, what it makes of that vector instead (`encoder.py`).
+
 Encoded once, when deciding; whatever learns from the decision uses these integers, so a statistic never
 depends on a rounding made twice.
 """
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InvalidRecordError, RecordError, StateError
 from pipeline.models.grid import features_from_grid
+from pipeline.policy.encoder import Encoder
 from pipeline.policy.feature_kinds import GRID_ONE, Feature
 
 _MISSING = object()
@@ -26,12 +29,18 @@ class FeatureSchema:
 
     features: tuple[Feature, ...] = ()
     """Features; none gives an empty context vector, without intercept."""
+    encoder: Encoder | None = None
+    """A network over them, if one was trained."""
+    raw_dimension: int = field(init=False, compare=False)
+    """Entries of the features' own vector."""
     dimension: int = field(init=False, compare=False)
     """Entries of the context vector, d."""
 
     def __post_init__(self) -> None:
         widths = sum(feature.width for feature in self.features)
-        object.__setattr__(self, "dimension", 1 + widths if self.features else 0)
+        raw = 1 + widths if self.features else 0
+        object.__setattr__(self, "raw_dimension", raw)
+        object.__setattr__(self, "dimension", raw if self.encoder is None else self.encoder.dimension)
 
     def encode(self, context: Mapping[str, object]) -> NDArray[np.int16]:
         """Encode one context to (d,); fields that are no features are ignored.
@@ -48,7 +57,8 @@ class FeatureSchema:
             except KeyError:
                 raise InvalidRecordError("missing-feature", f"{feature.name} is not in the context") from None
             entries.extend(feature.encode(value))
-        return np.array(entries, dtype=np.int16)
+        vector = np.array(entries, dtype=np.int16)
+        return vector if self.encoder is None else self.encoder.encode(vector[None])[0]
 
     def encode_many(
         self, contexts: Sequence[Mapping[str, object]]
@@ -57,7 +67,7 @@ class FeatureSchema:
 
         Gives the rows and the errors that `encode` gives; the row of a refused context is zero.
         """
-        vectors = np.zeros((len(contexts), self.dimension), dtype=np.int16)
+        vectors = np.zeros((len(contexts), self.raw_dimension), dtype=np.int16)
         errors: list[RecordError | None] = [None] * len(contexts)
         if not self.features or not contexts:
             return vectors, errors
@@ -68,6 +78,8 @@ class FeatureSchema:
             stop = start + feature.width
             sound &= feature.encode_column(_column(contexts, feature.name), vectors[:, start:stop])
             start = stop
+        if self.encoder is not None:
+            vectors = self.encoder.encode(vectors)
         if not sound.all():
             for row in np.flatnonzero(~sound).tolist():
                 vectors[row] = 0
@@ -75,8 +87,17 @@ class FeatureSchema:
         return vectors, errors
 
     def to_plain(self) -> list[dict[str, object]]:
-        """Give the JSON value."""
+        """Give the JSON value of the features; the encoder has a table of its own."""
         return [feature.to_plain() for feature in self.features]
+
+    def parts(self) -> dict[str, object]:
+        """Give all that a context vector is a function of, beside the context, by the keys of the TOML file."""
+        encoder = {} if self.encoder is None else {"encoder": self.encoder.to_plain()}
+        return {"context": self.to_plain(), **encoder}
+
+    def hashed(self) -> object:
+        """Give the JSON value that names this encoding: a vector of another is never mixed with it."""
+        return self.to_plain() if self.encoder is None else self.parts()
 
     def _refusal(self, context: Mapping[str, object]) -> RecordError:
         # The columns only say that something is wrong; `encode` says what, so the two can't disagree.

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from math import inf
 
-from pipeline.policy.feature_kinds import CategoricalFeature, CyclicFeature, Feature, NumericFeature
+from pipeline.policy.feature_kinds import (
+    CategoricalFeature,
+    CyclicFeature,
+    Feature,
+    NumericFeature,
+    StandardisedFeature,
+)
 from pipeline.policy.features import FeatureSchema
+from pipeline.policy.parse_encoder import read_encoder
 from pipeline.policy.section import Section, is_text, note_repeats
 from pipeline.policy.shown import shown
 
@@ -24,13 +31,18 @@ def read_features(root: Section) -> FeatureSchema:
             f"gives {schema.dimension} entries with the intercept, expected at most {MAX_DIMENSION}; "
             "group rare categories or drop a feature",
         )
-    return schema
+    if not root.has("encoder"):
+        return schema
+    if not schema.features:
+        root.fault("encoder", "has no features to encode; add some under [[context]], or leave [encoder] out")
+        return schema
+    return FeatureSchema(schema.features, read_encoder(root, schema.dimension - 1))
 
 
 def _read_feature(section: Section) -> Feature | None:
     feature: Feature
     name = section.name("name")
-    match section.choice("kind", ("numeric", "categorical", "cyclic")):
+    match section.choice("kind", ("numeric", "categorical", "cyclic", "standardised")):
         case "numeric":
             feature = _read_numeric(section, name)
         case "categorical":
@@ -38,6 +50,9 @@ def _read_feature(section: Section) -> Feature | None:
         case "cyclic":
             period = section.number("period", expected="a finite number above 0", accepts=lambda x: x > 0.0)
             feature = CyclicFeature(name, period)
+        case "standardised":
+            deviation = section.number("deviation", expected="a finite number above 0", accepts=lambda x: x > 0.0)
+            feature = StandardisedFeature(name, section.number("mean"), deviation)
         case _:  # without a kind, no key can be called unknown
             return None
     section.finish()

@@ -36,6 +36,8 @@ class ReplayPlan:
     """Decisions of these count; those of the new one are learned from live, so never counted here."""
     limits: Limits
     """How patient JOIN is; only with events."""
+    is_encoded_anew: bool = False
+    """Whether contexts are encoded by the definition, as they were logged in another encoding."""
 
     def to_json(self) -> str:
         """Write the plan as canonical JSON."""
@@ -46,6 +48,7 @@ class ReplayPlan:
             "orphan_hold_ms": self.limits.orphan_hold_ms,
             "max_clock_skew_ms": self.limits.max_clock_skew_ms,
             "registry": {str(schema_id): name for schema_id, name in self.limits.registry.items()},
+            **({"is_encoded_anew": True} if self.is_encoded_anew else {}),
         }
         return canonical_bytes(plain).decode()
 
@@ -59,6 +62,7 @@ def plan_from_json(text: str) -> ReplayPlan:
         cast("Source", plain["source"]),
         tuple(plain["generations"]),
         Limits(plain["orphan_hold_ms"], plain["max_clock_skew_ms"], MappingProxyType(registry)),
+        plain.get("is_encoded_anew", False),
     )
 
 
@@ -86,18 +90,19 @@ def make_plan(
         )
     target = replace(definition or live, generation=into)
     check_change(live, target)
-    if target.schema_hash != live.schema_hash:
+    is_encoded_anew = target.schema_hash != live.schema_hash
+    if is_encoded_anew and source == "ledger":
         fault = (
             f"[[context]]: past contexts were encoded by feature schema {live.schema_hash}, the definition has "
-            f"{target.schema_hash}; begin that generation without a past: pipeline policy apply FILE"
+            f"{target.schema_hash}; encode them anew from the decisions: leave --ledger out"
         )
-        raise ConfigError("replay", [fault])
-    past = [one for one in book.generations(policy) if one.schema_hash == target.schema_hash]
+        raise ConfigError("replay from the ledger", [fault])
+    past = [one for one in book.generations(policy) if is_encoded_anew or one.schema_hash == target.schema_hash]
     if source == "ledger":
         faults = [fault for one in past for fault in _ledger_faults(one, target)]
         if faults:
             raise ConfigError("replay from the ledger", faults)
-    return ReplayPlan(target, source, tuple(one.generation for one in past), limits)
+    return ReplayPlan(target, source, tuple(one.generation for one in past), limits, is_encoded_anew)
 
 
 def _ledger_faults(old: PolicyDefinition, new: PolicyDefinition) -> Iterator[str]:

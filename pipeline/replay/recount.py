@@ -193,7 +193,10 @@ class EventRecount:
         if not isinstance(event, Decision):
             return arrival
         if event.policy == definition.name and event.generation in self._plan.generations:
-            return arrival
+            if not self._plan.is_encoded_anew:
+                return arrival
+            # As if the producer had sent the raw context alone: JOIN's own step encodes it.
+            return arrival._replace(event=event._replace(context_vector=b"", schema_hash=""))
         foreign = event._replace(
             policy=FOREIGN,
             generation=definition.generation,

@@ -104,6 +104,8 @@ def _effects(
 
 def _entries(schema: FeatureSchema) -> Sequence[tuple[str, slice]]:
     entries, start = [(INTERCEPT, slice(0, 1))], 1
+    if schema.encoder is not None:  # no entry is any one feature's
+        return entries + [(f"encoder unit {unit}", slice(unit, unit + 1)) for unit in range(1, schema.dimension)]
     for feature in schema.features:
         entries.append((feature.name, slice(start, start + feature.width)))
         start += feature.width

@@ -240,7 +240,7 @@ async def test_what_can_not_be_replayed_is_said_and_why(place: Place, tmp_path: 
     assert "generation 1 already; 2 is free" not in await place.pipeline(*into, "2")
     features = plain_policy(context=[{"name": "x", "kind": "numeric", "low": -1.0, "high": 1.0}], grace="30s")
     context = definition_file(tmp_path, features | {"generation": 3})
-    assert "feature schema" in await place.pipeline(*into, "3", "--definition", context, expected=1)
+    assert "feature schema" in await place.pipeline(*into, "3", "--definition", context, "--ledger", expected=1)
     longer = deepcopy(OLD) | {"generation": 3}
     longer["reward"]["outcomes"][0]["window"] = "1m"
     file = definition_file(tmp_path, longer)

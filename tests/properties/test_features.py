@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InvalidRecordError
-from pipeline.policy.feature_kinds import FEATURE_REASONS, GRID_ONE, CategoricalFeature, CyclicFeature, NumericFeature
+from pipeline.models.grid import FEATURE_LIMIT
+from pipeline.policy.feature_kinds import (
+    FEATURE_REASONS,
+    GRID_ONE,
+    CategoricalFeature,
+    CyclicFeature,
+    NumericFeature,
+    StandardisedFeature,
+)
 from pipeline.policy.features import FeatureSchema, decode
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -27,11 +35,13 @@ def numeric(draw, name):
 
 @st.composite
 def feature(draw, name):
-    kind = draw(st.integers(0, 2))
+    kind = draw(st.integers(0, 3))
     if kind == 0:
         return draw(numeric(name))
     if kind == 1:
         return CategoricalFeature(name, tuple(draw(st.lists(st.sampled_from(WORDS), min_size=1, unique=True))))
+    if kind == 2:
+        return StandardisedFeature(name, draw(FINITE), draw(POSITIVE))
     return CyclicFeature(name, draw(POSITIVE))
 
 
@@ -87,9 +97,12 @@ def test_a_batch_is_encoded_as_each_context_is(data, schema):
 
 
 @given(data=st.data(), schema=schemas())
-def test_what_is_encoded_lies_on_the_grid_within_one_and_refusals_have_known_reasons(data, schema):
+def test_what_is_encoded_lies_on_the_grid_within_its_bound_and_refusals_have_known_reasons(data, schema):
     vectors, errors = schema.encode_many(data.draw(contexts(schema)))
-    assert (np.abs(vectors.astype(int)) <= GRID_ONE).all()
+    within = [GRID_ONE] * min(schema.dimension, 1)
+    for one in schema.features:
+        within += [FEATURE_LIMIT if isinstance(one, StandardisedFeature) else GRID_ONE] * one.width
+    assert (np.abs(vectors.astype(int)) <= within).all()
     assert {error.reason for error in errors if error is not None} <= FEATURE_REASONS
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
+from base64 import b64encode
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +31,7 @@ from tests.doubles import Crashed, KnownPolicies
 from tests.naive.fold import naive_fold
 from tests.properties.test_agents import Worker, killer
 from tests.replaying import ReplayMemory, cut_at, replayed, replayed_rows
-from tests.samples import define
+from tests.samples import define, linear_policy
 from tests.traffic import LIMITS, START_MS, SUBJECTS, Traffic, traffic
 
 pytestmark = pytest.mark.timeout(600)
@@ -132,6 +135,32 @@ def test_under_another_definition_a_replay_is_the_naive_fold_under_it(
     plan = make_plan(book_of(data), "homepage", 2, define(new), "events", LIMITS)
     rows = asyncio.run(replayed_rows(worker.broker, plan, cuts_of(worker, EVENTS, stops)))
     assert plain_sums(rows) == naive_sums(new, data)
+
+
+@settings(max_examples=60)
+@given(data=traffic(), partitions=st.integers(1, 3), stops=times, seed=st.integers(0, 99))
+def test_under_a_new_encoder_a_replay_is_the_naive_fold_of_contexts_encoded_by_it(
+    data: Traffic, partitions: int, stops: list[int], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    for record in {id(one.record): one.record for one in data.decisions}.values():
+        record["context"] = {"x": float(rng.uniform(-1, 1)), "y": int(rng.integers(0, 10))}
+    worker = asyncio.run(lived(data, partitions))
+    weights = rng.integers(-(2**13), 2**13, (4, 3)).astype("<i2")  # 4 units over (1, x, y)
+    layer = {"units": 4, "weights": b64encode(weights.tobytes()).decode()}
+    new = copy.deepcopy(data.policy) | {"context": linear_policy()["context"], "encoder": {"layers": [layer]}}
+    plan = plan_from_json(make_plan(book_of(data), "homepage", 2, define(new), "events", LIMITS).to_json())
+    rows = asyncio.run(replayed_rows(worker.broker, plan, cuts_of(worker, EVENTS, stops)))
+    for record in {id(one.record): one.record for one in data.decisions}.values():
+        record["context_vector"] = naive_units(record["context"], weights.tolist())
+    assert plain_sums(rows) == naive_sums(new, data)
+
+
+def naive_units(context: dict[str, float], weights: list[list[int]]) -> list[int]:
+    """Encode in Python's own integers and fractions."""
+    raw = [4096, round(Fraction(context["x"]) * 4096), round(Fraction(context["y"] / 9 * 2 - 1) * 4096)]
+    sums = (sum(w * x for w, x in zip(row, raw, strict=True)) for row in weights)
+    return [4096, *(min(max(round(Fraction(one, 4096)), 0), 32767) for one in sums)]
 
 
 @settings(max_examples=80)

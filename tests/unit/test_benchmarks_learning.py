@@ -88,3 +88,19 @@ def test_a_result_is_good_up_to_six_percent_above_what_was_published():
     assert result(1.05).is_good
     assert not result(1.07).is_good
     assert "| flat | 1 | 9,105 ± 0 | 9,105 | 100% |" in chapelle_li.table([result(1.0)])
+
+
+def test_a_bench_that_was_stopped_goes_on_to_the_same_figures(tmp_path):
+    def played(kept) -> list[list[float]]:
+        results = learning.measure(2, 0.01, ["wheel"], with_peers=False, kept=kept)
+        return [found.regrets.tolist() for _, found in results]
+
+    whole = played(None)
+    assert played(tmp_path) == whole
+    first, second = sorted(tmp_path.rglob("lin_ucb/*.npz"))
+    assert first.stem == str(learning.FIRST_SEED)
+    second.unlink()
+    before = first.stat().st_mtime_ns
+    assert played(tmp_path) == whole
+    assert second.exists()
+    assert first.stat().st_mtime_ns == before, "what was kept was played again"

@@ -14,7 +14,7 @@ from pipeline.models.linear_thompson import LinearThompson
 def test_parameters_that_are_not_given_take_their_defaults():
     assert model_for("beta_thompson", {}) == BetaThompson(prior_alpha=1.0, prior_beta=1.0)
     assert model_for("linear_thompson", {"v": 2}) == LinearThompson(ridge=1.0, v=2.0)
-    assert model_for("lin_ucb", {"ridge": 0.5}) == LinUcb(ridge=0.5, alpha=1.0)
+    assert model_for("lin_ucb", {"ridge": 0.5}) == LinUcb(ridge=0.5, alpha=0.5)
 
 
 def test_every_algorithm_says_what_a_policy_must_declare():

@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.errors import InvalidRecordError
-from pipeline.policy.feature_kinds import CategoricalFeature, CyclicFeature, NumericFeature
+from pipeline.errors import ConfigError, InvalidRecordError
+from pipeline.policy.feature_kinds import CategoricalFeature, CyclicFeature, NumericFeature, StandardisedFeature
 from pipeline.policy.features import FeatureSchema, decode
+from tests.samples import define, linear_policy
 
 SCHEMA = FeatureSchema(
     (
@@ -58,6 +59,34 @@ def test_a_half_goes_to_the_even_neighbour(value, entry):
 )
 def test_a_cyclic_value_comes_round(hour, sine, cosine):
     assert CyclicFeature("hour", 24.0).encode(hour) == (sine, cosine)
+
+
+@pytest.mark.parametrize(
+    ("price", "entry"),
+    [
+        (20.0, 0),
+        (25.0, 2048),  # half a deviation of 10 above 20
+        (19.0, -410),  # -0.1 * 4096 = -409.6
+        (100.0, 32767),  # 8 deviations: one step more than the grid has
+        (-1e308, -32767),
+    ],
+)
+def test_a_standardised_value_is_told_in_deviations_up_to_the_grids_end(price, entry):
+    feature = StandardisedFeature("price", 20.0, 10.0)
+    assert feature.encode(price) == (entry,)
+    column = np.zeros((3, 1), np.int16)
+    assert feature.encode_column([price, "x", 20], column).tolist() == [True, False, True]
+    assert column.ravel().tolist() == [entry, 0, 0]
+
+
+def test_a_standardised_feature_has_its_constants_in_the_schema():
+    plain = {"name": "price", "kind": "standardised", "mean": 20.0, "deviation": 10.0}
+    one, other = (define(linear_policy(context=[plain | change])) for change in ({}, {"mean": 21.0}))
+    assert one.to_plain()["context"] == [plain]
+    assert one.schema_hash != other.schema_hash
+    with pytest.raises(ConfigError) as refused:
+        define(linear_policy(context=[plain | {"deviation": 0}]))
+    assert "context[0].deviation: 0 is not a finite number above 0" in refused.value.faults[0]
 
 
 FAULTS = [

@@ -7,7 +7,7 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.join.step import Limits
 from pipeline.policy.book import PolicyBook
-from pipeline.replay.plan import make_plan
+from pipeline.replay.plan import make_plan, plan_from_json
 from tests.samples import BASKET, define, linear_policy, plain_policy
 
 
@@ -41,8 +41,18 @@ def test_a_generation_that_exists_is_not_replayed_into():
     assert "3 is free" in faults(book(plain_policy(generation=2)), None, "events")
 
 
-def test_another_feature_schema_can_not_be_replayed():
-    assert "feature schema" in faults(book(plain_policy()), linear_policy(generation=2), "events")
+def test_the_ledger_can_not_be_weighed_under_another_feature_schema():
+    assert "feature schema" in faults(book(plain_policy()), linear_policy(generation=2), "ledger")
+
+
+def test_under_another_feature_schema_contexts_of_all_generations_are_encoded_anew():
+    known = book(plain_policy(), plain_policy(generation=2))
+    plan = make_plan(known, "homepage", 3, define(linear_policy(generation=3)), "events", Limits())
+    assert (plan.is_encoded_anew, plan.generations) == (True, (1, 2))
+    assert plan_from_json(plan.to_json()) == plan
+    same = make_plan(known, "homepage", 3, None, "events", Limits())
+    assert not same.is_encoded_anew
+    assert "is_encoded_anew" not in same.to_json(), "plans of older snapshots read as they were written"
 
 
 def test_generations_of_another_feature_schema_are_left_out():

@@ -1,0 +1,83 @@
+"""A trained network between the features and what is learned from: context vector → context vector, on the grid.
+
+    h_0 = x,   h_k = min(max(round(W_k (1, h_k-1)), 0), 8 - 2^-12),   the vector (1, h_last)
+
+Weights, inputs and units are int16 in steps of 2^-12, so a layer is a product of integers: below 2^15 · 2^15 · 257
+< 2^39, which a float64 product of matrices holds exactly, in whatever order it is summed. One context and a batch, on
+any machine, give the same integers; the last bits of a float network would not. A bias is the weight of the 1.
+
+The Bayesian head above is any model that learns from context: to it these are features as others are (Riquelme, Tucker
+& Snoek 2018, neural-linear). An encoder belongs to a generation as the features do; its hash is part of theirs.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.models.grid import FEATURE_BITS, FEATURE_LIMIT
+
+_ONE = 1 << FEATURE_BITS
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """Rectified units."""
+
+    weights: NDArray[np.int16]
+    """(units, 1 + inputs), the bias first; read-only."""
+
+    def __post_init__(self) -> None:
+        if self.weights.flags.writeable:
+            weights = self.weights.copy()
+            weights.setflags(write=False)
+            object.__setattr__(self, "weights", weights)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Layer):
+            return NotImplemented
+        return np.array_equal(self.weights, other.weights)
+
+    def __hash__(self) -> int:
+        return hash(self.weights.tobytes())
+
+    @property
+    def units(self) -> int:
+        """How many numbers come out."""
+        return len(self.weights)
+
+    @property
+    def inputs(self) -> int:
+        """How many numbers go in, the 1 not counted."""
+        return int(self.weights.shape[1]) - 1
+
+    def to_plain(self) -> dict[str, object]:
+        """Give the JSON value: weights row by row, little-endian, as Base64."""
+        return {"units": self.units, "weights": b64encode(self.weights.astype("<i2").tobytes()).decode()}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """Layers, one on the other."""
+
+    layers: tuple[Layer, ...]
+
+    @property
+    def dimension(self) -> int:
+        """Entries of what comes out, the leading 1 included."""
+        return 1 + self.layers[-1].units
+
+    def encode(self, vectors: NDArray[np.int16]) -> NDArray[np.int16]:
+        """Take m context vectors (m, 1 + inputs), each with the leading 1, to (m, dimension). Exact."""
+        for layer in self.layers:
+            sums = vectors.astype(np.float64) @ layer.weights.astype(np.float64).T
+            units = np.rint(np.ldexp(sums, -FEATURE_BITS)).clip(0, FEATURE_LIMIT)
+            vectors = np.concatenate((np.full((len(vectors), 1), _ONE), units), axis=1).astype(np.int16)
+        return vectors
+
+    def to_plain(self) -> dict[str, object]:
+        """Give the JSON value."""
+        return {"layers": [layer.to_plain() for layer in self.layers]}
