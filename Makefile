@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SEED ?= 1
+SIDE_BY_SIDE ?= 3
 
-.PHONY: demo test faults check bench bench-learning peers setup lock clean help
+.PHONY: demo test faults check bench bench-learning peers stream-peers setup lock clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -23,8 +24,8 @@ demo: setup  ## the whole loop on simulated visitors, about two minutes
 test: setup  ## every test that needs no service beside the ones it starts
 	$(BIN)/python -m pytest
 
-faults: setup  ## every fault scenario in its long form, on a real Kafka: SEED=1, and a table at the end
-	$(BIN)/python -m pytest -m faults --seed $(SEED) tests/faults
+faults: setup  ## every fault scenario in its long form, on real Kafkas, and one table: SEED="1 2 3"
+	$(BIN)/python -m pytest -m faults --numprocesses $(SIDE_BY_SIDE) --maxschedchunk 1 --seed "$(SEED)" tests/faults
 
 check: setup  ## ruff, mypy strict, import layers
 	$(BIN)/ruff check .
@@ -32,7 +33,7 @@ check: setup  ## ruff, mypy strict, import layers
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit/test_layers.py
 
-bench: setup  ## speed of the worker and the hot functions, with right answers checked
+bench: stream-peers  ## speed of everything, with right answers checked: half an hour (benchmarks/README.md)
 	$(BIN)/python -m benchmarks all
 
 bench-learning: peers  ## how well policies learn, beside MABWiser and Vowpal Wabbit: a quarter of an hour
@@ -41,11 +42,20 @@ bench-learning: peers  ## how well policies learn, beside MABWiser and Vowpal Wa
 peers: setup  ## what the learning bench plays against; their tests are skipped without
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/peers/requirements.lock
 
+stream-peers: .venv-peers/.installed  ## what the pipeline bench plays against, in an environment of its own
+
+.venv-peers/.installed: benchmarks/peers/stream.lock | .venv/.installed
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/peers/stream.lock
+	@touch $@
+
 lock:  ## pin every dependency, with hashes, for every platform (needs uv)
 	uv pip compile pyproject.toml --group dev --all-extras --universal --generate-hashes \
 	  --no-header --no-annotate --no-emit-index-url --python-version 3.11 -o requirements.lock
 	uv pip compile --group peers --universal --generate-hashes --constraint requirements.lock \
 	  --no-header --no-annotate --no-emit-index-url --python-version 3.11 -o benchmarks/peers/requirements.lock
+	uv pip compile --group stream-peers --universal --generate-hashes \
+	  --no-header --no-annotate --no-emit-index-url --python-version 3.11 -o benchmarks/peers/stream.lock
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-peers

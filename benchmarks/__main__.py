@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from benchmarks import micro, models, pipeline, recovery
-from benchmarks.report import Row, write
+from benchmarks import cluster, freshness, growth, micro, models, pipeline, publish, recovery, replaying, sizing, stages
+from benchmarks.report import Row, read, write
 
 OUT = Path("out/bench")
 
@@ -60,20 +60,63 @@ def tell(name: str, rows: list[Row], out: Path, *, is_smoke: bool) -> None:
 @repetitions(7)
 @suite
 def micro_command(repetitions: int, smoke: bool, out: Path) -> None:
-    """The hot functions and every algorithm, alone; needs no Kafka."""
+    """The hot functions, whole stages and every algorithm, alone; needs no Kafka."""
     runs = 1 if smoke else repetitions
     rows = [row for dimension, encoding in pipeline.KINDS for row in micro.measure(dimension, encoding, runs)]
+    for dimension, encoding in pipeline.KINDS:
+        rows += stages.measure(dimension, encoding, runs, 2_400 if smoke else 24_000)
     tell("micro", rows + models.measure(runs), out, is_smoke=smoke)
 
 
 @main.command("pipeline")
 @click.option("--decisions", default=100_000, show_default=True, help="Decisions in each run of the worker.")
+@click.option("--peers/--no-peers", "with_peers", default=True, show_default=True, help="Whether they play too.")
 @repetitions(3)
 @suite
-def pipeline_command(decisions: int, repetitions: int, smoke: bool, out: Path) -> None:
-    """The whole worker, on topics that are full; needs Java 17 and Maven."""
-    rows = pipeline.measure(2_000 if smoke else decisions, 1 if smoke else repetitions)
+def pipeline_command(decisions: int, with_peers: bool, repetitions: int, smoke: bool, out: Path) -> None:
+    """The whole worker, on topics that are full, beside programs of the same work; needs Java 17 and Maven."""
+    rows = pipeline.measure(2_000 if smoke else decisions, 1 if smoke else repetitions, with_peers=with_peers)
     tell("pipeline", rows, out, is_smoke=smoke)
+
+
+@main.command("freshness")
+@click.option("--rate", "rates", type=int, multiple=True, default=freshness.RATES, show_default=True, help="Events/s.")
+@click.option("--seconds", default=15.0, show_default=True, help="Of each run.")
+@click.option("--interval", default="100ms", show_default=True, help="The policy's [publish] interval.")
+@repetitions(3)
+@suite
+def freshness_command(
+    rates: tuple[int, ...], seconds: float, interval: str, repetitions: int, smoke: bool, out: Path
+) -> None:
+    """Outcome due to snapshot in use, at a steady load; needs Java 17 and Maven."""
+    if smoke:
+        rates, seconds, repetitions = (500,), 2.0, 1
+    tell("freshness", freshness.measure(rates, seconds, interval, repetitions), out, is_smoke=smoke)
+
+
+@main.command("growth")
+@click.option("--largest", is_flag=True, help="Also 5,000,000 open actions: some minutes, and 4 GB of disk.")
+@repetitions(5)
+@suite
+def growth_command(largest: bool, repetitions: int, smoke: bool, out: Path) -> None:
+    """Cost of an event as what is held grows, and a picture of it; needs no Kafka."""
+    from benchmarks import growth_picture  # noqa: PLC0415  plots are slow to import
+
+    sizes = growth.SMOKE if smoke else growth.Sizes()
+    if largest:
+        sizes = sizes._replace(open_actions=(*sizes.open_actions, 5_000_000))
+    points = growth.measure(sizes, 1 if smoke else repetitions)
+    tell("growth", growth.rows_of(points), out, is_smoke=smoke)
+    growth_picture.save(points, out / "growth.png")
+
+
+@main.command("publish")
+@repetitions(3)
+@suite
+def publish_command(repetitions: int, smoke: bool, out: Path) -> None:
+    """A large policy: merge, posterior, bytes of a snapshot, a node's loading; needs no Kafka."""
+    size = publish.SMOKE if smoke else publish.Size()
+    tell("publish", publish.measure(size, 1 if smoke else repetitions), out, is_smoke=smoke)
 
 
 @main.command("recovery")
@@ -82,10 +125,33 @@ def pipeline_command(decisions: int, repetitions: int, smoke: bool, out: Path) -
 @repetitions(3)
 @suite
 def recovery_command(table_rows: int, decisions: int, repetitions: int, smoke: bool, out: Path) -> None:
-    """A table rebuilt from its changelog, and a killed worker's next snapshot; needs Java 17 and Maven."""
+    """Tables rebuilt, a killed worker's next snapshot, replay and verify; needs Java 17 and Maven."""
     if smoke:
         table_rows, decisions, repetitions = 10_000, 2_000, 1
-    tell("recovery", recovery.measure(table_rows, decisions, repetitions), out, is_smoke=smoke)
+    rows = recovery.measure(table_rows, decisions, repetitions) + replaying.measure(decisions, repetitions)
+    tell("recovery", rows, out, is_smoke=smoke)
+
+
+@main.command("cluster")
+@click.option("--events", "events_per_s", default=1_000_000, show_default=True, help="A second.")
+@click.option("--workers", default=64, show_default=True)
+@click.option("--partitions", default=128, show_default=True)
+@click.option("--seconds", default=2, show_default=True, help="To simulate; each takes some ten at a million events.")
+@suite
+def cluster_command(events_per_s: int, workers: int, partitions: int, seconds: int, smoke: bool, out: Path) -> None:
+    """What many workers send to the publisher, and what it takes: simulated with the real pure functions."""
+    case = cluster.Cluster(events_per_s, workers, partitions, seconds=seconds)
+    tell("cluster", cluster.simulate(cluster.SMOKE if smoke else case), out, is_smoke=smoke)
+
+
+@main.command("sizing")
+@click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True, help="Where it was told.")
+def sizing_command(out: Path) -> None:
+    """Workers, partitions and disk for a load, computed from what was measured before."""
+    try:
+        click.echo(sizing.table(read(out)))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
 
 
 @main.command("serving")
@@ -132,7 +198,15 @@ def learning_command(seeds: int, kept: Path | None, smoke: bool, out: Path) -> N
 @click.pass_context
 def all_command(context: click.Context, smoke: bool, out: Path) -> None:
     """Every suite of speed, one after the other; `serving` where wrk is on the path."""
-    commands = [micro_command, pipeline_command, recovery_command]
+    commands = [
+        micro_command,
+        growth_command,
+        publish_command,
+        pipeline_command,
+        freshness_command,
+        recovery_command,
+        cluster_command,
+    ]
     if shutil.which("wrk"):
         commands.append(serving_command)
     for command in commands:

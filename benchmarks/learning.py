@@ -22,7 +22,7 @@ import numpy as np
 import orjson
 
 from pipeline.models import ALGORITHMS
-from pipeline.simulate.environment import Environment
+from pipeline.simulate.environment import Environment, Setting
 from pipeline.simulate.learner import Learner
 from pipeline.simulate.named import environment_for
 from pipeline.simulate.player import Player
@@ -42,6 +42,7 @@ ENVIRONMENTS = {
     "switching": 4_000,
     "drift": 3_000,
     "delayed": 4_000,
+    "display_advertising": 40_000,
     "linear": 1_500,
     "logistic": 1_500,
     "wheel": 1_500,
@@ -50,6 +51,10 @@ ENVIRONMENTS = {
     "digits": 1_000,
 }
 OPTIONS = {"switching": {"every": "1000"}, "drift": {"period": "3000"}, "delayed": {"decisions": "4000"}}
+LATE = {"delayed", "display_advertising"}
+"""Where rewards come late, and so when a decision counts makes a difference."""
+ONLY = {"display_advertising": ("beta_thompson",)}
+"""Where only that difference is measured: runs are too long for everybody."""
 # Beside the plain algorithms: what the README says to do where the world changes, or rewards come late.
 FADING = "beta_thompson:half_life=300,sharpness=2"
 SHARP = "beta_thompson:sharpness=2"
@@ -74,6 +79,9 @@ RECOMMENDED = {
     "classification": "lin_ucb",
     "digits": "lin_ucb",
 }
+
+# Where features count by how they go together: the same policy, on an encoder that is trained on the way.
+ENCODED = {"wheel": "lin_ucb"}
 
 Make = Callable[[Environment, int], Player]
 
@@ -113,15 +121,23 @@ def measure(
 def contenders(name: str, environment: Environment, *, with_peers: bool) -> Iterator[Contender]:
     """Yield who plays in an environment; where there is a context, only who looks at it."""
     setting = environment.setting
-    for algorithm in suitable(setting):
+    for algorithm in ONLY.get(name, suitable(setting)):
         if bool(setting.features) == ALGORITHMS[algorithm].needs_context:
             yield Contender(algorithm, "platform", _platform(algorithm, algorithm))
     for spec in EXTRAS.get(name, ()):
         yield Contender(spec, "platform", _platform(spec, spec))
-    if name == "delayed":
-        yield Contender("beta_thompson, wait", "platform", _platform("beta_thompson, wait", "beta_thompson", "wait"))
-    if not with_peers:
-        return
+    if name in ENCODED and find_spec("sklearn") is not None:
+        from benchmarks.retrained import Retrained  # noqa: PLC0415  optional
+
+        yield Contender(f"{ENCODED[name]}, encoder", "platform", _retrained(Retrained, ENCODED[name]))
+    for settle in ("wait", "delay_corrected") if name in LATE else ():
+        title = f"beta_thompson, {settle}"
+        yield Contender(title, "platform", _platform(title, "beta_thompson", settle))
+    if with_peers and name not in ONLY:
+        yield from _peers(setting)
+
+
+def _peers(setting: Setting) -> Iterator[Contender]:
     if find_spec("mabwiser") is not None:
         from benchmarks.peers import mabwiser_player  # noqa: PLC0415  optional
 
@@ -138,6 +154,14 @@ def _platform(name: str, spec: str, settle: str = "optimistic") -> Make:
     def make(environment: Environment, seed: int) -> Player:
         definition = definition_of(spec, environment.setting, floor=0.0, settle=settle)
         return Learner(name, definition, environment.setting, np.random.default_rng((seed, 1)))
+
+    return make
+
+
+def _retrained(kind: Callable[..., Player], spec: str) -> Make:
+    def make(environment: Environment, seed: int) -> Player:
+        setting = environment.setting
+        return kind(f"{spec}, encoder", definition_of(spec, setting, floor=0.0, settle="optimistic"), setting, seed)
 
     return make
 

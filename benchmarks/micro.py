@@ -8,11 +8,12 @@ from collections.abc import Callable
 from benchmarks.load import Load, policy
 from benchmarks.report import Row
 from benchmarks.timing import timed
-from pipeline.codec import avro
+from pipeline.codec.reward import RewardWriter
 from pipeline.join.progress import Progress
 from pipeline.join.row import ActionRow
 from pipeline.join.step import Changes, Limits, decode_arrivals, take
-from pipeline.learn.ledger import fold_ledger, ledger_record
+from pipeline.learn.agent import ledger_records
+from pipeline.learn.ledger import fold_ledger
 from pipeline.learn.memory import FoldState
 from pipeline.policy.book import PolicyBook
 
@@ -50,14 +51,20 @@ def measure(dimension: int, encoding: str, repetitions: int) -> list[Row]:
     changes = joined()
     if len(changes.rewards) != BATCH:
         raise SystemExit(f"{len(changes.rewards)} ledger records of {BATCH} decisions")
-    ledger = [avro.encode("reward", reward) for _, reward in changes.rewards]
-    folded = [ledger_record(offset, avro.decode_as("reward", raw)) for offset, raw in enumerate(ledger)]
+    ledger = written(changes)
+    folded = ledger_records(enumerate(ledger))
     name = f"d={dimension}, {encoding}"
     steps: dict[str, Callable[[], object]] = {
         f"decode and check, {name}": lambda: decode_arrivals("decisions", records, {}),
         f"join step, {name}": joined,
-        f"ledger record to bytes, {name}": lambda: [avro.encode("reward", reward) for _, reward in changes.rewards],
-        f"ledger record from bytes, {name}": lambda: [avro.decode_as("reward", raw) for raw in ledger],
+        f"ledger record to bytes, {name}": lambda: written(changes),
+        f"ledger record from bytes, {name}": lambda: ledger_records(enumerate(ledger)),
         f"fold, {name}": lambda: fold_ledger(folded, {}, FoldState()),
     }
     return [timed(what, "µs/record", step, repetitions, records=BATCH) for what, step in steps.items()]
+
+
+def written(changes: Changes) -> list[bytes]:
+    """Return a step's ledger records as they are sent."""
+    writer = RewardWriter()
+    return [writer.write(reward) for _, reward in changes.rewards]

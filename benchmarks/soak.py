@@ -31,7 +31,15 @@ from pipeline.codec import avro
 from pipeline.join.progress import DECISIONS, OUTCOMES, Progress, imbalance, progress_from_bytes
 from pipeline.stream.follow import TopicFollower
 from pipeline.stream.state import PROGRESS
-from pipeline.stream.topics import JOIN_TABLE, LEARN_TABLE, SNAPSHOTS, changelog_topic, create_topics, topic_specs
+from pipeline.stream.topics import (
+    JOIN_TABLE,
+    LEARN_TABLE,
+    SNAPSHOTS,
+    TopicSpec,
+    changelog_topic,
+    create_topics,
+    topic_specs,
+)
 
 APP_ID = "pipeline"
 PARTITIONS = 4
@@ -43,6 +51,9 @@ AHEAD = 100_000
 CHUNK = 5_000
 LOOK_EVERY_S = 2.0
 DRAINED_WITHIN_S = 120.0
+TOMBSTONES_KEPT_MS = 120_000
+"""As the windows here are seconds instead of days, so are the two hours of a deployment minutes: what is level after
+many windows and many of these is level."""
 MIB = 1 << 20
 
 
@@ -94,7 +105,7 @@ class _Soak:
 
     async def play(self, seconds: float) -> list[Look]:
         """Produce what there is or the time allows, then wait until all of it is in a snapshot."""
-        await create_topics(self._broker, topic_specs(APP_ID, PARTITIONS))
+        await create_topics(self._broker, _specs())
         await apply_policy(self._broker, policy(0, window=WINDOW, grace=GRACE))
         follower, producer = (
             TopicFollower(self._broker, SNAPSHOTS),
@@ -188,6 +199,15 @@ class _Soak:
                 if records and records[-1].key == PROGRESS:
                     found[partition.partition] = progress_from_bytes(records[-1].value)
         return list(found.values())
+
+
+def _specs() -> list[TopicSpec]:
+    """Return a deployment's topics, whose changelogs let go of tombstones sooner."""
+    kept = {"delete.retention.ms": str(TOMBSTONES_KEPT_MS)}
+    return [
+        spec._replace(config={**spec.config, **kept}) if spec.config.keys() >= kept.keys() else spec
+        for spec in topic_specs(APP_ID, PARTITIONS)
+    ]
 
 
 def _size_mib(files: Iterator[Path]) -> float:

@@ -82,6 +82,7 @@ class Erasure(NamedTuple):
     arm: str
     decided_at_ms: int
     counted: Contribution | None
+    tallies: Sequence[Mapping[str, Any]] = ()
 
 
 Event = Decision | Outcome | Tick | Erasure
@@ -169,6 +170,7 @@ def erasure_from(fields: Mapping[str, Any]) -> Erasure:
         arm=_identifier(fields, "arm"),
         decided_at_ms=_time_ms(fields, "decided_at_ms"),
         counted=None if counted is None else Contribution(**counted),
+        tallies=fields.get("tallies", ()),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import zlib
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 import orjson
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 from pipeline.codec import avro
 from pipeline.join.progress import DECISIONS, OUTCOMES
 from pipeline.join.step import Limits
+from pipeline.learn.memory import RowKey
+from pipeline.models.statistics import Statistics
 from tests.samples import BASKET, linear_policy, plain_decision, plain_outcome, plain_policy
 
 START_MS = 1_700_000_000_000
@@ -23,6 +26,7 @@ FOREVER_MS = START_MS + 10_000_000
 # An outcome is read up to a grace before its decision, so it must wait that long.
 LIMITS = Limits(orphan_hold_ms=GRACE_MS + 1_000)
 
+SETTLES = ["wait", "optimistic", "delay_corrected"]
 SUBJECTS = ["5e1f", "0dd5", None]
 
 # Around the ends of the windows: a like counts for 4 s, a basket for 7 s, a click for 10 s.
@@ -69,13 +73,21 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
     """Draw a policy: with or without features, settling either way, combining in any way."""
     make = draw(st.sampled_from([plain_policy, linear_policy]))
     combine = draw(st.sampled_from(["first", "last", "max", "sum"]))
-    plain = make(settle=draw(st.sampled_from(["wait", "optimistic"])), combine=combine, grace="5s")
+    settle = draw(st.sampled_from(SETTLES))
+    plain = make(settle=settle, combine=combine, grace="5s")
+    if settle == "delay_corrected":
+        plain["statistics"]["bucket"] = "1s"
     plain["reward"]["outcomes"].append(BASKET)
     if combine == "sum" and draw(st.booleans()):
         plain["reward"]["cap"] = 0.5
     if draw(st.booleans()):
         plain["forgetting"] = {"half_life": "40s", "window": "80s"}
     return plain
+
+
+def plain_sums(rows: Iterable[tuple[RowKey, Statistics]]) -> dict[tuple[Any, ...], list[int]]:
+    """Give rows as the naive fold has them: the sums by segment, arm and bucket; tallies by their name as well."""
+    return {tuple(part for part in key[2:] if part != ""): row.sums.tolist() for key, row in rows}
 
 
 class Dice(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from pipeline.cli import options
-from pipeline.replay.forget import Forgotten, read_forgotten
+from pipeline.replay.forget import WORK_DIR, Forgotten, read_forgotten
 from pipeline.replay.forget import forget as forget_subject
 
 
@@ -30,6 +31,14 @@ from pipeline.replay.forget import forget as forget_subject
     show_default=True,
     help="Seconds to wait for the worker. [PIPELINE_FORGET_TIMEOUT]",
 )
+@click.option(
+    "--work-dir",
+    envvar="PIPELINE_WORK_DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=WORK_DIR,
+    show_default=True,
+    help="Where replays keep what they have counted: those that counted the person are run on. [PIPELINE_WORK_DIR]",
+)
 @options.registry_ids
 @options.as_json
 def forget(
@@ -38,13 +47,15 @@ def forget(
     dry_run: bool,
     is_list: bool,
     timeout_s: float,
+    work_dir: Path,
     registry_ids: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Take one person's decisions out of the statistics, exactly, and for ever.
 
     SUBJECT_HASH is what decisions are logged with: keyed BLAKE2b of the person's id under the nodes' --subject-salt.
-    It reaches as far back as the topic `decisions` is kept. A repeat changes nothing.
+    It reaches as far back as the topic `decisions` is kept. A repeat changes nothing. Replays that have counted some of
+    them are run on, to the present end, until they count none.
 
     \b
     Example:
@@ -69,6 +80,7 @@ def forget(
                 registry=options.registry(registry_ids),
                 dry_run=dry_run,
                 timeout_s=timeout_s,
+                work_dir=work_dir,
                 on_progress=show,
             )
         )
@@ -80,9 +92,12 @@ def forget(
 
 def _in_words(report: Forgotten, *, dry_run: bool) -> str:
     found = f"decisions found: {report.actions}"
+    replays = ", ".join(report.replays)
     if dry_run:
-        return f"{found}, of which {report.counting} count in statistics at present"
-    return f"{found}, all erased; {report.taken_back} had counted in statistics, and do no more"
+        beside = f"; replays have counted some of them, and will be run on: {replays}" if replays else ""
+        return f"{found}, of which {report.counting} count in statistics at present{beside}"
+    beside = f"; run on, to count none of them: the replays {replays}" if replays else ""
+    return f"{found}, all erased; {report.taken_back} had counted in statistics, and do no more{beside}"
 
 
 def _list(records: list[dict[str, Any]], *, as_json: bool) -> None:

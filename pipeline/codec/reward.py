@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pipeline.codec import avro
+from pipeline.codec.longs import behind_long, long, read_long, read_long_as_byte, text
 from pipeline.codec.schemas import current_schema
 from pipeline.errors import DecodeError
 
-LAYOUT = bytes.fromhex("12e030e586b304c2")
+LAYOUT = bytes.fromhex("5dfd7193b3040a4b")
 """Fingerprint of the schema that this file knows. With another current one, records take the general way."""
 _HEAD = avro.MARKER + LAYOUT
 _DOUBLE = struct.Struct("<d")
@@ -24,9 +25,12 @@ _FALSE, _TRUE = b"\0", b"\1"
 Names = tuple[str, int, str, str]
 """policy, generation, segment, arm"""
 
-RewardFields = tuple[str, Names, int, int, int, bytes, int, int, bool, bool]
+Tallies = Sequence[tuple[str, int, int, int]]
+"""(row, width, column, amount) each."""
+
+RewardFields = tuple[str, Names, int, int, int, bytes, int, int, bool, bool, Tallies]
 """What a fold asks for: action_id, names, bucket, revision, reward, context_vector, expires_at_ms, event_time_ms,
-is_erased, is_reward_final."""
+is_erased, is_reward_final, tallies."""
 
 # A varint of six bytes: what epoch milliseconds are from 1978 to 2109, and so what most integers here are.
 _TIME_BYTES = 6
@@ -38,8 +42,8 @@ class RewardWriter:
     def __init__(self) -> None:
         self._is_known = current_schema("reward").fingerprint == LAYOUT
         self._names = _Kept(_names)
-        self._longs = _Kept(_long)
-        self._texts = _Kept(_text)
+        self._longs = _Kept(long)
+        self._texts = _Kept(text)
 
     def write(self, record: Mapping[str, Any]) -> bytes:
         """Return the bytes of one ledger record, given as a mapping."""
@@ -48,6 +52,7 @@ class RewardWriter:
         longs = self._longs
         action_id = record["action_id"].encode()
         vector, decision, outcomes = record["context_vector"], record["decision"], record["outcomes"]
+        tallies = record.get("tallies")
         return b"".join(
             (
                 _HEAD,
@@ -65,13 +70,31 @@ class RewardWriter:
                 longs[record["expires_at_ms"]],
                 longs[record["event_time_ms"]],
                 self._texts[record["attribution"]],
-                _outcomes(outcomes) if outcomes else _FALSE,
+                self._outcomes(outcomes) if outcomes else _FALSE,
                 longs[len(decision)],
                 decision,
                 _TRUE if record.get("is_erased") else _FALSE,
                 _TRUE if record.get("is_reward_final") else _FALSE,
+                _tallies(tallies) if tallies else _FALSE,
             )
         )
+
+    def _outcomes(self, outcomes: Sequence[Mapping[str, Any]]) -> bytes:
+        """Write an array as one block, and the empty block that ends it."""
+        longs = self._longs
+        pieces = [longs[len(outcomes)]]
+        for one in outcomes:
+            # An id is another each time and an instant of an outcome seldom the same, so they are not kept.
+            outcome_id = one["outcome_id"].encode()
+            pieces += (
+                longs[len(outcome_id)],
+                outcome_id,
+                self._texts[one["kind"]],
+                _DOUBLE.pack(one["value"]),
+                long(one["occurred_at_ms"]),
+            )
+        pieces.append(_FALSE)
+        return b"".join(pieces)
 
 
 class RewardReader:
@@ -80,7 +103,7 @@ class RewardReader:
     def __init__(self) -> None:
         self._names = _Kept(_read_names)
         self._times: dict[bytes, int] = {}
-        self._attribution = _text("")
+        self._attribution = text("")
         """The rules' hash as it stood in the last record, with its length."""
 
     def read(self, raw: bytes) -> RewardFields:
@@ -99,46 +122,47 @@ class RewardReader:
     def _read(self, raw: bytes) -> RewardFields:
         # Most lengths and small numbers are of one byte, which is looked at here: a call costs more than the rest.
         at = avro.HEADER_BYTES
-        byte, at = (raw[at], at + 1) if raw[at] < 128 else _read_long_as_byte(raw, at)
+        byte, at = (raw[at], at + 1) if raw[at] < 128 else read_long_as_byte(raw, at)
         stop = at + (byte >> 1)
         action_id = raw[at:stop].decode()
-        byte, names_at = (raw[stop], stop + 1) if raw[stop] < 128 else _read_long_as_byte(raw, stop)
+        byte, names_at = (raw[stop], stop + 1) if raw[stop] < 128 else read_long_as_byte(raw, stop)
         revision = byte >> 1
         names_at += 1  # is_settled
         at = names_at
-        byte, at = (raw[at], at + 1) if raw[at] < 128 else _read_long_as_byte(raw, at)
+        byte, at = (raw[at], at + 1) if raw[at] < 128 else read_long_as_byte(raw, at)
         at += byte >> 1
         while raw[at] > 127:  # generation
             at += 1
         at += 1
-        byte, at = (raw[at], at + 1) if raw[at] < 128 else _read_long_as_byte(raw, at)
+        byte, at = (raw[at], at + 1) if raw[at] < 128 else read_long_as_byte(raw, at)
         at += byte >> 1
-        byte, at = (raw[at], at + 1) if raw[at] < 128 else _read_long_as_byte(raw, at)
+        byte, at = (raw[at], at + 1) if raw[at] < 128 else read_long_as_byte(raw, at)
         at += byte >> 1
         names = self._names[raw[names_at:at]]
-        reward, at = (0, at + 1) if raw[at] == 0 else _read_long(raw, at)
+        reward, at = (0, at + 1) if raw[at] == 0 else read_long(raw, at)
         while raw[at] > 127:  # reward_exponent
             at += 1
         at += 1
-        byte, at = (raw[at], at + 1) if raw[at] < 128 else _read_long_as_byte(raw, at)
+        byte, at = (raw[at], at + 1) if raw[at] < 128 else read_long_as_byte(raw, at)
         stop = at + (byte >> 1)
         vector = raw[at:stop]
         at = stop
         while raw[at] > 127:  # decided_at_ms
             at += 1
-        bucket, at = _read_long(raw, at + 1)
+        bucket, at = read_long(raw, at + 1)
         expires_at_ms, at = self._read_time(raw, at)
         event_time_ms, at = self._read_time(raw, at)
         if raw.startswith(self._attribution, at):
             at += len(self._attribution)
         else:
-            length, stop = _read_long(raw, at)
+            length, stop = read_long(raw, at)
             self._attribution, at = raw[at : stop + length], stop + length
         at = at + 1 if raw[at] == 0 else _behind_outcomes(raw, at)
-        length, at = _read_long(raw, at)  # decision
+        length, at = read_long(raw, at)  # decision
         at += length
-        if at + 2 != len(raw):
-            raise DecodeError("not-decodable", f"{len(raw)} bytes, expected a reward record of {at + 2}")
+        tallies, end = ((), at + 3) if raw[at + 2] == 0 else _read_tallies(raw, at + 2)
+        if end != len(raw):
+            raise DecodeError("not-decodable", f"{len(raw)} bytes, expected a reward record of {end}")
         return (
             action_id,
             names,
@@ -150,6 +174,7 @@ class RewardReader:
             event_time_ms,
             raw[at] != 0,
             raw[at + 1] != 0,
+            tallies,
         )
 
     def _read_time(self, raw: bytes, at: int) -> tuple[int, int]:
@@ -158,7 +183,7 @@ class RewardReader:
         value = self._times.get(key)
         if value is not None:
             return value, at + _TIME_BYTES
-        value, end = _read_long(raw, at)
+        value, end = read_long(raw, at)
         if end - at == _TIME_BYTES:
             self._times[key] = value
         return value, end
@@ -180,73 +205,43 @@ class _Kept(dict[K, V]):
         return value
 
 
-def _long(value: int) -> bytes:
-    """Write an Avro long: zigzag, seven bits a byte, the lowest first."""
-    rest = (value << 1) ^ (value >> 63)
-    encoded = bytearray()
-    while rest > 127:
-        encoded.append(rest & 127 | 128)
-        rest >>= 7
-    encoded.append(rest)
-    return bytes(encoded)
-
-
-def _text(value: str) -> bytes:
-    raw = value.encode()
-    return _long(len(raw)) + raw
-
-
 def _names(names: Names) -> bytes:
     policy, generation, segment, arm = names
-    return _text(policy) + _long(generation) + _text(segment) + _text(arm)
+    return text(policy) + long(generation) + text(segment) + text(arm)
 
 
-def _outcomes(outcomes: Sequence[Mapping[str, Any]]) -> bytes:
+def _tallies(tallies: Sequence[Mapping[str, Any]]) -> bytes:
     """Write an array as one block, and the empty block that ends it."""
-    pieces = [_long(len(outcomes))]
-    for one in outcomes:
-        pieces += (
-            _text(one["outcome_id"]),
-            _text(one["kind"]),
-            _DOUBLE.pack(one["value"]),
-            _long(one["occurred_at_ms"]),
-        )
+    pieces = [long(len(tallies))]
+    for one in tallies:
+        pieces += (text(one["row"]), long(one["width"]), long(one["column"]), long(one["amount"]))
     pieces.append(_FALSE)
     return b"".join(pieces)
 
 
-def _read_long(raw: bytes, at: int) -> tuple[int, int]:
-    """Return a long, and where it ends."""
-    byte = raw[at]
-    at += 1
-    if byte < 128:
-        return (byte >> 1) ^ -(byte & 1), at
-    value, shift = byte & 127, 7
+def _read_tallies(raw: bytes, at: int) -> tuple[Tallies, int]:
+    """Return an array of tallies, and where it ends. A block of a negative count says its size in bytes."""
+    tallies: list[tuple[str, int, int, int]] = []
     while True:
-        byte = raw[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return (value >> 1) ^ -(value & 1), at
-        shift += 7
-
-
-def _read_long_as_byte(raw: bytes, at: int) -> tuple[int, int]:
-    """Return a length or count as it stands, zigzag, and where it ends."""
-    value, at = _read_long(raw, at)
-    return value << 1, at
-
-
-def _behind_long(raw: bytes, at: int) -> int:
-    while raw[at] > 127:
-        at += 1
-    return at + 1
+        count, at = read_long(raw, at)
+        if count == 0:
+            return tuple(tallies), at
+        if count < 0:
+            count, at = -count, behind_long(raw, at)
+        for _ in range(count):
+            start, at = at, _behind_text(raw, at)
+            length, start = read_long(raw, start)
+            row = raw[start : start + length].decode()
+            width, at = read_long(raw, at)
+            column, at = read_long(raw, at)
+            amount, at = read_long(raw, at)
+            tallies.append((row, width, column, amount))
 
 
 def _behind_outcomes(raw: bytes, at: int) -> int:
     """Return where an array of credits ends. A block of a negative count says its size in bytes."""
     while True:
-        count, at = _read_long(raw, at)
+        count, at = read_long(raw, at)
         if count == 0:
             return at
         if count < 0:
@@ -255,23 +250,23 @@ def _behind_outcomes(raw: bytes, at: int) -> int:
         for _ in range(count):
             at = _behind_text(raw, at)  # outcome_id
             at = _behind_text(raw, at)  # kind
-            at = _behind_long(raw, at + _DOUBLE.size)
+            at = behind_long(raw, at + _DOUBLE.size)
 
 
 def _behind_text(raw: bytes, at: int) -> int:
-    length, at = _read_long(raw, at)
+    length, at = read_long(raw, at)
     if length < 0:  # would lead backwards, and for ever
         raise DecodeError("not-decodable", f"not a reward record: a length of {length}")
     return at + length
 
 
 def _read_names(chunk: bytes) -> Names:
-    length, at = _read_long(chunk, 0)
+    length, at = read_long(chunk, 0)
     policy, at = chunk[at : at + length].decode(), at + length
-    generation, at = _read_long(chunk, at)
-    length, at = _read_long(chunk, at)
+    generation, at = read_long(chunk, at)
+    length, at = read_long(chunk, at)
     segment, at = chunk[at : at + length].decode(), at + length
-    length, at = _read_long(chunk, at)
+    length, at = read_long(chunk, at)
     return policy, generation, segment, chunk[at : at + length].decode()
 
 
@@ -288,4 +283,5 @@ def _read_generally(raw: bytes) -> RewardFields:
         record["event_time_ms"],
         record["is_erased"],
         record["is_reward_final"],
+        tuple((one["row"], one["width"], one["column"], one["amount"]) for one in record["tallies"]),
     )

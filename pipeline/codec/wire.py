@@ -14,6 +14,7 @@ import orjson
 
 from pipeline.codec import avro
 from pipeline.codec.quick import QUICK
+from pipeline.codec.quick_avro import DecisionReader
 from pipeline.codec.schemas import current_schema
 from pipeline.errors import DecodeError
 from pipeline.events import Event, decision_from, erasure_from, outcome_from, tick_from
@@ -60,6 +61,23 @@ def decode_event(raw: bytes | None, expected: str, registry: Mapping[int, str]) 
     if name != expected and name not in _BESIDE[expected]:
         raise DecodeError("unexpected-record", f"a {name} record where a {expected} belongs: check the topic")
     return _CHECKS[name](fields)
+
+
+class BatchReader:
+    """Decodes and checks the records of one batch of a topic, as `decode_event` does, and what it can the quick way."""
+
+    def __init__(self, expected: str, registry: Mapping[int, str]) -> None:
+        self._expected = expected
+        self._registry = registry
+        self._decisions = DecisionReader() if expected == "decision" else None
+
+    def read(self, raw: bytes | None) -> Event:
+        """Decode one record; raises what `decode_event` does."""
+        if self._decisions is not None and raw and raw[0] == avro.MARKER[0] and len(raw) <= MAX_RECORD_BYTES:
+            decision = self._decisions.read(raw)
+            if decision is not None:
+                return decision
+        return decode_event(raw, self._expected, self._registry)
 
 
 def _decode_fields(raw: bytes, expected: str, registry: Mapping[int, str]) -> tuple[str, Mapping[str, Any]]:

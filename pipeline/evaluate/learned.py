@@ -7,7 +7,7 @@ folds; for the decisions of a fold, the policy has learned from the others only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,6 +126,8 @@ def learn(
     rows = statistics_of(definition, log, situations, chosen)
     newest_ms = int(log.decided_at_ms[chosen].max()) if chosen.any() else 0
     marks = {0: Mark(int(chosen.sum()), newest_ms)}
+    if definition.attribution.settle == "delay_corrected":  # all of a log has come
+        definition = replace(definition, attribution=replace(definition.attribution, settle="wait"))
     return load_snapshot(build_snapshot(definition, rows, marks, 1, ""))
 
 

@@ -124,13 +124,12 @@ class JoinAgent:
 
     async def _learn_of_policies(self, arrivals: Sequence[Arrival]) -> None:
         """Read the policies again if a record names a policy, generation or arm that may be a moment old."""
-        for arrival in arrivals:
-            event = arrival.event
-            if isinstance(event, Decision):
-                definition = self._policies.book.find(event.policy, event.generation)
-                if definition is None or event.arm not in definition.arm_set:
-                    await self._policies.refresh()
-                    return
+        events = [arrival.event for arrival in arrivals]
+        for policy, generation, arm in {(e.policy, e.generation, e.arm) for e in events if isinstance(e, Decision)}:
+            definition = self._policies.book.find(policy, generation)
+            if definition is None or arm not in definition.arm_set:
+                await self._policies.refresh()
+                return
 
     async def _let_time_pass(self, partition: JoinPartition) -> None:
         at_end = self._streams_at_end(partition)
@@ -156,8 +155,15 @@ class JoinAgent:
             index.append((due_key(due_ms, action_id.encode()), False))
         for action_id, row in changes.rows.items():
             row_id = action_id.encode()
-            rows[ROW + row_id] = None if row is None else row.to_bytes()
-            index.extend(_index_changes(row_id, row))
+            if row is None:
+                rows[ROW + row_id] = None
+                continue
+            rows[ROW + row_id] = row.to_bytes()
+            # A stored row with another due time has an entry of that; one with this has this entry.
+            if row.stored_due_ms != row.due_ms:
+                if row.stored_due_ms is not None:
+                    index.append((due_key(row.stored_due_ms, row_id), False))
+                index.append((due_key(row.due_ms, row_id), True))
         rows[PROGRESS] = partition.progress.to_bytes()
         await partition.held.make_durable(outputs(changes, number), rows, index)
 
@@ -221,11 +227,3 @@ def dead_letter(refusal: Refusal, partition: int) -> Record:
     )
     key = f"{refusal.stream}/{partition}/{refusal.offset}".encode()
     return Record(topics.DEAD_LETTERS, partition, key, value)
-
-
-def _index_changes(row_id: bytes, row: ActionRow | None) -> Iterator[tuple[bytes, bool]]:
-    if row is None:
-        return
-    if row.stored_due_ms is not None and row.stored_due_ms != row.due_ms:
-        yield due_key(row.stored_due_ms, row_id), False
-    yield due_key(row.due_ms, row_id), True

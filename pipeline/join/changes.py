@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from pipeline.codec.wire import decode_event
+from pipeline.codec.wire import BatchReader
 from pipeline.errors import InvalidRecordError, RecordError
 from pipeline.events import Event
 from pipeline.join.progress import DECISIONS, OUTCOMES
@@ -80,12 +80,12 @@ def decode_arrivals(
     stream: str, records: Sequence[tuple[int, int, bytes | None, bytes | None]], registry: Mapping[int, str]
 ) -> list[Arrival]:
     """Decode (offset, timestamp_ms, key, value) records of one stream; what can't be decoded carries its error."""
-    expected = "decision" if stream == DECISIONS else "outcome"
+    reader = BatchReader("decision" if stream == DECISIONS else "outcome", registry)
     arrivals = []
     for offset, timestamp_ms, key, value in records:
         event: Event | RecordError
         try:
-            event = decode_event(value, expected, registry)
+            event = reader.read(value)
         except RecordError as error:
             event = error
         arrivals.append(Arrival(offset, timestamp_ms, key, value or b"", event))

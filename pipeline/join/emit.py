@@ -9,6 +9,7 @@ from pipeline.join.row import ActionRow
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import Credit
+from pipeline.policy.tallies import tallies_of
 
 
 def reward_record(action_id: str, row: ActionRow, stamp_ms: int, book: PolicyBook) -> dict[str, Any] | None:
@@ -16,15 +17,21 @@ def reward_record(action_id: str, row: ActionRow, stamp_ms: int, book: PolicyBoo
     if not row.raw:
         return None
     definition = definition_of(row, book)
-    if not row.is_settled and definition.attribution.settle == "wait":
+    settle = definition.attribution.settle
+    if not row.is_settled and settle == "wait":
         return None
     reward, outcomes = definition.reward.of_nothing, []
+    credited: list[Credit] = []
     if row.outcomes:
         credited = [
             Credit(outcome_id, fact.kind, fact.value, fact.occurred_at_ms) for outcome_id, fact in row.outcomes.items()
         ]
         reward, outcomes = definition.reward.combine(credited), [credit._asdict() for credit in sorted(credited)]
     decided_at_ms = row.decided_at_ms
+    tallies: list[dict[str, Any]] = []
+    if settle == "delay_corrected":
+        found = tallies_of(definition, credited, decided_at_ms, is_settled=row.is_settled)
+        tallies = [tally._asdict() for tally in found]
     return {
         "action_id": action_id,
         "revision": row.revision,
@@ -43,6 +50,7 @@ def reward_record(action_id: str, row: ActionRow, stamp_ms: int, book: PolicyBoo
         "attribution": definition.statistics_hash,
         "outcomes": outcomes,
         "decision": row.raw,
+        "tallies": tallies,
     }
 
 

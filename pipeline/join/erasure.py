@@ -44,6 +44,7 @@ def erased_record(erasure: Erasure, counted: Contribution | None, event_time_ms:
         "decision": b"",
         "is_erased": True,
         "is_reward_final": was.is_final,
+        "tallies": erasure.tallies if was.is_final else [],
     }
 
 

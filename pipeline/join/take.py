@@ -65,15 +65,16 @@ def _within_budget(arrivals: Sequence[Arrival], rows: Mapping[str, ActionRow]) -
     """Return the first arrivals whose rows fit one record batch of the changelog; at least one."""
     size = 0
     touched: set[str] = set()
-    for index, (_, _, _, raw, event) in enumerate(arrivals):
+    for index, arrival in enumerate(arrivals):
+        event = arrival.event
         if isinstance(event, OfAction):
-            size += bound_without_subject(raw, event) + FACTS_BYTES
+            size += bound_without_subject(arrival.raw, event) + FACTS_BYTES
             action_id = event.action_id
             if action_id in rows and action_id not in touched:
                 touched.add(action_id)
                 size += rows[action_id].bound_bytes
-        if size > STEP_BYTES and index:
-            return arrivals[:index]
+            if size > STEP_BYTES and index:
+                return arrivals[:index]
     return arrivals
 
 

@@ -21,6 +21,7 @@ from pipeline.learn.memory import (
     statistics_to_bytes,
 )
 from pipeline.models.statistics import Statistics, width
+from pipeline.models.tally import Tally
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
 from pipeline.stream.durable import DurablePartition
@@ -137,13 +138,14 @@ def ledger_records(raws: Iterable[tuple[int, bytes]]) -> list[LedgerRecord]:
     keys: dict[tuple[Names, int], RowKey] = {}  # some hundred rows, thousands of records
     records = []
     for offset, raw in raws:
-        action_id, names, bucket, revision, reward, vector, expires_at_ms, event_time_ms, erased, final = read(raw)
+        action_id, names, bucket, revision, reward, vector, expires_ms, time_ms, erased, final, tallies = read(raw)
         key = keys.get((names, bucket))
         if key is None:
             key = keys[names, bucket] = RowKey(*names, bucket)
-        records.append(
-            LedgerRecord(offset, action_id, key, revision, reward, vector, expires_at_ms, event_time_ms, erased, final)
-        )
+        record = LedgerRecord(offset, action_id, key, revision, reward, vector, expires_ms, time_ms, erased, final)
+        if tallies:
+            record = record._replace(tallies=tuple(Tally(*tally) for tally in tallies))
+        records.append(record)
     return records
 
 
@@ -155,6 +157,8 @@ def steps(records: Sequence[LedgerRecord]) -> Iterator[Sequence[LedgerRecord]]:
         if record.key not in touched:
             touched.add(record.key)
             size += 8 * width(len(record.vector) // 2)
+        for tally in record.tallies:
+            size += 8 * tally.width + COUNTED_BYTES
         if size >= STEP_BYTES or index - start >= STEP_RECORDS:
             yield records[start : index + 1]
             start, touched, size = index + 1, set(), 0

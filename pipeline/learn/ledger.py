@@ -21,6 +21,7 @@ import numpy as np
 from pipeline.errors import StateError
 from pipeline.learn.memory import NEVER_MS, Counted, FoldState, RowKey
 from pipeline.models.statistics import Statistics, fold
+from pipeline.models.tally import Tally, change, row_of, tallies_from
 
 VECTOR_ITEM_BYTES = 2
 
@@ -38,6 +39,7 @@ class LedgerRecord(NamedTuple):
     event_time_ms: int
     is_erased: bool = False
     is_reward_final: bool = False
+    tallies: tuple[Tally, ...] = ()
 
 
 def ledger_record(offset: int, fields: Mapping[str, Any]) -> LedgerRecord:
@@ -53,6 +55,7 @@ def ledger_record(offset: int, fields: Mapping[str, Any]) -> LedgerRecord:
         event_time_ms=fields["event_time_ms"],
         is_erased=fields["is_erased"],
         is_reward_final=fields["is_reward_final"],
+        tallies=tallies_from(fields["tallies"]) if fields.get("tallies") else (),
     )
 
 
@@ -77,46 +80,56 @@ def fold_ledger(records: Sequence[LedgerRecord], counted: Mapping[str, Counted],
     result = Fold()
     groups: dict[RowKey, int] = {}
     changes: list[tuple[int, int, int, int, bytes]] = []
+    tallied: dict[RowKey, list[Tally]] = {}
     for record in records:
         if record.offset < state.position:
             continue
         before = result.counted.get(record.action_id) or counted.get(record.action_id)
-        after, n, reward_before, reward = change_of(record, before, state)
+        after, n, reward_before, reward, tallies = change_of(record, before, state)
         if after is not None:
             result.counted[record.action_id] = after
+        for tally in tallies:
+            tallied.setdefault(record.key._replace(tally=tally.row), []).append(tally)
         if n or reward != reward_before:
             group = groups.setdefault(record.key, len(groups))
             changes.append((group, n, reward - reward_before, reward**2 - reward_before**2, record.vector))
     if changes:
         result.deltas = _sum(changes, list(groups))
+    result.deltas.update((key, row_of(parts, parts[0].width)) for key, parts in tallied.items())
     return result
 
 
-def change_of(record: LedgerRecord, before: Counted | None, state: FoldState) -> tuple[Counted | None, int, int, int]:
-    """Move `state` past one record; return what its action counts for now (None: as before), Δn, and r0, r1."""
+Change = tuple[Counted | None, int, int, int, tuple[Tally, ...]]
+"""What an action counts for now (None: as before), Δn, r0 and r1, and the change of its tallies."""
+
+
+def change_of(record: LedgerRecord, before: Counted | None, state: FoldState) -> Change:
+    """Move `state` past one record; return what it changes."""
     is_expired = record.expires_at_ms < state.watermark_ms
     state.position = record.offset + 1
     state.watermark_ms = max(state.watermark_ms, record.event_time_ms)
     if before is not None and record.revision < before.revision:
-        return None, 0, 0, 0
+        return None, 0, 0, 0, ()
     if record.is_erased:
         return _erasure(record, before, is_expired=is_expired)
     if is_expired:
-        return None, 0, 0, 0
-    after = Counted(record.revision, record.reward, record.expires_at_ms)
+        return None, 0, 0, 0, ()
+    after = Counted(record.revision, record.reward, record.expires_at_ms, record.tallies)
     if before is None:
-        return after, 1, 0, record.reward
-    return after, 0, before.reward, record.reward
+        return after, 1, 0, record.reward, record.tallies
+    return after, 0, before.reward, record.reward, change(before.tallies, record.tallies)
 
 
-def _erasure(record: LedgerRecord, before: Counted | None, *, is_expired: bool) -> tuple[Counted | None, int, int, int]:
+def _erasure(record: LedgerRecord, before: Counted | None, *, is_expired: bool) -> Change:
     if before is not None and before.is_erased:
-        return None, 0, 0, 0
+        return None, 0, 0, 0, ()
     after = Counted(record.revision, 0, NEVER_MS)
     if is_expired:
         # What is remembered may be forgotten already, so it is not asked.
-        return (after, -1, record.reward, 0) if record.is_reward_final else (None, 0, 0, 0)
-    return (after, 0, 0, 0) if before is None else (after, -1, before.reward, 0)
+        if not record.is_reward_final:
+            return None, 0, 0, 0, ()
+        return after, -1, record.reward, 0, change(record.tallies, ())
+    return (after, 0, 0, 0, ()) if before is None else (after, -1, before.reward, 0, change(before.tallies, ()))
 
 
 def _sum(changes: Sequence[tuple[int, int, int, int, bytes]], keys: Sequence[RowKey]) -> dict[RowKey, Statistics]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,22 +12,30 @@ import orjson
 
 from pipeline.errors import StateError
 from pipeline.models.statistics import Statistics
+from pipeline.models.tally import Tally
 
 VERSION = 1
+TALLIED_VERSION = 2
 NOT_YET_MS = -1
 NEVER_MS = 1 << 62
 _COUNTED = struct.Struct("<Bqqq")
-_SUMS_HEAD = struct.Struct("<BI")
+_LENGTH = struct.Struct("<H")
+_SUMS_HEAD = struct.Struct("<Bi")
 
 
 class Counted(NamedTuple):
-    """What one action counts for in its statistics row."""
+    """What one action counts for in its statistics row.
+
+    Stored as B version | q revision | q reward | q expires_at_ms, and in version 2 | H length | tallies (JSON).
+    """
 
     revision: int
     reward: int
     """Grid units."""
     expires_at_ms: int
     """Event time after which no revision can come, so that this can be forgotten; `NEVER_MS` once it is erased."""
+    tallies: tuple[Tally, ...] = ()
+    """What it counts for beside."""
 
     @property
     def is_erased(self) -> bool:
@@ -35,7 +44,11 @@ class Counted(NamedTuple):
 
     def to_bytes(self) -> bytes:
         """Write the stored form."""
-        return _COUNTED.pack(VERSION, *self)
+        if not self.tallies:
+            return _COUNTED.pack(VERSION, self.revision, self.reward, self.expires_at_ms)
+        tallies = orjson.dumps(self.tallies, default=list)
+        head = _COUNTED.pack(TALLIED_VERSION, self.revision, self.reward, self.expires_at_ms)
+        return head + _LENGTH.pack(len(tallies)) + tallies
 
 
 def counted_from_bytes(stored: bytes) -> Counted:
@@ -44,14 +57,25 @@ def counted_from_bytes(stored: bytes) -> Counted:
     Raises:
         StateError: written by a version that this code does not know.
     """
-    version, revision, reward, expires_at_ms = _COUNTED.unpack(stored)
+    version, revision, reward, expires_at_ms = _COUNTED.unpack_from(stored)
+    if version == TALLIED_VERSION:
+        tallies = orjson.loads(stored[_COUNTED.size + _LENGTH.size : counted_bytes(stored)])
+        return Counted(revision, reward, expires_at_ms, tuple(Tally(*tally) for tally in tallies))
     _require(version, "counted action")
     return Counted(revision, reward, expires_at_ms)
 
 
+def counted_bytes(stored: bytes) -> int:
+    """Return how long the stored form of a `Counted` is, whatever stands behind it."""
+    if stored[0] != TALLIED_VERSION:
+        return _COUNTED.size
+    length: int = _LENGTH.unpack_from(stored, _COUNTED.size)[0]
+    return _COUNTED.size + _LENGTH.size + length
+
+
 def expires_of(stored: bytes) -> int:
     """Read only `expires_at_ms` of a stored `Counted`."""
-    expires_at_ms: int = _COUNTED.unpack(stored)[3]
+    expires_at_ms: int = _COUNTED.unpack_from(stored)[3]
     return expires_at_ms
 
 
@@ -79,6 +103,12 @@ class RowKey(NamedTuple):
     segment: str
     arm: str
     bucket: int
+    tally: str = ""
+    """Names a row of tallies beside the sums; empty: the sums."""
+
+    def parts(self) -> Sequence[str | int]:
+        """Return what the key is written as; the sums' as ever since."""
+        return self if self.tally else self[:5]
 
     def to_bytes(self) -> bytes:
         """Write the key, as JSON.
@@ -86,7 +116,7 @@ class RowKey(NamedTuple):
         >>> RowKey("homepage", 1, "new", "hybrid", 18589).to_bytes()
         b'["homepage",1,"new","hybrid",18589]'
         """
-        return orjson.dumps(list(self))
+        return orjson.dumps(list(self.parts()))
 
 
 @dataclass(slots=True)

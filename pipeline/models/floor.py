@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 
@@ -67,20 +69,20 @@ def check_distribution(propensities: Sequence[float]) -> None:
         )
 
 
-def draw(propensities: Floats, u: float) -> int:
+def draw(propensities: Sequence[float], u: float) -> int:
     """Return the arm whose stretch of the cumulative sum holds u, for u in [0, 1).
 
     An arm with propensity 0 is never returned. Raises ValueError where no arm has a propensity above 0.
 
-    >>> [draw(np.array([0.25, 0.0, 0.75]), u) for u in (0.0, 0.25, 0.999)]
+    >>> [draw([0.25, 0.0, 0.75], u) for u in (0.0, 0.25, 0.999)]
     [0, 2, 2]
     """
-    # side="right" steps over arms of propensity 0, whose stretch is empty.
-    index = int(propensities.cumsum().searchsorted(u, side="right"))
+    # To the right of u: this steps over arms of propensity 0, whose stretch is empty.
+    index = bisect_right(list(accumulate(propensities)), u)
     if index < len(propensities):
         return index
     # The sum is rounded, so that u may lie above it: that sliver belongs to the last arm that can be drawn.
-    possible = np.flatnonzero(propensities > 0.0)
-    if len(possible) == 0:
-        raise ValueError("no arm has a propensity above 0")
-    return int(possible[-1])
+    for place in range(len(propensities) - 1, -1, -1):
+        if propensities[place] > 0.0:
+            return place
+    raise ValueError("no arm has a propensity above 0")

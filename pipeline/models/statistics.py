@@ -5,6 +5,8 @@ A row of dimension d is an int64 vector in grid units, of which `width(d)` is th
     index      0     1      2      3 .. 3+d-1    3+d ..
     holds      n     Σr     Σr²    b = Σ r x     upper triangle of A = Σ x xᵀ, row-major
 
+A row of tallies (`tally.py`) is m plain columns, and says so by the dimension -m.
+
 b counts in steps of 2**-(12 + e), A in steps of 2**-24. The proof that nothing overflows stands in `grid.py`.
 """
 
@@ -29,9 +31,11 @@ HEAD = 3  # n, Σr, Σr² come before b
 def width(dimension: int) -> int:
     """Return how many integers a row of this dimension has.
 
-    >>> width(0), width(2)
-    (3, 8)
+    >>> width(0), width(2), width(-44)
+    (3, 8, 44)
     """
+    if dimension < 0:
+        return -dimension
     return HEAD + dimension + dimension * (dimension + 1) // 2
 
 
@@ -43,7 +47,7 @@ class Statistics:
     """
 
     dimension: int
-    """How many features a context vector has; 0 where the policy uses none."""
+    """How many features a context vector has; 0 where the policy uses none, -m for m tallies."""
     sums: Integers
     """(width(dimension),), read-only."""
 
@@ -53,7 +57,7 @@ class Statistics:
                 f"statistics of dimension {self.dimension} are int64 of shape {(width(self.dimension),)}: "
                 f"seen {self.sums.dtype} of shape {self.sums.shape}"
             )
-        if abs(self.n) > MAX_ROWS:
+        if self.dimension >= 0 and abs(self.n) > MAX_ROWS:
             raise StateError(f"a row holds at most {MAX_ROWS} decisions: seen {self.n}; split its bucket")
         if self.sums.flags.writeable:
             sums = self.sums.copy()

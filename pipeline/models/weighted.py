@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -74,6 +75,45 @@ class WeightedSums:
 def features_of(sums: Sums) -> tuple[float, ...]:
     """Return what the arm is like, as far as its sums say."""
     return sums.features if isinstance(sums, WeightedSums) else ()
+
+
+class Maturing(NamedTuple):
+    """A bucket of which not all has come yet."""
+
+    weight: float
+    """By its age, as all of it fades."""
+    maturity: float
+    """How much of what comes has come by now, in [0, 1]."""
+    came: int
+    """Of how many decisions something has come."""
+    statistics: Statistics
+
+
+def weigh_maturing(
+    buckets: Iterable[Maturing],
+    dimension: int,
+    reward_exponent: int,
+    prior: ArmPrior | None = None,
+    features: tuple[float, ...] = (),
+) -> Sums:
+    """Sum as `weigh` does, n and A of each bucket by its maturity; b, Σr and Σr² as they are.
+
+    No fewer decisions count than something has come of, so that a mean stays within the rewards' bounds. When all has
+    come, it is what `weigh` gives.
+    """
+    parts = [bucket for bucket in buckets if bucket.weight > 0.0]
+    if all(bucket.maturity == 1.0 for bucket in parts):
+        return weigh(((one.weight, one.statistics) for one in parts), dimension, reward_exponent, prior, features)
+    sums = np.zeros(width(dimension)) if prior is None else prior.sums(dimension, reward_exponent)
+    least = 0.0 if prior is None else prior.weight
+    for weight, maturity, came, statistics in parts:
+        part = weight * statistics.sums
+        part[0] *= maturity
+        part[HEAD + dimension :] *= maturity
+        sums += part
+        least += weight * came
+    sums[0] = max(float(sums[0]), least)
+    return WeightedSums(dimension, sums, features)
 
 
 def weigh(

@@ -18,7 +18,7 @@ from pipeline.policy.guardrails import Floors, Guardrails, Rollout, Switches
 from pipeline.policy.reward import RewardRules
 from pipeline.policy.segments import Segmentation
 
-Settle = Literal["wait", "optimistic"]
+Settle = Literal["wait", "optimistic", "delay_corrected"]
 SCHEMA_HASH_CHARACTERS = 16
 
 
@@ -64,7 +64,8 @@ class Attribution:
     """When a decision counts, and how long it can be corrected."""
 
     settle: Settle = "wait"
-    """wait: when its window closes; optimistic: at once as without outcomes, corrected by them."""
+    """wait: when its window closes; optimistic: at once as without outcomes, corrected by them; delay_corrected: the
+    same, but counting only by the chance that its outcome would have come by now (`publish/maturity.py`)."""
     grace_ms: int = 600_000
     """How long after its window closes a decision is held for outcomes that arrive late."""
 

@@ -13,7 +13,7 @@ The Bayesian head above is any model that learns from context: to it these are f
 from __future__ import annotations
 
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,11 @@ class Layer:
 
     weights: NDArray[np.int16]
     """(units, 1 + inputs), the bias first; read-only."""
+    factor: NDArray[np.float64] = field(init=False, repr=False)
+    """(1 + inputs, units), the same in units of 1 a step of 2^-12: exact, and laid out for a product."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "factor", np.ldexp(self.weights.T.astype(np.float64), -FEATURE_BITS).copy())
         if self.weights.flags.writeable:
             weights = self.weights.copy()
             weights.setflags(write=False)
@@ -72,11 +75,15 @@ class Encoder:
 
     def encode(self, vectors: NDArray[np.int16]) -> NDArray[np.int16]:
         """Take m context vectors (m, 1 + inputs), each with the leading 1, to (m, dimension). Exact."""
+        h = vectors.astype(np.float64)
         for layer in self.layers:
-            sums = vectors.astype(np.float64) @ layer.weights.astype(np.float64).T
-            units = np.rint(np.ldexp(sums, -FEATURE_BITS)).clip(0, FEATURE_LIMIT)
-            vectors = np.concatenate((np.full((len(vectors), 1), _ONE), units), axis=1).astype(np.int16)
-        return vectors
+            units = h @ layer.factor  # of products that are whole in steps of 2^-12, so it is exact
+            h = np.empty((len(vectors), 1 + layer.units))
+            h[:, 0] = _ONE
+            np.rint(units, out=units)
+            np.maximum(units, 0.0, out=units)
+            np.minimum(units, FEATURE_LIMIT, out=h[:, 1:])
+        return h.astype(np.int16)
 
     def to_plain(self) -> dict[str, object]:
         """Give the JSON value."""

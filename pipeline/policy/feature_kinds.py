@@ -32,7 +32,7 @@ FEATURE_REASONS = frozenset(
     }
 )
 
-_NUMBER_TYPES = frozenset({float, int})
+NUMBER_TYPES = frozenset({float, int})
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ Feature = NumericFeature | CategoricalFeature | CyclicFeature | StandardisedFeat
 def _floats(values: Sequence[object]) -> NDArray[np.float64]:
     """Convert a column; what is no finite number becomes nan or infinite, never a number."""
     # numpy would read True as 1.0 and "7" as 7.0, so the types are looked at first.
-    if _NUMBER_TYPES.issuperset(map(type, values)):
+    if NUMBER_TYPES.issuperset(map(type, values)):
         try:
             return np.array(values, dtype=np.float64)
         except OverflowError:  # an integer above 1.8e308

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, chain
 from operator import itemgetter
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InvalidRecordError, RecordError, StateError
 from pipeline.models.grid import features_from_grid
 from pipeline.policy.encoder import Encoder
-from pipeline.policy.feature_kinds import GRID_ONE, Feature
+from pipeline.policy.feature_kinds import GRID_ONE, NUMBER_TYPES, Feature, NumericFeature
 
 _MISSING = object()
 
@@ -35,12 +36,22 @@ class FeatureSchema:
     """Entries of the features' own vector."""
     dimension: int = field(init=False, compare=False)
     """Entries of the context vector, d."""
+    _numbers: _Numbers | None = field(init=False, compare=False, repr=False)
+    """The numeric features, where there are several: encoded side by side."""
+    _others: tuple[tuple[Feature, int], ...] = field(init=False, compare=False, repr=False)
+    """The features beside those, with where each begins."""
 
     def __post_init__(self) -> None:
-        widths = sum(feature.width for feature in self.features)
-        raw = 1 + widths if self.features else 0
+        starts = list(accumulate((feature.width for feature in self.features), initial=1))
+        placed = tuple(zip(self.features, starts, strict=False))
+        numeric = [(feature, start) for feature, start in placed if isinstance(feature, NumericFeature)]
+        several = len(numeric) > 1
+        raw = starts[-1] if self.features else 0
         object.__setattr__(self, "raw_dimension", raw)
         object.__setattr__(self, "dimension", raw if self.encoder is None else self.encoder.dimension)
+        object.__setattr__(self, "_numbers", _Numbers(numeric) if several else None)
+        others = tuple(one for one in placed if not (several and isinstance(one[0], NumericFeature)))
+        object.__setattr__(self, "_others", others)
 
     def encode(self, context: Mapping[str, object]) -> NDArray[np.int16]:
         """Encode one context to (d,); fields that are no features are ignored.
@@ -67,17 +78,19 @@ class FeatureSchema:
 
         Gives the rows and the errors that `encode` gives; the row of a refused context is zero.
         """
-        vectors = np.zeros((len(contexts), self.raw_dimension), dtype=np.int16)
+        if len(contexts) == 1:  # columns are worth while for several
+            return self._encode_one(contexts[0])
         errors: list[RecordError | None] = [None] * len(contexts)
         if not self.features or not contexts:
-            return vectors, errors
+            return np.zeros((len(contexts), self.dimension), dtype=np.int16), errors
+        vectors = np.zeros((len(contexts), self.raw_dimension), dtype=np.int16)
         vectors[:, 0] = GRID_ONE
         sound = np.ones(len(contexts), dtype=np.bool_)
-        start = 1
-        for feature in self.features:
+        if self._numbers is not None:
+            sound &= self._numbers.encode(contexts, vectors)
+        for feature, start in self._others:
             stop = start + feature.width
             sound &= feature.encode_column(_column(contexts, feature.name), vectors[:, start:stop])
-            start = stop
         if self.encoder is not None:
             vectors = self.encoder.encode(vectors)
         if not sound.all():
@@ -85,6 +98,12 @@ class FeatureSchema:
                 vectors[row] = 0
                 errors[row] = self._refusal(contexts[row])
         return vectors, errors
+
+    def _encode_one(self, context: Mapping[str, object]) -> tuple[NDArray[np.int16], list[RecordError | None]]:
+        try:
+            return self.encode(context)[None], [None]
+        except InvalidRecordError as error:
+            return np.zeros((1, self.dimension), np.int16), [error.with_traceback(None)]
 
     def to_plain(self) -> list[dict[str, object]]:
         """Give the JSON value of the features; the encoder has a table of its own."""
@@ -106,6 +125,48 @@ class FeatureSchema:
         except InvalidRecordError as error:
             return error.with_traceback(None)
         raise StateError(f"encode accepts what encode_column refused: {context!r}")
+
+
+class _Numbers:
+    """Several numeric features: what `NumericFeature.encode_column` does to each column, to all of them at once."""
+
+    def __init__(self, placed: Sequence[tuple[NumericFeature, int]]) -> None:
+        self._placed = placed
+        self._take = itemgetter(*(feature.name for feature, _ in placed))
+        self._columns = np.array([start for _, start in placed])
+        self._low = np.array([feature.low for feature, _ in placed])
+        self._high = np.array([feature.high for feature, _ in placed])
+        self._span = self._high - self._low
+
+    def encode(self, contexts: Sequence[Mapping[str, object]], vectors: NDArray[np.int16]) -> NDArray[np.bool_]:
+        """Encode the features' entries of `vectors`; return which rows are sound (the others get anything)."""
+        numbers = self._read(contexts)
+        if numbers is None:  # something is missing, or is no number: column by column it shows where
+            sound = np.ones(len(contexts), dtype=np.bool_)
+            for feature, start in self._placed:
+                sound &= feature.encode_column(_column(contexts, feature.name), vectors[:, start : start + 1])
+            return sound
+        within: NDArray[np.bool_] = (numbers >= self._low) & (numbers <= self._high)
+        if not np.all(within):
+            numbers = np.where(within, numbers, self._low)
+        numbers -= self._low
+        numbers /= self._span
+        numbers *= 2.0
+        numbers -= 1.0
+        numbers *= GRID_ONE
+        vectors[:, self._columns] = np.rint(numbers, out=numbers)
+        is_sound: NDArray[np.bool_] = np.logical_and.reduce(within, axis=1)
+        return is_sound
+
+    def _read(self, contexts: Sequence[Mapping[str, object]]) -> NDArray[np.float64] | None:
+        try:
+            rows = list(map(self._take, contexts))
+            # numpy would read True as 1.0 and "7" as 7.0, so the types are looked at first.
+            if NUMBER_TYPES.issuperset(map(type, chain.from_iterable(rows))):
+                return np.array(rows, dtype=np.float64)
+        except (KeyError, OverflowError):
+            pass
+        return None
 
 
 def decode(x_int: NDArray[np.int16]) -> NDArray[np.float64]:

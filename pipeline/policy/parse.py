@@ -9,6 +9,7 @@ from typing import cast, get_args
 
 from pipeline.errors import ConfigError
 from pipeline.policy.definition import Attribution, PolicyDefinition, Settle
+from pipeline.policy.durations import duration_text
 from pipeline.policy.parse_algorithm import read_algorithm
 from pipeline.policy.parse_arms import read_arms
 from pipeline.policy.parse_context import read_features
@@ -20,6 +21,8 @@ from pipeline.policy.parse_reward import read_reward
 from pipeline.policy.parse_segments import read_segments
 from pipeline.policy.section import Section
 
+LEAST_BUCKETS = 4
+"""To a window, where decisions count by their age."""
 MAX_GENERATION = 2**31 - 1  # an Avro int
 
 
@@ -69,6 +72,7 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
     floor, floors = read_exploration(root, arms, segments)
     publish_interval_ms = _read_duration_ms(root, "publish", "interval", ("10ms", "1d"), default="1s")
     bucket_ms = _read_duration_ms(root, "statistics", "bucket", ("1s", "365d"), default="1d")
+    _check_delays(root, attribution, bucket_ms, reward.window_ms)
     forgetting = read_forgetting(root, bucket_ms)
     guardrails = read_guardrails(root, arms, Counting(bucket_ms, attribution.settle, reward.window_ms))
     rollout = read_rollout(root, name)
@@ -102,6 +106,17 @@ def _read_attribution(root: Section) -> Attribution:
     grace_ms = section.duration_ms("grace", "0s", "30d", "10m")
     section.finish()
     return Attribution(settle, grace_ms)
+
+
+def _check_delays(root: Section, attribution: Attribution, bucket_ms: int, window_ms: int) -> None:
+    """Ages are told apart by bucket: with few of them in a window, nearly all decisions would count alike."""
+    longest_ms = window_ms // LEAST_BUCKETS
+    if attribution.settle == "delay_corrected" and 0 < longest_ms < bucket_ms:
+        root.section("statistics").fault(
+            "bucket",
+            f'"{duration_text(bucket_ms)}" tells too few ages apart for settle = "delay_corrected" in a window of '
+            f'"{duration_text(window_ms)}"; write "{duration_text(longest_ms)}" or less, or settle otherwise',
+        )
 
 
 def _read_duration_ms(root: Section, table: str, key: str, bounds: tuple[str, str], default: str) -> int:

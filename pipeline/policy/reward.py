@@ -50,6 +50,13 @@ class OutcomeRule:
     value_high: float | None = None
     """Largest accepted value; only with `times_value`."""
 
+    @property
+    def typical_worth(self) -> float:
+        """What one outcome changes a reward by, as far as the rule tells: with values, in the middle of their sizes."""
+        if self.value_low is None or self.value_high is None:
+            return abs(self.worth)
+        return abs(self.worth) * (abs(self.value_low) + abs(self.value_high)) / 2.0
+
     def to_plain(self) -> dict[str, object]:
         """Give the JSON value."""
         plain: dict[str, object] = {

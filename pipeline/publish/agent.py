@@ -22,6 +22,7 @@ import numpy as np
 import orjson
 
 from pipeline.codec import avro
+from pipeline.errors import DecodeError, StateError
 from pipeline.learn.memory import RowKey, statistics_from_bytes, statistics_to_bytes
 from pipeline.models.statistics import Statistics
 from pipeline.policy.definition import PolicyDefinition
@@ -109,7 +110,7 @@ class PublishPartition:
             self.of(policy, generation).marks[source] = Mark(*orjson.loads(value))
         for stored_key, value in self.rows.scan(BASE):
             policy, generation = orjson.loads(stored_key[1:])
-            self.of(policy, generation).base = base_from(avro.decode_as("statistics_base", value))
+            self.of(policy, generation).base = base_from(_stored("statistics_base", value))
         for stored_key, value in self.rows.scan(PARTIAL):
             *row, source = orjson.loads(stored_key[1:])
             key = PartialKey(RowKey(*row), source)
@@ -169,7 +170,7 @@ class PublishAgent:
         partition.position = batch.records[-1].offset + 1
 
     def _stage(self, partition: PublishPartition, offset: int, fields: dict[str, Any]) -> None:
-        row = RowKey(fields["policy"], fields["generation"], fields["segment"], fields["arm"], fields["bucket"])
+        row = RowKey(*(fields[name] for name in RowKey._fields))
         source = fields["source_partition"]
         sums = np.frombuffer(fields["sums"], dtype="<i8")
         statistics = Statistics(fields["dimension"], sums)
@@ -187,7 +188,7 @@ class PublishAgent:
         size = 0
         for key, statistics in complete.items():
             value = statistics_to_bytes(statistics)
-            rows[PARTIAL + orjson.dumps([*key.row, key.source])] = value
+            rows[PARTIAL + orjson.dumps([*key.row.parts(), key.source])] = value
             size += len(value)
         rows[MARK + orjson.dumps([policy, generation, source])] = orjson.dumps(list(mark))
         partition.dirty.add(policy)
@@ -206,7 +207,7 @@ class PublishAgent:
         partition.dirty.add(policy)
         await self._write(partition, {BASE + orjson.dumps([policy, generation]): content})
         for start in range(0, len(gone), GONE_ROWS):
-            keys = [orjson.dumps([*key.row, key.source]) for key in gone[start : start + GONE_ROWS]]
+            keys = [orjson.dumps([*key.row.parts(), key.source]) for key in gone[start : start + GONE_ROWS]]
             await self._write(partition, dict.fromkeys([PARTIAL + key for key in keys]))
 
     async def _write(self, partition: PublishPartition, rows: dict[bytes, bytes | None]) -> None:
@@ -320,7 +321,18 @@ class PublishAgent:
         return partial(self._write, partition)
 
 
+def _stored(schema: str, value: bytes) -> dict[str, Any]:
+    """Read a record that a worker has stored: this one, or one of a later release before it was taken back."""
+    try:
+        return avro.decode_as(schema, value)
+    except DecodeError as error:
+        raise StateError(
+            f"a stored {schema} can't be read ({error}): use the release that wrote it, or a later one; "
+            "ops/runbooks/rolling-restart.md says how a release is taken back"
+        ) from error
+
+
 def _published(content: bytes) -> Published:
-    record = avro.decode_as("snapshot", content)
+    record = _stored("snapshot", content)
     parts = frozenset(part_names(record))
     return Published(record["version"], snapshot_id(content), record["definition_hash"], parts)

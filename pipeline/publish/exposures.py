@@ -27,7 +27,7 @@ def count_exposures(
         first_bucket = (until_ms - window_ms) // definition.bucket_ms
         counts = dict.fromkeys(arms, 0)
         for key, statistics in rows:
-            if key.bucket >= first_bucket and key.arm in counts:
+            if key.bucket >= first_bucket and key.arm in counts and not key.tally:
                 counts[key.arm] += int(statistics.n)
         exposures.append({"window_ms": window_ms, "until_ms": until_ms, "counts": list(counts.values())})
     return exposures

@@ -10,6 +10,11 @@
 
 with arms, parameters, features and rows sorted, durations in milliseconds, and rows of n = 0 left out. `arms` names
 those with a prior or features and is left out where there are none, as `forgetting` is where nothing is forgotten.
+Where delays are corrected for, it has two more keys, rows of zeros left out:
+
+    "delays": [event time, or 0 where nothing is open; bucket width; [[kind, typical worth, window], …]]
+    "tallies": [[segment, arm, bucket, name, [column, …]], …]
+
 Everything in a posterior is a function of just that, and integers hash alike on every machine, where the last bit of
 a float depends on the linear algebra library (ops/decisions/0002-exact-statistics.md). So the sums stand there by
 bucket, before they are weighed.
@@ -32,11 +37,12 @@ from pipeline.models import model_for
 from pipeline.models.grid import Grid
 from pipeline.models.model import Sums
 from pipeline.models.statistics import Statistics, total
-from pipeline.models.weighted import weigh
+from pipeline.models.weighted import Maturing, weigh, weigh_maturing
 from pipeline.policy.canonical import canonical_bytes, to_canonical_json
 from pipeline.policy.definition import Arm, PolicyDefinition
 from pipeline.publish.derivation import Derivation
 from pipeline.publish.exposures import count_exposures
+from pipeline.publish.maturity import as_of, is_corrected, mature
 from pipeline.publish.partials import Base, Mark
 
 Rows = Sequence[tuple[RowKey, Statistics]]
@@ -44,17 +50,40 @@ Row = tuple[str, str]
 """Segment and arm."""
 
 
-def posterior_sha256(definition: PolicyDefinition, rows: Iterable[tuple[RowKey, Statistics]]) -> str:
-    """Hash what the posterior is a function of."""
+def posterior_sha256(definition: PolicyDefinition, rows: Iterable[tuple[RowKey, Statistics]], as_of_ms: int = 0) -> str:
+    """Hash what the posterior is a function of.
+
+    `as_of_ms` is the event time that a policy's delays are corrected at; others don't depend on it.
+    """
+    rows = sorted(rows, key=lambda row: row[0])
     counted = [
         [key.segment, key.arm, key.bucket, statistics.dimension, statistics.sums]
-        for key, statistics in sorted(rows, key=lambda row: row[0])
-        if statistics.n
+        for key, statistics in rows
+        if not key.tally and statistics.n
     ]
+    parts = {**_model_parts(definition), "reward_exponent": definition.reward_exponent}
+    tail = b"}"
+    if is_corrected(definition):
+        parts["delays"] = _delay_parts(definition, as_of(rows, as_of_ms))
+        tail = b',"tallies":%b}' % _integers(_tallied(rows))
     # Names and integers read the same from both writers; orjson is ten times as fast, but writes 1e-6 for 1e-06.
-    head = canonical_bytes({**_model_parts(definition), "reward_exponent": definition.reward_exponent})
-    body = orjson.dumps(counted, option=orjson.OPT_SERIALIZE_NUMPY)
-    return hashlib.sha256(b'%b,"rows":%b}' % (head[:-1], body)).hexdigest()
+    head = canonical_bytes(parts)
+    return hashlib.sha256(b'%b,"rows":%b%b' % (head[:-1], _integers(counted), tail)).hexdigest()
+
+
+def _integers(rows: list[Any]) -> bytes:
+    return orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _delay_parts(definition: PolicyDefinition, as_of_ms: int) -> list[Any]:
+    kinds = [[rule.kind, float(rule.typical_worth), rule.window_ms] for rule in definition.reward.outcomes]
+    return [as_of_ms, definition.bucket_ms, kinds]
+
+
+def _tallied(rows: Rows) -> list[Any]:
+    return [
+        [key.segment, key.arm, key.bucket, key.tally, row.sums] for key, row in rows if key.tally and row.sums.any()
+    ]
 
 
 def _model_parts(definition: PolicyDefinition) -> dict[str, Any]:
@@ -79,27 +108,43 @@ def merge_buckets(rows: Iterable[tuple[RowKey, Statistics]]) -> dict[Row, Statis
     """Sum the time buckets of each (segment, arm)."""
     buckets: defaultdict[Row, list[Statistics]] = defaultdict(list)
     for key, statistics in rows:
-        if statistics.n:  # or else all of its decisions were erased: as if there had been none
+        if not key.tally and statistics.n:  # or else all of its decisions were erased: as if there had been none
             buckets[key.segment, key.arm].append(statistics)
     return {row: total(parts, parts[0].dimension) for row, parts in buckets.items()}
 
 
-def weigh_buckets(definition: PolicyDefinition, rows: Iterable[tuple[RowKey, Statistics]]) -> dict[Row, Sums]:
+def weigh_buckets(
+    definition: PolicyDefinition, rows: Iterable[tuple[RowKey, Statistics]], as_of_ms: int = 0
+) -> dict[Row, Sums]:
     """Merge the time buckets of each (segment, arm) as the policy forgets, on top of what it knows beforehand.
 
-    The age of a bucket is counted from the policy's newest one with data.
+    The age of a bucket is counted from the policy's newest one with data; where delays are corrected for, what has
+    come of it by now goes by the event time `as_of_ms`.
     """
-    counted = sorted((row for row in rows if row[1].n), key=lambda row: row[0])
+    rows = list(rows)
+    counted = sorted((row for row in rows if not row[0].tally and row[1].n), key=lambda row: row[0])
+    maturity = mature(definition, rows, as_of_ms) if is_corrected(definition) else None
     newest = max((key.bucket for key, _ in counted), default=0)
     arms = {arm.name: arm for arm in definition.arms}
 
     def merge(name: str, buckets: Iterable[tuple[RowKey, Statistics]]) -> Sums:
         arm = arms.get(name, Arm(name))
+        features = tuple(value for _, value in arm.features)
+        if maturity is not None:
+            maturing = (
+                Maturing(
+                    definition.forgetting.weight_for((newest - key.bucket) * definition.bucket_ms),
+                    maturity.shares[key.segment, key.arm, key.bucket],
+                    maturity.came[key.segment, key.arm, key.bucket],
+                    statistics,
+                )
+                for key, statistics in buckets
+            )
+            return weigh_maturing(maturing, definition.dimension, definition.reward_exponent, arm.prior, features)
         weighted = (
             (definition.forgetting.weight_for((newest - key.bucket) * definition.bucket_ms), statistics)
             for key, statistics in buckets
         )
-        features = tuple(value for _, value in arm.features)
         return weigh(weighted, definition.dimension, definition.reward_exponent, arm.prior, features)
 
     merged = {
@@ -112,14 +157,14 @@ def weigh_buckets(definition: PolicyDefinition, rows: Iterable[tuple[RowKey, Sta
 
 
 def segment_posteriors(
-    definition: PolicyDefinition, rows: Rows, known: Derivation | None = None
+    definition: PolicyDefinition, rows: Rows, as_of_ms: int = 0, known: Derivation | None = None
 ) -> list[dict[str, Any]]:
     """Derive the posterior of every segment of the definition, each with every arm, data or not.
 
     What is `known` of the snapshot before is gone on from; the result is the same.
     """
     merged = merge_buckets(rows)
-    weighed = weigh_buckets(definition, rows)
+    weighed = weigh_buckets(definition, rows, as_of_ms)
     model = model_for(definition.algorithm.name, definition.algorithm.parameters)
     grid = Grid(definition.reward_exponent)
     dimension = definition.dimension
@@ -166,6 +211,9 @@ def snapshot_fields(
         known: what was derived for the version before, to go on from.
     """
     canonical = to_canonical_json(definition)
+    # A base is closed: once something is learned beside it, that says how far one is.
+    alone_ms = base.event_time_ms if base else 0
+    latest_ms = max((m.event_time_ms for m in marks.values()), default=alone_ms)
     return {
         "policy": definition.name,
         "version": version,
@@ -175,14 +223,11 @@ def snapshot_fields(
         "definition": canonical.decode(),
         "schema_hash": definition.schema_hash,
         "ledger_offsets": [{"partition": source, "offset": marks[source].ledger_offset} for source in sorted(marks)],
-        # A base is closed: once something is learned beside it, that says how far one is.
-        "event_time_ms": min((m.event_time_ms for m in marks.values()), default=base.event_time_ms if base else 0),
-        "posterior_sha256": posterior_sha256(definition, rows),
-        "segments": segment_posteriors(definition, rows, known),
+        "event_time_ms": min((m.event_time_ms for m in marks.values()), default=alone_ms),
+        "posterior_sha256": posterior_sha256(definition, rows, latest_ms),
+        "segments": segment_posteriors(definition, rows, latest_ms, known),
         "rollback_of": 0,
-        "exposures": count_exposures(
-            definition, rows, max((m.event_time_ms for m in marks.values()), default=base.event_time_ms if base else 0)
-        ),
+        "exposures": count_exposures(definition, rows, latest_ms),
         "base_plan": base.plan if base else "",
         "base_cuts": base.cuts if base else [],
         "parts": [],

@@ -26,16 +26,22 @@ class Difference(NamedTuple):
 
 
 def first_difference(
-    snapshot: Mapping[str, Any], definition: PolicyDefinition, rows: Sequence[tuple[RowKey, Statistics]]
+    snapshot: Mapping[str, Any],
+    definition: PolicyDefinition,
+    rows: Sequence[tuple[RowKey, Statistics]],
+    as_of_ms: int = 0,
 ) -> Difference | None:
-    """Return the first difference in reading order, or None when the snapshot is proven."""
-    return next(_differences(snapshot, definition, rows), None)
+    """Return the first difference in reading order, or None when the snapshot is proven.
+
+    `as_of_ms` is the latest event time of the ledger prefix.
+    """
+    return next(_differences(snapshot, definition, rows, as_of_ms), None)
 
 
 def _differences(
-    snapshot: Mapping[str, Any], definition: PolicyDefinition, rows: Sequence[tuple[RowKey, Statistics]]
+    snapshot: Mapping[str, Any], definition: PolicyDefinition, rows: Sequence[tuple[RowKey, Statistics]], as_of_ms: int
 ) -> Iterator[Difference]:
-    recomputed = {segment["segment"]: segment for segment in segment_posteriors(definition, rows)}
+    recomputed = {segment["segment"]: segment for segment in segment_posteriors(definition, rows, as_of_ms)}
     published = {segment["segment"]: segment for segment in snapshot["segments"]}
     for name in sorted(published.keys() | recomputed.keys()):
         if name not in published or name not in recomputed:
@@ -43,7 +49,7 @@ def _differences(
             continue
         yield from _segment_differences(name, published[name], recomputed[name])
     yield from _exposure_differences(snapshot["exposures"], definition, rows)
-    expected = posterior_sha256(definition, rows)
+    expected = posterior_sha256(definition, rows, as_of_ms)
     if snapshot["posterior_sha256"] != expected:
         yield Difference("posterior_sha256", snapshot["posterior_sha256"], expected)
 

@@ -9,10 +9,12 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.codec import avro
 from pipeline.errors import StateError, UnavailableError
+from pipeline.replay.behind import Behind, behind, read_bases, run_on
 from pipeline.replay.forgetting import Forgetting, decision_of, subject_sha256
 from pipeline.stream.follow import TopicFollower
 from pipeline.stream.outbox import Outbox, Record
@@ -21,6 +23,8 @@ from pipeline.stream.topics import DECISIONS, ERASURES, REWARDS
 POLL_S = 0.2
 CHUNK = 1_000
 """Erasures that are delivered together."""
+
+WORK_DIR = Path("var/replay")
 
 OnProgress = Callable[[str, int, int], None]
 """Told what is being done, and how much of how much of it."""
@@ -36,6 +40,8 @@ class Forgotten(NamedTuple):
     """Of them: counted in statistics, and do no more, by this run or an earlier one."""
     counting: int
     """Of them: count at present."""
+    replays: tuple[str, ...]
+    """`policy/generation` of replays that had counted some of them, and were run on to take them back."""
     requested_at_ms: int
     finished_at_ms: int
 
@@ -47,13 +53,16 @@ async def forget(
     registry: Mapping[int, str],
     dry_run: bool,
     timeout_s: float,
+    work_dir: Path = WORK_DIR,
     on_progress: OnProgress = lambda _what, _done, _total: None,
 ) -> Forgotten:
     """Erase all decisions of a subject that `decisions` still holds; with `dry_run`, only count them.
 
+    Replays that counted some of them are run on, in their folders under `work_dir`.
+
     Raises:
         UnavailableError: no broker answers, or no worker has done it in time.
-        StateError: the ledger has lost its beginning.
+        StateError: the ledger has lost its beginning, or a replay can't be run on.
     """
     requested_at_ms = round(time.time() * 1000)
     forgetting = await _find(broker, subject_hash, registry, on_progress)
@@ -65,11 +74,16 @@ async def forget(
             await _read(ledger, forgetting, lambda done, total: on_progress("reading the ledger", done, total))
             if not dry_run:
                 await _erase(outbox, ledger, forgetting, timeout_s, on_progress)
+            replays = await _behind(broker, forgetting)
+            for one in () if dry_run else replays:
+                name = f"replaying {one.policy} into {one.generation}"
+                await run_on(broker, one, work_dir, lambda *of, name=name: on_progress(name, *of))
             report = Forgotten(
                 subject_sha256(subject_hash),
                 len(forgetting.actions),
                 forgetting.taken_back,
                 forgetting.counting,
+                tuple(f"{one.policy}/{one.generation}" for one in replays),
                 requested_at_ms,
                 round(time.time() * 1000),
             )
@@ -147,7 +161,24 @@ async def _erase(
         await _read(ledger, forgetting)
 
 
+async def _behind(broker: str, forgetting: Forgetting) -> list[Behind]:
+    """Return the replays that have counted one of the decisions and not read its erasure."""
+    bases = await read_bases(broker)
+    if not bases or not forgetting.actions:
+        return []
+    follower = TopicFollower(broker, DECISIONS)
+    await follower.start()
+    try:
+        async for records in follower.batches_to_end():
+            for one in records:
+                forgetting.find_erasure(one.partition, one.offset, one.key, one.value)
+    finally:
+        await follower.stop()
+    ends = {DECISIONS: forgetting.asked_until, REWARDS: forgetting.answered_until}
+    return behind(bases, forgetting.counts, ends)
+
+
 def _receipt(report: Forgotten) -> Record:
     fields = report._asdict()
-    del fields["counting"]
+    del fields["counting"], fields["replays"]
     return Record(ERASURES, 0, report.subject_sha256.encode(), avro.encode("forgotten", fields))

@@ -79,11 +79,28 @@ class Forgetting:
     """All that is known on the way to one person's being forgotten."""
 
     actions: dict[str, _Action] = field(default_factory=dict)
+    asked_until: dict[int, int] = field(default_factory=dict)
+    """By partition of `decisions`: the first offset behind the last erasure of one of them."""
+    answered_until: dict[int, int] = field(default_factory=dict)
+    """By partition of the ledger: the first offset behind the last answer to one of them."""
     _states: defaultdict[int, FoldState] = field(default_factory=lambda: defaultdict(FoldState))
 
     def find(self, partition: int, decision: Decision) -> None:
         """Take in one of the subject's decisions; a repeat changes nothing."""
         self.actions.setdefault(decision.action_id, _Action(decision, partition))
+
+    @property
+    def counts(self) -> set[tuple[str, int, int]]:
+        """Where the subject's decisions count: policy, generation, partition."""
+        return {(one.decision.policy, one.decision.generation, one.partition) for one in self.actions.values()}
+
+    def find_erasure(self, partition: int, offset: int, key: bytes | None, raw: bytes | None) -> None:
+        """Take in a record of `decisions`, which may be an erasure of one of the subject's."""
+        # Erasures are sent under the action's id: most records needn't be decoded.
+        if raw and raw[:2] == avro.MARKER and key is not None and key.decode(errors="replace") in self.actions:
+            name, _ = avro.decode(raw)
+            if name == "erasure":
+                self.asked_until[partition] = offset + 1
 
     @property
     def partitions(self) -> list[int]:
@@ -100,6 +117,8 @@ class Forgetting:
         for offset, raw in records:
             fields = avro.decode_as("reward", raw)
             self._read_one(ledger_record(offset, fields), fields, state)
+            if fields["is_erased"] and fields["action_id"] in self.actions:
+                self.answered_until[partition] = offset + 1
 
     def _read_one(self, record: LedgerRecord, fields: Mapping[str, Any], state: FoldState) -> None:
         action = self.actions.get(record.action_id)
@@ -160,6 +179,7 @@ class Forgetting:
             decision.arm,
             decision.decided_at_ms,
             contribution,
+            latest["tallies"] if latest is not None and contribution is not None and contribution.is_final else (),
         )
 
 

@@ -118,7 +118,7 @@ def _ledger_faults(old: PolicyDefinition, new: PolicyDefinition) -> Iterator[str
             yield f"the window of {rule.kind!r} is longer than in {where}; {instead}"
         if not _is_within(rule.value_low, rule.value_high, before.value_low, before.value_high):
             yield f"more values of {rule.kind!r} are accepted than in {where}; {instead}"
-    if old.attribution.settle == "wait" and new.attribution.settle == "optimistic":
+    if old.attribution.settle == "wait" and new.attribution.settle != "wait":
         yield f"open decisions are not in the ledger of {where}, which waits; {instead}"
 
 

@@ -44,6 +44,8 @@ class PrefixRows(NamedTuple):
     """Its statistics, sorted by row key."""
     ledger_records: int
     """Records that were folded for it, those of other policies included."""
+    event_time_ms: int = 0
+    """The latest event time that is in; 0 of an empty prefix."""
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class _Part:
     missing: set[int]
     rows: dict[RowKey, Statistics] = field(default_factory=dict)
     folded: int = 0
+    event_time_ms: int = 0
 
 
 class PrefixFold:
@@ -120,13 +123,14 @@ class PrefixFold:
         prefix, part = self._prefixes[prefix_number], self._parts[prefix_number]
         merge_deltas(part.rows, partition.rows[prefix.policy, prefix.generation].items())
         part.folded += partition.folded
+        part.event_time_ms = max(part.event_time_ms, partition.state.watermark_ms)
         part.missing.discard(number)
         if not part.missing:
             yield self._complete(prefix_number)
 
     def _complete(self, number: int) -> PrefixRows:
         part = self._parts[number]
-        rows = PrefixRows(self._prefixes[number], sorted(part.rows.items()), part.folded)
+        rows = PrefixRows(self._prefixes[number], sorted(part.rows.items()), part.folded, part.event_time_ms)
         part.rows = {}
         return rows
 

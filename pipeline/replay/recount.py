@@ -28,9 +28,9 @@ from pipeline.join.step import Arrival, Changes, advance, decode_arrivals, take
 from pipeline.learn.ledger import LedgerRecord, fold_ledger, ledger_record, merge_deltas
 from pipeline.learn.memory import (
     NEVER_MS,
-    Counted,
     FoldState,
     RowKey,
+    counted_bytes,
     counted_from_bytes,
     fold_state_from_bytes,
     statistics_from_bytes,
@@ -40,12 +40,12 @@ from pipeline.models.statistics import Statistics
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import Attribution
 from pipeline.policy.reward import Credit
+from pipeline.policy.tallies import tallies_of
 from pipeline.replay.plan import ReplayPlan
 
 VERSION = 1
 ACTION, COUNTED, SUMS, STATE = b"r", b"n", b"c", b"s"
 REWARDS = "rewards"
-COUNTED_BYTES = len(Counted(0, 0, 0).to_bytes())
 STEP_OFFSETS = 2_000
 """A step ends at the latest at a multiple of it."""
 # Takes the rows of decisions that don't count: they hold their action_id, as they do in JOIN.
@@ -275,7 +275,7 @@ class LedgerRecount:
 
     def still_open(self) -> StillOpen:
         """Count the actions that a later record may revise."""
-        counted = (_counted(stored) for _, stored in self.rows.scan(COUNTED))
+        counted = (counted_from_bytes(stored) for _, stored in self.rows.scan(COUNTED))
         expiries = [one.expires_at_ms for one in counted if self._fold.watermark_ms <= one.expires_at_ms < NEVER_MS]
         return StillOpen(len(expiries), max(expiries, default=0))
 
@@ -300,7 +300,8 @@ class LedgerRecount:
             if definition.reward.refusal(outcome["kind"], outcome["value"]) is None
             and outcome["occurred_at_ms"] <= decided_at_ms + definition.reward.window_ms_for(outcome["kind"])
         ]
-        return record._replace(reward=definition.reward.combine(credited))
+        tallies = tuple(tallies_of(definition, credited, decided_at_ms, is_settled=fields["is_settled"]))
+        return record._replace(reward=definition.reward.combine(credited), tallies=tallies)
 
 
 class _Actions:
@@ -351,17 +352,17 @@ def _folded(
     ids = list(dict.fromkeys(record.action_id for record in records))
     stored = rows.get_many([COUNTED + action_id.encode() for action_id in ids])
     known = {one: value for one, value in zip(ids, stored, strict=True) if value is not None}
-    vectors = {one: value[COUNTED_BYTES:] for one, value in known.items()}
+    vectors = {one: value[counted_bytes(value) :] for one, value in known.items()}
     for record in records:
         if not record.is_erased:
             vectors[record.action_id] = record.vector
     own = [record._replace(vector=vectors.get(record.action_id, b"")) for record in records]
-    fold = fold_ledger(own, {one: _counted(value) for one, value in known.items()}, state)
+    fold = fold_ledger(own, {one: counted_from_bytes(value) for one, value in known.items()}, state)
     keys = list(fold.deltas)
     before = rows.get_many([SUMS + key.to_bytes() for key in keys])
     sums = {key: statistics_from_bytes(value) for key, value in zip(keys, before, strict=True) if value is not None}
     merge_deltas(sums, fold.deltas.items())
-    strange = [key for key, row in sums.items() if row.dimension != plan.definition.dimension]
+    strange = [key for key, row in sums.items() if not key.tally and row.dimension != plan.definition.dimension]
     if strange:
         raise StateError(f"{strange[0]} was learned with another context: the ledger is damaged")
     changed: dict[bytes, bytes | None] = {
@@ -371,10 +372,6 @@ def _folded(
     }
     changed |= {SUMS + key.to_bytes(): statistics_to_bytes(row) for key, row in sums.items()}
     return changed
-
-
-def _counted(stored: bytes) -> Counted:
-    return counted_from_bytes(stored[:COUNTED_BYTES])
 
 
 def _state(finished: int, progress: bytes, fold: FoldState) -> bytes:

@@ -144,8 +144,8 @@ async def statistics_at(
         else:
             model = models[done.prefix.policy]
             rows = _on_ground(done.rows, model, grounds)
-            hash_ = posterior_sha256(definition_of(model), rows)
-            counted = sum(statistics.n for _, statistics in rows)
+            hash_ = posterior_sha256(definition_of(model), rows, _event_time_of(done, model))
+            counted = sum(statistics.n for key, statistics in rows if not key.tally)
             found.append(AtOffsets(done.prefix.policy, done.prefix.generation, hash_, counted, done.ledger_records))
     return sorted(found), sorted(verdicts, key=lambda verdict: (verdict.policy, verdict.version))
 
@@ -193,8 +193,9 @@ async def _verdict(broker: str, done: PrefixRows, content: bytes, grounds: Groun
         )
     else:
         rows = _on_ground(done.rows, snapshot, grounds)
-        filled = await _with_posteriors(broker, content, definition, rows)
-        difference = filled if isinstance(filled, Difference) else first_difference(filled, definition, rows)
+        as_of_ms = _event_time_of(done, snapshot)
+        filled = await _with_posteriors(broker, content, definition, rows, as_of_ms)
+        difference = filled if isinstance(filled, Difference) else first_difference(filled, definition, rows, as_of_ms)
     return Verdict(
         snapshot["policy"],
         snapshot["version"],
@@ -206,8 +207,14 @@ async def _verdict(broker: str, done: PrefixRows, content: bytes, grounds: Groun
     )
 
 
+def _event_time_of(done: PrefixRows, snapshot: Mapping[str, Any]) -> int:
+    """Return the latest event time that is in; where nothing was learned beside a base, the base's."""
+    at_base_ms: int = snapshot["event_time_ms"]
+    return done.event_time_ms if offsets_of(snapshot) else at_base_ms
+
+
 async def _with_posteriors(
-    broker: str, content: bytes, definition: PolicyDefinition, rows: Rows
+    broker: str, content: bytes, definition: PolicyDefinition, rows: Rows, as_of_ms: int
 ) -> dict[str, Any] | Difference:
     """Return a snapshot's fields with the posteriors of its parts.
 
@@ -216,7 +223,7 @@ async def _with_posteriors(
     snapshot = avro.decode_as("snapshot", content)
     if not snapshot["parts"]:
         return snapshot
-    parts = divide({**snapshot, "segments": segment_posteriors(definition, rows), "parts": []}).parts
+    parts = divide({**snapshot, "segments": segment_posteriors(definition, rows, as_of_ms), "parts": []}).parts
     others = [name for name in part_names(snapshot) if name not in parts]
     found = {**parts, **await find_parts(broker, others)}
     missing = [name for name in others if name not in found]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-
-from starlette.requests import Request
+from collections.abc import Mapping, MutableMapping
+from typing import Any
 
 from pipeline.serve.keys import ApiKey, Right, find_key
 from pipeline.serve.limits import RateLimit
 from pipeline.serve.settings import ServeSettings
 
 BEARER = "bearer "
+
+Scope = MutableMapping[str, Any]
+"""A request as ASGI describes it."""
 
 
 class RefusedError(Exception):
@@ -32,24 +34,25 @@ class Access:
         self._keys = settings.keys
         self._limit = RateLimit(settings.rate_per_s, settings.burst) if settings.rate_per_s else None
 
-    def admit(self, request: Request, right: Right) -> str:
+    def admit(self, scope: Scope, right: Right) -> str:
         """Return who asks, for `charge`: a key's name, or an address where there are no keys.
 
         Raises:
             RefusedError: 401, 403, 429.
         """
         if not self._keys:
-            caller = f"address {request.client.host if request.client else ''}"
+            client = scope.get("client")
+            caller = f"address {client[0] if client else ''}"
         else:
-            caller = f"key {self._key(request, right).name}"
+            caller = f"key {self._key(scope, right).name}"
         self.charge(caller, 1)
         return caller
 
-    def has(self, request: Request, right: Right) -> bool:
+    def has(self, scope: Scope, right: Right) -> bool:
         """Return whether a caller may; without keys everybody may."""
         if not self._keys:
             return True
-        key = find_key(self._keys, _presented(request))
+        key = find_key(self._keys, _presented(scope))
         return key is not None and right in key.rights
 
     def charge(self, caller: str, cost: int) -> None:
@@ -67,8 +70,8 @@ class Access:
                 429, "too-many-requests", f"ask again in {seconds} s, or less often", {"retry-after": str(seconds)}
             )
 
-    def _key(self, request: Request, right: Right) -> ApiKey:
-        key = find_key(self._keys, _presented(request))
+    def _key(self, scope: Scope, right: Right) -> ApiKey:
+        key = find_key(self._keys, _presented(scope))
         if key is None:
             raise RefusedError(
                 401,
@@ -81,6 +84,7 @@ class Access:
         return key
 
 
-def _presented(request: Request) -> str:
-    value = request.headers.get("authorization", "")
+def _presented(scope: Scope) -> str:
+    # The names of ASGI's headers are in lower case.
+    value = next((value for name, value in scope["headers"] if name == b"authorization"), b"").decode("latin-1")
     return value[len(BEARER) :].strip() if value[: len(BEARER)].lower() == BEARER else ""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from pipeline.serve.decide import Decided
+from pipeline.serve.decided import Decided
 
 
 class DecidedAnswer(Struct, frozen=True):
@@ -154,13 +155,14 @@ class Explanation(Struct, frozen=True):
 def decided_answer(answer: Decided, expires_at_ms: int | None) -> DecidedAnswer:
     """Return the body that tells a decision; `detail` says why the model was not asked."""
     decision = answer.decision
-    pairs = sorted(zip(decision.probabilities, decision.eligible, strict=True), key=_falling)
+    # Eligible arms stand by name, and a sort is stable: equal ones rank by name.
+    ranked = sorted(zip(decision.probabilities, decision.eligible, strict=True), key=itemgetter(0), reverse=True)
     return DecidedAnswer(
         action_id=decision.action_id,
         arm=decision.arm,
         propensity=decision.propensity,
         probabilities=answer.probabilities,
-        ranking=[arm for _, arm in pairs],
+        ranking=[arm for _, arm in ranked],
         segment=decision.segment,
         snapshot_version=decision.snapshot_version,
         snapshot_id=decision.snapshot_id,
@@ -171,7 +173,3 @@ def decided_answer(answer: Decided, expires_at_ms: int | None) -> DecidedAnswer:
         fallback=answer.fallback or UNSET,
         detail=answer.detail if answer.fallback else UNSET,
     )
-
-
-def _falling(entry: tuple[float, str]) -> tuple[float, str]:
-    return -entry[0], entry[1]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.models.model import Estimates, Posterior
 from pipeline.policy.features import FeatureSchema, decode
 from pipeline.serve.answers import ArmExplanation, Explanation, FeatureEffect
-from pipeline.serve.decide import Decided
+from pipeline.serve.decided import Decided
 from pipeline.serve.snapshot import LoadedSnapshot
 
 INTERCEPT = "intercept"

@@ -7,7 +7,28 @@ They sort by time, so that rows of the same minute lie together in JOIN's store.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 RANDOM_BYTES = 10
+_BLOCK = 400
+"""Ids for which random bytes are fetched at once: the system is asked for a few bytes as long as for a page."""
+
+
+class TimeOrderedIds:
+    """Ids as unpredictable as the bytes that `random_bytes` gives for a count."""
+
+    def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
+        self._random_bytes = random_bytes
+        self._random = b""
+        self._used = 0
+
+    def next(self, now_ms: int) -> str:
+        """Make the next id."""
+        if self._used >= len(self._random):
+            self._random, self._used = self._random_bytes(_BLOCK * RANDOM_BYTES), 0
+        start = self._used
+        self._used = start + RANDOM_BYTES
+        return time_ordered_id(now_ms, self._random[start : self._used])
 
 
 def time_ordered_id(now_ms: int, random: bytes) -> str:

@@ -9,36 +9,34 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
 from msgspec import UNSET, structs
 
 from pipeline.codec import avro
-from pipeline.codec.wire import MAX_RECORD_BYTES
 from pipeline.errors import InvalidRecordError
-from pipeline.events import Outcome, decision_from, outcome_from
+from pipeline.events import Outcome, outcome_from
 from pipeline.serve.answers import Explanation, LiveSnapshot, PolicyAnswer, ReadyAnswer
 from pipeline.serve.bodies import DecideBody, OutcomeBody, identifier, identifiers
-from pipeline.serve.decide import Decided, NoAnswer
-from pipeline.serve.decide_many import foreseeing
+from pipeline.serve.decided import Decided, NoAnswer
 from pipeline.serve.delivery import Delivery
 from pipeline.serve.explain import explain
 from pipeline.serve.follower import OnLive, SnapshotFollower
 from pipeline.serve.guardrails.frequency import SubjectMemory
-from pipeline.serve.ids import RANDOM_BYTES, time_ordered_id
-from pipeline.serve.recent import RecentDecision, RecentDecisions, RecentSnapshots
-from pipeline.serve.rollout import Known, Request
+from pipeline.serve.ids import TimeOrderedIds
+from pipeline.serve.journal import Journal, check_size
+from pipeline.serve.rollout import Known, Request, answer_many
 from pipeline.serve.rollout import answer as answer_request
 from pipeline.serve.settings import ServeSettings
 from pipeline.serve.snapshot import LoadedSnapshot
 from pipeline.serve.spill import Spill
 from pipeline.serve.subject import hash_subject
 from pipeline.serve.switches import SwitchFollower
-from pipeline.stream.topics import DECISIONS, OUTCOMES, SHADOW_DECISIONS
+from pipeline.serve.turn import Turn
+from pipeline.stream.topics import OUTCOMES
 
 log = logging.getLogger(__name__)
 
@@ -55,18 +53,15 @@ class ServingNode:
         self.follower = SnapshotFollower(settings.broker, on_live)
         spill = None if settings.spill_dir is None else Spill(settings.spill_dir, settings.spill_bytes)
         self.delivery = Delivery(settings.broker, settings.buffer_bytes, spill=spill)
-        self.answers: Counter[str] = Counter()
-        """Decisions by `policy`, `holdout` or what they fell back from, and answers that could not be given."""
+        self.journal = Journal(self.delivery, settings.recent_bytes)
         self.outcomes_taken = 0
         """Outcomes logged."""
-        self.guardrails: Counter[str] = Counter()
-        """Decisions that each guardrail changed."""
         self._switches = SwitchFollower(settings.broker)
         self._known = Known(self.follower.snapshots, self._switches.switches, SubjectMemory(), self._age_ms)
         # Seeded by the system, so no two nodes draw alike.
         self._rng = rng or np.random.default_rng()
-        self._recent = RecentDecisions(settings.recent_bytes)
-        self._snapshots = RecentSnapshots(settings.recent_bytes)
+        self._turn: Turn[Request, Decided | NoAnswer] = Turn(self._answer_all)
+        self._ids = TimeOrderedIds(secrets.token_bytes)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -147,21 +142,23 @@ class ServingNode:
                 subject-not-accepted (without a salt).
         """
         await self._room()
-        return self._decide(identifier("policy", policy), DecideBody(context, eligible, subject, action_id), _now_ms())
+        asked = DecideBody(context, eligible, subject, action_id)
+        return await self._turn.ask(self._request(identifier("policy", policy), asked, _now_ms()))
 
     async def decide_many(self, policy: str, requests: Sequence[DecideBody]) -> list[Decided | NoAnswer]:
         """Choose an arm for each request by one snapshot, the model asked once for all of them, and log the decisions.
 
         Raises:
-            InvalidRecordError: as `decide` does, by the first request that can't be taken; those before it are logged.
+            InvalidRecordError: as `decide` does, by the first request that can't be taken.
         """
         await self._room()
         identifier("policy", policy)
         now_ms = _now_ms()
-        with ExitStack() as stack:
-            for snapshot in self._that_may_decide(policy):
-                stack.enter_context(foreseeing(snapshot, requests))
-            return [self._decide(policy, request, now_ms) for request in requests]
+        answers = self._answer_all([self._request(policy, each, now_ms) for each in requests])
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return [answer for answer in answers if not isinstance(answer, Exception)]
 
     def explain(
         self, policy: str, context: Mapping[str, object], eligible: Sequence[str] | None = None
@@ -172,7 +169,7 @@ class ServingNode:
             identifier("policy", policy),
             context,
             None if eligible is None else identifiers("eligible", eligible),
-            _new_id(now_ms),
+            self._ids.next(now_ms),
             now_ms,
         )
         answer = answer_request(self._known, request, self._rng)
@@ -188,18 +185,11 @@ class ServingNode:
 
     def explain_decision(self, action_id: str) -> Explanation | None:
         """Tell why a decision of this node was what it was, while it is remembered."""
-        recent = self._recent.get(action_id)
-        if recent is None:
-            return None
-        decision = decision_from(avro.decode_as("decision", recent.record))
-        snapshot = self._snapshots.get(decision.policy, decision.snapshot_version)
-        return explain(Decided(decision, 0, recent.fallback, recent.detail), snapshot)
+        return self.journal.explain(action_id)
 
     def expires_at_ms(self, answer: Decided) -> int | None:
         """Return until when an outcome of a decision counts, if the snapshot that made it is held."""
-        decision = answer.decision
-        snapshot = self._snapshots.get(decision.policy, decision.snapshot_version)
-        return None if snapshot is None else snapshot.definition.close_for(decision.decided_at_ms)
+        return self.journal.expires_at_ms(answer)
 
     async def outcome(
         self,
@@ -225,9 +215,11 @@ class ServingNode:
         """
         await self._room()
         now_ms = _now_ms()
-        outcomes = [_outcome(each, now_ms) for each in told]
+        outcomes = [self._outcome(each, now_ms) for each in told]
         for outcome in outcomes:
-            self._log_record(OUTCOMES, outcome.action_id, avro.encode("outcome", outcome._asdict()))
+            record = avro.encode("outcome", outcome._asdict())
+            check_size(record)
+            self.delivery.send(OUTCOMES, outcome.action_id.encode(), record)
         self.outcomes_taken += len(outcomes)
         return [outcome.outcome_id for outcome in outcomes]
 
@@ -283,8 +275,8 @@ class ServingNode:
             "status": "degraded" if self.delivery.is_failing else "ok" if snapshots else "no-snapshot",
             "snapshots": snapshots,
             "snapshots_refused": self.follower.refused,
-            "answers": dict(self.answers),
-            "guardrails": dict(self.guardrails),
+            "answers": dict(self.journal.answers),
+            "guardrails": dict(self.journal.guardrails),
             "undelivered": self.delivery.undelivered,
             "spilled": self.delivery.spilled,
             "delivered": self.delivery.delivered,
@@ -296,48 +288,32 @@ class ServingNode:
         if self.settings.when_full == "slow":
             await self.delivery.wait_for_room(self.settings.slow_s)
 
-    def _that_may_decide(self, policy: str) -> list[LoadedSnapshot]:
-        """Return the policy's snapshot and those of policies that are to follow it."""
-        return [
-            snapshot
-            for name, snapshot in self.follower.snapshots.items()
-            if name == policy or (snapshot.definition.rollout is not None and snapshot.definition.rollout.of == policy)
-        ]
-
     def _snapshot_of(self, answer: Decided) -> LoadedSnapshot | None:
         """Return the live snapshot that made a decision just now."""
         snapshot = self.follower.snapshots.get(answer.decision.policy)
         return snapshot if snapshot is not None and snapshot.version == answer.snapshot_version else None
 
-    def _decide(self, policy: str, asked: DecideBody, now_ms: int) -> Decided | NoAnswer:
-        request = Request(
+    def _request(self, policy: str, asked: DecideBody, now_ms: int) -> Request:
+        return Request(
             policy,
             asked.context,
             None if asked.eligible is None else identifiers("eligible", asked.eligible),
-            _new_id(now_ms) if asked.action_id is None else identifier("action_id", asked.action_id),
+            self._ids.next(now_ms) if asked.action_id is None else identifier("action_id", asked.action_id),
             now_ms,
             None if asked.subject is None else self._hash_of(identifier("subject", asked.subject)),
         )
-        answer = answer_request(self._known, request, self._rng)
-        if isinstance(answer, NoAnswer):
-            self.answers[f"none.{answer.reason}"] += 1
-            return answer
-        decision = answer.decision
-        record = avro.encode("decision", decision._asdict())
-        self._log_record(DECISIONS, decision.action_id, record)
-        for shadow in answer.shadows:
-            self._log_record(SHADOW_DECISIONS, shadow.action_id, avro.encode("decision", shadow._asdict()))
-        self._recent.keep(decision.action_id, RecentDecision(record, answer.fallback, answer.detail))
-        snapshot = self._snapshot_of(answer)
-        if snapshot is not None:
-            self._snapshots.keep(snapshot)
-        self._count(answer)
-        return answer
 
-    def _count(self, answer: Decided) -> None:
-        self.answers[answer.fallback or answer.reason] += 1
-        for name in answer.decision.guardrails:
-            self.guardrails[name] += 1
+    def _answer_all(self, requests: Sequence[Request]) -> list[Decided | NoAnswer | Exception]:
+        """Decide all of them by the snapshots of this moment, and log what was decided."""
+        answers: list[Decided | NoAnswer | Exception] = []
+        for answer in answer_many(self._known, requests, self._rng):
+            try:
+                self.journal.note(answer, None if isinstance(answer, NoAnswer) else self._snapshot_of(answer))
+            except InvalidRecordError as error:
+                answers.append(error)
+            else:
+                answers.append(answer)
+        return answers
 
     def _age_ms(self, policy: str, now_ms: int) -> int:
         return self.follower.age_ms(policy, now_ms)
@@ -351,12 +327,17 @@ class ServingNode:
             )
         return hash_subject(subject, self.settings.subject_salt)
 
-    def _log_record(self, topic: str, action_id: str, value: bytes) -> None:
-        if len(value) > MAX_RECORD_BYTES:
-            raise InvalidRecordError(
-                "record-too-large", f"{len(value)} bytes, expected at most {MAX_RECORD_BYTES}: send a smaller context"
-            )
-        self.delivery.send(topic, action_id.encode(), value)
+    def _outcome(self, told: OutcomeBody, now_ms: int) -> Outcome:
+        at_ms, given = told.occurred_at_ms, told.outcome_id
+        return outcome_from(
+            {
+                "outcome_id": self._ids.next(now_ms) if given is None else identifier("outcome_id", given),
+                "action_id": identifier("action_id", told.action_id),
+                "kind": identifier("kind", told.kind),
+                "value": told.value,
+                "occurred_at_ms": now_ms if at_ms is None else int(at_ms) if float(at_ms).is_integer() else at_ms,
+            }
+        )
 
     def _raise_failure(self) -> None:
         for task in self._tasks:
@@ -380,22 +361,5 @@ async def _undying(work: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(RESTART_S)
 
 
-def _outcome(told: OutcomeBody, now_ms: int) -> Outcome:
-    at_ms = told.occurred_at_ms
-    return outcome_from(
-        {
-            "outcome_id": _new_id(now_ms) if told.outcome_id is None else identifier("outcome_id", told.outcome_id),
-            "action_id": identifier("action_id", told.action_id),
-            "kind": identifier("kind", told.kind),
-            "value": told.value,
-            "occurred_at_ms": now_ms if at_ms is None else int(at_ms) if float(at_ms).is_integer() else at_ms,
-        }
-    )
-
-
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _new_id(now_ms: int) -> str:
-    return time_ordered_id(now_ms, secrets.token_bytes(RANDOM_BYTES))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import NamedTuple
 
-from pipeline.serve.decide import Fallback
+from pipeline.serve.decided import Fallback
 from pipeline.serve.snapshot import LoadedSnapshot
 
 # What an entry takes beside its record: the id, the tuple, its place in the dictionary.

@@ -12,14 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from pipeline.events import Decision
 from pipeline.policy.guardrails import Switches
-from pipeline.serve.decide import Context, Decided, NoAnswer, decide
+from pipeline.serve.choose import choose
+from pipeline.serve.decide import draw_from
+from pipeline.serve.decided import Context, Decided, NoAnswer
 from pipeline.serve.guardrails.assignment import is_within
 from pipeline.serve.guardrails.frequency import SubjectMemory
+from pipeline.serve.plan import Asked, Plan, plan
 from pipeline.serve.snapshot import LoadedSnapshot
 
 NOT_FOR_IT = frozenset({"killed", "stale-snapshot", "no-known-arm"})
@@ -63,14 +67,75 @@ class Request:
 
 def answer(known: Known, request: Request, rng: np.random.Generator) -> Decided | NoAnswer:
     """Let the policy decide whose turn it is, and those in its shadow."""
+    (answered,) = answer_many(known, [request], rng)
+    return answered
+
+
+def answer_many(known: Known, requests: Sequence[Request], rng: np.random.Generator) -> list[Decided | NoAnswer]:
+    """Answer requests as `answer` does one after another, but each model is asked once for all of them."""
+    answers: list[Decided | NoAnswer] = []
+    turn: list[Request] = []
+    subjects: set[str] = set()
+    for request in requests:
+        subject = request.subject_hash
+        if subject is not None:
+            if subject in subjects:  # what it is shown by the former says what it may be shown by this one
+                answers += _answer_turn(known, turn, rng)
+                turn, subjects = [], set()
+            subjects.add(subject)
+        turn.append(request)
+    return answers + _answer_turn(known, turn, rng)
+
+
+class _Turn(NamedTuple):
+    """A request on its way."""
+
+    of: str
+    """The policy that is asked."""
+    plan: Plan
+    named: str
+    """What the record says of who decides, if another policy does."""
+    shadows: Sequence[Plan]
+
+
+def _answer_turn(known: Known, requests: Sequence[Request], rng: np.random.Generator) -> list[Decided | NoAnswer]:
+    turns = [_turn(known, request) for request in requests]
+    choose([one for turn in turns if not isinstance(turn, NoAnswer) for one in (turn.plan, *turn.shadows)])
+    return [turn if isinstance(turn, NoAnswer) else _settle(known, turn, rng) for turn in turns]
+
+
+def _turn(known: Known, request: Request) -> _Turn | NoAnswer:
     serving, shadowing = followers(known, request)
     for name in serving[:1]:
-        decided = _decide(known, request, name, rng)
-        if isinstance(decided, Decided) and decided.fallback not in NOT_FOR_IT:
-            decision = _named(decided.decision, f"rollout:{request.policy}")
-            return _shown(known, request, replace(decided, decision=decision), shadowing, rng)
-    decided = _decide(known, request, request.policy, rng)
-    return decided if isinstance(decided, NoAnswer) else _shown(known, request, decided, shadowing, rng)
+        made = _plan(known, request, name)
+        if isinstance(made, Plan) and made.fallback not in NOT_FOR_IT:
+            return _Turn(request.policy, made, f"rollout:{request.policy}", _shadows(known, request, shadowing))
+    made = _plan(known, request, request.policy)
+    return made if isinstance(made, NoAnswer) else _Turn(request.policy, made, "", _shadows(known, request, shadowing))
+
+
+def _shadows(known: Known, request: Request, shadowing: Sequence[str]) -> Sequence[Plan]:
+    if not shadowing:
+        return ()
+    beside = (_plan(known, request, name) for name in shadowing)
+    return [made for made in beside if isinstance(made, Plan)]
+
+
+def _settle(known: Known, turn: _Turn, rng: np.random.Generator) -> Decided:
+    """Draw, and remember what is shown."""
+    asked = turn.plan.asked
+    decided = draw_from(turn.plan, rng.random())
+    snapshot = turn.plan.snapshot
+    frequency = None if snapshot is None else snapshot.definition.guardrails.frequency
+    if frequency is not None and asked.subject_hash is not None:
+        known.memory.note(asked.policy, asked.subject_hash, decided.arm, frequency, asked.now_ms)
+    if turn.named:
+        decided = replace(decided, decision=_named(decided.decision, turn.named))
+    if turn.shadows:
+        shadow = f"shadow:{turn.of}"
+        drawn = (draw_from(one, rng.random()) for one in turn.shadows)
+        decided = replace(decided, shadows=tuple(_named(one.decision, shadow) for one in drawn))
+    return decided
 
 
 def followers(known: Known, request: Request) -> tuple[list[str], list[str]]:
@@ -104,37 +169,22 @@ def _is_held_out(known: Known, request: Request) -> bool:
     return holdout is not None and is_within(holdout.share, request.unit, "holdout", request.policy, holdout.salt)
 
 
-def _decide(known: Known, request: Request, policy: str, rng: np.random.Generator) -> Decided | NoAnswer:
+def _plan(known: Known, request: Request, policy: str) -> Plan | NoAnswer:
     snapshot = known.snapshots.get(policy)
     frequency = None if snapshot is None else snapshot.definition.guardrails.frequency
     subject, now_ms = request.subject_hash, request.now_ms
-    return decide(
-        snapshot,
+    asked = Asked(
         policy,
         request.context,
         request.eligible,
-        rng=rng,
-        action_id=request.action_id,
-        now_ms=now_ms,
-        subject_hash=subject,
-        switches=known.switches.get(policy),
-        worn=() if frequency is None or subject is None else known.memory.worn(policy, subject, frequency, now_ms),
-        age_ms=0 if snapshot is None else known.age_ms(policy, now_ms),
+        request.action_id,
+        now_ms,
+        subject,
+        known.switches.get(policy),
+        () if frequency is None or subject is None else known.memory.worn(policy, subject, frequency, now_ms),
+        0 if snapshot is None else known.age_ms(policy, now_ms),
     )
-
-
-def _shown(
-    known: Known, request: Request, decided: Decided, shadowing: Sequence[str], rng: np.random.Generator
-) -> Decided:
-    """Remember what is shown, and ask those in the shadow."""
-    decision = decided.decision
-    snapshot = known.snapshots.get(decision.policy)
-    frequency = None if snapshot is None else snapshot.definition.guardrails.frequency
-    if frequency is not None and request.subject_hash is not None:
-        known.memory.note(decision.policy, request.subject_hash, decision.arm, frequency, request.now_ms)
-    beside = (_decide(known, request, name, rng) for name in shadowing)
-    shadows = tuple(_named(one.decision, f"shadow:{request.policy}") for one in beside if isinstance(one, Decided))
-    return replace(decided, shadows=shadows) if shadows else decided
+    return plan(snapshot, asked)
 
 
 def _named(decision: Decision, guardrail: str) -> Decision:

@@ -1,4 +1,6 @@
-"""The node's HTTP routes: `OPERATIONS` is the table, and `/openapi.json` says what each takes and answers.
+"""The node's HTTP routes: `operations.py` is the table, and `/openapi.json` says what each takes and answers.
+
+`decide` is asked a thousand times as often as all others, so it is served in front of the router (`front.py`).
 
 Every error has a body {error, detail}: a word of a closed set, and what was seen and what to do.
 """
@@ -15,118 +17,34 @@ import orjson
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from pipeline.errors import DecodeError, RecordError
+from pipeline.errors import RecordError
 from pipeline.serve import answers, bodies
 from pipeline.serve.access import Access, RefusedError
-from pipeline.serve.decide import Decided, NoAnswer
+from pipeline.serve.decided import Decided, NoAnswer
+from pipeline.serve.front import CLIENT_GONE, MAX_BODY_BYTES, DecideFront, refusal, too_large
 from pipeline.serve.metrics import NodeMetrics
 from pipeline.serve.node import ServingNode
 from pipeline.serve.openapi import Operation, openapi
+from pipeline.serve.operations import OPERATIONS
 from pipeline.serve.reading import reader_of
-
-MAX_BODY_BYTES = 1 << 20
-TOO_LARGE = frozenset({"body-too-large", "record-too-large"})
-_CONTEXT = {"context": {"visits": 1}}
-
-OPERATIONS = (
-    Operation(
-        "decide",
-        "POST",
-        "/v1/policies/{policy}/decide",
-        "Choose an arm, and log the decision.",
-        {200: answers.DecidedAnswer},
-        errors=(409,),
-        body=bodies.DecideBody,
-        right="decide",
-        example=_CONTEXT,
-    ),
-    Operation(
-        "decide_many",
-        "POST",
-        "/v1/policies/{policy}/decide/batch",
-        "Choose an arm for each of many requests, all by one snapshot, and log the decisions.",
-        {200: answers.DecidedManyAnswer},
-        body=bodies.DecideManyBody,
-        right="decide",
-        example={"requests": [_CONTEXT]},
-    ),
-    Operation(
-        "explain",
-        "POST",
-        "/v1/policies/{policy}/explain",
-        "Tell what would be decided, and why; nothing is drawn and nothing is logged.",
-        {200: answers.Explanation},
-        errors=(409,),
-        body=bodies.ExplainBody,
-        right="decide",
-        example=_CONTEXT,
-    ),
-    Operation(
-        "explain_decision",
-        "GET",
-        "/v1/decisions/{action_id}/explain",
-        "Tell why a recent decision of this node was what it was.",
-        {200: answers.Explanation},
-        errors=(400, 404),
-        right="decide",
-    ),
-    Operation(
-        "outcome",
-        "POST",
-        "/v1/outcomes",
-        "Tell what came of a decision.",
-        {200: answers.OutcomeAnswer},
-        body=bodies.OutcomeBody,
-        right="outcomes",
-        example={"action_id": "0199", "kind": "click"},
-    ),
-    Operation(
-        "outcomes",
-        "POST",
-        "/v1/outcomes/batch",
-        "Tell what came of many decisions.",
-        {200: answers.OutcomesAnswer},
-        body=bodies.OutcomesBody,
-        right="outcomes",
-        example={"outcomes": [{"action_id": "0199", "kind": "click"}]},
-    ),
-    Operation("policies", "GET", "/v1/policies", "List the policies.", {200: answers.PoliciesAnswer}, right="operate"),
-    Operation(
-        "healthz", "GET", "/healthz", "Tell that the node lives; to operators, how.", {200: answers.HealthAnswer}
-    ),
-    Operation(
-        "readyz",
-        "GET",
-        "/readyz",
-        "Tell whether the node has a snapshot young enough to be sent traffic.",
-        {200: answers.ReadyAnswer, 503: answers.ReadyAnswer},
-    ),
-    Operation("metrics", "GET", "/metrics", "Tell Prometheus the counts.", {200: None}, right="operate"),
-)
 
 Handler = Callable[[Request, Any], Awaitable[Response]]
 
 
-def build_routes(node: ServingNode) -> Starlette:
+def build_routes(node: ServingNode) -> ASGIApp:
     """Return the application around a node that somebody else starts and stops."""
     settings = node.settings
     access = Access(settings)
     metrics = NodeMetrics(node)
     handlers = _Handlers(node, access, metrics)
     document = openapi(OPERATIONS, metadata.version("bandit-pipeline"), needs_keys=bool(settings.keys))
-    cors = Middleware(
-        CORSMiddleware,
-        allow_origins=settings.origins,
-        allow_methods=["GET", "POST"],
-        allow_headers=["authorization", "content-type"],
-    )
-    return Starlette(
+    routed = Starlette(
         routes=[
             *(
                 Route(
@@ -135,12 +53,22 @@ def build_routes(node: ServingNode) -> Starlette:
                     methods=[each.method],
                 )
                 for each in OPERATIONS
+                if each.name != "decide"
             ),
+            Route("/v1/policies/{policy}/decide", _post_only),
             Route("/openapi.json", _constant(orjson.dumps(document), "application/json")),
             Route("/docs", _constant(_docs_page(), "text/html")),
         ],
-        middleware=[cors] if settings.origins else [],
         exception_handlers={HTTPException: _not_served, Exception: _failed},
+    )
+    front = DecideFront(routed, node, access, metrics)
+    if not settings.origins:
+        return front
+    return CORSMiddleware(
+        front,
+        allow_origins=settings.origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["authorization", "content-type"],
     )
 
 
@@ -161,14 +89,6 @@ class _Handlers:
         self._node = node
         self._access = access
         self._metrics = metrics
-
-    async def decide(self, request: Request, body: bodies.DecideBody) -> Response:
-        answer = await self._node.decide(
-            request.path_params["policy"], body.context, body.eligible, body.subject, body.action_id
-        )
-        if isinstance(answer, NoAnswer):
-            return _error(409, answer.reason, answer.detail)
-        return _json(200, self._told(answer))
 
     async def decide_many(self, request: Request, body: bodies.DecideManyBody) -> Response:
         self._access.charge(request.state.caller, len(body.requests) - 1)
@@ -211,7 +131,7 @@ class _Handlers:
 
     async def healthz(self, request: Request, _: None) -> Response:
         health = self._node.health()
-        if not self._access.has(request, "operate"):
+        if not self._access.has(request.scope, "operate"):
             health = {"status": health["status"]}
         return _json(200, msgspec.convert(health, answers.HealthAnswer))
 
@@ -232,20 +152,16 @@ def _endpoint(
     """Admit, read, serve, and time it; whatever is wrong with a request is answered here."""
     read = None if operation.body is None else reader_of(operation.body)
     right = operation.right
-    # Statuses are few: each has its child of the histogram made once.
-    timers: dict[int, Any] = {}
 
     async def serve(request: Request) -> Response:
         try:
             if right is not None:
-                request.state.caller = access.admit(request, right)
+                request.state.caller = access.admit(request.scope, right)
             return await handler(request, None if read is None else read(await _body(request)))
-        except RecordError as error:
-            return _error(413 if error.reason in TOO_LARGE else 400, error.reason, error.detail)
-        except RefusedError as error:
-            return _error(error.status, error.word, error.detail, error.headers)
-        except ClientDisconnect:  # read by nobody
-            return _error(400, "body-incomplete", "the client went away before its body was complete")
+        except ClientDisconnect:
+            return _error(*CLIENT_GONE)
+        except (RecordError, RefusedError) as error:
+            return _error(*refusal(error))
 
     async def endpoint(request: Request) -> Response:
         started_s = time.perf_counter()
@@ -254,9 +170,7 @@ def _endpoint(
             response = await serve(request)
             status = response.status_code
         finally:
-            if status not in timers:
-                timers[status] = metrics.requests.labels(operation.name, str(status))
-            timers[status].observe(time.perf_counter() - started_s)
+            metrics.observe(operation.name, status, time.perf_counter() - started_s)
         return response
 
     return endpoint
@@ -268,8 +182,12 @@ async def _body(request: Request) -> bytes:
     async for chunk in request.stream():
         raw += chunk
         if len(raw) > MAX_BODY_BYTES:
-            raise DecodeError("body-too-large", f"expected at most {MAX_BODY_BYTES} bytes")
+            raise too_large()
     return bytes(raw)
+
+
+async def _post_only(_: Request) -> Response:
+    raise HTTPException(405, headers={"allow": "POST"})
 
 
 def _constant(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:

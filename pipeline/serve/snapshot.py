@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,14 +50,6 @@ class SegmentPosterior:
         return self.posterior.take([self.index[arm] for arm in arms])
 
 
-class Asked(NamedTuple):
-    """What a model's weights are a function of, in one snapshot."""
-
-    segment: str
-    arms: tuple[str, ...]
-    context_vector: bytes
-
-
 @dataclass(frozen=True, eq=False)
 class LoadedSnapshot:
     """One version of a policy's posterior; immutable but for the vectors it keeps."""
@@ -86,8 +78,6 @@ class LoadedSnapshot:
     """Arms that can be chosen, sorted; those that are switched off included."""
     needs_context: bool = field(init=False)
     """Whether propensities depend on the context beyond its segment."""
-    foreseen: dict[Asked, Floats] = field(init=False, repr=False, default_factory=dict)
-    """Weights that were computed in advance, for as long as `decide_many.foreseeing` lasts."""
     guards: Guards = field(init=False, repr=False)
     """The policy's guardrails, with the counts of this version."""
     _kept_weights: Callable[[str, tuple[str, ...]], Floats] = field(init=False, repr=False)
@@ -118,19 +108,12 @@ class LoadedSnapshot:
         isn't here, ValueError where the model has no answer.
         """
         if self.needs_context:
-            weights = self._weights(segment, arms, context_vector)
+            weights = _weights(self.model, self.segments, decode(context_vector), segment, arms)
         elif self.guards.is_timeless:
             return self._kept(segment, arms)
         else:
             weights = self._kept_weights(segment, arms)
         return self.guards.apply(segment, arms, weights, now_ms)
-
-    def _weights(self, segment: str, arms: tuple[str, ...], context_vector: NDArray[np.int16]) -> Floats:
-        if self.foreseen:
-            foreseen = self.foreseen.get(Asked(segment, arms, context_vector.tobytes()))
-            if foreseen is not None:
-                return foreseen
-        return _weights(self.model, self.segments, decode(context_vector), segment, arms)
 
 
 def load_snapshot(content: bytes | SnapshotContent) -> LoadedSnapshot:

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from pipeline.errors import ConfigError
 from pipeline.learn.memory import RowKey
 from pipeline.models import ALGORITHMS, model_for
+from pipeline.models.delays import COLUMNS, column_for
 from pipeline.models.floor import apply_floor, draw
 from pipeline.models.grid import Grid
 from pipeline.models.model import Floats, LearnsAcrossSegments, Posterior, Sums, posteriors
 from pipeline.models.statistics import Statistics, fold
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.features import decode
+from pipeline.policy.tallies import DELAY_ROW
 from pipeline.publish.snapshot import weigh_buckets
 from pipeline.simulate.environment import Setting
 from pipeline.simulate.player import Choices, Indices, Moments, News, Settle
@@ -48,6 +50,9 @@ class Learner:
         self._weighed: Mapping[tuple[str, str], Sums] | None = None
         self._posteriors: dict[int, Posterior] = {}
         self._kept: dict[tuple[int, tuple[int, ...]], Floats] = {}
+        self._is_corrected = definition.attribution.settle == "delay_corrected"
+        self._delays: dict[int, NDArray[np.int64]] = {}
+        self._now_ms = 0
         self._arm, self._segment, self._bucket = (np.zeros(0, np.int64) for _ in range(3))
         self._vectors = np.zeros((0, definition.dimension), np.int16)
 
@@ -68,6 +73,8 @@ class Learner:
 
     def choose(self, moments: Moments) -> Choices:
         """See `Player`; O(m) draws, and a posterior for each segment that has learned."""
+        if self._is_corrected:
+            self._grow_older(int(moments.at_ms[0]))
         vectors = self._encode(moments)
         segments = self._segment_codes(moments)
         arms = np.empty(len(moments.places), np.int64)
@@ -75,10 +82,14 @@ class Learner:
         chances = self._rng.random(len(moments.places))
         for row, segment in enumerate(segments.tolist()):
             vector = self._propensities(segment, moments.eligible, vectors[row])
-            drawn = draw(vector, float(chances[row]))
+            drawn = draw(vector.tolist(), float(chances[row]))
             arms[row], propensities[row] = moments.eligible[drawn], vector[drawn]
         self._remember(moments, arms, segments, vectors)
         return Choices(arms, propensities)
+
+    def recall(self, moments: Moments, arms: Indices) -> None:
+        """Take in decisions that another learner has made, so that it can learn from them as from its own."""
+        self._remember(moments, arms, self._segment_codes(moments), self._encode(moments))
 
     def learn(self, news: News) -> None:
         """See `Player`; exact."""
@@ -96,6 +107,8 @@ class Learner:
             sums = fold(groups[mine], count, news.is_first[mine], dr, drr, self._vectors[places])
             known = self._rows.get(bucket)
             self._rows[bucket] = sums if known is None else known + sums
+        if self._is_corrected:
+            self._count_delays(news, groups, buckets)
         self._forget(np.unique(self._segment[news.places]))
 
     def statistics(self) -> Mapping[tuple[str, str, int], Statistics]:
@@ -106,6 +119,24 @@ class Learner:
             for bucket, sums in self._rows.items()
             for group in np.flatnonzero(sums[:, 0]).tolist()
         }
+
+    def _count_delays(self, news: News, groups: Indices, buckets: Indices) -> None:
+        """Count how late came what has come now, as the ledger's tallies do."""
+        shape = len(self._segments) * len(self._arms), COLUMNS
+        window_ms = self._definition.window_ms
+        came = np.flatnonzero((news.after != 0.0) & ((news.before == 0.0) | news.is_first))
+        for at in came.tolist():
+            delay_ms = 0 if news.delays_ms is None else int(news.delays_ms[at])
+            counts = self._delays.setdefault(int(buckets[at]), np.zeros(shape, np.int64))
+            counts[groups[at], column_for(delay_ms, window_ms)] += 1
+
+    def _grow_older(self, now_ms: int) -> None:
+        """Let go of what was derived at another time."""
+        if now_ms != self._now_ms:
+            self._now_ms = now_ms
+            self._weighed = None
+            self._posteriors.clear()
+            self._kept.clear()
 
     def _encode(self, moments: Moments) -> NDArray[np.int16]:
         if not self._definition.dimension:
@@ -137,16 +168,27 @@ class Learner:
 
     def _posterior(self, segment: int) -> Posterior:
         if segment not in self._posteriors:
-            weighed = self._weighed = self._weighed or weigh_buckets(self._definition, self._named_rows())
+            weighed = self._weighed = self._weighed or self._weigh()
             codes = list(self._segments.values()) if self._is_joint else [segment]
             names = [self._segment_names[code] for code in codes]
             sums = [[weighed[name, arm] for arm in self._arms] for name in names]
             self._posteriors |= zip(codes, posteriors(self._model, sums, self._grid), strict=True)
         return self._posteriors[segment]
 
-    def _named_rows(self) -> list[tuple[RowKey, Statistics]]:
+    def _weigh(self) -> Mapping[tuple[str, str], Sums]:
+        return weigh_buckets(self._definition, self.rows(), self._now_ms)
+
+    def rows(self) -> list[tuple[RowKey, Statistics]]:
+        """Return the statistics by row, and what is counted beside them."""
         name, generation = self._definition.name, self._definition.generation
-        return [(RowKey(name, generation, *key), statistics) for key, statistics in self.statistics().items()]
+        rows = [(RowKey(name, generation, *key), statistics) for key, statistics in self.statistics().items()]
+        names = [(segment, arm) for segment in self._segments for arm in self._arms]
+        tally = DELAY_ROW + self._definition.reward.outcomes[0].kind
+        for bucket, counts in self._delays.items():
+            for group in np.flatnonzero(counts.any(axis=1)).tolist():
+                key = RowKey(name, generation, *names[group], bucket, tally)
+                rows.append((key, Statistics(-COLUMNS, counts[group])))
+        return rows
 
     def _forget(self, segments: Indices) -> None:
         """Let go of what was derived for segments that have learned; for all, where that says something of them."""

@@ -48,6 +48,8 @@ class News(NamedTuple):
     """What it counts for from now on."""
     now_ms: int
     """The time when it is known."""
+    delays_ms: Indices | None = None
+    """How long after the decision it came; None: at once."""
 
 
 class Player(Protocol):

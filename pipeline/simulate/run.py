@@ -59,6 +59,8 @@ class _Story:
         self.regrets = np.full(decisions, np.nan)
         self._credited = np.zeros(decisions)
         """What of a reward comes inside the window."""
+        self._delays_ms = np.zeros(decisions, np.int64)
+        """How late."""
 
     def show(self, moments: Moments) -> tuple[list[int], list[float]]:
         """Let the visitors react; return the decisions that count at once, and as what."""
@@ -76,6 +78,7 @@ class _Story:
                 counted.append(reward)
                 continue
             delay_ms = self._delay_ms(place, arm) if reward else self._window_ms
+            self._delays_ms[place] = delay_ms
             is_in_time = delay_ms <= self._window_ms
             self._credited[place] = reward if is_in_time else 0.0
             if self._waits:
@@ -97,7 +100,8 @@ class _Story:
     def late_news(self, places: list[int], now_ms: int) -> News:
         """Return what `due` decisions count for."""
         at = np.array(places, np.int64)
-        return News(at, np.full(len(at), self._waits), np.zeros(len(at)), self._credited[at], now_ms)
+        first = np.full(len(at), self._waits)
+        return News(at, first, np.zeros(len(at)), self._credited[at], now_ms, self._delays_ms[at])
 
     def _note_regret(self, place: int, arm: int) -> None:
         best = self._environment.best(place)

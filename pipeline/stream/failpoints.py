@@ -3,6 +3,7 @@
 `PIPELINE_FAILPOINT=join.changelog-sent:3` kills the worker when JOIN has sent a third step to its changelog.
 The points, in their order, for the stages join, learn and publish:
 
+    part-restored (as often as there are fetches)
     before-outputs  outputs-sent  outputs-acknowledged  changelog-sent  changelog-acknowledged  rows-written  batch-done
 
 and for the process: worker.before-commit, worker.after-commit, publish.snapshot-built, publish.snapshot-sent; where a

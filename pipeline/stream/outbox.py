@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 
 from pipeline.errors import StateError, UnavailableError
@@ -70,6 +71,11 @@ class Outbox:
     def epoch(self) -> str:
         """The claim as `producer id/epoch`, for people."""
         return "" if self._claim is None else "{}/{}".format(*self._claim.epoch)
+
+    @property
+    def client(self) -> AIOKafkaClient:
+        """The connection, to ask the same brokers for other things."""
+        return self._producer.client
 
     async def stop(self) -> None:
         """Disconnect."""

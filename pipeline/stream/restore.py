@@ -1,7 +1,8 @@
 """Open a partition of a table: claim it, then bring its RocksDB up to the claim.
 
 The order makes it right. First the claim, then a record of it in the changelog: behind that record nobody else's is
-taken, so what is read up to it is all there will ever be. Then RocksDB takes what it lacks, fetch by fetch.
+taken, so what is read up to it is all there will ever be. Then RocksDB takes what it lacks, fetch by fetch
+(`stream/changelog.py`), each with the offset that it reaches to: killed on the way, it goes on from there.
 
 A database that can't be used is removed and built from the whole changelog: one that is broken, one that holds more
 than the changelog (another cluster's, or its topic was made anew), and one so old that the changelog may have dropped
@@ -14,18 +15,26 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import rocksdict
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
-from pipeline.errors import StateError, UnavailableError
+from pipeline.errors import StateError
+from pipeline.stream.changelog import ChangelogReader
 from pipeline.stream.durable import DurablePartition
 from pipeline.stream.failpoints import Reach
 from pipeline.stream.outbox import Outbox
-from pipeline.stream.security import client_options
-from pipeline.stream.state import CLAIM, Database, IndexOf, PartitionRows, StateTable, broken_mark, remove_database
+from pipeline.stream.state import (
+    CLAIM,
+    Database,
+    IndexOf,
+    PartitionRows,
+    Prepared,
+    StateTable,
+    broken_mark,
+    remove_database,
+)
 from pipeline.stream.topics import TOMBSTONES_KEPT_MS
 
 log = logging.getLogger(__name__)
@@ -33,10 +42,6 @@ log = logging.getLogger(__name__)
 OnRestored = Callable[[str, int, float], None]
 """Told the table, how many records were read, and in how many seconds."""
 
-FETCH_BYTES = 16 << 20
-FETCH_WAIT_MS = 200
-STILL_WITHIN_S = 60.0
-"""A broker that gives nothing for so long, before the end that it named, is not there."""
 OLDEST_MS = TOMBSTONES_KEPT_MS * 3 // 4
 """Of a database's last write; the rest is room for clocks, and for the restoring itself."""
 
@@ -78,7 +83,7 @@ class Opener:
         await outbox.start()
         claim = await outbox.deliver_atomically(changelog, number, {CLAIM: outbox.epoch.encode()})
         rows = self._rows(number, changelog, claim)
-        await self._restore(rows, claim)
+        await self._restore(rows, ChangelogReader(outbox.client, changelog, number), claim, reach)
         return DurablePartition(rows, outbox, reach)
 
     def _rows(self, number: int, changelog: str, claim: int) -> PartitionRows:
@@ -98,7 +103,7 @@ class Opener:
                 if end.offset >= claim:
                     fault = f"it holds offset {end.offset}, the changelog ended at {claim}"
                 elif 0 <= end.offset < claim - 1 and age_ms > OLDEST_MS:
-                    fault = f"it was last written {age_ms / 3_600_000:.0f} h ago, more than {OLDEST_MS / 3_600_000:.0f}"
+                    fault = f"it was last written {age_ms / 3_600_000:.1f} h ago, more than {OLDEST_MS / 3_600_000:.1f}"
                 else:
                     return rows
                 rows.close()
@@ -111,10 +116,10 @@ class Opener:
         remove_database(path)
         return PartitionRows(Database(path, self._cache), number, changelog, self._index)
 
-    async def _restore(self, rows: PartitionRows, claim: int) -> None:
+    async def _restore(self, rows: PartitionRows, reader: ChangelogReader, claim: int, reach: Reach) -> None:
         start = rows.end().offset + 1
         began_s = time.monotonic()
-        count = await restore(self._broker, rows, claim)
+        count = await restore(reader, rows, claim, reach)
         seconds = time.monotonic() - began_s
         self._on_restored(self._table.name, count, seconds)
         log.info(
@@ -128,39 +133,33 @@ class Opener:
         )
 
 
-async def restore(broker: str, rows: PartitionRows, until: int) -> int:
+async def restore(reader: ChangelogReader, rows: PartitionRows, until: int, reach: Reach) -> int:
     """Write the changelog from where the rows end up to and including offset `until`; return the number of records.
 
+    While RocksDB writes one fetch, the next is made ready, and one more is on its way.
+
     Raises:
-        UnavailableError: the broker stopped answering.
+        UnavailableError: the broker stopped answering. StateError: RocksDB can't be written.
     """
-    partition = TopicPartition(rows.changelog, rows.partition)
-    consumer = AIOKafkaConsumer(
-        **client_options(broker),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=FETCH_BYTES,
-        fetch_max_wait_ms=FETCH_WAIT_MS,
-        check_crcs=False,  # the broker checked them, RocksDB makes its own
-    )
+    start = rows.end().offset + 1
+    rows.begin_restoring()
     count = 0
+
+    def write(prepared: Prepared) -> None:
+        rows.restore(prepared)
+        reach("part-restored")
+
+    writing: asyncio.Future[None] = asyncio.ensure_future(asyncio.sleep(0))
     try:
-        await consumer.start()
-        consumer.assign([partition])
-        consumer.seek(partition, rows.end().offset + 1)
-        heard_s = time.monotonic()
-        while await consumer.position(partition) <= until:
-            fetched = await consumer.getmany(partition, timeout_ms=FETCH_WAIT_MS)
-            if records := fetched.get(partition):
-                rows.restore(records)
-                count += len(records)
-                heard_s = time.monotonic()
-                await asyncio.sleep(0)
-            elif time.monotonic() - heard_s > STILL_WITHIN_S:
-                raise UnavailableError(f"{rows.changelog}/{rows.partition} gives nothing for {STILL_WITHIN_S:.0f} s")
-    except KafkaError as error:
-        raise UnavailableError(f"{rows.changelog}/{rows.partition} can't be read: {error!r}") from error
+        async with aclosing(reader.read(start, until)) as fetches:
+            async for batches in fetches:
+                prepared = await asyncio.to_thread(rows.prepare, batches, start)
+                await asyncio.shield(writing)
+                writing = asyncio.ensure_future(asyncio.to_thread(write, prepared))
+                count += prepared.records
     finally:
-        await consumer.stop()
+        # Cancelled or not: a thread that writes holds the database.
+        await asyncio.wait({writing})
+    await writing
+    await asyncio.to_thread(rows.end_restoring)
     return count

@@ -32,8 +32,18 @@ PUBLISH_TABLE = "publish"
 MAX_BATCH_BYTES = 8 << 20
 DAY_MS = 86_400_000
 MAX_REPLICATION = 3
-TOMBSTONES_KEPT_MS = DAY_MS
-"""In a changelog; local state that is older has to be built anew (`stream/restore.py`)."""
+# What a compacted topic takes on disk, and what of it is read to restore (ops/decisions/0014-compaction.md).
+TOMBSTONES_KEPT_MS = 2 * 3_600_000
+"""In a changelog; local state that is older has to be built anew (`stream/restore.py`). Every decision leaves a
+tombstone when its row goes, so a day of them is many times the rows that are open."""
+SEGMENT_BYTES = 32 << 20
+"""Only closed segments are compacted: at the broker's 1 GiB, a slow partition would not be for weeks."""
+SEGMENT_MS = 600_000
+"""And a slower one closes its segment after so long."""
+COMPACTED_WITHIN_MS = 3_600_000
+"""After a write at the latest, however little there is to gain: so long an erased person's row stays on the disk."""
+DIRTY_SHARE = 0.3
+"""Compacted when so much of it is new; the broker's 0.5 doubles the disk, less rewrites the old more often."""
 
 
 class TopicSpec(NamedTuple):
@@ -62,7 +72,14 @@ def topic_specs(app_id: str, partitions: int, *, retention_days: int = 30) -> Se
     """Return every topic of a deployment."""
     large = {"max.message.bytes": str(MAX_BATCH_BYTES)}
     kept = {**large, "retention.ms": str(retention_days * DAY_MS)}
-    compacted = {**large, "cleanup.policy": "compact"}
+    compacted = {
+        **large,
+        "cleanup.policy": "compact",
+        "segment.bytes": str(SEGMENT_BYTES),
+        "segment.ms": str(SEGMENT_MS),
+        "max.compaction.lag.ms": str(COMPACTED_WITHIN_MS),
+        "min.cleanable.dirty.ratio": str(DIRTY_SHARE),
+    }
     changelog = {**compacted, "delete.retention.ms": str(TOMBSTONES_KEPT_MS)}
     # The broker's own clock on what producers send: the one clock that far-future event times are held against.
     arriving = {**kept, "message.timestamp.type": "LogAppendTime"}

@@ -112,7 +112,7 @@ def test_how_far_the_ledger_was_folded_of_version_1():
     [
         (row_from_bytes, b"\x03" + row_1([False, "", 0, "", "", 0, 0, 0, {}], 0, b"", b"")[1:]),
         (progress_from_bytes, b"[2,{},{},0,{}]"),
-        (counted_from_bytes, struct.pack("<Bqqq", 2, 0, 0, 0)),
+        (counted_from_bytes, struct.pack("<Bqqq", 3, 0, 0, 0)),
         (statistics_from_bytes, struct.pack("<BI3q", 2, 0, 0, 0, 0)),
         (fold_state_from_bytes, b"[2,0,0]"),
     ],

@@ -15,9 +15,10 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults", "fault scenarios")
     group.addoption(
         "--seed",
-        type=int,
-        default=int(os.environ.get("PIPELINE_FAULT_SEED", "1")),
-        help="Seed of the streams and of the moments at which faults come. [PIPELINE_FAULT_SEED]",
+        default=os.environ.get("PIPELINE_FAULT_SEED", "1"),
+        metavar="SEEDS",
+        help="Seed of the streams and of the moments at which faults come; of several, such as '1 2 3', "
+        "every scenario is played with each. [PIPELINE_FAULT_SEED]",
     )
     group.addoption(
         "--faults-json",
@@ -25,6 +26,15 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="Write the table of scenarios there as JSON, too. [PIPELINE_FAULT_JSON]",
     )
+
+
+def seeds(config: pytest.Config) -> list[int]:
+    """Return the seeds that were asked for."""
+    given = str(config.getoption("--seed")).split()
+    try:
+        return [int(seed) for seed in given]
+    except ValueError as error:
+        raise pytest.UsageError(f"--seed is {given}, expected whole numbers between spaces") from error
 
 
 def leave_out_long_form(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 HEADINGS = (
+    "seed",
     "scenario",
     "events",
     "faults injected",
@@ -20,6 +21,7 @@ HEADINGS = (
 class Row(NamedTuple):
     """What one scenario came to; `tests/harness/exactness.py` says what is counted."""
 
+    seed: int
     scenario: str
     events: int
     faults_injected: int
@@ -36,6 +38,7 @@ def lines(rows: Sequence[Row]) -> list[str]:
     """Return the table as text, a line each."""
     cells = [
         (
+            str(row.seed),
             row.scenario,
             f"{row.events:,}",
             str(row.faults_injected),
@@ -45,12 +48,13 @@ def lines(rows: Sequence[Row]) -> list[str]:
             "yes" if row.is_hash_equal else "NO",
             f"{row.recovery_s:.1f}",
         )
-        for row in rows
+        for row in sorted(rows, key=lambda row: (row.seed, row.scenario))
     ]
     widths = [max(len(line[column]) for line in (HEADINGS, *cells)) for column in range(len(HEADINGS))]
 
     def line(entries: Sequence[str]) -> str:
-        name, *numbers = entries
-        return "  ".join([name.ljust(widths[0]), *(n.rjust(w) for n, w in zip(numbers, widths[1:], strict=True))])
+        seed, name, *numbers = entries
+        texts = [seed.rjust(widths[0]), name.ljust(widths[1])]
+        return "  ".join([*texts, *(n.rjust(w) for n, w in zip(numbers, widths[2:], strict=True))])
 
     return [line(HEADINGS), "  ".join("-" * width for width in widths), *map(line, cells)]

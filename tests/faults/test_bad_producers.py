@@ -17,7 +17,7 @@ from pipeline.stream.topics import DECISIONS, OUTCOMES, REWARDS
 from tests.faults.trial import Trial
 from tests.harness.client import partition_of
 from tests.harness.flow import Raw
-from tests.harness.known import Manner, Traffic, chunks, far_apart, homepage, linear
+from tests.harness.known import Manner, Traffic, chunks, far_apart, homepage, linear, now
 from tests.harness.poison import ALONE
 from tests.naive.fold import naive_fold
 from tests.samples import define, plain_decision, plain_policy
@@ -32,11 +32,13 @@ PATIENT_SHARE = 5
 
 async def test_poison_and_repeats_and_clocks_that_differ(trial: Trial) -> None:
     manner = Manner(copies=3, skews_ms=SKEWS_MS, ends_now=True)
+    # One moment for all of them, however long making them takes.
+    now_ms = now()
     streams = (
         # Grace for the slowest clock beside the fastest.
-        homepage(trial.seed, trial.form.actions, manner, grace="3m"),
-        linear(trial.seed + 1_000, trial.form.actions, manner, grace="3m"),
-        far_apart(trial.seed, trial.form.actions // PATIENT_SHARE),
+        homepage(trial.seed, trial.form.actions, manner, now_ms, grace="3m"),
+        linear(trial.seed + 1_000, trial.form.actions, manner, now_ms, grace="3m"),
+        far_apart(trial.seed, trial.form.actions // PATIENT_SHARE, now_ms),
     )
     among, refused = poison(trial, streams)
     async with trial.flow(*streams, among=among) as flow:

@@ -15,6 +15,7 @@ LOOK_S = 1.0
 
 STAGES = ("join", "learn", "publish")
 BOUNDARIES = (
+    "part-restored",
     "before-outputs",
     "outputs-sent",
     "outputs-acknowledged",
@@ -41,8 +42,8 @@ MOST_TELLING = (
     "publish.snapshot-built",
     "worker.before-commit",
 )
-# Offsets are committed twice a second, the others happen with every batch.
-RARE = "worker."
+# Offsets are committed twice a second, a partition is restored once a life; the others happen with every batch.
+RARE = ("worker.", *(f"{stage}.part-restored" for stage in STAGES))
 
 
 async def test_a_worker_killed_at_every_write_boundary(trial: Trial) -> None:

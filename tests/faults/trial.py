@@ -15,7 +15,7 @@ from tests.faults.table import Row
 from tests.harness.client import Client
 from tests.harness.exactness import Examination
 from tests.harness.flow import Flow, Raw
-from tests.harness.known import Traffic, homepage, linear
+from tests.harness.known import Traffic, homepage, linear, now
 from tests.harness.membership import all_are_dead, members
 from tests.harness.place import Place
 from tests.harness.supervised import Supervised
@@ -54,7 +54,8 @@ class Trial:
     def streams(self, actions: int | None = None) -> tuple[Traffic, ...]:
         """Give the two streams that most scenarios play, of so many decisions each."""
         actions = actions or self.form.actions
-        return homepage(self.seed, actions), linear(self.seed + 1_000, actions)
+        now_ms = now()
+        return homepage(self.seed, actions, now_ms=now_ms), linear(self.seed + 1_000, actions, now_ms=now_ms)
 
     @asynccontextmanager
     async def flow(self, *streams: Traffic, among: Mapping[int, Sequence[Raw]] | None = None) -> AsyncIterator[Flow]:
@@ -125,6 +126,7 @@ class Trial:
         finding = await examination.look(within_s=RECOVERED_WITHIN_S, seed=self.seed)
         settled_s = examination.settled_at_s - self._over_at_s
         self.row = Row(
+            self.seed,
             self.name,
             finding.events,
             self.faults,

@@ -51,12 +51,23 @@ class Manner(NamedTuple):
     """Whether the last decision is of now: other records of now then close no window of these too early."""
 
 
-def traffic(policy: dict[str, Any], seed: int, actions: int = ACTIONS, manner: Manner | None = None) -> Traffic:
-    """Make decisions and outcomes of the last minutes, some of them late, some repeated."""
+def now() -> int:
+    """Return the time by this machine's clock; streams that are played together are made for the same."""
+    return round(time.time() * 1000)
+
+
+def traffic(
+    policy: dict[str, Any],
+    seed: int,
+    actions: int = ACTIONS,
+    manner: Manner | None = None,
+    now_ms: int | None = None,
+) -> Traffic:
+    """Make decisions and outcomes of the last minutes before `now_ms`, some of them late, some repeated."""
     manner = manner or Manner()
     rng = random.Random(seed)  # noqa: S311  nothing is kept secret with it
     longest_ms = WINDOW_MS + milliseconds(policy["attribution"]["grace"])
-    start_ms = round(time.time() * 1000) - SPAN_MS - (0 if manner.ends_now else 2 * longest_ms)
+    start_ms = (now_ms or now()) - SPAN_MS - (0 if manner.ends_now else 2 * longest_ms)
     kinds = [rule["kind"] for rule in policy["reward"]["outcomes"]]
     decisions: Log = []
     outcomes: Log = []
@@ -87,7 +98,7 @@ def arrivals(rng: random.Random, at_ms: int, record: dict[str, Any], manner: Man
     ]
 
 
-def far_apart(seed: int, actions: int) -> Traffic:
+def far_apart(seed: int, actions: int, now_ms: int) -> Traffic:
     """Make outcomes from hours before to weeks after decisions of 50 days ago, all of which arrive in a minute.
 
     The decisions arrive in its first third, the outcomes in the last: ones that old do not wait for their decision.
@@ -96,7 +107,6 @@ def far_apart(seed: int, actions: int) -> Traffic:
     policy = plain_policy(settle="wait", grace="30d", outcomes=(click,), publish={"interval": "100ms"})
     policy["name"] = "patient"
     rng = random.Random(seed)  # noqa: S311
-    now_ms = round(time.time() * 1000)
     third_ms = SPAN_MS // 3
     decisions: Log = []
     outcomes: Log = []
@@ -114,18 +124,22 @@ def far_apart(seed: int, actions: int) -> Traffic:
     return Traffic(policy, decisions, outcomes, naive, now_ms - 19 * DAY_MS)
 
 
-def homepage(seed: int = 1, actions: int = ACTIONS, manner: Manner | None = None, **others: Any) -> Traffic:
+def homepage(
+    seed: int = 1, actions: int = ACTIONS, manner: Manner | None = None, now_ms: int | None = None, **others: Any
+) -> Traffic:
     """Make one that counts decisions at once, so that every outcome corrects the ledger."""
     fields = {"settle": "optimistic", "grace": GRACE, "publish": {"interval": "100ms"}, **others}
-    return traffic(plain_policy(**fields), seed, actions, manner)
+    return traffic(plain_policy(**fields), seed, actions, manner, now_ms)
 
 
-def linear(seed: int = 2, actions: int = ACTIONS, manner: Manner | None = None, **others: Any) -> Traffic:
+def linear(
+    seed: int = 2, actions: int = ACTIONS, manner: Manner | None = None, now_ms: int | None = None, **others: Any
+) -> Traffic:
     """Make one with contexts that counts a decision when its window closes, so that time alone writes the ledger."""
     fields = {"settle": "wait", "combine": "sum", "grace": GRACE, "publish": {"interval": "100ms"}, **others}
     policy = linear_policy(**fields)
     policy["reward"]["outcomes"].append(BASKET)
-    return traffic(policy | {"name": "linear"}, seed, actions, manner)
+    return traffic(policy | {"name": "linear"}, seed, actions, manner, now_ms)
 
 
 def wide(seed: int, actions: int, **others: Any) -> Traffic:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -133,6 +134,46 @@ async def test_nobody_s_decisions_are_none_and_that_is_on_record_too(client: Cli
     assert (report["actions"], report["taken_back"]) == (0, 0)
     assert len(await asked(client, "forget", "--list")) == 3
     assert (await invoke(client, "forget")).exit_code == 2
+
+
+async def test_replays_that_have_counted_a_person_are_run_on_until_they_count_none_of_it(tmp_path: Path) -> None:
+    """
+    decided   ├─ generation 1 ─┤
+    replay                       counted, promoted       run on      begun anew: its folder is gone
+    forget                                          first person      second person
+    """
+    into = ("replay", "--policy", POLICY.name, "--into", "2", "--work-dir", str(tmp_path / "work"))
+    with running_broker("embedded", cache_dir=default_cache_dir()) as broker:
+        async with Client(broker.bootstrap_servers, partitions=PARTITIONS) as client:
+            with Worker(broker.bootstrap_servers, tmp_path / "worker") as worker:
+                client.watch(worker)
+                await client.apply(POLICY)
+                start_ms = round(time.time() * 1000) - 10 * HOLD_MS
+                shown = decisions(start_ms, "x")
+                await client.decide(shown)
+                await client.observe(clicks(shown, "o"))
+                await client.tick(start_ms + 9 * HOLD_MS)
+                await client.quiet()
+                assert (await asked(client, *into))["counted"] == 10
+                await asked(client, "replay", "promote", POLICY.name, "2")
+                await client.last_snapshot(POLICY.name, naive_fold(PLAIN, shown, clicks(shown, "o")).sha256)
+
+                assert (await asked(client, "forget", SUBJECTS[0], "--dry-run"))["replays"] == [f"{POLICY.name}/2"]
+                folder = ("--work-dir", str(tmp_path / "work"))
+                report = await asked(client, "forget", SUBJECTS[0], *folder)
+                assert (report["taken_back"], report["replays"]) == (5, [f"{POLICY.name}/2"])
+                left = [one for one in shown if one["subject_hash"] == SUBJECTS[1]]
+                others = naive_fold(PLAIN, left, clicks(shown, "o"))
+                last = await client.last_snapshot(POLICY.name, others.sha256)
+                assert last["generation"] == 2
+                # What was taken back is taken back: a repeat has nothing to run on.
+                assert (await asked(client, "forget", SUBJECTS[0], *folder))["replays"] == []
+
+                (tmp_path / "work").rename(tmp_path / "lost")
+                report = await asked(client, "forget", SUBJECTS[1], *folder)
+                assert (report["taken_back"], report["replays"]) == (5, [f"{POLICY.name}/2"])
+                await client.last_snapshot(POLICY.name, naive_fold(PLAIN, [], []).sha256)
+                assert (await asked(client, "verify", "--policy", POLICY.name))["equal"]
 
 
 async def test_without_a_worker_it_says_what_is_left_to_do() -> None:

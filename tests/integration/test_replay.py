@@ -6,9 +6,11 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from copy import deepcopy
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +18,10 @@ import orjson
 import pytest
 
 from pipeline.brokers import default_cache_dir, running_broker
+from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.codec import avro
 from pipeline.policy.canonical import to_canonical_json
+from pipeline.replay.run import read_base
 from pipeline.stream import topics
 from tests.harness.client import Client
 from tests.harness.topics import make_topics
@@ -271,3 +275,52 @@ async def test_a_base_record_names_what_it_stands_for(place: Place, tmp_path: Pa
         ends = [sum(position["offset"] for position in base["cuts"][-1]) for base in bases]
         # Ten decisions; of 0 … 9 four have clicks and two likes; of 10 … 19 three and two.
         assert ends == [10 + 6, 20 + 11]
+
+
+@pytest.mark.kafka
+async def test_a_replay_between_two_times_counts_what_the_broker_took_in_between(
+    own_kafka: LocalKafka, tmp_path: Path
+) -> None:
+    """
+    by the broker's clock    ├─ 0 … 9 ─┤ from ├─ 10 … 19 ─┤ to ├─ 20 … 29 ─┤
+    """
+    await asyncio.to_thread(asyncio.run, make_topics(own_kafka.bootstrap_servers, "timed", PARTITIONS))
+    place = Place(own_kafka.bootstrap_servers, "timed")
+    async with Client(place.broker, app_id=place.app_id, partitions=PARTITIONS) as client:
+        await client.apply(define(OLD))
+        began_ms = [await produced_at(client, range(start, start + 10)) for start in (0, 10, 20)]
+        start = datetime.fromtimestamp(began_ms[1] / 1000, UTC).isoformat()
+        between = "--from", start, "--to", str(began_ms[2]), "--definition", definition_file(tmp_path, NEW)
+        done = orjson.loads(await place.pipeline(*command(tmp_path, *between)))
+        assert done["counted"] == 10
+        assert await replayed_sums(place) == naive(NEW, range(10, 20)).sums
+        # The same command without an end goes on to the present one; where it began stays.
+        assert orjson.loads(await place.pipeline(*command(tmp_path)))["counted"] == 20
+        assert await replayed_sums(place) == naive(NEW, range(10, 30)).sums
+        # It can't go back, and there is nothing to be read of a time that is yet to come.
+        assert "already" in await place.pipeline(*command(tmp_path, "--to", start), expected=1)
+        later = str(began_ms[2] + 3_600_000)
+        assert orjson.loads(await place.pipeline(*command(tmp_path, "--to", later)))["counted"] == 20
+
+
+async def produced_at(client: Client, numbers: range) -> int:
+    """Produce when the broker's clock has gone on since the last time; return the time of the first record."""
+    known = await timestamps(client)
+    latest_ms = max(known, default=0)
+
+    async def is_later() -> bool:
+        return time.time() * 1000 > latest_ms + 1
+
+    await client.until(is_later, what="the clock to go on")
+    await produce(client, numbers, 1)
+    return min(at_ms for at_ms in await timestamps(client) if at_ms > latest_ms)
+
+
+async def timestamps(client: Client) -> list[int]:
+    return [record.timestamp for topic in (topics.DECISIONS, topics.OUTCOMES) for record in await client.read(topic)]
+
+
+async def replayed_sums(place: Place) -> dict[tuple[str, str, int], list[int]]:
+    found = await read_base(place.broker, "homepage", 2)
+    assert found is not None
+    return {(key.segment, key.arm, key.bucket): row.sums.tolist() for key, row in found.rows}

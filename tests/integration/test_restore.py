@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import re
 import shutil
+import signal
+import sys
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,15 +20,16 @@ import rocksdict
 
 from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.errors import FencedError, StateError
-from pipeline.stream import restore, topics
+from pipeline.stream import changelog, restore, state, topics
 from pipeline.stream.durable import DurablePartition
-from pipeline.stream.failpoints import pass_by
+from pipeline.stream.failpoints import failpoint
 from pipeline.stream.state import Database, due_key
 from tests.harness.topics import make_specs
 
 pytestmark = pytest.mark.kafka
 
 STEPS = 40
+KILLED_AT = 35
 
 
 class Bench:
@@ -45,7 +51,7 @@ class Bench:
             app_id=self.app_id,
             cache=rocksdict.Cache(1 << 20),
             index=lambda stored: int(stored[:8]),
-            reach=pass_by,
+            reach=failpoint(os.environ.get("PIPELINE_FAILPOINT", "")),
         )
         self.opened.append(await opener.open(0))
         return self.opened[-1]
@@ -127,6 +133,27 @@ async def test_an_earlier_copy_of_the_disk_is_brought_up(bench: Bench, caplog: p
     assert "state-rebuilt" not in caplog.text
 
 
+async def test_a_restore_that_is_killed_on_the_way_goes_on_from_what_it_had_written(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    # By fetches of one step each. Of its 35 × 5 kB two buffers of 64 kB are full, so that one at least is on the disk.
+    await work(await bench.open("first"))
+    killed = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.integration.test_restore", bench.broker, bench.app_id, str(bench.folder)),
+        env=os.environ | {"PIPELINE_FAILPOINT": f"learn.part-restored:{KILLED_AT}"},
+    )
+    assert await killed.wait() == -signal.SIGKILL
+    with caplog.at_level(logging.INFO):
+        second = await bench.open("second")
+    assert content(second) == expected()
+    assert {row_id for _, row_id in second.rows.due(2**62, 10_000)} >= {key[1:] for key in expected()}
+    (begun_at,) = re.findall(r"restored .* from=(\d+)", caplog.text)[-1:]
+    assert 0 < int(begun_at) < STEPS
+    assert "state-rebuilt" not in caplog.text
+    await work(second, STEPS, 2 * STEPS)
+    assert content(await bench.open("third")) == expected(2 * STEPS)
+
+
 async def test_a_truncated_file_is_noticed_and_the_rows_are_rebuilt(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -150,7 +177,7 @@ async def test_a_damaged_block_stops_the_reader_and_is_rebuilt_at_the_next_start
     first.rows._database.rdict.flush()
     await first.close()
     bench.opened.clear()
-    (table, *_) = sorted((bench.folder / "first").rglob("*.sst"))
+    table = max((bench.folder / "first").rglob("*.sst"), key=lambda path: path.stat().st_size)
     damaged = bytearray(table.read_bytes())
     damaged[1_000:3_000] = b"?" * 2_000
     table.write_bytes(damaged)
@@ -194,3 +221,10 @@ def test_a_folder_that_another_process_holds_is_an_error_that_names_it(tmp_path:
     with pytest.raises(StateError, match=r"can't be opened.*lock"):
         Database(tmp_path / "db", rocksdict.Cache(1 << 20))
     held.close()
+
+
+if __name__ == "__main__":
+    # A worker that reads and writes in small pieces, and is killed by a failpoint.
+    changelog.FETCH_BYTES = 6_000
+    state.WRITE_BUFFER_BYTES = 1 << 16
+    asyncio.run(Bench(*sys.argv[1:3], Path(sys.argv[3])).open("second"))

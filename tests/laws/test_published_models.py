@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 import numpy as np
@@ -51,9 +52,15 @@ def plain_for(algorithm: str) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(params=ALGORITHMS)
+# Three units over (1, x): what lies to the right, to the left, and beside the middle.
+UNITS = np.array([[0, 4096], [0, -4096], [1024, 2048]], "<i2")
+ENCODER = {"layers": [{"units": 3, "weights": b64encode(UNITS.tobytes()).decode()}]}
+
+
+@pytest.fixture(params=[*ALGORITHMS, *(f"{name}, encoder" for name, info in ALGORITHMS.items() if info.needs_context)])
 def plain(request) -> dict[str, Any]:
-    return plain_for(request.param)
+    name, _, has_encoder = request.param.partition(", ")
+    return plain_for(name) | ({"encoder": ENCODER} if has_encoder else {})
 
 
 @pytest.fixture

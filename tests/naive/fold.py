@@ -13,14 +13,18 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 Fields = Mapping[str, Any]
+Key = tuple[str, str, int] | tuple[str, str, int, str]
+Sums = dict[Key, list[int]]
 UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 class NaiveFold(NamedTuple):
     """The sums of one policy generation, and their hash."""
 
-    sums: dict[tuple[str, str, int], list[int]]
-    """(segment, arm, bucket) → [n, Σr, Σr², b…, upper triangle of A row by row], grid units."""
+    sums: Sums
+    """(segment, arm, bucket) → [n, Σr, Σr², b…, upper triangle of A row by row], grid units; where delays are corrected
+    for, also (segment, arm, bucket, "delay:" + kind) → of how many decisions the first such outcome came so late, and
+    (segment, arm, bucket, "settled") → [how many have settled], which is all of them."""
     sha256: str
     """`posterior_sha256` as `pipeline/publish/snapshot.py` documents it."""
 
@@ -32,6 +36,8 @@ def naive_fold(policy: Fields, decisions: Iterable[Fields], outcomes: Iterable[F
     """
     exponent = reward_exponent(policy)
     sums = sum_up(naive_ledger(policy, decisions, outcomes).values())
+    if policy.get("attribution", {}).get("settle") == "delay_corrected":
+        sums |= {(*key, "settled"): [row[0]] for key, row in list(sums.items()) if len(key) == 3}
     return NaiveFold(sums, sha256_of(policy, exponent, sums))
 
 
@@ -45,6 +51,8 @@ class NaiveEntry(NamedTuple):
     vector: tuple[int, ...]
     outcomes: frozenset[str]
     """Ids of what is credited."""
+    delays: tuple[tuple[str, int], ...] = ()
+    """(kind, column of its first outcome's delay)."""
 
 
 def naive_ledger(policy: Fields, decisions: Iterable[Fields], outcomes: Iterable[Fields]) -> dict[str, NaiveEntry]:
@@ -63,20 +71,46 @@ def naive_ledger(policy: Fields, decisions: Iterable[Fields], outcomes: Iterable
             grid_reward(policy, credited[action_id], exponent),
             tuple(decision.get("context_vector", [])),
             frozenset(outcome["outcome_id"] for outcome in credited[action_id]),
+            first_delays(policy, decision, credited[action_id]),
         )
         for action_id, decision in shown.items()
         if (decision["policy"], decision.get("generation", 1)) == (policy["name"], policy.get("generation", 1))
     }
 
 
-def sum_up(entries: Iterable[NaiveEntry]) -> dict[tuple[str, str, int], list[int]]:
+def first_delays(policy: Fields, decision: Fields, outcomes: list[Fields]) -> tuple[tuple[str, int], ...]:
+    """Say in which column the first outcome of each kind counts: the columns end at 1, 1.5, 2, 3, 4, 6, 8, … s."""
+    if policy.get("attribution", {}).get("settle") != "delay_corrected":
+        return ()
+    found = []
+    for kind in {outcome["kind"] for outcome in outcomes}:
+        rule = rule_of(policy, kind)
+        assert rule is not None
+        late_ms = min(o["occurred_at_ms"] for o in outcomes if o["kind"] == kind) - decision["decided_at_ms"]
+        # At the very end of its window an outcome is in the last column that the window reaches into.
+        late_ms = min(late_ms, milliseconds(rule["window"]) - 1)
+        column, octave_ms = 0, 1_000
+        while late_ms >= octave_ms:
+            column += 1 + (late_ms >= octave_ms * 3 // 2)
+            octave_ms *= 2
+        found.append((kind, min(column, 43)))
+    return tuple(sorted(found))
+
+
+def sum_up(entries: Iterable[NaiveEntry]) -> Sums:
     """Add up what the entries contribute."""
-    sums: dict[tuple[str, str, int], list[int]] = {}
+    sums: Sums = {}
     for entry in entries:
-        change = contribution(entry.reward, list(entry.vector))
-        known = sums.get(entry.key, [0] * len(change))
-        sums[entry.key] = [a + b for a, b in zip(known, change, strict=True)]
+        add(sums, entry.key, contribution(entry.reward, list(entry.vector)))
+        for kind, column in entry.delays:
+            add(sums, (*entry.key, f"delay:{kind}"), [int(index == column) for index in range(44)])
     return sums
+
+
+def add(sums: Sums, key: Key, change: list[int]) -> None:
+    """Add to a row."""
+    known = sums.get(key, [0] * len(change))
+    sums[key] = [a + b for a, b in zip(known, change, strict=True)]
 
 
 def first_by_id(records: Iterable[Fields], name: str) -> dict[str, Fields]:
@@ -150,8 +184,10 @@ def contribution(reward: int, x: list[int]) -> list[int]:
     return [1, reward, reward * reward, *(reward * entry for entry in x), *triangle]
 
 
-def sha256_of(policy: Fields, exponent: int, sums: Mapping[tuple[str, str, int], list[int]]) -> str:
+def sha256_of(policy: Fields, exponent: int, sums: Mapping[Any, list[int]]) -> str:
     """Hash canonical JSON: keys sorted, no spaces, floats as Python writes them."""
+    tallies = {key: row for key, row in sums.items() if len(key) == 4}
+    sums = {key: row for key, row in sums.items() if len(key) == 3}
     algorithm = dict(policy["algorithm"])
     name = algorithm.pop("name")
     arms = [arm_part(policy, arm) for arm in sorted(policy["arms"], key=lambda arm: arm["name"])]
@@ -165,8 +201,22 @@ def sha256_of(policy: Fields, exponent: int, sums: Mapping[tuple[str, str, int],
         "reward_exponent": exponent,
         "rows": [[*key, dimension_of(sums[key]), sums[key]] for key in sorted(sums)],
     }
+    if policy.get("attribution", {}).get("settle") == "delay_corrected":
+        content["delays"] = delays_part(policy)
+        content["tallies"] = [[*key, tallies[key]] for key in sorted(tallies)]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def delays_part(policy: Fields) -> list[Any]:
+    """Return what the correction goes by; no event time, since everything has settled."""
+    bucket_ms = milliseconds(policy["statistics"]["bucket"])
+    rules = sorted(policy["reward"]["outcomes"], key=lambda rule: rule["kind"])
+    kinds = []
+    for rule in rules:
+        size = (abs(rule["value_low"]) + abs(rule["value_high"])) / 2 if rule.get("times_value") else 1.0
+        kinds.append([rule["kind"], abs(float(rule["worth"])) * size, milliseconds(rule["window"])])
+    return [0, bucket_ms, kinds]
 
 
 def arm_part(policy: Fields, arm: Fields) -> list[Any]:

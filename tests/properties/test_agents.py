@@ -272,13 +272,15 @@ def test_every_snapshot_is_the_fold_of_the_ledger_that_it_names_and_no_version_i
         assert ids.setdefault(record["version"], snapshot_id(content)) == snapshot_id(content)
         assert record["parent"] == ids.get(record["version"] - 1, "")
         rows: dict[RowKey, Statistics] = {}
+        as_of_ms = 0
         for cut in record["ledger_offsets"]:
             ledger = [entry.value for entry in worker.broker.logs[topics.REWARDS, cut["partition"]]]
             source = LearnSimulation(ledger, cut["partition"], forgets=False)
             source.fold(cut["offset"])
+            as_of_ms = max(as_of_ms, source.state.watermark_ms)
             for key, row in source.sums().items():
                 rows[key] = rows[key] + row if key in rows else row
-        assert posterior_sha256(define(data.policy), rows.items()) == record["posterior_sha256"]
+        assert posterior_sha256(define(data.policy), rows.items(), as_of_ms) == record["posterior_sha256"]
         lineage.add(content, record)
     assert lineage.fault is None
     # Each directive at most once; one that another came after in time is never acted on.

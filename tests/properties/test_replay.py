@@ -32,14 +32,14 @@ from tests.naive.fold import naive_fold
 from tests.properties.test_agents import Worker, killer
 from tests.replaying import ReplayMemory, cut_at, replayed, replayed_rows
 from tests.samples import define, linear_policy
-from tests.traffic import LIMITS, START_MS, SUBJECTS, Traffic, traffic
+from tests.traffic import FOREVER_MS, LIMITS, SETTLES, START_MS, SUBJECTS, Traffic, plain_sums, traffic
 
 pytestmark = pytest.mark.timeout(600)
 
 EVENTS = (topics.DECISIONS, topics.OUTCOMES)
 LEDGER = (topics.REWARDS,)
 SOURCES = st.sampled_from(["events", "ledger"])
-Sums = dict[tuple[str, str, int], list[int]]
+Sums = dict[tuple[Any, ...], list[int]]
 
 
 @pytest.fixture(autouse=True)
@@ -81,17 +81,16 @@ def changed(policy: dict[str, Any], draw: st.DrawFn, *, narrower: bool) -> dict[
     new["reward"]["high"] = draw(st.sampled_from([new["reward"]["high"], 0.75, 9.0]))
     if "context" not in policy:
         new["reward"]["high"] = min(new["reward"]["high"], 1.0)
-    new["attribution"]["settle"] = "wait" if narrower else draw(st.sampled_from(["wait", "optimistic"]))
+    new["attribution"]["settle"] = "wait" if narrower else draw(st.sampled_from(SETTLES))
     new["statistics"]["bucket"] = draw(st.sampled_from(["20s", "10s"]))
+    if new["attribution"]["settle"] == "delay_corrected":
+        new["statistics"]["bucket"] = "1s"
+        new["reward"]["outcomes"][0]["window"] = "10s"
     return new
 
 
 def naive_sums(policy: dict[str, Any], data: Traffic) -> Sums:
     return naive_fold(policy, [one.record for one in data.decisions], [one.record for one in data.outcomes]).sums
-
-
-def plain_sums(rows: dict[RowKey, Statistics]) -> Sums:
-    return {(key.segment, key.arm, key.bucket): row.sums.tolist() for key, row in rows.items()}
 
 
 def cuts_of(worker: Worker, names: Sequence[str], times_ms: list[int]) -> list[Any]:
@@ -120,9 +119,9 @@ def test_under_the_same_definition_a_replay_is_the_live_posterior_row_by_row(
         for partials in partition.partials.values():
             live |= dict(partials.rows())
     assert rows == {key._replace(generation=2): row for key, row in live.items()}
-    assert plain_sums(rows) == naive_sums(data.policy, data)
+    assert plain_sums(rows.items()) == naive_sums(data.policy, data)
     naive = naive_fold(data.policy, [d.record for d in data.decisions], [o.record for o in data.outcomes])
-    assert posterior_sha256(plan.definition, rows.items()) == naive.sha256
+    assert posterior_sha256(plan.definition, rows.items(), FOREVER_MS) == naive.sha256
 
 
 @settings(max_examples=120)
@@ -134,7 +133,7 @@ def test_under_another_definition_a_replay_is_the_naive_fold_under_it(
     new = changed(data.policy, draw.draw, narrower=False)
     plan = make_plan(book_of(data), "homepage", 2, define(new), "events", LIMITS)
     rows = asyncio.run(replayed_rows(worker.broker, plan, cuts_of(worker, EVENTS, stops)))
-    assert plain_sums(rows) == naive_sums(new, data)
+    assert plain_sums(rows.items()) == naive_sums(new, data)
 
 
 @settings(max_examples=60)
@@ -153,7 +152,7 @@ def test_under_a_new_encoder_a_replay_is_the_naive_fold_of_contexts_encoded_by_i
     rows = asyncio.run(replayed_rows(worker.broker, plan, cuts_of(worker, EVENTS, stops)))
     for record in {id(one.record): one.record for one in data.decisions}.values():
         record["context_vector"] = naive_units(record["context"], weights.tolist())
-    assert plain_sums(rows) == naive_sums(new, data)
+    assert plain_sums(rows.items()) == naive_sums(new, data)
 
 
 def naive_units(context: dict[str, float], weights: list[list[int]]) -> list[int]:
@@ -173,7 +172,7 @@ def test_the_ledger_weighed_again_is_the_naive_fold_too(data: Traffic, partition
     middle = {topics.REWARDS: {number: draw.draw(st.integers(0, end)) for number, end in ends.items()}}
     cuts = [cut_at(worker.broker, LEDGER, -1), middle, {topics.REWARDS: ends}]
     rows = asyncio.run(replayed_rows(worker.broker, plan, cuts))
-    assert plain_sums(rows) == naive_sums(new, data)
+    assert plain_sums(rows.items()) == naive_sums(new, data)
 
 
 @settings(max_examples=80)
@@ -218,7 +217,7 @@ def test_what_a_replay_counts_and_what_is_learned_after_it_is_promoted_are_all_d
         for key, row in partition.of("homepage", 2).rows():
             rows[key] = rows[key] + row if key in rows else row
     everything = [one.record | {"generation": 2} for one in data.decisions]
-    assert plain_sums(rows) == naive_fold(new, everything, [one.record for one in data.outcomes]).sums
+    assert plain_sums(rows.items()) == naive_fold(new, everything, [one.record for one in data.outcomes]).sums
 
 
 @settings(max_examples=80)
@@ -231,7 +230,7 @@ def test_a_forgotten_person_counts_in_no_replay_whatever_was_learned_of_them(
     plan = make_plan(book_of(data), "homepage", 2, define(new), source, LIMITS)
     rows = asyncio.run(replayed_rows(worker.broker, plan, cuts_of(worker, topics_of(plan), [])))
     data.decisions[:] = [one for one in data.decisions if one.record["action_id"] not in worker.forgotten]
-    assert {key: sums for key, sums in plain_sums(rows).items() if any(sums)} == naive_sums(new, data)
+    assert {key: sums for key, sums in plain_sums(rows.items()).items() if any(sums)} == naive_sums(new, data)
 
 
 async def lived_under_both(data: Traffic, partitions: int, new: Any) -> Worker:

@@ -13,6 +13,7 @@ from scipy.special import ndtri
 from scipy.stats import chisquare
 
 from pipeline.learn.memory import RowKey
+from pipeline.models import ALGORITHMS
 from pipeline.models.linear import predict
 from pipeline.models.sampling import best_arm_by_sampling
 from pipeline.models.statistics import Statistics, contributions
@@ -21,7 +22,11 @@ from pipeline.policy.parse import parse_policy
 from pipeline.publish.partials import Mark
 from pipeline.publish.snapshot import build_snapshot
 from pipeline.serve import Decided, LoadedSnapshot, decide, load_snapshot
+from pipeline.serve.choose import choose
+from pipeline.serve.decide import draw_from
 from pipeline.serve.guardrails.chain import Exposures
+from pipeline.serve.plan import Asked, Plan, plan
+from pipeline.serve.rollout import Known, Request, answer_many
 from tests.statistical.test_best_arm import ACCURACY, beta_reference, gaussian_reference
 
 DRAWS = 200_000
@@ -160,3 +165,36 @@ def test_the_chi_square_sees_a_propensity_that_is_off_by_a_hundredth():
     assert ndtri(0.9995) ** 2 < 11
     drawn = np.random.default_rng(1).multinomial(DRAWS, [0.05, 0.95])
     assert chisquare(drawn, DRAWS * np.array([0.06, 0.94])).pvalue < 1e-9
+
+
+def frequencies_are_right(arms: Counter[str], probabilities: dict[str, float]) -> None:
+    possible = [arm for arm, propensity in probabilities.items() if propensity > 0.0]
+    assert set(arms) <= set(possible)
+    if len(possible) > 1:
+        expected = DRAWS * np.array([probabilities[arm] for arm in possible])
+        assert chisquare([arms[arm] for arm in possible], expected).pvalue > 0.001
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_of_every_algorithm_arms_come_as_often_as_their_propensities_say(algorithm):
+    asked = Asked("p", CONTEXT, ["a00", "a01", "a02", "a04", "elsewhere"], "a", 6_000)
+    made = plan(snapshot_of(6, algorithm), asked)
+    assert isinstance(made, Plan)
+    choose([made])
+    rng = np.random.default_rng(11)
+    first = draw_from(made, rng.random())
+    assert (first.reason, first.decision.eligible) == ("policy", ("a00", "a01", "a02", "a04"))
+    frequencies_are_right(Counter(draw_from(made, rng.random()).arm for _ in range(DRAWS)), first.probabilities)
+
+
+def test_of_requests_that_are_answered_together_each_draws_by_itself():
+    known = Known({"p": snapshot_of(20, "linear_thompson")})
+    requests = [Request("p", CONTEXT, None, "a", 6_000) for _ in range(500)]
+    rng = np.random.default_rng(12)
+    arms = Counter[str]()
+    for _ in range(DRAWS // len(requests)):
+        answers = answer_many(known, requests, rng)
+        arms.update(answer.arm for answer in answers if isinstance(answer, Decided))
+    first = answers[0]
+    assert isinstance(first, Decided)
+    frequencies_are_right(arms, first.probabilities)

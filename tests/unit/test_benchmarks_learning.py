@@ -8,9 +8,12 @@ import pytest
 
 from benchmarks import chapelle_li, learning
 from benchmarks.learning import Contender
+from benchmarks.retrained import Retrained
 from pipeline.models import ALGORITHMS
 from pipeline.models.best_arm import beta_best
-from pipeline.simulate.run import Run
+from pipeline.simulate.named import environment_for
+from pipeline.simulate.run import Run, run
+from pipeline.simulate.spec import definition_of
 from pipeline.simulate.summary import Summary, summarise
 
 
@@ -104,3 +107,18 @@ def test_a_bench_that_was_stopped_goes_on_to_the_same_figures(tmp_path):
     assert played(tmp_path) == whole
     assert second.exists()
     assert first.stat().st_mtime_ns == before, "what was kept was played again"
+
+
+def test_an_encoder_trained_on_the_way_leaves_the_statistics_of_all_decisions():
+    environment = environment_for("wheel", {})
+    environment.reset(3)
+    definition = definition_of("lin_ucb", environment.setting, floor=0.0, settle="optimistic")
+    player = Retrained("x", definition, environment.setting, seed=3)
+    played = run(environment, player, 240, refresh=20)
+    statistics = player._learner.statistics()
+    # Trained after 200: 33 entries instead of 3, and every decision counts once, those before it too.
+    assert {row.dimension for row in statistics.values()} == {33}
+    assert sum(row.n for row in statistics.values()) == 240
+    counts = np.bincount(played.arms, minlength=5)
+    by_arm = {arm: sum(row.n for key, row in statistics.items() if key[1] == arm) for arm in environment.setting.arms}
+    assert [by_arm[arm] for arm in environment.setting.arms] == counts.tolist()

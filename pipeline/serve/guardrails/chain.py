@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -76,6 +76,17 @@ class Guards:
         weights, floors = self._afford(weights, offer, now_ms, acted)
         propensities = apply_floors(weights, floors)
         return self._cap(propensities, floors, offer, now_ms, acted), tuple(acted)
+
+    def apply_many(
+        self, segment: str, arms: tuple[str, ...], weights: Floats, times_ms: Sequence[int]
+    ) -> list[tuple[list[float], tuple[str, ...]]]:
+        """Do what `apply` does to each row of weights (m, K) at its time."""
+        if not self._is_plain:
+            guarded = map(partial(self.apply, segment, arms), weights, times_ms)
+            return [(propensities.tolist(), acted) for propensities, acted in guarded]
+        offer = self.offer(segment, arms)
+        acted = NEW_ARMS if offer.has_new else ()
+        return [(row, acted) for row in (offer.floors + offer.rest * weights).tolist()]
 
     def _spread(self, weights: Floats, acted: list[str]) -> Floats:
         more = spread(weights, self._definition.guardrails.diversity)

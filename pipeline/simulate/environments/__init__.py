@@ -18,6 +18,8 @@ ENVIRONMENTS: Mapping[str, str] = MappingProxyType(
             "drift": "drift:Drift",
             "catalogue": "catalogue:Catalogue",
             "delayed": "delayed:Delayed",
+            "display_advertising": "delayed:DisplayAdvertising",
+            "only_delays": "delayed:OnlyDelays",
             "classification": "classification:Blobs",
             "table": "classification:Table",
             "digits": "classification:Digits",

@@ -1,7 +1,9 @@
 """Conversions that come up to 30 days later, shaped like display advertising: 35 % within an hour, 50 % within a day.
 
 (Chapelle 2014 has such figures.) The best arm converts slowly and the next best fast, so that whoever takes what
-hasn't come yet for what never will prefers the wrong one.
+hasn't come yet for what never will prefers the wrong one: `Delayed` has as many decisions as can be told apart in that
+time, `DisplayAdvertising` four times as many, so that it is the delays that cost. In `OnlyDelays` arms are equally good
+and differ in nothing but their delays.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ SPEEDS = (SLOW, FAST, MIDDLE, FAST, SLOW)
 
 class Delayed:
     """Five arms; decisions are spread evenly over the days."""
+
+    rates = RATES
 
     def __init__(self, days: int = 90, decisions: int = 10_000) -> None:
         """Take how long the decisions last."""
@@ -67,7 +71,25 @@ class Delayed:
     def mean(self, t: int, arm: int) -> float:
         """See `Expecting`."""
         del t
-        return RATES[self._order[arm]]
+        return self.rates[self._order[arm]]
+
+    def is_fast(self, arm: int) -> bool:
+        """Whether an arm's conversions come sooner than most."""
+        return SPEEDS[self._order[arm]] == FAST
+
+
+class DisplayAdvertising(Delayed):
+    """The same with more visitors a day."""
+
+    def __init__(self, days: int = 90, decisions: int = 40_000) -> None:
+        """Take how long the decisions last."""
+        super().__init__(days, decisions)
+
+
+class OnlyDelays(DisplayAdvertising):
+    """Five arms that convert equally often, two of them fast."""
+
+    rates = (0.1,) * 5
 
 
 def _between(low_ms: int, high_ms: int, share: float) -> int:

@@ -1,9 +1,10 @@
-"""The quick way and the careful way of reading JSON say the same of every record that both accept."""
+"""The quick ways and the careful way of reading say the same of every record that both accept."""
 
 from __future__ import annotations
 
 import json
 import math
+import struct
 from typing import Any
 
 import orjson
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.codec import avro, quick_avro, schemas
 from pipeline.codec.quick import QUICK
+from pipeline.codec.quick_avro import DecisionReader
 from pipeline.errors import RecordError
 from pipeline.events import decision_from, outcome_from
 from tests.samples import plain_decision, plain_outcome
@@ -140,3 +143,80 @@ def test_contexts_are_the_same_to_the_bit(context):
     finite = {key: one for key, one in context.items() if not isinstance(one, float) or math.isfinite(one)}
     text = json.dumps(FULL | {"context": finite}).encode()
     assert_agrees("decision", text)
+
+
+VECTOR = struct.pack("<3h", 4096, -32767, 0)
+NUMBERS = FULL | {"context": {"age": 30.0, "share": 0.5}, "context_vector": VECTOR}
+MIXED = FULL | {"context": {"age": 30.0, "device": "mobile"}, "context_vector": VECTOR}
+BARE = {key: value for key, value in plain_decision().items() if key != "context_vector"}
+
+
+def careful_avro(raw: bytes) -> Any:
+    try:
+        name, fields = avro.decode(raw)
+        return decision_from(fields) if name == "decision" else None
+    except (RecordError, OverflowError):
+        return None
+
+
+@pytest.mark.parametrize("record", [NUMBERS, NUMBERS | {"context": {}}, NUMBERS | {"subject_hash": None}, BARE])
+def test_avro_decisions_as_they_should_be_are_read_quickly(record):
+    raw = avro.encode("decision", record)
+    assert DecisionReader().read(raw) == careful_avro(raw)
+    assert DecisionReader().read(raw) is not None
+
+
+def test_contexts_of_other_names_in_other_orders_are_read_by_one_reader_without_mixing_them_up():
+    reader = DecisionReader()
+    contexts: list[dict[str, float]] = [
+        {"a": 1.0, "b": 2.0},
+        {"b": 3.0, "a": 4.0},
+        {"b": 5.0, "c": 6.0},  # the same first name, as many bytes
+        {},
+        {"a": 7.0},
+        {"aa": 8.0},
+        {"a": 9.0},
+    ]
+    for context in contexts:
+        decision = reader.read(avro.encode("decision", NUMBERS | {"context": context}))
+        assert decision is not None
+        assert list(decision.context.items()) == list(context.items())
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *({"propensity": value} for value in (0.0, 1.5, -0.25, math.nan, math.inf)),
+        *({"action_id": value} for value in ("", "a" * 257, "ö" * 256)),
+        *({"decided_at_ms": value} for value in (-1, 0, 253_402_300_799_999, 253_402_300_800_000)),
+        *({"probabilities": value} for value in ([0.25], [math.nan, 0.75], [0.5, 0.5], [])),
+        *({"generation": -1}, {"snapshot_version": -1}, {"context_vector": b"odd"}, {"reason": "unknown"}, MIXED),
+    ],
+)
+def test_no_odd_avro_decision_is_read_in_two_ways(odd):
+    raw = avro.encode("decision", NUMBERS | odd)
+    quick = DecisionReader().read(raw)
+    assert quick is None or quick == careful_avro(raw)
+
+
+@given(st.sampled_from([NUMBERS, MIXED, BARE]), st.data())
+def test_no_damaged_avro_decision_is_read_in_two_ways(record, data):
+    whole = avro.encode("decision", record)
+    raw = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 2))):
+        at = data.draw(st.integers(avro.HEADER_BYTES, len(raw) - 1))
+        raw[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
+    reader = DecisionReader()
+    assert reader.read(whole) is not None or record is MIXED
+    quick = reader.read(bytes(raw))
+    # By their text, since a damaged number may be none, which equals nothing.
+    assert quick is None or repr(quick) == repr(careful_avro(bytes(raw)))
+
+
+def test_a_decision_of_another_schema_is_left_to_the_library(monkeypatch):
+    monkeypatch.setattr(quick_avro, "LAYOUT", b"another!")
+    assert DecisionReader().read(avro.encode("decision", NUMBERS)) is None
+
+
+def test_the_layout_is_that_of_the_current_schema():
+    assert schemas.current_schema("decision").fingerprint == quick_avro.LAYOUT

@@ -20,6 +20,9 @@ BLOBS = st.binary(max_size=5) | st.sampled_from([bytes(63), bytes(64), bytes(20_
 CREDITS = st.fixed_dictionaries(
     {"outcome_id": TEXTS, "kind": TEXTS, "value": st.floats(allow_nan=False), "occurred_at_ms": LONGS}
 )
+TALLIES = st.fixed_dictionaries(
+    {"row": TEXTS, "width": st.integers(0, 2**31 - 1), "column": st.integers(0, 100), "amount": LONGS}
+)
 REWARDS = st.fixed_dictionaries(
     {
         "action_id": TEXTS,
@@ -40,7 +43,11 @@ REWARDS = st.fixed_dictionaries(
         "outcomes": st.lists(CREDITS, max_size=3),
         "decision": BLOBS,
     },
-    optional={"is_erased": st.booleans(), "is_reward_final": st.booleans()},
+    optional={
+        "is_erased": st.booleans(),
+        "is_reward_final": st.booleans(),
+        "tallies": st.lists(TALLIES, max_size=2),
+    },
 )
 
 PLAIN: dict[str, Any] = {
@@ -76,6 +83,7 @@ def of_fold(record: dict[str, Any]) -> tuple[Any, ...]:
         record["event_time_ms"],
         record.get("is_erased", False),
         record.get("is_reward_final", False),
+        tuple((one["row"], one["width"], one["column"], one["amount"]) for one in record.get("tallies", ())),
     )
 
 
@@ -107,20 +115,22 @@ def test_outcomes_in_several_blocks_with_their_sizes_are_stepped_over():
     # Avro: a block of count -1 says its size first; 03 is -2 in zigzag, 01 is -1, 0x22 = 34 / 2 = 17 bytes.
     blocks = b"\x01" + bytes([2 * len(credit)]) + credit + b"\x02" + credit + b"\x00"
     plain = avro.encode("reward", PLAIN | {"outcomes": []})
-    at = len(plain) - len(PLAIN["decision"]) - 4  # the empty array: before a length, the decision and two booleans
+    at = (
+        len(plain) - len(PLAIN["decision"]) - 5
+    )  # the empty array: before a length, the decision, two booleans and no tally
     assert plain[at] == 0
     assert RewardReader().read(plain[:at] + blocks + plain[at + 1 :]) == RewardReader().read(raw)
 
 
 def test_a_length_that_leads_backwards_is_refused_instead_of_followed():
     plain = avro.encode("reward", PLAIN | {"outcomes": []})
-    at = len(plain) - len(PLAIN["decision"]) - 4
+    at = len(plain) - len(PLAIN["decision"]) - 5
     # A million credits (80 89 7A), the first of which has an outcome_id of -1 bytes (01).
     with pytest.raises(DecodeError, match="a length of -1"):
         RewardReader().read(plain[:at] + b"\x80\x89\x7a\x01" + plain[at + 1 :])
 
 
-@pytest.mark.parametrize("version", ["reward.1"])
+@pytest.mark.parametrize("version", ["reward.1", "reward.2"])
 def test_a_released_schema_s_record_is_read_by_the_library(version):
     old = schemas.load_schema(schemas.schemas_folder() / "released" / f"{version}.avsc")
     names = {field["name"] for field in old.parsed["fields"]}

@@ -458,6 +458,7 @@ def test_the_ledger_record_carries_all_that_is_needed_to_recompute_it():
             {"outcome_id": "o2", "kind": "like", "value": 1.0, "occurred_at_ms": 46 * S},
         ],
         "decision": orjson.dumps(fields),
+        "tallies": [],
     }
 
 

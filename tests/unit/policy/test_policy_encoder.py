@@ -65,6 +65,7 @@ def test_the_features_of_a_policy_go_through_its_encoder():
     assert vectors[0].tolist() == definition.features.encode(context).tolist()
     assert not vectors[1].any()
     assert isinstance(errors[1], InvalidRecordError)
+    assert definition.features.encode_many([])[0].shape == (0, 4)
 
 
 def test_a_policy_with_an_encoder_comes_back_from_its_texts():

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.codec import avro
+from pipeline.errors import StateError
 from pipeline.learn.memory import RowKey
 from pipeline.policy.directive import Directive
 from pipeline.publish import agent as publish_agent
@@ -444,3 +445,18 @@ async def test_a_base_s_event_time_stands_until_something_is_learned_beside_it(b
     await bench.read(statistics(3, 10), mark(10))
     await publish_next(bench)
     assert bench.history[-1]["event_time_ms"] == 5
+
+
+async def test_a_snapshot_that_a_later_release_has_stored_stops_the_worker_and_says_what_to_do(monkeypatch):
+    """A release that is taken back meets what its successor wrote: it must not guess, nor publish from version 1 on."""
+    bench = Bench(monkeypatch)
+    await bench.learn(3)
+    rows = (await bench.agent.open(HOME)).rows
+    ((key, content),) = rows.scan(publish_agent.VERSION)
+    of_later_release = content[:2] + bytes(8) + content[10:]  # another schema's fingerprint
+    rows.write({key: of_later_release}, 99, ())
+    bench.restart()
+    with pytest.raises(
+        StateError, match=r"stored snapshot can't be read \(unknown-fingerprint.*the release that wrote"
+    ):
+        await bench.agent.open(HOME)

@@ -64,7 +64,7 @@ async def test_what_a_shadow_decides_is_logged_apart(
     logged_apart = decode_event(second[2], "decision", {})
     assert isinstance(logged_apart, Decision)
     assert (logged_apart.policy, logged_apart.guardrails) == ("next", ("shadow:homepage",))
-    assert node.answers == {"policy": 1}
+    assert node.journal.answers == {"policy": 1}
 
 
 async def test_what_is_switched_off_at_the_node_is_off(
@@ -131,7 +131,7 @@ async def test_what_no_record_could_carry_is_refused_and_not_logged(node: Servin
         with pytest.raises(InvalidRecordError, match=fault):
             await asked
     assert logged(node) == []
-    assert node.answers.total() == 0
+    assert node.journal.answers.total() == 0
 
 
 async def test_answers_are_counted_by_what_they_fell_back_from(

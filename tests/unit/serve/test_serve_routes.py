@@ -209,7 +209,7 @@ async def test_what_would_be_decided_is_explained_and_nothing_is_logged(
     assert {effect["feature"] for effect in body["arms"][0]["features"]} == {"intercept", "age", "device"}
     assert not {"action_id", "arm", "propensity", "decided_at_ms"} & body.keys()
     assert node.delivery.undelivered == 0
-    assert not node.answers
+    assert not node.journal.answers
     assert (await client.post("/v1/policies/other/explain", json={})).status_code == 409
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import rocksdict
 
@@ -45,3 +47,36 @@ def test_rows_are_no_due_entries(rows):
     assert rows.due(2**62, 10) == []
     assert rows.get_many([b"rx", b"ry"]) == [b"row", None]
     assert list(rows.scan(b"r")) == [(b"rx", b"row")]
+
+
+def record(offset: int, key: bytes, value: bytes | None) -> SimpleNamespace:
+    return SimpleNamespace(offset=offset, key=key, value=value)
+
+
+@pytest.fixture
+def indexed(tmp_path):
+    database = Database(tmp_path / "indexed", rocksdict.Cache(1 << 20))
+    yield PartitionRows(database, 0, "changelog", int)
+    database.close()
+
+
+def test_restoring_takes_the_last_of_each_key_and_begins_in_the_middle_of_a_batch(indexed):
+    """The broker gives whole batches: what is below the start is in already, and would bring back what is gone."""
+    batches = [
+        [record(3, b"rgone", b"30"), record(4, b"ra", b"10"), record(5, b"rb", b"20")],
+        [record(7, b"ra", b"15"), record(8, b"rb", None), record(9, b"s", b"progress")],
+    ]
+    prepared = indexed.prepare(batches, 4)
+    assert (prepared.records, prepared.offset) == (5, 9)
+    indexed.begin_restoring()
+    indexed.restore(prepared)
+    indexed.end_restoring()
+    assert list(indexed.scan(b"r")) == [(b"ra", b"15")]
+    assert indexed.due(100, 10) == [(15, b"a")]
+    assert (indexed.get(b"s"), indexed.end().offset) == (b"progress", 9)
+
+
+def test_a_fetch_of_what_is_in_already_writes_nothing(indexed):
+    prepared = indexed.prepare([[record(3, b"ra", b"10")]], 4)
+    indexed.restore(prepared)
+    assert (prepared.records, indexed.end().offset) == (0, -1)

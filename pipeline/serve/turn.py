@@ -1,0 +1,56 @@
+"""Requests that come in the same turn of the event loop, answered together.
+
+A busy node reads several sockets before it runs anything: what they ask is one question to the model then, where it
+would have been many. Nobody waits for company: requests are answered as soon as the loop has nothing older to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+Ask = TypeVar("Ask")
+Answer = TypeVar("Answer")
+
+MOST = 64
+"""More are answered in several goes, between which the loop does other things."""
+
+
+class Turn(Generic[Ask, Answer]):
+    """What waits for the end of this turn."""
+
+    def __init__(self, answer_all: Callable[[Sequence[Ask]], Sequence[Answer | Exception]]) -> None:
+        """Take what answers several at once; an exception in a place is raised to who asked there."""
+        self._answer_all = answer_all
+        self._waiting: list[tuple[Ask, asyncio.Future[Answer]]] = []
+
+    async def ask(self, asked: Ask) -> Answer:
+        """Be answered with the others of this turn.
+
+        Raises what the answer is, where it is an exception.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._answer, loop)
+        self._waiting.append((asked, future))
+        return await future
+
+    def _answer(self, loop: asyncio.AbstractEventLoop) -> None:
+        taken, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+        if self._waiting:
+            loop.call_soon(self._answer, loop)
+        # Whoever has gone away is shown nothing, so there is nothing to decide.
+        taken = [one for one in taken if not one[1].done()]
+        if not taken:
+            return
+        try:
+            answers = self._answer_all([asked for asked, _ in taken])
+        except Exception as error:  # noqa: BLE001  it belongs to those who wait, not to the loop
+            answers = [error] * len(taken)
+        for (_, future), answer in zip(taken, answers, strict=True):
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
