@@ -29,7 +29,7 @@ def advance(
         if row is None or row.due_ms != due_ms:
             changes.gone_due.append((due_ms, action_id))
             continue
-        size += row.bound_bytes
+        size += row.stored_bytes
         if size > STEP_BYTES and changes.rows:
             is_all = False
             break

@@ -26,7 +26,7 @@ from pipeline.stream.state import PROGRESS, ROW, PartitionRows, due_key
 
 log = logging.getLogger(__name__)
 
-STEP_ROWS = 2_000
+STEP_ROWS = 4_000
 """Records, or due rows, looked at in one step; `join/step.py` bounds its bytes."""
 
 STREAMS = (DECISIONS, OUTCOMES)

@@ -27,9 +27,12 @@ _HEAD = struct.Struct("<BqIH")
 _DUE = struct.Struct("<q")
 _TOMBSTONE = struct.Struct("<Bq")
 
-# Bounds of the JSON facts: names of 64 characters and a few integers; an id and a kind of 256 characters each.
-FACTS_BYTES = 1_000
-OUTCOME_BYTES = 2_200
+# Bounds of a row's head and JSON facts: three names of 64 ASCII characters, four integers; 300 in all.
+FACTS_BYTES = 320
+# JSON may take six bytes for a character. An outcome is an id and a kind of 256 characters each, and numbers.
+CHARACTER_BYTES = 6
+NUMBERS_BYTES = 120
+OUTCOME_BYTES = 2 * 256 * CHARACTER_BYTES + NUMBERS_BYTES
 
 
 class OutcomeFact(NamedTuple):
@@ -88,6 +91,8 @@ class ActionRow:
     """A tombstone: what comes for this action is passed over until `due_ms`."""
     stored_due_ms: int | None = None
     """`due_ms` as it stands in the store, None for a new row. Not stored itself."""
+    stored_bytes: int = field(default=0, compare=False)
+    """How long it is in the store, 0 for a new row. Not stored itself."""
 
     @property
     def has_decision(self) -> bool:
@@ -137,7 +142,7 @@ def row_from_bytes(stored: bytes) -> ActionRow:
     """
     if stored[0] == TOMBSTONE_VERSION:
         due_ms = due_of(stored)
-        return ActionRow(due_ms=due_ms, is_erased=True, stored_due_ms=due_ms)
+        return ActionRow(due_ms=due_ms, is_erased=True, stored_due_ms=due_ms, stored_bytes=len(stored))
     if stored[0] != VERSION:
         raise StateError(
             f"action row of version {stored[0]}, this code reads {VERSION} and {TOMBSTONE_VERSION}: "
@@ -164,6 +169,7 @@ def row_from_bytes(stored: bytes) -> ActionRow:
         close_ms=close,
         expires_ms=expires,
         stored_due_ms=due_ms,
+        stored_bytes=len(stored),
     )
 
 

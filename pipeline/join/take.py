@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pipeline.codec.wire import decode_event
 from pipeline.errors import InvalidRecordError, RecordError, StateError
 from pipeline.events import Contribution, Decision, Erasure, Event, Outcome, Tick
-from pipeline.join.admission import check_vector, encode_missing, named_definition
+from pipeline.join.admission import VECTOR_ITEM_BYTES, check_vector, encode_missing, named_definition
 from pipeline.join.changes import (
     STEP_BYTES,
     ActionRows,
@@ -24,13 +24,15 @@ from pipeline.join.changes import (
 from pipeline.join.emit import definition_of, reward_record
 from pipeline.join.erasure import bound_without_subject, erased_record, is_same, without_subject
 from pipeline.join.progress import NOT_YET_MS, Progress
-from pipeline.join.row import FACTS_BYTES, ActionRow, AwaitingOutcome, OutcomeFact
+from pipeline.join.row import CHARACTER_BYTES, FACTS_BYTES, ActionRow, AwaitingOutcome, OutcomeFact
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.parse_context import MAX_DIMENSION
 
 # A row must fit that batch, whatever a broken producer sends.
 MAX_OUTCOMES = 500
 MAX_AWAITING_BYTES = 1 << 20
+_LONGEST_VECTOR = VECTOR_ITEM_BYTES * MAX_DIMENSION
 
 OfAction = Decision | Outcome | Erasure
 
@@ -68,14 +70,28 @@ def _within_budget(arrivals: Sequence[Arrival], rows: Mapping[str, ActionRow]) -
     for index, arrival in enumerate(arrivals):
         event = arrival.event
         if isinstance(event, OfAction):
-            size += bound_without_subject(arrival.raw, event) + FACTS_BYTES
+            size += _added_bytes(arrival, event)
             action_id = event.action_id
             if action_id in rows and action_id not in touched:
                 touched.add(action_id)
-                size += rows[action_id].bound_bytes
+                size += rows[action_id].stored_bytes
             if size > STEP_BYTES and index:
                 return arrivals[:index]
     return arrivals
+
+
+def _added_bytes(arrival: Arrival, event: OfAction) -> int:
+    """Return how much longer a record makes its row at most."""
+    size = FACTS_BYTES + len(arrival.raw)
+    if isinstance(event, Outcome):
+        # One that awaits its decision is kept whole, in Base64.
+        whole = size + len(arrival.key or b"")
+        size = whole + whole // 2 + CHARACTER_BYTES * (len(event.outcome_id) + len(event.kind))
+    elif isinstance(event, Decision):
+        if event.subject_hash is not None:
+            size = FACTS_BYTES + bound_without_subject(arrival.raw, event)
+        size += len(event.context_vector) or (_LONGEST_VECTOR if event.context else 0)
+    return size
 
 
 def _held(row: ActionRow, definition: PolicyDefinition) -> Contribution:

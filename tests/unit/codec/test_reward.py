@@ -150,7 +150,9 @@ def in_columns(raws: list[bytes]) -> list[tuple[Any, ...] | None]:
     """What `read_columns` says of each record, None where it leaves it to the other reader."""
     c = read_columns(raws)
     names = [read_names(chunk) if plain else None for chunk, plain in zip(c.names, c.is_plain, strict=True)]
-    numbers = zip(*(a.tolist() for a in (c.bucket, c.revision, c.reward, c.expires_at_ms, c.event_time_ms)), strict=True)
+    numbers = zip(
+        *(a.tolist() for a in (c.bucket, c.revision, c.reward, c.expires_at_ms, c.event_time_ms)), strict=True
+    )
     return [
         (action_id.decode(), name, bucket, revision, of, vector, expires, time, False, False, ()) if plain else None
         for plain, action_id, name, vector, (bucket, revision, of, expires, time) in zip(

@@ -44,7 +44,7 @@ def test_an_awaiting_outcome_keeps_every_byte_of_its_record():
 
 
 def test_a_stored_row_is_never_larger_than_its_bound():
-    worst = "𝄞" * 256
+    worst = "\x01" * 256  # of six bytes each in JSON
     outcomes = {f"{n}{worst}"[:256]: CLICK._replace(kind=worst, occurred_at_ms=2**47, offset=2**62) for n in range(3)}
     awaiting = [AwaitingOutcome(worst, worst, 1e300, 2**47, 2**62, 2**47, "a" * 999, "b" * 999)]
     name = "x" * 64

@@ -15,7 +15,9 @@ from tests.doubles import MemoryBroker, MemoryTable
 PARTITION = 2
 
 
-def reward(action_id, *, policy="homepage", revision=1, reward=1, expires_at_ms=1_000, event_time_ms=0, **others) -> bytes:
+def reward(
+    action_id, *, policy="homepage", revision=1, reward=1, expires_at_ms=1_000, event_time_ms=0, **others
+) -> bytes:
     return avro.encode(
         "reward",
         {
