@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from pipeline.codec.wire import decode_event
 from pipeline.errors import InvalidRecordError, RecordError, StateError
 from pipeline.events import Contribution, Decision, Erasure, Event, Outcome, Tick
-from pipeline.join.admission import VECTOR_ITEM_BYTES, check_vector, encode_missing, named_definition
+from pipeline.join.admission import admit, encode_missing
+from pipeline.join.budget import within_budget
 from pipeline.join.changes import (
-    STEP_BYTES,
     ActionRows,
     Arrival,
     Changes,
@@ -22,17 +21,15 @@ from pipeline.join.changes import (
     refused_outcome,
 )
 from pipeline.join.emit import definition_of, reward_record
-from pipeline.join.erasure import bound_without_subject, erased_record, is_same, without_subject
+from pipeline.join.erasure import erased_record, is_same, without_subject
 from pipeline.join.progress import NOT_YET_MS, Progress
-from pipeline.join.row import CHARACTER_BYTES, FACTS_BYTES, ActionRow, AwaitingOutcome, OutcomeFact
+from pipeline.join.row import ActionRow, AwaitingOutcome, OutcomeFact
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.parse_context import MAX_DIMENSION
 
 # A row must fit that batch, whatever a broken producer sends.
 MAX_OUTCOMES = 500
 MAX_AWAITING_BYTES = 1 << 20
-_LONGEST_VECTOR = VECTOR_ITEM_BYTES * MAX_DIMENSION
 
 OfAction = Decision | Outcome | Erasure
 
@@ -51,9 +48,9 @@ def take(
     if not fresh:
         return changes
     rows = store.load([arrival.event.action_id for arrival in fresh if isinstance(arrival.event, OfAction)])
-    fresh = _within_budget(fresh, rows)
+    fresh = within_budget(fresh, rows)
     taker = _Taker(stream, progress, book, limits, changes)
-    taker.put(taker.admit(fresh), rows)
+    taker.put(*taker.admit(fresh), rows)
     taker.note()
     progress.positions[stream] = fresh[-1].offset + 1
     stamp_ms, rewards = progress.event_time_ms, changes.rewards
@@ -61,37 +58,6 @@ def take(
         if row is not None and (record := reward_record(action_id, row, stamp_ms, book)) is not None:
             rewards.append((action_id, record))
     return changes
-
-
-def _within_budget(arrivals: Sequence[Arrival], rows: Mapping[str, ActionRow]) -> Sequence[Arrival]:
-    """Return the first arrivals whose rows fit one record batch of the changelog; at least one."""
-    size = 0
-    touched: set[str] = set()
-    for index, arrival in enumerate(arrivals):
-        event = arrival.event
-        if isinstance(event, OfAction):
-            size += _added_bytes(arrival, event)
-            action_id = event.action_id
-            if action_id in rows and action_id not in touched:
-                touched.add(action_id)
-                size += rows[action_id].stored_bytes
-            if size > STEP_BYTES and index:
-                return arrivals[:index]
-    return arrivals
-
-
-def _added_bytes(arrival: Arrival, event: OfAction) -> int:
-    """Return how much longer a record makes its row at most."""
-    size = FACTS_BYTES + len(arrival.raw)
-    if isinstance(event, Outcome):
-        # One that awaits its decision is kept whole, in Base64.
-        whole = size + len(arrival.key or b"")
-        size = whole + whole // 2 + CHARACTER_BYTES * (len(event.outcome_id) + len(event.kind))
-    elif isinstance(event, Decision):
-        if event.subject_hash is not None:
-            size = FACTS_BYTES + bound_without_subject(arrival.raw, event)
-        size += len(event.context_vector) or (_LONGEST_VECTOR if event.context else 0)
-    return size
 
 
 def _held(row: ActionRow, definition: PolicyDefinition) -> Contribution:
@@ -107,12 +73,11 @@ def _held(row: ActionRow, definition: PolicyDefinition) -> Contribution:
     )
 
 
-class _Admitted(NamedTuple):
-    arrival: Arrival
-    event: OfAction
-    definition: PolicyDefinition | None
-    """Of a decision."""
-    vector: bytes
+Admitted = tuple[Arrival, OfAction, PolicyDefinition | None]
+"""With a decision, the definition it was made under."""
+
+Vectors = Sequence[bytes | RecordError]
+"""Of decisions, in order."""
 
 
 class _Taker:
@@ -124,7 +89,7 @@ class _Taker:
         self.book = book
         self.limits = limits
         self.changes = changes
-        self._checked: dict[tuple[str, int, str, str], PolicyDefinition] = {}
+        self._checked: dict[tuple[str, int, str, str, str, int], PolicyDefinition] = {}
         self.fates: Counter[str] = Counter()
         """What became of how many of the stream's records; counted by `note` when all are through."""
 
@@ -142,9 +107,9 @@ class _Taker:
             Refusal(self.stream, arrival.offset, arrival.timestamp_ms, arrival.key, arrival.raw, error)
         )
 
-    def admit(self, arrivals: Sequence[Arrival]) -> list[_Admitted]:
-        """Check each record by itself; return those that go into rows, with decisions' vectors encoded in bulk."""
-        admitted: list[_Admitted] = []
+    def admit(self, arrivals: Sequence[Arrival]) -> tuple[Sequence[Admitted], Vectors]:
+        """Check each record by itself; return those that go into rows, and decisions' vectors, encoded in bulk."""
+        admitted: list[Admitted] = []
         decisions: list[tuple[Decision, PolicyDefinition]] = []
         skew_ms, watermark_ms = self.limits.max_clock_skew_ms, self.progress.watermarks_ms[self.stream]
         for arrival in arrivals:
@@ -152,69 +117,64 @@ class _Taker:
             try:
                 if isinstance(event, RecordError):
                     raise event
-                at_ms = _event_time_ms(event)
+                at_ms = event.decided_at_ms if isinstance(event, Decision) else _event_time_ms(event)
                 if at_ms > arrival.timestamp_ms + skew_ms:
                     raise _far_future(at_ms, arrival.timestamp_ms, skew_ms)
                 if isinstance(event, Decision):
                     definition = self._definition_for(event)
                     decisions.append((event, definition))
-                    admitted.append(_Admitted(arrival, event, definition, b""))
+                    admitted.append((arrival, event, definition))
                 elif isinstance(event, Tick):
                     self.count("ticks")
                 else:
-                    admitted.append(_Admitted(arrival, event, None, b""))
+                    admitted.append((arrival, event, None))
                 # What was accepted moves its stream's watermark: a refused record closes nobody's window.
                 watermark_ms = max(watermark_ms, at_ms)
             except RecordError as error:
                 self.refuse(arrival, error)
         self.progress.watermarks_ms[self.stream] = watermark_ms
         self.fates["read"] += len(arrivals)
-        return self._encoded(admitted, encode_missing(decisions)) if decisions else admitted
+        return admitted, encode_missing(decisions) if decisions else ()
 
     def _definition_for(self, decision: Decision) -> PolicyDefinition:
-        # A step's decisions share a few policies, segments and arms, which are checked once.
-        names = (decision.policy, decision.generation, decision.segment, decision.arm)
-        definition = self._checked.get(names)
+        # A step's decisions share a few policies, segments and arms, and encode alike, which is checked once.
+        alike = (
+            decision.policy,
+            decision.generation,
+            decision.segment,
+            decision.arm,
+            decision.schema_hash,
+            len(decision.context_vector),
+        )
+        definition = self._checked.get(alike)
         if definition is None:
-            definition = self._checked[names] = named_definition(decision, self.book)
-        if decision.context_vector:
-            check_vector(decision, definition)
+            definition = self._checked[alike] = admit(decision, self.book)
         return definition
 
-    def _encoded(self, admitted: Sequence[_Admitted], vectors: Sequence[bytes | RecordError]) -> list[_Admitted]:
-        """Give each decision its context vector, in order."""
+    def put(self, admitted: Sequence[Admitted], vectors: Vectors, rows: dict[str, ActionRow]) -> None:
+        """Put records into rows, in order."""
         of_decisions = iter(vectors)
-        encoded: list[_Admitted] = []
-        for one in admitted:
-            arrival, event, definition, _ = one
-            if definition is None:
-                encoded.append(one)
-                continue
-            vector = next(of_decisions)
-            if isinstance(vector, RecordError):
-                self.refuse(arrival, vector)
-            else:
-                encoded.append(_Admitted(arrival, event, definition, vector))
-        return encoded
-
-    def put(self, admitted: Sequence[_Admitted], rows: dict[str, ActionRow]) -> None:
-        for arrival, event, definition, vector in admitted:
-            row = rows.get(event.action_id)
+        changed_rows = self.changes.rows
+        for arrival, event, definition in admitted:
+            action_id = event.action_id
+            row = rows.get(action_id)
             try:
-                if definition is not None and isinstance(event, Decision):
-                    changed = self._put_decision(arrival, event, definition, vector, row)
-                elif isinstance(event, Outcome):
+                if isinstance(event, Outcome):
                     changed = self._put_outcome(arrival, event, row)
                 elif isinstance(event, Erasure):
                     changed = self._erase(event, row)
-                else:
+                elif definition is None:
                     raise StateError(f"{type(event).__name__} was admitted without its policy")
+                else:
+                    vector = next(of_decisions)
+                    if isinstance(vector, RecordError):
+                        raise vector
+                    changed = self._put_decision(arrival, event, definition, vector, row)
             except RecordError as error:
                 self.refuse(arrival, error)
                 continue
             if changed is not None:
-                rows[event.action_id] = changed
-                self.changes.rows[event.action_id] = changed
+                rows[action_id] = changed_rows[action_id] = changed
 
     def _put_decision(
         self,

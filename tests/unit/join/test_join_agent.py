@@ -16,7 +16,7 @@ from pipeline.join.step import Arrival, Changes, Limits, Refusal
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
 from tests.doubles import KnownPolicies, MemoryBroker, MemoryTable
-from tests.samples import define, plain_decision, plain_outcome, plain_policy
+from tests.samples import define, linear_policy, plain_decision, plain_outcome, plain_policy
 
 S = 1_000
 START_MS = 1_700_000_000_000
@@ -212,3 +212,24 @@ async def test_an_action_at_its_bound_does_not_make_every_outcome_a_step(bench):
     await bench.read_all()
     # 2,000 records of 100 bytes; a deliver of outputs and one of rows each step, each looked at twice
     assert len(steps) / 4 <= 20
+
+
+@pytest.mark.parametrize("character", ["\x01", "語"])
+async def test_whatever_waits_for_its_decision_fits_its_steps(bench, character):
+    """Ids of 256 characters, six bytes each in stored JSON, and keys that are longer than the records."""
+    names = [f"{number}-".ljust(256, character) for number in range(STEP_ROWS)]
+    for name in names:
+        value = avro.encode("outcome", plain_outcome(name, START_MS, name, kind=character * 256, value=1.0))
+        bench.broker.append(OUTCOMES, 0, bytes(3_000), value)
+    await bench.read_all()
+    assert bench.agent.partitions.known(0).progress.counts["outcomes.awaiting-decision"] == STEP_ROWS
+
+
+async def test_vectors_that_are_encoded_here_fit_their_steps(monkeypatch):
+    """A short record of raw context, and 256 numbers made of it."""
+    country = {"name": "country", "kind": "categorical", "values": [f"c{number}" for number in range(254)]}
+    bench = await opened(Bench(monkeypatch, linear_policy(context=[country])))
+    for number in range(STEP_ROWS):
+        bench.send(DECISIONS, plain_decision(f"x{number}", START_MS, context={"country": "c1"}))
+    await bench.read_all()
+    assert bench.agent.partitions.known(0).progress.counts["decisions.open"] == STEP_ROWS
