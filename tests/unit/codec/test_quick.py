@@ -7,6 +7,7 @@ import math
 import struct
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given
@@ -37,6 +38,12 @@ FULL = plain_decision(
     reason="holdout",
     guardrails=["floor"],
 )
+
+
+class OnlyItsAction(msgspec.Struct):
+    action_id: str
+
+
 CLICK = plain_outcome("x", 1_700_000_000_500, "o", value=2)
 
 
@@ -136,6 +143,14 @@ def test_no_damaged_record_is_read_in_two_ways(sample, data):
         )
         raw[at : at + data.draw(st.integers(0, 2))] = piece
     assert_agrees(name, bytes(raw))
+
+
+@pytest.mark.parametrize("beside", [b'"note":"\xff"', b'"\xff":1', b'"note":["a",{"b":"\xc3"}]'])
+def test_broken_text_in_a_producer_s_own_field_is_refused_though_msgspec_would_skip_it(beside):
+    raw = orjson.dumps(CLICK)[:-1] + b"," + beside + b"}"
+    assert msgspec.json.decode(raw, type=OnlyItsAction).action_id == "x"
+    assert QUICK["outcome"](raw) is None
+    assert careful("outcome", raw) is None
 
 
 @given(st.dictionaries(st.text(), st.integers() | st.floats() | st.text() | st.booleans(), max_size=4))
