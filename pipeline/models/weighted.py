@@ -72,6 +72,11 @@ class WeightedSums:
         return symmetric(self.sums[HEAD + d :], d), self.sums[HEAD : HEAD + d]
 
 
+@dataclass(frozen=True, eq=False)
+class CandidateSums(WeightedSums):
+    """Sums over the candidates of a policy, that are told by their features alone: over φ = z ⊗ x (`hybrid.py`)."""
+
+
 def features_of(sums: Sums) -> tuple[float, ...]:
     """Return what the arm is like, as far as its sums say."""
     return sums.features if isinstance(sums, WeightedSums) else ()
@@ -95,7 +100,7 @@ def weigh_maturing(
     reward_exponent: int,
     prior: ArmPrior | None = None,
     features: tuple[float, ...] = (),
-) -> Sums:
+) -> Statistics | WeightedSums:
     """Sum as `weigh` does, n and A of each bucket by its maturity; b, Σr and Σr² as they are.
 
     No fewer decisions count than something has come of, so that a mean stays within the rewards' bounds. When all has
@@ -122,7 +127,7 @@ def weigh(
     reward_exponent: int,
     prior: ArmPrior | None = None,
     features: tuple[float, ...] = (),
-) -> Sums:
+) -> Statistics | WeightedSums:
     """Sum (weight, statistics) of the buckets, in the order given, on top of the prior.
 
     With all weights 1, and nothing known of the arm, it is the exact sum.

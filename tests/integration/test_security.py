@@ -138,7 +138,8 @@ def add_user(broker: str, mechanism: str) -> None:
     """Tell the broker, over its inner listener, who may come in."""
     how = ScramCredentialInfo(ScramMechanism[mechanism.replace("-", "_")], 4_096)
     user = UserScramCredentialUpsertion("pipeline", how, PASSWORD.encode())
-    for told in AdminClient({"bootstrap.servers": broker}).alter_user_scram_credentials([user]).values():
+    admin = AdminClient({"bootstrap.servers": broker})  # without a name it is gone before it is answered
+    for told in admin.alter_user_scram_credentials([user]).values():
         told.result(WITHIN_S)
 
 
