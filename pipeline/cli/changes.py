@@ -9,11 +9,11 @@ import orjson
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.replay.diff import ABSENT, ON_OFFER, RETIRED, SnapshotDiff, Tally
+from pipeline.replay.diff import ABSENT, ON_OFFER, RETIRED, Count, SnapshotDiff
 
 
 def in_words(found: SnapshotDiff) -> Iterator[str]:
-    """Yield a line for each difference but the tallies."""
+    """Yield a line for each difference but the counts."""
     words = {ON_OFFER: "added", RETIRED: "added, already retired", ABSENT: "gone"}
     for again in found.rollbacks:
         yield f"version {again.version} is the content of version {again.of}, published again"
@@ -26,28 +26,28 @@ def in_words(found: SnapshotDiff) -> Iterator[str]:
     yield "ledger:" if found.offsets else "ledger: the same offsets"
     for move in found.offsets:
         yield f"  partition {move.partition}: {move.before} → {move.after} ({move.after - move.before:+,})"
-    if not found.tallies:
+    if not found.counts:
         yield "counts and reward sums: the same"
     yield f"posterior: {'the same' if found.is_posterior_equal else 'another'}"
 
 
-def tally_table(found: SnapshotDiff) -> Table:
+def count_table(found: SnapshotDiff) -> Table:
     """Return the counts and sums that differ."""
     table = Table("segment", "arm", "count", "reward sum", "mean")
-    for change in found.tallies:
-        rows = [_tally_cells(tally) for tally in (change.before, change.after)]
+    for change in found.counts:
+        rows = [_count_cells(count) for count in (change.before, change.after)]
         cells = (old if old == new else f"{old} → {new}" for old, new in zip(*rows, strict=True))
         table.add_row(Text(change.segment), Text(change.arm), *cells)
     return table
 
 
-def _tally_cells(tally: Tally | None) -> tuple[str, str, str]:
-    if tally is None:
+def _count_cells(count: Count | None) -> tuple[str, str, str]:
+    if count is None:
         return ("–", "–", "–")
     return (
-        f"{tally.counted:,}",
-        f"{float(tally.reward_sum):,.10g}",
-        "–" if tally.mean is None else f"{tally.mean:.5f}",
+        f"{count.counted:,}",
+        f"{float(count.reward_sum):,.10g}",
+        "–" if count.mean is None else f"{count.mean:.5f}",
     )
 
 

@@ -196,8 +196,8 @@ def _show_preview(broker: str, found: FoundBase, *, as_json: bool) -> None:
     for line in changes.in_words(difference._replace(offsets=[])):
         if not line.startswith("ledger"):
             click.echo(line)
-    if difference.tallies:
-        Console().print(changes.tally_table(difference))
+    if difference.counts:
+        Console().print(changes.count_table(difference))
 
 
 def _summary(journal: Journal, rebuilt: Rebuilt) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.cli import options
-from pipeline.cli.changes import in_words, tally_table
+from pipeline.cli.changes import count_table, in_words
 from pipeline.cli.directives import is_held, read_book
 from pipeline.cli.pins import pin, rollback, unpin
 from pipeline.cli.snapshots import Published, find_snapshot, read_published
@@ -134,8 +134,8 @@ def diff(broker: str, policy_name: str, a: int, b: int, as_json: bool) -> None:
     click.echo(f"{policy_name}: version {a} ({before.id[:12]}) → {b} ({after.id[:12]})")
     for line in in_words(found):
         click.echo(line)
-    if found.tallies:
-        Console().print(tally_table(found))
+    if found.counts:
+        Console().print(count_table(found))
 
 
 def _summary(published: Published) -> dict[str, Any]:

@@ -15,15 +15,17 @@ from rich.table import Table
 
 from pipeline.cli import options
 from pipeline.cli.evaluate import read_ledger
+from pipeline.cli.snapshots import find_snapshot
 from pipeline.errors import ConfigError
 from pipeline.evaluate.log import DecisionLog
-from pipeline.evaluate.warm_start import ArmStart, Shown, arm_starts, with_priors
+from pipeline.evaluate.warm_start import ArmStart, Shown, arm_starts, arm_transfers, with_priors
 from pipeline.policy.parse import load_policy
 from pipeline.policy.toml import to_toml
 
 TRUST = 1.0
 TRUST_WITHOUT = 0.25
 """Of a log without propensities: what it says may be of those only whom an arm was chosen for."""
+TEMPER = 0.2
 LIMIT = 1_000.0
 CONFOUNDED = (
     "without propensities, an arm's mean is that of those who were shown it: if it was shown to the better visitors, "
@@ -47,6 +49,20 @@ CONFOUNDED = (
     envvar="PIPELINE_WARM_START_DATA",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Start from a campaign's folder of the Open Bandit dataset. [PIPELINE_WARM_START_DATA]",
+)
+@click.option(
+    "--from-policy",
+    envvar="PIPELINE_WARM_START_FROM_POLICY",
+    metavar="POLICY",
+    help="Start from what another policy has learned, as its snapshot says. [PIPELINE_WARM_START_FROM_POLICY]",
+)
+@click.option("--version", type=click.IntRange(1), help="Which snapshot of that policy; the latest if not given.")
+@click.option(
+    "--temper",
+    envvar="PIPELINE_WARM_START_TEMPER",
+    type=click.FloatRange(0.0, 1.0, min_open=True),
+    help=f"What a decision of the other policy counts of one's own; {TEMPER:g} if not given. "
+    "[PIPELINE_WARM_START_TEMPER]",
 )
 @click.option(
     "--trust",
@@ -76,31 +92,47 @@ def warm_start(
     ledger: str | None,
     table: Path | None,
     data: Path | None,
+    from_policy: str | None,
+    version: int | None,
+    temper: float | None,
     trust: float | None,
     limit: float,
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Give the arms of a policy file priors from a log; exact statistics are left alone.
+    """Give the arms of a policy file priors, from a log or from another policy; exact statistics are left alone.
+
+    Of another policy, an arm's mean over all its segments is taken, and its decisions times --temper. What depends on
+    segment or context is not, nor what that policy had started from or has forgotten.
 
     \b
     Example:
       pipeline warm-start homepage.toml --ledger oldpage --out homepage-warm.toml
       pipeline warm-start homepage.toml --csv history.csv --trust 0.1 --json
+      pipeline warm-start checkout.toml --from-policy homepage --temper 0.2 --out checkout-warm.toml
     """
-    if sum(source is not None for source in (ledger, table, data)) != 1:
-        raise click.UsageError("give one log: --ledger POLICY, --csv FILE or --data FOLDER")
+    if sum(source is not None for source in (ledger, table, data, from_policy)) != 1:
+        raise click.UsageError("give one log: --ledger POLICY, --csv FILE, --data FOLDER or --from-policy POLICY")
+    if from_policy is None and (temper is not None or version is not None):
+        raise click.UsageError("--temper and --version go with --from-policy")
+    if from_policy is not None and trust is not None:
+        raise click.UsageError("--from-policy takes --temper, not --trust")
     definition = load_policy(file.read_text(encoding="utf-8"), str(file))
-    log = _read(broker, ledger, table, data)
-    if trust is None:
-        trust = TRUST if log.propensities is not None else TRUST_WITHOUT
-    starts = arm_starts(log, trust=trust, limit=limit)
-    text = to_toml(with_priors(definition, starts))
+    if from_policy is not None:
+        trust = TEMPER if temper is None else temper
+        starts, head = _transfer(broker, from_policy, version, trust, limit)
+        warnings: list[str] = []
+    else:
+        log = _read(broker, ledger, table, data)
+        if trust is None:
+            trust = TRUST if log.propensities is not None else TRUST_WITHOUT
+        starts, head = arm_starts(log, trust=trust, limit=limit), ""
+        warnings = [CONFOUNDED] if log.propensities is None else []
+    text = head + to_toml(with_priors(definition, starts))
     load_policy(text, "the policy with priors")  # what is proposed must be a policy
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
-    warnings = [CONFOUNDED] if log.propensities is None else []
     if as_json:
         found = {"arms": [start._asdict() for start in starts], "trust": trust, "warnings": warnings, "policy": text}
         click.echo(orjson.dumps(found))
@@ -109,6 +141,15 @@ def warm_start(
     for words in warnings:
         click.echo(f"! {words}", err=True)
     click.echo(f"The policy is in {out}: pipeline policy apply {out}" if out else text, err=out is not None)
+
+
+def _transfer(broker: str, policy: str, version: int | None, temper: float, limit: float) -> tuple[list[ArmStart], str]:
+    """Return what another policy's snapshot gives, and the line that says where it is from."""
+    found = asyncio.run(find_snapshot(broker, policy, version))
+    head = (
+        f"# Priors from policy {policy}, version {found.fields['version']}, snapshot {found.id}, temper {temper!r}.\n"
+    )
+    return arm_transfers(found.fields, temper=temper, limit=limit), head
 
 
 def _read(broker: str, ledger: str | None, table: Path | None, data: Path | None) -> Shown:

@@ -6,18 +6,24 @@ counts alike, and the mean holds for those who were shown the arm only.
 
 The weight of a prior is that number, tempered: times `trust`, and at most `limit`. Statistics stay what the policy's
 own decisions make them, so nothing exact is touched; a prior is part of the definition, and of the posterior's hash.
+
+Another policy's snapshot says the same of its arms in exact sums: `arm_transfers`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 
 from pipeline.errors import ConfigError
 from pipeline.models.model import Floats
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.parse import parse_policy
 
 
 class Shown(NamedTuple):
@@ -58,6 +64,34 @@ def arm_starts(log: Shown, *, trust: float, limit: float) -> list[ArmStart]:
         w, r = weights[mine], log.rewards[mine]
         effective = float(w.sum() ** 2 / (w @ w))
         starts.append(ArmStart(arm, int(mine.sum()), float(w @ r / w.sum()), effective, min(trust * effective, limit)))
+    return starts
+
+
+def arm_transfers(snapshot: Mapping[str, Any], *, temper: float, limit: float) -> list[ArmStart]:
+    """Return what each arm of another policy's snapshot starts from, by name: its own decisions, tempered.
+
+    Means and counts are of exact sums over all segments, each rounded to a float64 once, so the same snapshot gives
+    the same numbers everywhere. What that policy had started from itself is not handed on, nor what it forgets.
+
+    Raises:
+        ConfigError: it has learned of no decision.
+    """
+    name, version = snapshot["policy"], snapshot["version"]
+    definition = parse_policy(orjson.loads(snapshot["definition"]), f"snapshot {version}")
+    counts: Counter[str] = Counter()
+    sums: Counter[str] = Counter()
+    for segment in snapshot["segments"]:
+        for arm, count, total in zip(segment["arms"], segment["counts"], segment["reward_sums"], strict=True):
+            counts[arm] += count
+            sums[arm] += total
+    step = 1 / Fraction(2) ** definition.reward_exponent
+    starts = [
+        ArmStart(arm, n, float(sums[arm] * step / n), float(n), min(temper * n, limit))
+        for arm, n in sorted(counts.items())
+        if n
+    ]
+    if not starts:
+        raise ConfigError(f"snapshot {version} of policy {name}", ["has learned of no decision"])
     return starts
 
 

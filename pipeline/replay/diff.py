@@ -21,7 +21,7 @@ ABSENT = "not there"
 _ENTRY_NAMES = ("name", "kind")
 
 
-class Tally(NamedTuple):
+class Count(NamedTuple):
     """What a snapshot counts of one arm in one segment."""
 
     counted: int
@@ -39,13 +39,13 @@ class Tally(NamedTuple):
         return {"count": self.counted, "reward_sum": float(self.reward_sum), "mean": self.mean}
 
 
-class TallyChange(NamedTuple):
+class CountChange(NamedTuple):
     """One arm of one segment whose count or sum differs."""
 
     segment: str
     arm: str
-    before: Tally | None
-    after: Tally | None
+    before: Count | None
+    after: Count | None
 
 
 class ArmChange(NamedTuple):
@@ -92,27 +92,27 @@ class SnapshotDiff(NamedTuple):
     """By place."""
     offsets: Sequence[OffsetMove]
     """By partition."""
-    tallies: Sequence[TallyChange]
+    counts: Sequence[CountChange]
     """By segment and arm."""
     rollbacks: Sequence[Rollback]
     """Those of the two that are an older one's content."""
 
     def to_plain(self) -> dict[str, Any]:
         """Give the JSON value."""
-        tallies = [
+        counts = [
             {
                 **change._asdict(),
                 "before": None if change.before is None else change.before.to_plain(),
                 "after": None if change.after is None else change.after.to_plain(),
             }
-            for change in self.tallies
+            for change in self.counts
         ]
         return {
             "is_posterior_equal": self.is_posterior_equal,
             "arms": [change._asdict() for change in self.arms],
             "definition": [change._asdict() for change in self.definition],
             "offsets": [move._asdict() for move in self.offsets],
-            "tallies": tallies,
+            "counts": counts,
             "rollbacks": [again._asdict() for again in self.rollbacks],
         }
 
@@ -125,7 +125,7 @@ def diff_snapshots(before: Mapping[str, Any], after: Mapping[str, Any]) -> Snaps
         arms=list(_arm_changes(old, new)),
         definition=[change for change in definition_changes(old, new) if not _is_arm(change.where)],
         offsets=list(_offset_moves(before, after)),
-        tallies=list(_tally_changes(_tallies(before), _tallies(after))),
+        counts=list(_count_changes(_counts(before), _counts(after))),
         rollbacks=[Rollback(one["version"], one["rollback_of"]) for one in (before, after) if one["rollback_of"]],
     )
 
@@ -187,20 +187,20 @@ def _offset_moves(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterat
             yield move
 
 
-def _tallies(snapshot: Mapping[str, Any]) -> dict[tuple[str, str], Tally]:
+def _counts(snapshot: Mapping[str, Any]) -> dict[tuple[str, str], Count]:
     definition = parse_policy(orjson.loads(snapshot["definition"]), f"snapshot {snapshot['version']}")
     unit = 2**definition.reward_exponent
     return {
-        (segment["segment"], arm): Tally(count, Fraction(total, unit))
+        (segment["segment"], arm): Count(count, Fraction(total, unit))
         for segment in snapshot["segments"]
         for arm, count, total in zip(segment["arms"], segment["counts"], segment["reward_sums"], strict=True)
     }
 
 
-def _tally_changes(
-    before: Mapping[tuple[str, str], Tally], after: Mapping[tuple[str, str], Tally]
-) -> Iterator[TallyChange]:
+def _count_changes(
+    before: Mapping[tuple[str, str], Count], after: Mapping[tuple[str, str], Count]
+) -> Iterator[CountChange]:
     for segment, arm in sorted(before.keys() | after.keys()):
-        change = TallyChange(segment, arm, before.get((segment, arm)), after.get((segment, arm)))
+        change = CountChange(segment, arm, before.get((segment, arm)), after.get((segment, arm)))
         if change.before != change.after:
             yield change

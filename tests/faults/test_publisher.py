@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 
-from pipeline.codec import avro
 from pipeline.stream.topics import SNAPSHOT_HISTORY
 from tests.faults.test_boundaries import dies
 from tests.faults.trial import RECOVERED_WITHIN_S, Trial
 from tests.harness.following import Following, following
+from tests.harness.known import wide
 from tests.harness.supervised import Supervised
 
 # Built, not yet in the changelog; there, but not sent; sent, to one topic or both, but nobody knows whether it came.
@@ -23,6 +23,16 @@ AROUND_A_SNAPSHOT = (
     "publish.outputs-sent",
     "publish.snapshot-sent",
 )
+# Some of the parts are in the changelog; all, and the snapshot not; some are sent; all, and the snapshot not.
+AROUND_PARTS = (
+    "publish.parts-written",
+    "publish.outputs-sent",
+    "publish.parts-sent",
+    "publish.changelog-acknowledged",
+    "publish.snapshot-sent",
+)
+LATEST_GROUP = 4
+"""Four parts are one group of what is written or sent at once: of few snapshots each point is reached so often."""
 ROUNDS = {"short": 1, "long": 4}
 SHARE = 25
 """Chunks of the stream."""
@@ -42,7 +52,24 @@ async def test_a_publisher_killed_between_building_and_sending(trial: Trial) -> 
         trial.client.watch(worker)
         await flow.send_rest()
         await trial.settle(*streams)
-        await saw_only_what_was_published(trial, followed)
+        await saw_only_what_was_published(trial, followed, "homepage", "linear")
+
+
+async def test_a_publisher_killed_between_parts_and_their_snapshot(trial: Trial) -> None:
+    streams = (wide(trial.seed, trial.form.actions),)
+    async with trial.flow(*streams) as flow, following(trial.place.broker) as followed:
+        worker = trial.worker()
+        for failpoint in AROUND_PARTS * ROUNDS[trial.form.name]:
+            await asyncio.to_thread(trial.forget_the_dead)
+            worker.start(f"{failpoint}:{trial.rng.randint(1, LATEST_GROUP)}")
+            await dies(worker, flow, failpoint)
+            trial.injected()
+        await asyncio.to_thread(trial.forget_the_dead)
+        worker.start()
+        trial.client.watch(worker)
+        await flow.send_rest()
+        await trial.settle(*streams)
+        await saw_only_what_was_published(trial, followed, "wide")
 
 
 async def test_two_publishers_for_a_moment(trial: Trial) -> None:
@@ -70,7 +97,7 @@ async def test_two_publishers_for_a_moment(trial: Trial) -> None:
             trial.is_over()
             await flow.send_rest()
             await trial.settle(*streams)
-            await saw_only_what_was_published(trial, followed)
+            await saw_only_what_was_published(trial, followed, "homepage", "linear")
 
 
 async def _one_of(followed: Following) -> bool:
@@ -93,14 +120,13 @@ def _last(log: str) -> int:
     return int(published[-1].partition("version=")[2].split()[0]) if published else 0
 
 
-async def saw_only_what_was_published(trial: Trial, followed: Following) -> None:
+async def saw_only_what_was_published(trial: Trial, followed: Following, *policies: str) -> None:
     history = {}
-    for record in await trial.client.read(SNAPSHOT_HISTORY):
-        fields = avro.decode_as("snapshot", record.value)
-        history[fields["policy"], fields["version"]] = hashlib.sha256(record.value).hexdigest()
+    for content, fields in await trial.client.published(SNAPSHOT_HISTORY):
+        history[fields["policy"], fields["version"]] = hashlib.sha256(content).hexdigest()
     assert followed.follower.refused == 0
     assert [live for live in followed.seen if history.get((live.policy, live.version)) != live.id] == []
-    for policy in ("homepage", "linear"):
+    for policy in policies:
         versions = followed.versions(policy)
         assert versions == sorted(set(versions))
 

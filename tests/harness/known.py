@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from string import ascii_lowercase
 from typing import Any, NamedTuple
 
 from tests.naive.fold import NaiveFold, milliseconds, naive_fold
@@ -73,7 +74,8 @@ def traffic(
     for number in range(actions):
         name, at_ms = f"{policy['name']}-{seed}-{number}", start_ms + number * SPAN_MS // actions
         skew_ms = rng.choice(manner.skews_ms)
-        vector = {"context_vector": [4096, *rng.choices(range(-4096, 4097), k=2)]} if "context" in policy else {}
+        features = len(policy.get("context", ()))
+        vector = {"context_vector": [4096, *rng.choices(range(-4096, 4097), k=features)]} if features else {}
         chosen = {"arm": rng.choice("ab"), "segment": rng.choice(["new", "other"])}
         shown = plain_decision(name, at_ms + skew_ms, policy=policy["name"], **chosen, **vector)
         decisions += arrivals(rng, at_ms, shown, manner)
@@ -138,6 +140,15 @@ def linear(
     policy = linear_policy(**fields)
     policy["reward"]["outcomes"].append(BASKET)
     return traffic(policy | {"name": "linear"}, seed, actions, manner, now_ms)
+
+
+def wide(seed: int, actions: int, **others: Any) -> Traffic:
+    """Make one whose snapshots have several parts: 24 arms and 64 entries in two segments are 1.6 MB."""
+    arms = [{"name": name} for name in ascii_lowercase[:24]]
+    fields = {"settle": "optimistic", "grace": GRACE, "publish": {"interval": "100ms"}, "arms": arms, **others}
+    policy = linear_policy(**fields) | {"name": "wide"}
+    policy["context"] = [{"name": f"f{n}", "kind": "numeric", "low": -1.0, "high": 1.0} for n in range(63)]
+    return traffic(policy, seed, actions)
 
 
 def chunks(all_data: tuple[Traffic, ...]) -> list[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:

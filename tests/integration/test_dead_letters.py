@@ -130,9 +130,9 @@ async def test_a_refused_decision_counts_after_the_fix_and_a_second_replay_chang
 
     versions = ("1", str((await newest(client))["version"]))
     changed = await asked(client, "snapshot", "diff", "homepage", *versions)
-    (tally,) = changed["tallies"]
-    assert (tally["segment"], tally["arm"]) == ("other", "b")
-    assert tally["after"] == {"count": 1, "reward_sum": 1.0, "mean": 1.0}
+    (count,) = changed["counts"]
+    assert (count["segment"], count["arm"]) == ("other", "b")
+    assert count["after"] == {"count": 1, "reward_sum": 1.0, "mean": 1.0}
     assert [move["partition"] for move in changed["offsets"]] == [partition]
     in_words = (await run(client, "snapshot", "diff", "homepage", *versions)).decode()
     assert "0 → 1" in in_words

@@ -97,7 +97,7 @@ async def test_any_version_is_listed_shown_and_compared(broker: str) -> None:
     assert sum(row["count"] for row in shown["arms"]) == 10
     told = await asked(broker, "snapshot", "diff", "homepage", "1", "3")
     # Arms a and b by turns: 5 and 5 of 10, 15 and 15 of 30.
-    assert [(one["arm"], one["before"]["count"], one["after"]["count"]) for one in told["tallies"]] == [
+    assert [(one["arm"], one["before"]["count"], one["after"]["count"]) for one in told["counts"]] == [
         ("a", 5, 15),
         ("b", 5, 15),
     ]

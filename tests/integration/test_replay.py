@@ -226,7 +226,7 @@ async def test_the_ledger_replayed_under_the_same_definition_is_the_live_posteri
         assert len(await client.read(topics.STATISTICS)) == sent
 
         preview = orjson.loads(await place.pipeline("replay", "promote", "homepage", "2", "--dry-run", "--json"))
-        assert (preview["is_posterior_equal"], preview["tallies"]) == (True, [])
+        assert (preview["is_posterior_equal"], preview["counts"]) == (True, [])
         # Another definition can't slip under what was counted by this one.
         file = definition_file(tmp_path, NEW)
         assert "was made by a replay" in await place.pipeline("policy", "apply", file, expected=1)

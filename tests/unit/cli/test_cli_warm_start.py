@@ -2,13 +2,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import cli
+from pipeline.cli import warm_start as command
+from pipeline.cli.snapshots import Found
+from pipeline.codec import avro
 from pipeline.errors import ConfigError
+from pipeline.learn.memory import RowKey
+from pipeline.models.statistics import Statistics
 from pipeline.policy.parse import load_policy
+from pipeline.publish.parts import SnapshotContent
+from pipeline.publish.snapshot import build_snapshot, snapshot_id
 from tests.open_bandit import uniform_rows, write_rows
 
 HOMEPAGE = Path(__file__).parents[3] / "ops" / "policies" / "homepage.toml"
@@ -80,3 +88,40 @@ def test_one_log_must_be_given(tmp_path: Path):
         result = invoke(HOMEPAGE, *sources)
         assert result.exit_code == 2
         assert "give one log" in result.output
+
+
+def test_another_policys_snapshot_becomes_priors_and_is_named_in_the_file(monkeypatch):
+    definition = load_policy(HOMEPAGE.read_text("utf-8"), "homepage")
+    one = 2**definition.reward_exponent
+    # 25 of 50 decisions earned 1.
+    row = RowKey("homepage", 1, definition.segments.names[0], "hybrid", 3), Statistics(0, np.array([50, 25 * one, 0]))
+    record = build_snapshot(definition, [row], {}, 7, "")
+    asked = []
+
+    async def found(_broker: str, policy: str, version: int | None) -> Found:
+        asked.append((policy, version))
+        return Found(SnapshotContent(record, {}), avro.decode_as("snapshot", record))
+
+    monkeypatch.setattr(command, "find_snapshot", found)
+    first, second = (
+        invoke(HOMEPAGE, "--from-policy", "homepage", "--version", 7, "--temper", "0.5").stdout for _ in range(2)
+    )
+    assert first == second
+    assert asked == [("homepage", 7)] * 2
+    assert first.startswith(f"# Priors from policy homepage, version 7, snapshot {snapshot_id(record)}, temper 0.5.\n")
+    prior = load_policy(first, "printed").arms[2].prior
+    assert (prior.mean, prior.weight) == (0.5, 25.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--from-policy", "homepage", "--trust", "0.5"), "takes --temper, not --trust"),
+        (("--ledger", "homepage", "--temper", "0.5"), "go with --from-policy"),
+        (("--ledger", "homepage", "--version", "5"), "go with --from-policy"),
+    ],
+)
+def test_options_that_say_nothing_together_are_refused(options, words):
+    result = invoke(HOMEPAGE, *options)
+    assert result.exit_code == 2
+    assert words in result.output

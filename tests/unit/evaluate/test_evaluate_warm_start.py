@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from pipeline.codec import avro
 from pipeline.errors import ConfigError
-from pipeline.evaluate.warm_start import ArmStart, Shown, arm_starts, with_priors
+from pipeline.evaluate.warm_start import ArmStart, Shown, arm_starts, arm_transfers, with_priors
+from pipeline.learn.memory import RowKey
+from pipeline.models.statistics import Statistics
 from pipeline.policy.parse import parse_policy
 from pipeline.publish.snapshot import build_snapshot
 from pipeline.serve.snapshot import load_snapshot
@@ -79,3 +84,33 @@ def test_a_log_that_does_not_fit_the_policy_is_refused(starts, words):
 def test_a_log_that_is_none_is_refused(log, words):
     with pytest.raises(ConfigError, match=words):
         arm_starts(log, trust=1.0, limit=1.0)
+
+
+def published(policy: Any, rows: dict[tuple[str, str, int], list[int]]) -> dict[str, Any]:
+    """Give a snapshot of rows [n, Σr, Σr²] by segment, arm and bucket, r in steps of 2^-15."""
+    learned = [(RowKey("homepage", 1, *key), Statistics(0, np.array(sums))) for key, sums in rows.items()]
+    return avro.decode_as("snapshot", build_snapshot(policy, learned, {}, 7, ""))
+
+
+def test_another_policys_arms_start_from_its_decisions_in_all_segments_tempered():
+    one = 2**15
+    rows = {
+        ("other", "a", 0): [6, 2 * one, 2 * one**2],
+        ("other", "a", 1): [2, 0, 0],
+        ("new", "a", 0): [2, one, one**2],
+        ("new", "b", 0): [5_000, 0, 0],
+    }
+    # a: 3 rewards in 10 decisions; 0.2 of 5,000 is 1,000, above the limit.
+    starts = arm_transfers(published(POLICY, rows), temper=0.2, limit=500.0)
+    assert starts == [ArmStart("a", 10, 3 / 10, 10.0, 2.0), ArmStart("b", 5_000, 0.0, 5_000.0, 500.0)]
+
+
+def test_what_another_policy_had_started_from_is_not_handed_on():
+    warm = parse_policy(with_priors(POLICY, [ArmStart("a", 10, 0.25, 8.0, 8.0)]), "warm")
+    rows = {("other", "a", 0): [4, 2**15, 2**30]}
+    assert arm_transfers(published(warm, rows), temper=1.0, limit=1e6) == [ArmStart("a", 4, 0.25, 4.0, 4.0)]
+
+
+def test_a_policy_that_has_learned_nothing_has_nothing_to_hand_on():
+    with pytest.raises(ConfigError, match="snapshot 7 of policy homepage: has learned of no decision"):
+        arm_transfers(published(POLICY, {}), temper=0.2, limit=1e3)

@@ -16,10 +16,10 @@ from pipeline.replay.diff import (
     ON_OFFER,
     RETIRED,
     ArmChange,
+    Count,
+    CountChange,
     DefinitionChange,
     OffsetMove,
-    Tally,
-    TallyChange,
     definition_changes,
     diff_snapshots,
 )
@@ -56,13 +56,13 @@ def test_arms_that_counted_more_are_named_and_no_others():
     )
     assert not found.is_posterior_equal
     # 4 decisions with one reward of 1, then 8 with three.
-    assert found.tallies == [TallyChange("new", "a", Tally(4, Fraction(1)), Tally(8, Fraction(3)))]
-    assert [change.mean for change in found.tallies[0][2:]] == [0.25, 0.375]
+    assert found.counts == [CountChange("new", "a", Count(4, Fraction(1)), Count(8, Fraction(3)))]
+    assert [change.mean for change in found.counts[0][2:]] == [0.25, 0.375]
 
 
 def test_a_sum_that_differs_by_one_step_of_the_grid_is_a_change():
     found = diff_snapshots(snapshot({("new", "a"): (4, ONE)}), snapshot({("new", "a"): (4, ONE + 1)}))
-    assert [change.after for change in found.tallies] == [Tally(4, 1 + Fraction(1, ONE))]
+    assert [change.after for change in found.counts] == [Count(4, 1 + Fraction(1, ONE))]
 
 
 def test_equal_rewards_on_different_grids_are_equal():
@@ -70,7 +70,7 @@ def test_equal_rewards_on_different_grids_are_equal():
     narrow, wide = linear_policy(), linear_policy()
     wide["reward"]["high"] = 5.0
     found = diff_snapshots(snapshot({("new", "a"): (4, 2**13)}, **narrow), snapshot({("new", "a"): (4, 2**12)}, **wide))
-    assert found.tallies == []
+    assert found.counts == []
     assert found.definition == [DefinitionChange("reward.high", 3.0, 5.0)]
 
 
@@ -84,8 +84,8 @@ def test_arms_are_added_retired_and_brought_back_and_an_added_one_counts_from_no
         ArmChange("c", ABSENT, ON_OFFER),
     ]
     assert found.definition == []
-    assert TallyChange("new", "c", None, Tally(1, Fraction(0))) in found.tallies
-    assert TallyChange("other", "c", None, Tally(0, Fraction(0))) in found.tallies
+    assert CountChange("new", "c", None, Count(1, Fraction(0))) in found.counts
+    assert CountChange("other", "c", None, Count(0, Fraction(0))) in found.counts
 
 
 def test_floor_and_parameters_are_named_by_their_place():
@@ -120,7 +120,7 @@ def test_the_ledger_s_offsets_move_by_partition():
 def test_a_diff_is_json():
     found = diff_snapshots(snapshot({}), snapshot({("new", "a"): (4, ONE)}, {0: 4}, exploration={"floor": 0.05}))
     plain = orjson.loads(orjson.dumps(found.to_plain()))
-    assert plain["tallies"] == [
+    assert plain["counts"] == [
         {
             "segment": "new",
             "arm": "a",
