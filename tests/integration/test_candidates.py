@@ -1,4 +1,7 @@
-"""Arms that come with a request, through the whole loop on Apache Kafka: no two requests bring the same one."""
+"""Arms that come with a request, through the whole loop: no two requests bring the same one.
+
+On the embedded broker (one worker, 4 partitions) and on Apache Kafka.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,19 @@ import asyncio
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline.brokers.local_kafka import LocalKafka
+from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.client.http import AsyncNodeClient
 from pipeline.serve.http import listening
 from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
 from tests.harness.worker import Worker
 
-pytestmark = pytest.mark.kafka
-WITHIN_S = 60.0
+WITHIN_S, PARTITIONS = 60.0, 4
 POLICY = """
 name = "shop"
 [[arms]]
@@ -62,15 +65,24 @@ def brought(name: str, number: int) -> dict[str, dict[str, float]]:
     return {f"{name}-{number}": {"price": number % 7 / 7, "video": float(number % 2)}}
 
 
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def broker(request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param == "embedded":
+        with running_broker("embedded", cache_dir=default_cache_dir()) as running:
+            yield running.bootstrap_servers
+    else:
+        servers = request.getfixturevalue("own_kafka").bootstrap_servers
+        run(servers, "topics", "create", "--partitions", str(PARTITIONS))
+        yield servers
+
+
 async def test_a_candidate_that_was_never_seen_is_shown_after_others_like_it_converted(
-    own_kafka: LocalKafka, tmp_path: Path
+    broker: str, tmp_path: Path
 ) -> None:
-    broker = own_kafka.bootstrap_servers
     policy = tmp_path / "shop.toml"
     policy.write_text(POLICY, "utf-8")
-    run(broker, "topics", "create", "--partitions", "2")
     run(broker, "policy", "apply", str(policy))
-    worker, node = Worker(broker, tmp_path, partitions=2), ServingNode(ServeSettings(broker))
+    worker, node = Worker(broker, tmp_path, partitions=PARTITIONS), ServingNode(ServeSettings(broker))
     new = {"new-video": {"price": 0.4, "video": 1.0}, "new-text": {"price": 0.4, "video": 0.0}}
     async with asyncio.timeout(3 * WITHIN_S), node, listening(node, "127.0.0.1", 0) as url, AsyncNodeClient(url) as ask:
         with worker:
