@@ -8,12 +8,13 @@ from pipeline.models import ALGORITHMS
 from pipeline.policy.definition import Algorithm, Arm, Candidates
 from pipeline.policy.guardrails import Guardrails
 from pipeline.policy.parse_arms import MAX_FEATURES
+from pipeline.policy.reward import RewardRules
 from pipeline.policy.section import NAME, NAME_RULE, Section
 from pipeline.policy.shown import shown
 
 
 def read_candidates(
-    root: Section, arms: Sequence[Arm], algorithm: Algorithm, guardrails: Guardrails
+    root: Section, arms: Sequence[Arm], algorithm: Algorithm, guardrails: Guardrails, reward: RewardRules
 ) -> Candidates | None:
     """Read the features of candidates, which are those of the declared arms, and check that the rest suits them."""
     if not root.has("candidates"):
@@ -36,4 +37,6 @@ def read_candidates(
         section.fault("", f"{algorithm.name} learns of each arm alone; choose one of {able}")
     if guardrails.caps:
         section.fault("", "[[guardrails.caps]] are shares of what declared arms are shown; leave one of the two out")
+    if reward.is_weighted:
+        section.fault("", 'reward.combine = "weighted" counts kinds by arm; choose another way to combine')
     return Candidates(features)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from pipeline.models.delays import COLUMNS, column_for
+from pipeline.models.objectives import columns_for, entries
 from pipeline.models.tally import Tally
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import Credit
@@ -13,20 +16,41 @@ DELAY_ROW = "delay:"
 """Before an outcome kind: of how many decisions its first outcome came how late."""
 SETTLED_ROW = "settled"
 """Of one column: how many decisions have settled."""
+OBJECTIVES_ROW = "objectives"
+"""How much of each outcome kind came: see `models/objectives.py`."""
 _SETTLED = Tally(SETTLED_ROW, 1, 0, 1)
 
 
+def has_tallies(definition: PolicyDefinition) -> bool:
+    """Whether decisions of this policy count for more than sums."""
+    return definition.attribution.settle == "delay_corrected" or definition.reward.is_weighted
+
+
 def tallies_of(
-    definition: PolicyDefinition, credited: Iterable[Credit], decided_at_ms: int, *, is_settled: bool
+    definition: PolicyDefinition, credited: Sequence[Credit], decided_at_ms: int, vector: bytes, *, is_settled: bool
 ) -> list[Tally]:
-    """Return what the decision counts for: how late the first outcome of each kind came, and if it has settled."""
-    if definition.attribution.settle != "delay_corrected":
-        return []
+    """Return what the decision counts for.
+
+    Where delays are corrected for: how late the first outcome of each kind came, and if it has settled. Where kinds are
+    counted apart: how much of each came, in the context that `vector` encodes.
+    """
+    tallies = []
+    if definition.attribution.settle == "delay_corrected":
+        tallies += _delays(definition, credited, decided_at_ms)
+        tallies += [_SETTLED] if is_settled else []
+    if definition.reward.is_weighted and credited:
+        x: list[int] = np.frombuffer(vector, "<i2").tolist()
+        width = columns_for(len(definition.reward.outcomes), len(x))
+        found = entries(definition.reward.amounts(credited), x)
+        tallies += [Tally(OBJECTIVES_ROW, width, column, amount) for column, amount in found]
+    return tallies
+
+
+def _delays(definition: PolicyDefinition, credited: Iterable[Credit], decided_at_ms: int) -> list[Tally]:
     first_ms: dict[str, int] = {}
     for credit in credited:
         first_ms[credit.kind] = min(first_ms.get(credit.kind, credit.occurred_at_ms), credit.occurred_at_ms)
-    delays = [
+    return [
         Tally(DELAY_ROW + kind, COLUMNS, column_for(at_ms - decided_at_ms, definition.reward.window_ms_for(kind)), 1)
         for kind, at_ms in sorted(first_ms.items())
     ]
-    return [*delays, _SETTLED] if is_settled else delays

@@ -16,6 +16,10 @@ Where delays are corrected for, it has two more keys, rows of zeros left out:
     "delays": [event time, or 0 where nothing is open; bucket width; [[kind, typical worth, window], …]]
     "tallies": [[segment, arm, bucket, name, [column, …]], …]
 
+and where outcome kinds are counted apart, `tallies` and
+
+    "kinds": [[kind, worth, exponent of its amounts], …]
+
 Everything in a posterior is a function of just that, and integers hash alike on every machine, where the last bit of
 a float depends on the linear algebra library (ops/decisions/0002-exact-statistics.md). So the sums stand there by
 bucket, before they are weighed.
@@ -38,13 +42,15 @@ from pipeline.models import model_for
 from pipeline.models.grid import Grid
 from pipeline.models.model import Sums
 from pipeline.models.statistics import Statistics, total
-from pipeline.models.weighted import CandidateSums, Maturing, WeightedSums, weigh, weigh_maturing
+from pipeline.models.weighted import CandidateSums, Countable, Maturing, weigh, weigh_maturing
 from pipeline.policy.candidates import CANDIDATES
 from pipeline.policy.canonical import canonical_bytes, to_canonical_json
 from pipeline.policy.definition import Arm, PolicyDefinition
+from pipeline.policy.tallies import has_tallies
 from pipeline.publish.derivation import Derivation
 from pipeline.publish.exposures import count_exposures
 from pipeline.publish.maturity import as_of, is_corrected, mature
+from pipeline.publish.objectives import reward_sums, rewarded
 from pipeline.publish.partials import Base, Mark
 
 Rows = Sequence[tuple[RowKey, Statistics]]
@@ -67,6 +73,7 @@ def posterior_sha256(definition: PolicyDefinition, rows: Iterable[tuple[RowKey, 
     tail = b"}"
     if is_corrected(definition):
         parts["delays"] = _delay_parts(definition, as_of(rows, as_of_ms))
+    if has_tallies(definition):
         tail = b',"tallies":%b}' % _integers(_tallied(rows))
     # Names and integers read the same from both writers; orjson is ten times as fast, but writes 1e-6 for 1e-06.
     head = canonical_bytes(parts)
@@ -103,6 +110,11 @@ def _model_parts(definition: PolicyDefinition) -> dict[str, Any]:
         parts["arms"] = arms
     if definition.candidates is not None:
         parts["candidates"] = list(definition.candidates.features)
+    if definition.reward.is_weighted:
+        parts["kinds"] = [
+            [rule.kind, definition.reward.worth_on_grid(rule), rule.amount_exponent]
+            for rule in definition.reward.outcomes
+        ]
     if not forgetting.is_none:
         parts["forgetting"] = [forgetting.half_life_ms, forgetting.window_ms, definition.bucket_ms]
     return parts
@@ -126,18 +138,23 @@ def weigh_buckets(
     come of it by now goes by the event time `as_of_ms`.
     """
     rows = list(rows)
-    counted = sorted((row for row in rows if not row[0].tally and row[1].n), key=lambda row: row[0])
+    counted: Sequence[tuple[RowKey, Countable]] = sorted(
+        (row for row in rows if not row[0].tally and row[1].n), key=lambda row: row[0]
+    )
+    if definition.reward.is_weighted:
+        is_plain = definition.forgetting.is_none and not is_corrected(definition)
+        counted = rewarded(definition, rows, is_plain=is_plain)
     maturity = mature(definition, rows, as_of_ms) if is_corrected(definition) else None
     newest = max((key.bucket for key, _ in counted), default=0)
     arms = {arm.name: arm for arm in definition.arms}
 
-    def merge(name: str, buckets: Iterable[tuple[RowKey, Statistics]]) -> Sums:
+    def merge(name: str, buckets: Iterable[tuple[RowKey, Countable]]) -> Sums:
         if name == CANDIDATES:
             sums = merge_into(definition.dimension_of(name) or 0, Arm(name), buckets)
             return CandidateSums(sums.dimension, sums.sums.astype(np.float64))
         return merge_into(definition.dimension, arms.get(name, Arm(name)), buckets)
 
-    def merge_into(dimension: int, arm: Arm, buckets: Iterable[tuple[RowKey, Statistics]]) -> Statistics | WeightedSums:
+    def merge_into(dimension: int, arm: Arm, buckets: Iterable[tuple[RowKey, Countable]]) -> Countable:
         features = tuple(value for _, value in arm.features)
         if maturity is not None:
             maturing = (
@@ -183,6 +200,7 @@ def segment_posteriors(
     learned_of = arms if definition.candidates is None else [*arms, CANDIDATES]
     by_segment = {segment: [weighed[segment, arm] for arm in learned_of] for segment in segments}
     derived = (known or Derivation()).derive(model, grid, arms, by_segment)
+    told = reward_sums(definition, rows) if definition.reward.is_weighted else None
     records = []
     for segment, posterior in zip(segments, derived, strict=True):
         statistics = [merged.get((segment, arm)) or Statistics.zero(dimension) for arm in arms]
@@ -191,7 +209,10 @@ def segment_posteriors(
                 "segment": segment,
                 "arms": arms,
                 "counts": [row.n for row in statistics],
-                "reward_sums": [row.reward_sum for row in statistics],
+                "reward_sums": [
+                    row.reward_sum if told is None else told.get((segment, arm), 0)
+                    for arm, row in zip(arms, statistics, strict=True)
+                ],
                 "parameters": [
                     {"name": name, "shape": list(array.shape), "data": np.ascontiguousarray(array, "<f8").tobytes()}
                     for name, array in sorted(posterior.arrays().items())

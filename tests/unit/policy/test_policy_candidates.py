@@ -38,6 +38,10 @@ def test_it_reads_what_it_writes():
         ({"candidates": {"features": ["price", "price"]}}, "are not names that differ"),
         ({"candidates": {"features": []}}, "has 0 entries, expected 1 to 64"),
         (
+            {"reward": plain_policy()["reward"] | {"combine": "weighted"}},
+            'candidates: reward.combine = "weighted" counts kinds by arm',
+        ),
+        (
             {"guardrails": {"caps": [{"arm": "a", "share": 0.5, "window": "80s"}]}},
             "candidates: [[guardrails.caps]] are shares",
         ),
