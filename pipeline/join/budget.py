@@ -41,5 +41,7 @@ def _added_bytes(arrival: Arrival, event: Decision | Outcome | Erasure) -> int:
     elif isinstance(event, Decision):
         if event.subject_hash is not None:
             size = FACTS_BYTES + bound_without_subject(arrival.raw, event)
-        size += len(event.context_vector) or (_LONGEST_VECTOR if event.context else 0)
+        vector_bytes = len(event.context_vector) or (_LONGEST_VECTOR if event.context else VECTOR_ITEM_BYTES)
+        # A candidate's features stand beside the context once each, multiplied by it.
+        size += vector_bytes * (1 + len(event.candidates.get(event.arm, ())))
     return size
