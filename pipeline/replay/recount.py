@@ -300,8 +300,10 @@ class LedgerRecount:
             if definition.reward.refusal(outcome["kind"], outcome["value"]) is None
             and outcome["occurred_at_ms"] <= decided_at_ms + definition.reward.window_ms_for(outcome["kind"])
         ]
-        tallies = tuple(tallies_of(definition, credited, decided_at_ms, is_settled=fields["is_settled"]))
-        return record._replace(reward=definition.reward.combine(credited), tallies=tallies)
+        reward = definition.reward.combine(credited)
+        is_settled = fields["is_settled"]
+        tallies = tallies_of(definition, credited, decided_at_ms, record.vector, reward, is_settled=is_settled)
+        return record._replace(reward=reward, tallies=tuple(tallies))
 
 
 class _Actions:

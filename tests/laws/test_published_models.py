@@ -12,6 +12,7 @@ from pipeline.codec import avro
 from pipeline.learn.memory import RowKey
 from pipeline.models import ALGORITHMS
 from pipeline.models.statistics import Statistics, contributions
+from pipeline.policy.contexts import name_contexts
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.derivation import Derivation
 from pipeline.publish.partials import Mark, PartialKey, Partials
@@ -21,6 +22,7 @@ from pipeline.serve.decide import Decided, decide
 from pipeline.serve.snapshot import load_snapshot
 from tests.naive.fold import sha256_of
 from tests.samples import define
+from tests.traffic import plain_sums
 
 ONE = 2**15
 FLOOR = 0.02
@@ -68,21 +70,36 @@ def definition(plain) -> PolicyDefinition:
     return define(plain)
 
 
-def parts_of(dimension: int) -> list[tuple[PartialKey, Statistics]]:
+def parts_of(definition: PolicyDefinition) -> list[tuple[PartialKey, Statistics]]:
     """Give every row's part of every source: segments, arms, and buckets from new to forgotten."""
     rng = np.random.default_rng(41)
-    parts = []
+    dimension, parts = definition.dimension, []
     for segment in ("other", "new"):
         for arm in ARMS[:3]:
             for bucket in range(8):
                 for source in range(SOURCES):
                     X = rng.integers(-(2**12), 2**12, (5, dimension)).astype(np.int16)
                     X[:, :1] = 2**12
-                    sums = contributions(X, rng.integers(0, 2, 5) * ONE)
-                    parts.append(
-                        (PartialKey(RowKey("homepage", 1, segment, arm, bucket), source), Statistics(dimension, sums))
-                    )
+                    rewards = rng.integers(0, 2, 5) * ONE
+                    key = PartialKey(RowKey("homepage", 1, segment, arm, bucket), source)
+                    parts.append((key, Statistics(dimension, contributions(X, rewards))))
+                    if definition.context_bits is not None:
+                        names = name_contexts(X, definition.context_bits)
+                        parts += by_context(key, names, rewards.tolist())
     return parts
+
+
+def by_context(key: PartialKey, names: list[str], rewards: list[int]) -> list[tuple[PartialKey, Statistics]]:
+    """Count decisions of one row by context."""
+    return [
+        (
+            key._replace(row=key.row._replace(tally=name)),
+            Statistics(
+                -2, np.array([names.count(name), sum(r for n, r in zip(names, rewards, strict=True) if n == name)])
+            ),
+        )
+        for name in sorted(set(names))
+    ]
 
 
 def gathered(parts: list[tuple[PartialKey, Statistics]]) -> list[tuple[RowKey, Statistics]]:
@@ -100,19 +117,19 @@ def content(definition: PolicyDefinition, rows: list[tuple[RowKey, Statistics]])
 
 
 def test_the_snapshot_is_the_same_bytes_whatever_the_order_of_delivery(definition):
-    parts = parts_of(definition.dimension)
+    parts = parts_of(definition)
     shuffled = [parts[i] for i in np.random.default_rng(42).permutation(len(parts))]
     assert content(definition, gathered(shuffled)) == content(definition, gathered(parts))
 
 
 def test_the_snapshot_is_the_same_bytes_whatever_the_partitioning(definition):
-    parts = parts_of(definition.dimension)
+    parts = parts_of(definition)
     elsewhere = [(PartialKey(key.row, SOURCES - 1 - key.source), statistics) for key, statistics in parts]
     assert content(definition, gathered(elsewhere)) == content(definition, gathered(parts))
 
 
 def test_going_on_from_the_snapshot_before_gives_the_same_bytes_as_beginning_anew(definition):
-    parts = parts_of(definition.dimension)
+    parts = parts_of(definition)
     rng = np.random.default_rng(43)
     known = Derivation()
     for round_ in range(5):
@@ -124,20 +141,20 @@ def test_going_on_from_the_snapshot_before_gives_the_same_bytes_as_beginning_ane
 
 
 def test_the_hash_is_the_naive_one(plain, definition):
-    rows = gathered(parts_of(definition.dimension))
-    sums = {(key.segment, key.arm, key.bucket): row.sums.tolist() for key, row in rows}
+    rows = gathered(parts_of(definition))
+    sums = plain_sums(rows)
     assert posterior_sha256(definition, rows) == sha256_of(plain, 15, sums)
 
 
 def test_a_published_posterior_is_proven_by_its_rows_and_by_no_others(definition):
-    rows = gathered(parts_of(definition.dimension))
+    rows = gathered(parts_of(definition))
     record = avro.decode_as("snapshot", content(definition, rows))
     assert first_difference(record, definition, rows) is None
     assert first_difference(record, definition, rows[1:]) is not None
 
 
 def test_decisions_keep_the_floor_and_log_the_entry_that_was_drawn_from(definition):
-    snapshot = load_snapshot(content(definition, gathered(parts_of(definition.dimension))))
+    snapshot = load_snapshot(content(definition, gathered(parts_of(definition))))
     for visits in (1, 5):
         for eligible in (None, ["a", "c"]):
             answers = [
