@@ -17,7 +17,7 @@ The algorithms, each in its file, without context:
 and with it:
 
     linear_thompson, lin_ucb, square_cb                                           a ridge regression per arm
-    logistic_thompson                                                             a logistic one, for rewards in [0, 1]
+    logistic_thompson, logistic_ucb                                               a logistic one, for rewards in [0, 1]
     hybrid_thompson, hybrid_ucb                                                   arms share by their features
 
 What they stand on:
@@ -52,6 +52,7 @@ from pipeline.models import (
     lin_ucb,
     linear_thompson,
     logistic_thompson,
+    logistic_ucb,
     poisson_thompson,
     square_cb,
     ucb1,
@@ -74,6 +75,7 @@ ALGORITHMS: Mapping[str, AlgorithmInfo] = MappingProxyType(
         "lin_ucb": lin_ucb.INFO,
         "square_cb": square_cb.INFO,
         "logistic_thompson": logistic_thompson.INFO,
+        "logistic_ucb": logistic_ucb.INFO,
         "hybrid_thompson": hybrid_thompson.INFO,
         "hybrid_ucb": hybrid_ucb.INFO,
     }

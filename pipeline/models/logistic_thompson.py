@@ -22,7 +22,7 @@ from pipeline.models.best_arm import gaussian_best
 from pipeline.models.contexts import ContextSums
 from pipeline.models.grid import Grid
 from pipeline.models.linear import predict
-from pipeline.models.logistic import chance, laplace
+from pipeline.models.logistic import RIDGE, chance, laplace
 from pipeline.models.model import NORMAL_975, AlgorithmInfo, Estimates, Floats, Parameter, Posterior, Sums
 
 
@@ -75,7 +75,7 @@ class LogisticThompson:
 
 INFO = AlgorithmInfo(
     parameters={
-        "ridge": Parameter(1.0, 1e-6, 1e6, "the inverse variance of a coefficient, in log-odds, beforehand"),
+        "ridge": RIDGE,
         "sharpness": Parameter(1.0, 1.0, 100.0, "times that what is known counts when choosing"),
     },
     needs_context=True,

@@ -111,7 +111,7 @@ def context_row(policy: Fields, vector: list[int]) -> str:
 
 def context_bits(policy: Fields) -> int | None:
     """Return the most bits with which features make no more contexts than there may be; None where none are counted."""
-    if policy["algorithm"]["name"] != "logistic_thompson":
+    if policy["algorithm"]["name"] not in {"logistic_thompson", "logistic_ucb"}:
         return None
     most = policy["statistics"].get("contexts", 65_536)
 

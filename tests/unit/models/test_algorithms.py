@@ -32,6 +32,7 @@ def test_every_algorithm_says_what_a_policy_must_declare():
         "lin_ucb": (True, False),
         "square_cb": (True, False),
         "logistic_thompson": (True, True),
+        "logistic_ucb": (True, True),
         "hybrid_thompson": (True, False),
         "hybrid_ucb": (True, False),
     }

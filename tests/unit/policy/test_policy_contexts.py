@@ -54,7 +54,9 @@ def test_features_that_make_too_many_contexts_even_in_whole_steps_are_refused_wi
 
 
 def test_contexts_are_declared_only_where_they_are_counted() -> None:
-    with pytest.raises(ConfigError, match="linear_thompson counts none; leave it out, or choose logistic_thompson"):
+    with pytest.raises(
+        ConfigError, match="linear_thompson counts none; leave it out, or choose logistic_thompson, logistic_ucb"
+    ):
         define(linear_policy(statistics={"contexts": 100}))
     assert "contexts" not in define(linear_policy()).statistics_parts()["statistics"]  # and so is its hash as before
     assert define(logistic_policy()).to_plain()["statistics"] == {"bucket": "20s", "contexts": 65_536}
