@@ -26,6 +26,7 @@ FOREVER_MS = START_MS + 10_000_000
 # An outcome is read up to a grace before its decision, so it must wait that long.
 LIMITS = Limits(orphan_hold_ms=GRACE_MS + 1_000)
 
+COMBINATIONS = ["first", "last", "max", "sum", "weighted"]
 SETTLES = ["wait", "optimistic", "delay_corrected"]
 SUBJECTS = ["5e1f", "0dd5", None]
 
@@ -72,7 +73,7 @@ def as_avro(stream: str, record: dict[str, Any]) -> bytes:
 def policies(draw: st.DrawFn) -> dict[str, Any]:
     """Draw a policy: with or without features, settling either way, combining in any way."""
     make = draw(st.sampled_from([plain_policy, linear_policy, logistic_policy]))
-    combine = draw(st.sampled_from(["first", "last", "max", "sum"]))
+    combine = draw(st.sampled_from(COMBINATIONS if make is not logistic_policy else COMBINATIONS[:4]))
     settle = draw(st.sampled_from(SETTLES))
     plain = make(settle=settle, combine=combine, grace="5s")
     if settle == "delay_corrected":
@@ -82,9 +83,18 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
     plain["reward"]["outcomes"].append(BASKET)
     if combine == "sum" and draw(st.booleans()):
         plain["reward"]["cap"] = 0.5
+    if combine == "weighted":
+        fit_worths(plain)
     if draw(st.booleans()):
         plain["forgetting"] = {"half_life": "40s", "window": "80s"}
     return plain
+
+
+def fit_worths(plain: dict[str, Any]) -> None:
+    """Let the worths of kinds that are counted apart come to no more than the bounds, at least 0 to 0.75."""
+    is_negative = plain["reward"]["low"] < 0.0
+    worths = {"click": 0.5, "like": 0.2, "refund": -0.7, "basket": 0.005 if is_negative else 0.0}
+    plain["reward"]["outcomes"] = [rule | {"worth": worths[rule["kind"]]} for rule in plain["reward"]["outcomes"]]
 
 
 def plain_sums(rows: Iterable[tuple[RowKey, Statistics]]) -> dict[tuple[Any, ...], list[int]]:

@@ -229,7 +229,7 @@ async def read_ledger(
     """Return a policy's log, its features, and in words what was left out."""
     fields = (await find_published(broker, policy, None)).fields
     definition = parse_policy(orjson.loads(fields["definition"]), f"snapshot {fields['version']} of {policy}")
-    gathering = await gather_ledger(broker, policy, generation or definition.generation, on_progress=on_progress)
+    gathering = await gather_ledger(broker, definition, generation, on_progress=on_progress)
     log, left_out = gathering.log(definition)
     return log, definition.features, left_out
 

@@ -55,8 +55,7 @@ async def _report(broker: str, name: str, *, include_open: bool) -> dict[str, An
         task = progress.add_task("reading the ledger", total=None)
         gathered = await gather_ledger(
             broker,
-            name,
-            definition.generation,
+            definition,
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     return report_of(definition, tally(gathered.entries.values(), include_open=include_open))

@@ -81,5 +81,5 @@ async def read(broker: str, policy: str) -> tuple[PolicyDefinition, DecisionLog]
     """Return the definition that is live, and the log of its generation."""
     fields = (await find_published(broker, policy, None)).fields
     definition = parse_policy(orjson.loads(fields["definition"]), f"snapshot {fields['version']} of {policy}")
-    gathering = await gather_ledger(broker, policy, definition.generation)
+    gathering = await gather_ledger(broker, definition)
     return definition, gathering.log(definition)[0]

@@ -129,7 +129,7 @@ def learn(
     marks = {0: Mark(int(chosen.sum()), newest_ms)}
     if definition.attribution.settle == "delay_corrected":  # all of a log has come
         definition = replace(definition, attribution=replace(definition.attribution, settle="wait"))
-    return load_snapshot(build_snapshot(definition, rows, marks, 1, ""))
+    return load_snapshot(build_snapshot(definition.for_rewards(), rows, marks, 1, ""))
 
 
 def statistics_of(

@@ -14,6 +14,7 @@ from pipeline.evaluate.log import DecisionLog
 from pipeline.events import Decision
 from pipeline.models.grid import reward_from_grid
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.reward import Credit, RewardRules
 
 
 class Entry(NamedTuple):
@@ -36,6 +37,8 @@ class Gathering:
 
     policy: str
     generation: int
+    rules: RewardRules | None = None
+    """By which a reward is made of its outcomes, where the ledger says none: kinds that are counted apart."""
     registry: Mapping[int, str] = field(default_factory=dict)
     """Confluent schema id → schema name, for decisions that producers sent by a registry."""
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -52,7 +55,7 @@ class Gathering:
             self.entries[fields["action_id"]] = Entry(
                 revision=fields["revision"],
                 is_settled=fields["is_settled"],
-                reward=reward_from_grid(fields["reward"], fields["reward_exponent"]),
+                reward=self._reward(fields),
                 segment=fields["segment"],
                 decision=None if is_erased else self._decision(known, fields["decision"]),
                 is_erased=is_erased,
@@ -82,6 +85,11 @@ class Gathering:
             )
         rows.sort(key=lambda row: (row[1].decided_at_ms, row[1].action_id))
         return _log(rows, definition), left_out
+
+    def _reward(self, fields: Mapping[str, Any]) -> float:
+        if self.rules is None or not self.rules.is_weighted:
+            return reward_from_grid(fields["reward"], fields["reward_exponent"])
+        return self.rules.weighted([Credit(**outcome) for outcome in fields["outcomes"]])
 
     def _decision(self, known: Entry | None, raw: bytes) -> Decision | None:
         if known is not None:

@@ -6,22 +6,28 @@ from collections.abc import Callable
 
 from pipeline.codec import avro
 from pipeline.evaluate.ledger import Gathering
+from pipeline.policy.definition import PolicyDefinition
 from pipeline.replay.read import read_up_to
 from pipeline.stream.follow import TopicFollower
 from pipeline.stream.topics import REWARDS
 
 
 async def gather_ledger(
-    broker: str, policy: str, generation: int, *, on_progress: Callable[[int, int], None] = lambda _done, _total: None
+    broker: str,
+    definition: PolicyDefinition,
+    generation: int | None = None,
+    *,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Gathering:
-    """Read the whole ledger up to its present end, and keep what is of this policy.
+    """Read the whole ledger up to its present end, and keep what is of this policy, of its generation or another one.
 
     Raises:
         UnavailableError: no broker answers, or it has no ledger.
         StateError: the ledger does not begin at its beginning.
     """
     ends = await _ends(broker)
-    gathering = Gathering(policy, generation)
+    is_own = generation in {None, definition.generation}
+    gathering = Gathering(definition.name, generation or definition.generation, definition.reward if is_own else None)
     done, total = 0, sum(ends.values())
     async for _, records in read_up_to(broker, REWARDS, ends):
         gathering.add(avro.decode_as("reward", record.value) for record in records)

@@ -30,7 +30,7 @@ def reward_record(action_id: str, row: ActionRow, stamp_ms: int, book: PolicyBoo
     decided_at_ms = row.decided_at_ms
     tallies: list[dict[str, Any]] = []
     if has_tallies(definition):
-        found = tallies_of(definition, credited, decided_at_ms, row.vector, reward, is_settled=row.is_settled)
+        found = tallies_of(definition, credited, decided_at_ms, row.vector, is_settled=row.is_settled)
         tallies = [tally._asdict() for tally in found]
     return {
         "action_id": action_id,

@@ -72,6 +72,9 @@ class WeightedSums:
         return symmetric(self.sums[HEAD + d :], d), self.sums[HEAD : HEAD + d]
 
 
+Countable = Statistics | WeightedSums
+
+
 def features_of(sums: Sums) -> tuple[float, ...]:
     """Return what the arm is like, as far as its sums say."""
     return sums.features if isinstance(sums, WeightedSums) else ()
@@ -86,7 +89,7 @@ class Maturing(NamedTuple):
     """How much of what comes has come by now, in [0, 1]."""
     came: int
     """Of how many decisions something has come."""
-    statistics: Statistics
+    statistics: Countable
 
 
 def weigh_maturing(
@@ -117,7 +120,7 @@ def weigh_maturing(
 
 
 def weigh(
-    buckets: Iterable[tuple[float, Statistics]],
+    buckets: Iterable[tuple[float, Countable]],
     dimension: int,
     reward_exponent: int,
     prior: ArmPrior | None = None,
@@ -128,8 +131,9 @@ def weigh(
     With all weights 1, and nothing known of the arm, it is the exact sum.
     """
     parts = [(weight, statistics) for weight, statistics in buckets if weight > 0.0]
-    if prior is None and not features and all(weight == 1.0 for weight, _ in parts):
-        return total((statistics for _, statistics in parts), dimension)
+    exact = [statistics for weight, statistics in parts if weight == 1.0 and isinstance(statistics, Statistics)]
+    if prior is None and not features and len(exact) == len(parts):
+        return total(exact, dimension)
     sums = np.zeros(width(dimension)) if prior is None else prior.sums(dimension, reward_exponent)
     for weight, statistics in parts:
         sums += weight * statistics.sums

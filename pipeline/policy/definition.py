@@ -6,7 +6,7 @@ Built by `parse.py`, which checks it; equal definitions have equal hashes, on ev
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pipeline.models.forgetting import Forgetting
@@ -163,6 +163,12 @@ class PolicyDefinition:
         """How long after its window closes a decision is held."""
         return self.attribution.grace_ms
 
+    def for_rewards(self) -> PolicyDefinition:
+        """Return the policy that learns from rewards as such, where what comes is not told apart by kind."""
+        if not self.reward.is_weighted:
+            return self
+        return replace(self, reward=replace(self.reward, combination="sum"))
+
     def close_for(self, decided_at_ms: int) -> int:
         """Give the event time at which the decision settles."""
         return decided_at_ms + self.window_ms
@@ -177,11 +183,12 @@ class PolicyDefinition:
         `settle` is one of them: statistics of a prefix of the ledger differ between wait and optimistic, so
         under one generation nobody could recompute a snapshot made across the change. `grace` and windows
         decide which outcomes reach the ledger. Arms, segments, algorithm and floor are not: they choose, or
-        read, rows that stay what they are; so does forgetting, which weighs them.
+        read, rows that stay what they are; so does forgetting, which weighs them, and so do the worths of kinds that
+        are counted apart.
         """
         return {
             **self.features.parts(),
-            "reward": self.reward.to_plain(),
+            "reward": self.reward.counted_parts(),
             "attribution": self.attribution.to_plain(),
             "statistics": self._statistics(),
         }
@@ -201,6 +208,7 @@ class PolicyDefinition:
             "publish": {"interval": duration_text(self.publish_interval_ms)},
             **self._declared_parts(),
             **self.statistics_parts(),
+            "reward": self.reward.to_plain(),
         }
 
     def _declared_parts(self) -> dict[str, object]:

@@ -66,7 +66,7 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
     generation = root.integer("generation", 1, MAX_GENERATION, default=1)
     segments = read_segments(root)
     features = read_features(root)
-    reward = read_reward(root)
+    reward = read_reward(root, features.dimension)
     arms = read_arms(root, reward)
     algorithm = read_algorithm(root, features, reward, arms)
     attribution = _read_attribution(root)

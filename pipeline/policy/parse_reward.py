@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import cast, get_args
 
+from pipeline.models.objectives import columns_for
 from pipeline.policy.reward import Combination, OutcomeRule, RewardRules
 from pipeline.policy.section import Section, note_repeats
 from pipeline.policy.shown import shown
 
 MAX_KINDS = 256
+MAX_COLUMNS = 512
+"""Of a row in which kinds are counted apart: each of a decision's may stand in its ledger record."""
 SHORTEST_WINDOW = "1s"
 LONGEST_WINDOW = "30d"
 # Within these a reward's grid, and the float64 sum of any number of outcomes, is far from overflow and
@@ -17,9 +21,10 @@ SMALLEST_MAGNITUDE = 1e-6
 LARGEST_MAGNITUDE = 1e12
 
 
-def read_reward(root: Section) -> RewardRules:
-    """Read the bounds, the outcome kinds and how they combine."""
+def read_reward(root: Section, dimension: int) -> RewardRules:
+    """Read the bounds, the outcome kinds and how they combine; `dimension` is that of a context vector."""
     section = root.section("reward")
+    fault_count = len(root.faults)
     low = _read_amount(section, "low")
     high = _read_amount(section, "high")
     combination = cast("Combination", section.choice("combine", get_args(Combination), "max"))
@@ -29,7 +34,28 @@ def read_reward(root: Section) -> RewardRules:
     section.finish()
     note_repeats([(one, rule.kind) for one, rule in zip(sections, outcomes, strict=True)], "kind")
     low, high = _check_bounds(section, low, high)
-    return RewardRules(low, high, tuple(sorted(outcomes, key=lambda rule: rule.kind)), combination, cap)
+    rules = RewardRules(low, high, tuple(sorted(outcomes, key=lambda rule: rule.kind)), combination, cap)
+    if rules.is_weighted and len(root.faults) == fault_count:
+        _check_weights(section, rules, dimension)
+    return rules
+
+
+def _check_weights(section: Section, rules: RewardRules, dimension: int) -> None:
+    """Rewards are made of what is counted when it is asked for, so they can't be clamped: none may leave the bounds."""
+    least, largest = rules.reach
+    if least < Fraction(rules.low) or largest > Fraction(rules.high):
+        section.fault(
+            "outcomes",
+            f"are together worth {float(least):.6g} to {float(largest):.6g}, beyond {rules.low!r} to {rules.high!r}, "
+            'and combine = "weighted" clamps nothing; scale the worths',
+        )
+    columns = columns_for(len(rules.outcomes), dimension)
+    if columns > MAX_COLUMNS:
+        section.fault(
+            "outcomes",
+            f"of {len(rules.outcomes)} kinds with {dimension} entries of a context vector take {columns} columns when "
+            f"they are counted apart, expected at most {MAX_COLUMNS}; leave kinds or features out",
+        )
 
 
 def _check_bounds(section: Section, low: float, high: float) -> tuple[float, float]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from pipeline.models.contexts import COLUMNS as CONTEXT_COLUMNS
 from pipeline.models.delays import COLUMNS, column_for
+from pipeline.models.objectives import columns_for, entries
 from pipeline.models.tally import Tally
 from pipeline.policy.contexts import name_contexts
 from pipeline.policy.definition import PolicyDefinition
@@ -17,48 +18,59 @@ DELAY_ROW = "delay:"
 """Before an outcome kind: of how many decisions its first outcome came how late."""
 SETTLED_ROW = "settled"
 """Of one column: how many decisions have settled."""
+OBJECTIVES_ROW = "objectives"
+"""How much of each outcome kind came: see `models/objectives.py`."""
 _SETTLED = Tally(SETTLED_ROW, 1, 0, 1)
 
 
 def has_tallies(definition: PolicyDefinition) -> bool:
-    """Whether decisions count for more than the sums."""
-    return definition.attribution.settle == "delay_corrected" or definition.context_bits is not None
+    """Whether decisions of this policy count for more than sums."""
+    return (
+        definition.attribution.settle == "delay_corrected"
+        or definition.reward.is_weighted
+        or counts_contexts(definition)
+    )
+
+
+def tallies_of(
+    definition: PolicyDefinition, credited: Sequence[Credit], decided_at_ms: int, vector: bytes, *, is_settled: bool
+) -> list[Tally]:
+    """Return what the decision counts for.
+
+    Where delays are corrected for: how late the first outcome of each kind came, and if it has settled. Where kinds are
+    counted apart: how much of each came, in the context that `vector` encodes. Where contexts are: in which it was.
+    """
+    tallies = []
+    if definition.attribution.settle == "delay_corrected":
+        tallies += _delays(definition, credited, decided_at_ms)
+        tallies += [_SETTLED] if is_settled else []
+    if definition.reward.is_weighted and credited:
+        x: list[int] = np.frombuffer(vector, "<i2").tolist()
+        width = columns_for(len(definition.reward.outcomes), len(x))
+        found = entries(definition.reward.amounts(credited), x)
+        tallies += [Tally(OBJECTIVES_ROW, width, column, amount) for column, amount in found]
+    if counts_contexts(definition):
+        tallies += context_tallies(definition, vector, definition.reward.combine(credited))
+    return tallies
 
 
 def context_tallies(definition: PolicyDefinition, vector: bytes, reward: int) -> list[Tally]:
     """Return what the decision counts for in its context: itself, and its reward in grid units."""
-    if definition.context_bits is None:
-        return []
-    (row,) = name_contexts(np.frombuffer(vector, "<i2")[None], definition.context_bits)
+    (row,) = name_contexts(np.frombuffer(vector, "<i2")[None], definition.context_bits or 0)
     one = Tally(row, CONTEXT_COLUMNS, 0, 1)
     return [one, Tally(row, CONTEXT_COLUMNS, 1, reward)] if reward else [one]
 
 
-def delay_tallies(
-    definition: PolicyDefinition, credited: Iterable[Credit], decided_at_ms: int, *, is_settled: bool
-) -> list[Tally]:
-    """Return what the decision counts for: how late the first outcome of each kind came, and if it has settled."""
-    if definition.attribution.settle != "delay_corrected":
-        return []
+def counts_contexts(definition: PolicyDefinition) -> bool:
+    """Whether decisions of this policy are told apart by context."""
+    return definition.context_bits is not None
+
+
+def _delays(definition: PolicyDefinition, credited: Iterable[Credit], decided_at_ms: int) -> list[Tally]:
     first_ms: dict[str, int] = {}
     for credit in credited:
         first_ms[credit.kind] = min(first_ms.get(credit.kind, credit.occurred_at_ms), credit.occurred_at_ms)
-    delays = [
+    return [
         Tally(DELAY_ROW + kind, COLUMNS, column_for(at_ms - decided_at_ms, definition.reward.window_ms_for(kind)), 1)
         for kind, at_ms in sorted(first_ms.items())
     ]
-    return [*delays, _SETTLED] if is_settled else delays
-
-
-def tallies_of(
-    definition: PolicyDefinition,
-    credited: Iterable[Credit],
-    decided_at_ms: int,
-    vector: bytes,
-    reward: int,
-    *,
-    is_settled: bool,
-) -> list[Tally]:
-    """Return all that the decision counts for beside its sums."""
-    delays = delay_tallies(definition, credited, decided_at_ms, is_settled=is_settled)
-    return [*delays, *context_tallies(definition, vector, reward)]

@@ -16,6 +16,10 @@ Where delays are corrected for, or decisions counted by context, it has more key
     "contexts": bits of a step
     "tallies": [[segment, arm, bucket, name, [column, …]], …]
 
+and where outcome kinds are counted apart, `tallies` and
+
+    "kinds": [[kind, worth, exponent of its amounts], …]
+
 Everything in a posterior is a function of just that, and integers hash alike on every machine, where the last bit of
 a float depends on the linear algebra library (ops/decisions/0002-exact-statistics.md). So the sums stand there by
 bucket, before they are weighed.
@@ -39,13 +43,14 @@ from pipeline.models.contexts import CONTEXT_ROW, weigh_contexts
 from pipeline.models.grid import Grid
 from pipeline.models.model import Sums
 from pipeline.models.statistics import Statistics, total
-from pipeline.models.weighted import Maturing, weigh, weigh_maturing
+from pipeline.models.weighted import Countable, Maturing, weigh, weigh_maturing
 from pipeline.policy.canonical import canonical_bytes, to_canonical_json
 from pipeline.policy.definition import Arm, PolicyDefinition
 from pipeline.policy.tallies import has_tallies
 from pipeline.publish.derivation import Derivation
 from pipeline.publish.exposures import count_exposures
 from pipeline.publish.maturity import Place, as_of, is_corrected, mature
+from pipeline.publish.objectives import reward_sums, rewarded
 from pipeline.publish.partials import Base, Mark
 
 Rows = Sequence[tuple[RowKey, Statistics]]
@@ -105,6 +110,11 @@ def _model_parts(definition: PolicyDefinition) -> dict[str, Any]:
     ]
     if arms:
         parts["arms"] = arms
+    if definition.reward.is_weighted:
+        parts["kinds"] = [
+            [rule.kind, definition.reward.worth_on_grid(rule), rule.amount_exponent]
+            for rule in definition.reward.outcomes
+        ]
     if not forgetting.is_none:
         parts["forgetting"] = [forgetting.half_life_ms, forgetting.window_ms, definition.bucket_ms]
     return parts
@@ -128,12 +138,17 @@ def weigh_buckets(
     come of it by now goes by the event time `as_of_ms`.
     """
     rows = list(rows)
-    counted = sorted((row for row in rows if not row[0].tally and row[1].n), key=lambda row: row[0])
+    counted: Sequence[tuple[RowKey, Countable]] = sorted(
+        (row for row in rows if not row[0].tally and row[1].n), key=lambda row: row[0]
+    )
+    if definition.reward.is_weighted:
+        is_plain = definition.forgetting.is_none and not is_corrected(definition)
+        counted = rewarded(definition, rows, is_plain=is_plain)
     maturity = mature(definition, rows, as_of_ms) if is_corrected(definition) else None
     newest = max((key.bucket for key, _ in counted), default=0)
     arms = {arm.name: arm for arm in definition.arms}
 
-    def merge(name: str, buckets: Iterable[tuple[RowKey, Statistics]]) -> Sums:
+    def merge(name: str, buckets: Iterable[tuple[RowKey, Countable]]) -> Sums:
         arm = arms.get(name, Arm(name))
         features = tuple(value for _, value in arm.features)
         if maturity is not None:
@@ -202,6 +217,7 @@ def segment_posteriors(
     segments = sorted({segment for segment, _ in weighed})
     by_segment = {segment: [weighed[segment, arm] for arm in arms] for segment in segments}
     derived = (known or Derivation()).derive(model, grid, arms, by_segment)
+    told = reward_sums(definition, rows) if definition.reward.is_weighted else None
     records = []
     for segment, posterior in zip(segments, derived, strict=True):
         statistics = [merged.get((segment, arm)) or Statistics.zero(dimension) for arm in arms]
@@ -210,7 +226,10 @@ def segment_posteriors(
                 "segment": segment,
                 "arms": arms,
                 "counts": [row.n for row in statistics],
-                "reward_sums": [row.reward_sum for row in statistics],
+                "reward_sums": [
+                    row.reward_sum if told is None else told.get((segment, arm), 0)
+                    for arm, row in zip(arms, statistics, strict=True)
+                ],
                 "parameters": [
                     {"name": name, "shape": list(array.shape), "data": np.ascontiguousarray(array, "<f8").tobytes()}
                     for name, array in sorted(posterior.arrays().items())

@@ -300,10 +300,8 @@ class LedgerRecount:
             if definition.reward.refusal(outcome["kind"], outcome["value"]) is None
             and outcome["occurred_at_ms"] <= decided_at_ms + definition.reward.window_ms_for(outcome["kind"])
         ]
-        reward = definition.reward.combine(credited)
-        is_settled = fields["is_settled"]
-        tallies = tallies_of(definition, credited, decided_at_ms, record.vector, reward, is_settled=is_settled)
-        return record._replace(reward=reward, tallies=tuple(tallies))
+        found = tallies_of(definition, credited, decided_at_ms, record.vector, is_settled=fields["is_settled"])
+        return record._replace(reward=definition.reward.combine(credited), tallies=tuple(found))
 
 
 class _Actions:

@@ -1,4 +1,4 @@
-"""A quick look at single ledger records: is each one's reward what its own outcomes are worth? Pure.
+"""A quick look at single ledger records: is what each counts for, reward and tallies, what its outcomes come to? Pure.
 
 What is not looked at: whether the outcomes are all there are, and whether any sum is the sum of the records.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import Credit
+from pipeline.policy.tallies import tallies_of
 from pipeline.replay.compare import Difference
 
 
@@ -55,6 +56,12 @@ def _faults(fields: Mapping[str, Any], definition: PolicyDefinition) -> Iterator
         "reward_exponent": definition.reward_exponent,
         "bucket": fields["decided_at_ms"] // definition.bucket_ms,
         "revision": 1 + len(credits) + fields["is_settled"],
+        "tallies": [
+            tally._asdict()
+            for tally in tallies_of(
+                definition, credits, fields["decided_at_ms"], fields["context_vector"], is_settled=fields["is_settled"]
+            )
+        ],
         "arm": fields["arm"] if fields["arm"] in definition.arm_names else f"one of {sorted(definition.arm_names)}",
     }
     yield from (

@@ -39,6 +39,7 @@ class Learner:
     def __init__(self, name: str, definition: PolicyDefinition, setting: Setting, rng: np.random.Generator) -> None:
         """Begin with nothing known. Raises ConfigError where the policy does not suit the setting."""
         check_suits(definition, setting)
+        definition = definition.for_rewards()
         self._name = name
         self._definition = definition
         self._rng = rng

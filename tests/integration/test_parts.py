@@ -159,7 +159,7 @@ async def is_told(place: Place, first: LoadedSnapshot, second: LoadedSnapshot) -
         ("s7", "arm-0999"),
     ]
     told = await asked(place, "snapshot", "diff", "homepage", str(first.version), str(second.version))
-    assert [(one["segment"], one["arm"]) for one in told["tallies"]] == [("s3", "arm-0001"), ("s7", "arm-0999")]
+    assert [(one["segment"], one["arm"]) for one in told["counts"]] == [("s3", "arm-0001"), ("s7", "arm-0999")]
 
 
 async def is_proven(place: Place) -> None:

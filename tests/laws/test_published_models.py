@@ -12,8 +12,10 @@ from pipeline.codec import avro
 from pipeline.learn.memory import RowKey
 from pipeline.models import ALGORITHMS
 from pipeline.models.statistics import Statistics, contributions
-from pipeline.policy.contexts import name_contexts
+from pipeline.models.tally import row_of
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.reward import Credit
+from pipeline.policy.tallies import tallies_of
 from pipeline.publish.derivation import Derivation
 from pipeline.publish.partials import Mark, PartialKey, Partials
 from pipeline.publish.snapshot import build_snapshot, posterior_sha256, snapshot_fields
@@ -59,10 +61,26 @@ UNITS = np.array([[0, 4096], [0, -4096], [1024, 2048]], "<i2")
 ENCODER = {"layers": [{"units": 3, "weights": b64encode(UNITS.tobytes()).decode()}]}
 
 
-@pytest.fixture(params=[*ALGORITHMS, *(f"{name}, encoder" for name, info in ALGORITHMS.items() if info.needs_context)])
+CLICK = {"kind": "click", "worth": 0.4, "window": "2m"}
+BASKET = {"kind": "basket", "worth": 0.05, "window": "90s", "times_value": True, "value_low": 0.0, "value_high": 10.0}
+# What a policy may be beside its algorithm: counted apart, by delays, both; with an encoder where it has features.
+APART = {"reward": {"low": 0.0, "high": 1.0, "combine": "weighted", "outcomes": [CLICK, BASKET]}}
+DELAYS = {
+    "reward": {"low": 0.0, "high": 1.0, "combine": "max", "outcomes": [CLICK, BASKET]},
+    "attribution": {"settle": "delay_corrected"},
+}
+SORTS = {"": {}, "encoder": {"encoder": ENCODER}, "apart": APART, "delays": DELAYS, "both": DELAYS | APART}
+
+
+@pytest.fixture(
+    params=[
+        (name, sort) for name, info in ALGORITHMS.items() for sort in SORTS if sort != "encoder" or info.needs_context
+    ],
+    ids=lambda param: ", ".join(filter(None, param)),
+)
 def plain(request) -> dict[str, Any]:
-    name, _, has_encoder = request.param.partition(", ")
-    return plain_for(name) | ({"encoder": ENCODER} if has_encoder else {})
+    name, sort = request.param
+    return plain_for(name) | SORTS[sort]
 
 
 @pytest.fixture
@@ -73,33 +91,35 @@ def definition(plain) -> PolicyDefinition:
 def parts_of(definition: PolicyDefinition) -> list[tuple[PartialKey, Statistics]]:
     """Give every row's part of every source: segments, arms, and buckets from new to forgotten."""
     rng = np.random.default_rng(41)
-    dimension, parts = definition.dimension, []
+    dimension = definition.dimension
+    parts = []
     for segment in ("other", "new"):
         for arm in ARMS[:3]:
             for bucket in range(8):
                 for source in range(SOURCES):
                     X = rng.integers(-(2**12), 2**12, (5, dimension)).astype(np.int16)
                     X[:, :1] = 2**12
-                    rewards = rng.integers(0, 2, 5) * ONE
-                    key = PartialKey(RowKey("homepage", 1, segment, arm, bucket), source)
-                    parts.append((key, Statistics(dimension, contributions(X, rewards))))
-                    if definition.context_bits is not None:
-                        names = name_contexts(X, definition.context_bits)
-                        parts += by_context(key, names, rewards.tolist())
+                    key = RowKey("homepage", 1, segment, arm, bucket)
+                    rows = counted_for(definition, X, rng)
+                    parts += [(PartialKey(key._replace(tally=name), source), row) for name, row in rows.items()]
     return parts
 
 
-def by_context(key: PartialKey, names: list[str], rewards: list[int]) -> list[tuple[PartialKey, Statistics]]:
-    """Count decisions of one row by context."""
-    return [
-        (
-            key._replace(row=key.row._replace(tally=name)),
-            Statistics(
-                -2, np.array([names.count(name), sum(r for n, r in zip(names, rewards, strict=True) if n == name)])
-            ),
-        )
-        for name in sorted(set(names))
-    ]
+def counted_for(definition: PolicyDefinition, X: np.ndarray, rng: np.random.Generator) -> dict[str, Statistics]:
+    """Give what five decisions count for, sums and tallies: two kinds came of some, and two have settled."""
+    rewards, tallies = [], []
+    for row, late in enumerate((rng.integers(0, 2, (len(X), 2)) * 1_000).tolist()):
+        credited = [
+            Credit(rule.kind, rule.kind, 2.5 if rule.times_value else 1.0, ms)
+            for rule, ms in zip(definition.reward.outcomes, late, strict=False)
+            if ms
+        ]
+        vector = X[row].astype("<i2").tobytes()
+        tallies += tallies_of(definition, credited, 0, vector, is_settled=row < 2)
+        rewards.append(definition.reward.combine(credited))
+    widths = {tally.row: tally.width for tally in tallies}
+    of_each = {name: row_of((one for one in tallies if one.row == name), width) for name, width in widths.items()}
+    return {"": Statistics(definition.dimension, contributions(X, rewards)), **of_each}
 
 
 def gathered(parts: list[tuple[PartialKey, Statistics]]) -> list[tuple[RowKey, Statistics]]:
@@ -133,8 +153,14 @@ def test_going_on_from_the_snapshot_before_gives_the_same_bytes_as_beginning_ane
     rng = np.random.default_rng(43)
     known = Derivation()
     for round_ in range(5):
-        # Nothing at first, then some of the rows in every round, and once what is there already.
-        seen = [part for place, part in enumerate(parts) if place % 4 < min(round_, 3) or rng.random() < 0.02 * round_]
+        # Nothing at first, then some of the rows in every round, and once what is there already; tallies with sums.
+        chances = {(key.row._replace(tally=""), key.source): rng.random() for key, _ in parts}
+        places = {which: place for place, which in enumerate(chances)}
+        seen = []
+        for key, row in parts:
+            which = key.row._replace(tally=""), key.source
+            if places[which] % 4 < min(round_, 3) or chances[which] < 0.02 * round_:
+                seen.append((key, row))
         rows = gathered(seen)
         anew = snapshot_fields(definition, rows, {}, version=1, parent="")
         assert snapshot_fields(definition, rows, {}, version=1, parent="", known=known) == anew

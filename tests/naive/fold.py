@@ -24,8 +24,9 @@ class NaiveFold(NamedTuple):
     sums: Sums
     """(segment, arm, bucket) → [n, Σr, Σr², b…, upper triangle of A row by row], grid units; where delays are corrected
     for, also (segment, arm, bucket, "delay:" + kind) → of how many decisions the first such outcome came so late, and
-    (segment, arm, bucket, "settled") → [how many have settled], which is all of them; where decisions are counted by
-    context, (segment, arm, bucket, "context:" + entries) → [n, Σr]."""
+    (segment, arm, bucket, "settled") → [how many have settled], which is all of them; where kinds are counted apart, r
+    is 0 and (segment, arm, bucket, "objectives") → [Σc of each kind, Σcc' of each pair, Σcx of each kind]; where
+    decisions are counted by context, (segment, arm, bucket, "context:" + entries) → [n, Σr]."""
     sha256: str
     """`posterior_sha256` as `pipeline/publish/snapshot.py` documents it."""
 
@@ -54,6 +55,8 @@ class NaiveEntry(NamedTuple):
     """Ids of what is credited."""
     delays: tuple[tuple[str, int], ...] = ()
     """(kind, column of its first outcome's delay)."""
+    amounts: tuple[int, ...] = ()
+    """Where kinds are counted apart: how much of each came, kinds sorted; empty where nothing came."""
     context: str = ""
     """Names the row of its context, where decisions are counted by context."""
 
@@ -75,6 +78,7 @@ def naive_ledger(policy: Fields, decisions: Iterable[Fields], outcomes: Iterable
             tuple(decision.get("context_vector", [])),
             frozenset(outcome["outcome_id"] for outcome in credited[action_id]),
             first_delays(policy, decision, credited[action_id]),
+            amounts_of(policy, credited[action_id]),
             context_row(policy, decision.get("context_vector", [])),
         )
         for action_id, decision in shown.items()
@@ -129,6 +133,57 @@ def context_bits(policy: Fields) -> int | None:
     return max(bits for bits in range(13) if possible(bits) <= most)
 
 
+def amounts_of(policy: Fields, outcomes: list[Fields]) -> tuple[int, ...]:
+    """Say how much of each kind came: 0 or 1, or the sum of its values within their bounds, in steps towards 0."""
+    if policy["reward"]["combine"] != "weighted":
+        return ()
+    found = []
+    for rule in kinds_of(policy):
+        low, high, exponent = amount_grid(rule)
+        values = [Fraction(o["value"]) if rule.get("times_value") else 1 for o in outcomes if o["kind"] == rule["kind"]]
+        # The exact sum as the nearest float64, then the bounds.
+        bounded = min(max(Fraction(float(sum(values))), low), high)
+        found.append(int(bounded * Fraction(2) ** exponent))
+    return tuple(found) if any(found) else ()
+
+
+def kinds_of(policy: Fields) -> list[Fields]:
+    """Return the rules of the outcome kinds, sorted."""
+    return sorted(policy["reward"]["outcomes"], key=lambda rule: rule["kind"])
+
+
+def amount_grid(rule: Fields) -> tuple[Fraction, Fraction, int]:
+    """Return the bounds of how much of a kind can come, and the largest e with that times 2**e within 2**15."""
+    if not rule.get("times_value"):
+        return Fraction(0), Fraction(1), 0
+    low, high = min(Fraction(rule["value_low"]), Fraction(0)), max(Fraction(rule["value_high"]), Fraction(0))
+    exponent = 64
+    while max(-low, high) * Fraction(2) ** exponent > 2**15:
+        exponent -= 1
+    return low, high, exponent
+
+
+def worth_on_grid(policy: Fields, rule: Fields) -> Fraction:
+    """Round a worth towards 0, to steps of 2^-30 of the reward's."""
+    unit = Fraction(2) ** (reward_exponent(policy) + 30)
+    return int(Fraction(rule["worth"]) * unit) / unit
+
+
+def weighted_reward(policy: Fields, amounts: tuple[int, ...]) -> Fraction:
+    """Return what the kinds are worth together, in units of reward, exactly."""
+    worths = [
+        worth_on_grid(policy, rule) * c / Fraction(2) ** amount_grid(rule)[2]
+        for rule, c in zip(kinds_of(policy), amounts, strict=False)
+    ]
+    return sum(worths, Fraction(0))
+
+
+def objectives(amounts: tuple[int, ...], x: list[int]) -> list[int]:
+    """Return what one decision adds beside the sums."""
+    pairs = [amounts[i] * amounts[j] for i in range(len(amounts)) for j in range(i, len(amounts))]
+    return [*amounts, *pairs, *(c * entry for c in amounts for entry in x)]
+
+
 def sum_up(entries: Iterable[NaiveEntry]) -> Sums:
     """Add up what the entries contribute."""
     sums: Sums = {}
@@ -138,6 +193,8 @@ def sum_up(entries: Iterable[NaiveEntry]) -> Sums:
             add(sums, (*entry.key, f"delay:{kind}"), [int(index == column) for index in range(44)])
         if entry.context:
             add(sums, (*entry.key, entry.context), [1, entry.reward])
+        if entry.amounts:
+            add(sums, (*entry.key, "objectives"), objectives(entry.amounts, list(entry.vector)))
     return sums
 
 
@@ -193,7 +250,7 @@ def grid_reward(policy: Fields, outcomes: list[Fields], exponent: int) -> int:
         worth(policy, outcome) for outcome in sorted(outcomes, key=lambda o: (o["occurred_at_ms"], o["outcome_id"]))
     ]
     combined = 0.0
-    if worths:
+    if worths and rules["combine"] != "weighted":
         combined = {
             "first": lambda: worths[0],
             "last": lambda: worths[-1],
@@ -237,9 +294,13 @@ def sha256_of(policy: Fields, exponent: int, sums: Mapping[Any, list[int]]) -> s
     }
     if policy.get("attribution", {}).get("settle") == "delay_corrected":
         content["delays"] = delays_part(policy)
+    if policy["reward"].get("combine") == "weighted":
+        content["kinds"] = [
+            [rule["kind"], float(worth_on_grid(policy, rule)), amount_grid(rule)[2]] for rule in kinds_of(policy)
+        ]
     if (bits := context_bits(policy)) is not None:
         content["contexts"] = bits
-    if "delays" in content or "contexts" in content:
+    if {"delays", "kinds", "contexts"} & content.keys():
         content["tallies"] = [[*key, tallies[key]] for key in sorted(tallies)]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -32,7 +32,18 @@ from tests.naive.fold import naive_fold
 from tests.properties.test_agents import Worker, killer
 from tests.replaying import ReplayMemory, cut_at, replayed, replayed_rows
 from tests.samples import define, linear_policy
-from tests.traffic import FOREVER_MS, LIMITS, SETTLES, START_MS, SUBJECTS, Traffic, plain_sums, traffic
+from tests.traffic import (
+    COMBINATIONS,
+    FOREVER_MS,
+    LIMITS,
+    SETTLES,
+    START_MS,
+    SUBJECTS,
+    Traffic,
+    fit_worths,
+    plain_sums,
+    traffic,
+)
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -77,10 +88,13 @@ def changed(policy: dict[str, Any], draw: st.DrawFn, *, narrower: bool) -> dict[
         rule["window"] = f"{draw(st.integers(1, seconds if narrower else 15))}s"
         rule["worth"] = draw(st.sampled_from([rule["worth"], 0.5, 0.3]))
     new["reward"].pop("cap", None)
-    new["reward"]["combine"] = draw(st.sampled_from(["first", "last", "max", "sum"]))
+    allowed = COMBINATIONS[:4] if "contexts" in new["statistics"] else COMBINATIONS
+    new["reward"]["combine"] = draw(st.sampled_from(allowed))
     new["reward"]["high"] = draw(st.sampled_from([new["reward"]["high"], 0.75, 9.0]))
     if policy["reward"]["low"] == 0.0:  # its algorithm takes rewards in [0, 1]
         new["reward"]["high"] = min(new["reward"]["high"], 1.0)
+    if new["reward"]["combine"] == "weighted":
+        fit_worths(new)
     new["attribution"]["settle"] = "wait" if narrower else draw(st.sampled_from(SETTLES))
     new["statistics"]["bucket"] = draw(st.sampled_from(["20s", "10s"]))
     if new["attribution"]["settle"] == "delay_corrected":

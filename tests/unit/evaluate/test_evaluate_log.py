@@ -14,7 +14,7 @@ from pipeline.evaluate.learned import learned_elsewhere, published
 from pipeline.evaluate.ledger import Gathering
 from pipeline.evaluate.target import Fixed, Logged, Uniform
 from pipeline.publish.snapshot import build_snapshot
-from tests.samples import define, plain_decision, plain_policy
+from tests.samples import CLICK, LIKE, define, plain_decision, plain_policy
 
 POLICY = define(plain_policy())
 ONE = 1 << POLICY.reward_exponent
@@ -146,3 +146,11 @@ def test_a_policy_without_the_arms_of_the_log_is_refused():
 def test_a_log_with_a_reward_beyond_its_bounds_is_refused():
     with pytest.raises(ConfigError, match=r"reward 1\.5 lies outside its bounds 0\.0 to 1\.0"):
         gathered(record(1, reward=3 * ONE // 2)).log(POLICY)
+
+
+def test_where_kinds_are_counted_apart_a_reward_is_made_of_the_outcomes_by_the_present_worths():
+    plain = plain_policy(combine="weighted", outcomes=(CLICK | {"worth": 0.5}, LIKE))
+    outcomes = [{"outcome_id": kind, "kind": kind, "value": 1.0, "occurred_at_ms": 1} for kind in ("click", "like")]
+    gathering = Gathering("homepage", 1, define(plain).reward)
+    gathering.add([record(1) | {"outcomes": outcomes}, record(2) | {"outcomes": outcomes[:1]}])
+    assert sorted(entry.reward for entry in gathering.entries.values()) == [0.5, 0.75]

@@ -69,3 +69,22 @@ def test_every_fault_of_a_change_is_named_at_once(full, new):
     new["statistics"]["bucket"] = "1h"
     new["arms"] = [{"name": "other"}]
     assert [fault.split(":")[0] for fault in faults_of_change(full, new)] == ["generation", "arms", "arms", "arms"]
+
+
+def test_worths_may_change_within_a_generation_where_kinds_are_counted_apart(full, new):
+    for policy, worth in ((full, 0.5), (new, 0.25)):
+        del policy["reward"]["cap"]
+        policy["reward"]["combine"] = "weighted"
+        policy["reward"]["outcomes"][0]["worth"] = worth
+    check_change(parse_policy(full, "old"), parse_policy(new, "new"))
+    assert parse_policy(full, "old").definition_hash != parse_policy(new, "new").definition_hash
+    # Bounds are those of the grid that statistics are on.
+    new["reward"]["high"] = 1_000
+    (fault,) = faults_of_change(full, new)
+    assert "statistics made under another reward" in fault
+
+
+def test_in_any_other_combination_a_worth_is_in_the_statistics(full, new):
+    new["reward"]["outcomes"][0]["worth"] = 0.5
+    (fault,) = faults_of_change(full, new)
+    assert "statistics made under another reward" in fault

@@ -8,6 +8,7 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.policy.changes import check_change
 from pipeline.policy.contexts import name_contexts, possible_contexts
+from pipeline.policy.reward import Credit
 from pipeline.policy.tallies import tallies_of
 from tests.samples import define, linear_policy, logistic_policy
 
@@ -41,9 +42,10 @@ def test_a_context_is_named_by_its_entries_to_the_nearest_step() -> None:
 def test_a_decision_counts_in_its_context_with_its_reward() -> None:
     definition = define(logistic_policy(statistics={"contexts": 9}))
     vector = np.array([4096, 4000, -100], "<i2").tobytes()
-    found = tallies_of(definition, [], 0, vector, 7, is_settled=True)
-    assert [tuple(one) for one in found] == [("context:1,1,0", 2, 0, 1), ("context:1,1,0", 2, 1, 7)]
-    assert len(tallies_of(definition, [], 0, vector, 0, is_settled=True)) == 1
+    like = Credit("o", "like", 1.0, 5)  # worth a quarter
+    found = tallies_of(definition, [like], 0, vector, is_settled=True)
+    assert [tuple(one) for one in found] == [("context:1,1,0", 2, 0, 1), ("context:1,1,0", 2, 1, ONE // 4)]
+    assert len(tallies_of(definition, [], 0, vector, is_settled=True)) == 1
 
 
 def test_features_that_make_too_many_contexts_even_in_whole_steps_are_refused_with_what_to_do() -> None:

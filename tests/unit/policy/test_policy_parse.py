@@ -325,3 +325,24 @@ def test_whatever_stands_in_any_place_is_read_back_the_same_or_a_config_error(fu
     except ConfigError:
         return
     assert load_canonical_json(to_canonical_json(policy), "policies@0") == policy
+
+
+def test_kinds_that_are_counted_apart_must_not_be_worth_more_than_the_bounds_together(full):
+    del full["reward"]["cap"]
+    full["reward"]["combine"] = "weighted"
+    full["reward"]["outcomes"] = [
+        {"kind": "click", "worth": 300.0, "window": "1h"},
+        {"kind": "purchase", "worth": 2.0, "window": "1d", "times_value": True, "value_low": -5, "value_high": 200},
+    ]
+    with pytest.raises(ConfigError) as caught:
+        parse_policy(full, "x")
+    (fault,) = caught.value.faults
+    assert fault.startswith("reward.outcomes: are together worth -10 to 700, beyond 0.0 to 500.0, and combine =")
+
+
+def test_kinds_that_are_counted_apart_are_few_enough_for_a_ledger_record(full):
+    del full["reward"]["cap"]
+    full["reward"]["combine"] = "weighted"
+    full["reward"]["outcomes"] = [{"kind": f"k{number}", "worth": 1.0, "window": "1h"} for number in range(40)]
+    with pytest.raises(ConfigError, match="columns when they are counted apart, expected at most 512"):
+        parse_policy(full, "x")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -114,3 +115,38 @@ def test_an_outcome_within_its_bounds_is_not_refused(kind, value):
 def test_each_kind_has_its_own_window_and_the_longest_is_the_decisions():
     assert rules().window_ms_for("click") == 5_000
     assert rules().window_ms == 10_000
+
+
+def test_kinds_that_are_counted_apart_have_amounts_and_no_reward_before_it_is_asked_for():
+    apart = rules("weighted", low=-1.0, high=63.0)
+    # 512 is the power of two above 500: amounts of a purchase are in steps of 2^-6.
+    assert [rule.amount_exponent for rule in apart.outcomes] == [0, 6, 0]
+    twice = [CLICK, CLICK._replace(outcome_id="again"), PURCHASE, PURCHASE._replace(outcome_id="o-2", value=3.1)]
+    for order in permutations(twice):
+        # A click came or not; 4 + 3.1 is 454.4 steps, rounded towards 0.
+        assert apart.amounts(order) == [1, 454, 0]
+        assert apart.combine(order) == 0
+        assert apart.weighted(order) == 0.25 + 0.125 * 454 / 64
+    # No more counts than the largest value accepted.
+    assert apart.amounts([PURCHASE._replace(outcome_id=str(n), value=400.0) for n in range(2)]) == [0, 500 * 64, 0]
+    assert apart.amounts([]) == [0, 0, 0]
+
+
+def test_worths_of_kinds_that_are_counted_apart_are_on_a_grid_towards_zero_and_within_their_bounds():
+    kinds = tuple(OutcomeRule(kind, worth, 1_000) for kind, worth in {"a": 0.8, "b": 0.2, "c": -0.1}.items())
+    apart = RewardRules(-0.1, 1.0, kinds, "weighted")
+    # As float64 numbers 0.8 + 0.2 is more than 1; on the grid of 2^-30 steps of 2^-15 it is not.
+    assert apart.weights.bits == 30
+    assert apart.weights.steps == [int(worth * 2**45) for worth in (0.8, 0.2, -0.1)]
+    low, high = apart.reach
+    assert -0.1 <= low < -0.0999
+    assert 0.9999 < high <= 1
+
+
+def test_statistics_of_kinds_that_are_counted_apart_know_no_worth():
+    apart = rules("weighted", high=63.0)
+    halved = tuple(replace(rule, worth=rule.worth / 2) for rule in apart.outcomes)
+    cheaper = RewardRules(0.0, 63.0, halved, "weighted")
+    assert apart.to_plain() != cheaper.to_plain()
+    assert apart.counted_parts() == cheaper.counted_parts()
+    assert rules().counted_parts() == rules().to_plain()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.replay.sample import can_be_judged, record_fault, spread
+from tests.samples import CLICK as CLICK_RULE
 from tests.samples import define, plain_policy
 
 POLICY = define(plain_policy())
@@ -16,6 +17,8 @@ RECORD = {
     "is_settled": True,
     "arm": "a",
     "outcomes": [CLICK],
+    "context_vector": b"",
+    "tallies": [],
 }
 
 
@@ -42,6 +45,17 @@ def test_what_does_not_follow_from_the_outcomes_is_named(change, where):
     fault = record_fault(RECORD | change, POLICY)
     assert fault is not None
     assert fault.where == where
+
+
+def test_tallies_that_do_not_follow_from_the_outcomes_are_named():
+    apart = define(plain_policy(combine="weighted", outcomes=(CLICK_RULE | {"worth": 0.5},)))
+    # One kind: Σc in column 0 and Σcc in column 1.
+    tallies = [{"row": "objectives", "width": 2, "column": column, "amount": 1} for column in (0, 1)]
+    record = RECORD | {"reward": 0, "tallies": tallies}
+    assert record_fault(record, apart) is None
+    fault = record_fault(record | {"tallies": tallies[:1]}, apart)
+    assert fault is not None
+    assert fault.where == "tallies"
 
 
 def test_only_a_record_of_the_rules_at_hand_that_was_not_erased_can_be_judged():
