@@ -22,6 +22,9 @@ MAX_TIME_MS = 253_402_300_799_999
 REASONS = frozenset({"policy", "fallback", "holdout"})
 
 
+NO_CANDIDATES: Mapping[str, Mapping[str, float]] = {}
+
+
 class Decision(NamedTuple):
     """One arm shown; see `schemas/decision.avsc`."""
 
@@ -42,6 +45,7 @@ class Decision(NamedTuple):
     subject_hash: str | None
     reason: str
     guardrails: Sequence[str] = ()
+    candidates: Mapping[str, Mapping[str, float]] = NO_CANDIDATES
 
 
 class Outcome(NamedTuple):
@@ -127,6 +131,7 @@ def decision_from(fields: Mapping[str, Any]) -> Decision:
         subject_hash=subject_hash,
         reason=reason,
         guardrails=tuple(_strings(fields, "guardrails")),
+        candidates=_candidates(fields),
     )
 
 
@@ -247,6 +252,15 @@ def _numbers(fields: Mapping[str, Any], name: str) -> Sequence[float]:
     if not all((type(value) is float or type(value) is int) and isfinite(value) for value in values):
         raise _wrong_type(name, values, "a list of finite numbers")
     return values
+
+
+def _candidates(fields: Mapping[str, Any]) -> Mapping[str, Mapping[str, float]]:
+    candidates: dict[str, Mapping[str, float]] = _typed(fields, "candidates", dict, {})
+    for arm, features in candidates.items():
+        if not isinstance(features, dict):
+            raise _wrong_type(f"candidates.{arm}", features, "features by name")
+        _numbers({arm: list(features.values())}, arm)
+    return candidates
 
 
 def _vector(fields: Mapping[str, Any]) -> bytes:

@@ -80,9 +80,10 @@ class Calls:
         eligible: Sequence[str] | None = None,
         subject: str | None = None,
         action_id: str | None = None,
+        candidates: Mapping[str, Mapping[str, float]] | None = None,
     ) -> Call[DecidedAnswer]:
-        """Ask for an arm to show."""
-        body = DecideBody(context, eligible, subject, action_id)
+        """Ask for an arm to show; candidates are arms of this request alone, by name, with their features."""
+        body = DecideBody(context, eligible, subject, action_id, candidates)
         path = f"/v1/policies/{quote(policy, safe='')}/decide"
         return self._post(path, body, DecidedAnswer, lambda each: each)._replace(is_repeatable=False)
 
@@ -112,11 +113,15 @@ class Calls:
         return self._post("/v1/outcomes/batch", OutcomesBody(named), OutcomesAnswer, lambda answer: answer.outcome_ids)
 
     def explain(
-        self, policy: str, context: Mapping[str, Any], eligible: Sequence[str] | None = None
+        self,
+        policy: str,
+        context: Mapping[str, Any],
+        eligible: Sequence[str] | None = None,
+        candidates: Mapping[str, Mapping[str, float]] | None = None,
     ) -> Call[Explanation]:
         """Ask what would be decided, and why."""
         path = f"/v1/policies/{quote(policy, safe='')}/explain"
-        return self._post(path, ExplainBody(context, eligible), Explanation, lambda each: each)
+        return self._post(path, ExplainBody(context, eligible, candidates), Explanation, lambda each: each)
 
     def explain_decision(self, action_id: str) -> Call[Explanation]:
         """Ask why a recent decision of this node was what it was."""

@@ -48,6 +48,7 @@ def encode_decision(decision: Decision) -> bytes:
         subject_hash,
         reason,
         guardrails,
+        candidates,
     ) = decision
     count = len(probabilities)
     return b"".join(
@@ -71,6 +72,7 @@ def encode_decision(decision: Decision) -> bytes:
             b"\x00" if subject_hash is None else b"\x02" + _text(subject_hash),
             _kept_text(reason),
             _texts(tuple(guardrails)),
+            _candidates(candidates) if candidates else _END,
         )
     )
 
@@ -136,6 +138,18 @@ def _context(context: Mapping[str, Any]) -> bytes:
             parts += (_TRUTH, _TRUE if value else _FALSE)
         else:
             parts += (_NUMBER, _double(value))
+    return b"".join((*parts, _END))
+
+
+def _candidates(candidates: Mapping[str, Mapping[str, float]]) -> bytes:
+    parts = [_varint(len(candidates))]
+    for arm, features in candidates.items():
+        parts.append(_text(arm))
+        if features:
+            parts.append(_varint(len(features)))
+            for name, value in features.items():
+                parts += (_kept_text(name), _double(value))
+        parts.append(_END)
     return b"".join((*parts, _END))
 
 

@@ -44,6 +44,7 @@ class _Decision(Struct, forbid_unknown_fields=True, gc=False):
     subject_hash: str | None = None
     reason: Literal["policy", "fallback", "holdout"] = "policy"
     guardrails: tuple[str, ...] = ()
+    candidates: dict[str, dict[str, float]] = {}
 
 
 class _Outcome(Struct, forbid_unknown_fields=True, gc=False):
@@ -84,6 +85,7 @@ def _decision(raw: bytes) -> Decision | None:
         fields.subject_hash,
         fields.reason,
         fields.guardrails,
+        fields.candidates,
     )
 
 

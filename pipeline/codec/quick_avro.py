@@ -18,7 +18,7 @@ from pipeline.codec.schemas import current_schema
 from pipeline.errors import InvalidRecordError
 from pipeline.events import MAX_ID_CHARACTERS, MAX_TIME_MS, REASONS, Decision, check_probabilities
 
-LAYOUT = bytes.fromhex("6757cd3d3fb094f8")
+LAYOUT = bytes.fromhex("ce9ce14f14e093e7")
 """Fingerprint of the decision's schema that this file knows."""
 _HEAD = avro.MARKER + LAYOUT
 _DOUBLE = Struct("<d")
@@ -76,6 +76,7 @@ class DecisionReader:
         subject_hash, at = _read_text(raw, at) if has_subject == 1 else (None, at)
         reason, at = _read_text(raw, at)
         guardrails, at = _read_texts(raw, at)
+        candidates, at = _read_candidates(raw, at)
         if not (
             at == len(raw)
             and 0.0 < propensity <= 1.0
@@ -107,6 +108,7 @@ class DecisionReader:
             subject_hash,
             reason,
             tuple(guardrails),
+            candidates,
         )
 
     def _read_context(self, raw: bytes, at: int) -> tuple[dict[str, Any], int]:
@@ -184,6 +186,35 @@ def _read_doubles(raw: bytes, at: int) -> tuple[list[float], int]:
     if not all(map(isfinite, values)):
         raise _Refused
     return values, _behind_last_block(raw, at + 8 * count)
+
+
+def _read_candidates(raw: bytes, at: int) -> tuple[dict[str, dict[str, float]], int]:
+    count, at = read_long(raw, at)
+    candidates: dict[str, dict[str, float]] = {}
+    if count == 0:
+        return candidates, at
+    if count < 0:
+        raise _Refused
+    for _ in range(count):
+        arm, at = _read_text(raw, at)
+        candidates[arm], at = _read_features(raw, at)
+    return candidates, _behind_last_block(raw, at)
+
+
+def _read_features(raw: bytes, at: int) -> tuple[dict[str, float], int]:
+    count, at = read_long(raw, at)
+    features: dict[str, float] = {}
+    if count == 0:
+        return features, at
+    if count < 0:
+        raise _Refused
+    for _ in range(count):
+        name, at = _read_text(raw, at)
+        (value,) = _DOUBLE.unpack_from(raw, at)
+        if not isfinite(value):
+            raise _Refused
+        features[name], at = value, at + _DOUBLE.size
+    return features, _behind_last_block(raw, at)
 
 
 def _behind_last_block(raw: bytes, at: int) -> int:

@@ -77,7 +77,10 @@ class Gathering:
             left_out.append(f"{unread} decisions can't be read and were left out")
         if erased := len(self.entries) - len(entries):
             left_out.append(f"{erased} decisions were erased and were left out")
-        rows = [(entry, entry.decision) for entry in entries if entry.is_settled and entry.decision is not None]
+        settled = [(entry, entry.decision) for entry in entries if entry.is_settled and entry.decision is not None]
+        rows = [(entry, decision) for entry, decision in settled if not decision.candidates]
+        if between := len(settled) - len(rows):
+            left_out.append(f"{between} decisions between candidates of a request were left out")
         if not rows:
             raise ConfigError(
                 f"the ledger of {self.policy} generation {self.generation}",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pipeline.errors import InvalidRecordError, RecordError
 from pipeline.events import Decision
 from pipeline.policy.book import PolicyBook
+from pipeline.policy.candidates import CANDIDATES, candidate_vector, features_within
 from pipeline.policy.definition import PolicyDefinition
 
 VECTOR_ITEM_BYTES = 2
@@ -46,11 +47,12 @@ def named_definition(decision: Decision, book: PolicyBook) -> PolicyDefinition:
             "unknown-generation",
             f"generation {decision.generation} of {decision.policy!r} is unknown; the latest is {latest.generation}",
         )
-    if decision.arm not in definition.arm_set:
+    if decision.arm not in definition.arm_set and not is_candidate(decision, definition):
         raise InvalidRecordError(
             "unknown-arm",
             f"arm {decision.arm!r} is not one of policy {decision.policy!r} ({len(definition.arm_names)} arms); "
-            "add it to the policy file and apply it: pipeline policy apply FILE",
+            "add it to the policy file and apply it: pipeline policy apply FILE"
+            + ("; or log the features of a candidate in `candidates`" if definition.candidates else ""),
         )
     if not SEGMENT_NAME.fullmatch(decision.segment):
         raise InvalidRecordError(
@@ -77,6 +79,27 @@ def encode_missing(
             refusal = refusals[row]
             vectors[index] = encoded[row].astype("<i2").tobytes() if refusal is None else refusal
     return vectors
+
+
+def is_candidate(decision: Decision, definition: PolicyDefinition) -> bool:
+    """Whether the arm is one that came with the request, in a policy that has such."""
+    return (
+        definition.candidates is not None
+        and decision.arm in decision.candidates
+        and decision.arm not in definition.arm_set
+    )
+
+
+def counted_in(decision: Decision, definition: PolicyDefinition, vector: bytes) -> tuple[str, bytes]:
+    """Return the arm whose statistics the decision counts in, and what is summed there: φ of a candidate.
+
+    Raises:
+        InvalidRecordError: missing-feature, wrong-feature-type, feature-out-of-bounds.
+    """
+    if definition.candidates is None or decision.arm in definition.arm_set:
+        return decision.arm, vector
+    features = features_within(definition.candidates.features, decision.candidates[decision.arm])
+    return CANDIDATES, candidate_vector(features, vector)
 
 
 def check_vector(decision: Decision, definition: PolicyDefinition) -> None:

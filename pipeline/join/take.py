@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pipeline.codec.wire import decode_event
 from pipeline.errors import InvalidRecordError, RecordError, StateError
 from pipeline.events import Contribution, Decision, Erasure, Event, Outcome, Tick
-from pipeline.join.admission import check_vector, encode_missing, named_definition
+from pipeline.join.admission import check_vector, counted_in, encode_missing, named_definition
 from pipeline.join.changes import (
     STEP_BYTES,
     ActionRows,
@@ -160,7 +160,9 @@ class _Taker:
         names = (decision.policy, decision.generation, decision.segment, decision.arm)
         definition = self._checked.get(names)
         if definition is None:
-            definition = self._checked[names] = named_definition(decision, self.book)
+            definition = named_definition(decision, self.book)
+            if decision.arm in definition.arm_set:  # a candidate is one by what its own record says
+                self._checked[names] = definition
         if decision.context_vector:
             check_vector(decision, definition)
         return definition
@@ -223,6 +225,7 @@ class _Taker:
                 f"decided at {decision.decided_at_ms}, so its window and grace ended at {expires_ms}; the partition's "
                 f"event time is {self.progress.event_time_ms}. Replay it, or give the policy more grace",
             )
+        arm, vector = counted_in(decision, definition, vector)
         self.count("open")
         raw = arrival.raw if decision.subject_hash is None else without_subject(arrival.raw, decision)
         opened = ActionRow(
@@ -233,7 +236,7 @@ class _Taker:
             policy=decision.policy,
             generation=decision.generation,
             segment=decision.segment,
-            arm=decision.arm,
+            arm=arm,
             decided_at_ms=decision.decided_at_ms,
             close_ms=close_ms,
             expires_ms=expires_ms,
@@ -273,6 +276,7 @@ class _Taker:
         counted = erasure.counted
         if row is not None and row.has_decision and (counted is None or not counted.is_final):
             counted = _held(row, definition_of(row, self.book))
+            erasure = erasure._replace(arm=row.arm)  # a candidate's is not what it counts in
         self.changes.rewards.append((erasure.action_id, erased_record(erasure, counted, event_time_ms)))
         if row is not None and row.is_erased:
             return None

@@ -14,7 +14,10 @@ Schapire 2010, algorithm 2, is the case of λ = μ = 1.) With the exact A_a = Σ
     cov(xᵀθ_a, xᵀθ_c) = [a = c] xᵀM_a x + μ² (z_a ⊗ M_a x)ᵀ P⁻¹ (z_c ⊗ M_c x)
 
 So it is a function of the same statistics as the model of one regression per arm, and other features of the arms need
-no relearning. Invariant: as in `linear.py`, the same sums give the same bytes on every machine.
+no relearning. Candidates, that come with a request and are told by their features alone, have nothing of their own
+(μ → ∞): what was learned of all of them is A_φ = Σφφᵀ and b_φ = Σrφ, which are added to P and h.
+
+Invariant: as in `linear.py`, the same sums give the same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -24,10 +27,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.models.grid import Grid
+from pipeline.models.grid import FEATURE_BITS, REWARD_LIMIT, Grid, reward_from_grid
 from pipeline.models.linear import linear_posterior, measured_noise, solve
 from pipeline.models.model import Floats, Parameter, Posterior, Sums
-from pipeline.models.weighted import features_of
+from pipeline.models.weighted import CandidateSums, features_of
 
 MAX_SHARED = 256
 """Entries of vec Θ: as many as a context vector may have. (features + 1) times the context's dimension."""
@@ -51,8 +54,11 @@ class Scores(NamedTuple):
 def hybrid_posterior(statistics: Sequence[Sums], grid: Grid, ridge_shared: float, ridge_own: float) -> Posterior:
     """Return theta (K, d), own (K, d, d), z (K, m) and noise (K,); shared: covariance (md, md) and mu ().
 
+    Where sums of candidates are among the K + 1 rows, shared has theta (md,) and noise () for them beside.
     O(K (md)² + (md)³). Raises ValueError where the arms have features of several lengths.
     """
+    of_candidates = [sums for sums in statistics if isinstance(sums, CandidateSums)]
+    statistics = [sums for sums in statistics if not isinstance(sums, CandidateSums)]
     own = linear_posterior(statistics, grid, ridge_own)
     z = np.array([(1.0, *features_of(sums)) for sums in statistics])
     (K, d), m = own.theta.shape, z.shape[1]
@@ -61,6 +67,10 @@ def hybrid_posterior(statistics: Sequence[Sums], grid: Grid, ridge_shared: float
     for a in range(K):
         P += np.kron(np.outer(z[a], z[a]), ridge_own * (np.eye(d) - ridge_own * own.covariance[a]))
         h += np.kron(z[a], ridge_own * own.theta[a])
+    for sums in of_candidates:
+        A, b = _moments(sums, grid)
+        P += A
+        h += b
     shared = solve(P[None], h[None], ridge_shared)
     mean = np.zeros((K, d))  # Θ̂ z_a; sums in the order written, one after another
     for j in range(m):
@@ -70,8 +80,55 @@ def hybrid_posterior(statistics: Sequence[Sums], grid: Grid, ridge_shared: float
         theta += ridge_own * own.covariance[:, :, i] * mean[:, i, None]
     return Posterior(
         {"theta": theta, "own": own.covariance, "z": z, "noise": measured_noise(statistics, grid, own)},
-        {"covariance": shared.covariance[0], "mu": np.array(ridge_own)},
+        {
+            "covariance": shared.covariance[0],
+            "mu": np.array(ridge_own),
+            **_for_candidates(of_candidates, grid, shared.theta[0]),
+        },
     )
+
+
+def join_candidates(posterior: Posterior, z: Floats) -> Posterior:
+    """Return the posterior of some arms with candidates behind them, whose features are z (C, m - 1).
+
+    The array has_own (K + C,) tells them apart. Raises ValueError where the posterior knows no candidates.
+    """
+    shared, arms = posterior.shared, posterior.parameters
+    if "theta" not in shared:
+        raise ValueError("the posterior was made for a policy without candidates")
+    (K, d), C = arms["theta"].shape, len(z)
+    z = np.column_stack((np.ones(C), z))
+    added = {
+        "theta": z @ shared["theta"].reshape(-1, d),
+        # What of the shared part reaches a score: μ M = I.
+        "own": np.broadcast_to(np.eye(d) / shared["mu"], (C, d, d)),
+        "z": z,
+        "noise": np.full(C, shared["noise"]),
+    }
+    joined = {name: np.concatenate((array, added[name])) for name, array in arms.items()}
+    return Posterior({**joined, "has_own": np.repeat((1.0, 0.0), (K, C))}, shared)
+
+
+def _moments(sums: CandidateSums, grid: Grid) -> tuple[Floats, Floats]:
+    A, b = sums.moments()
+    return np.ldexp(A, -2 * FEATURE_BITS), np.ldexp(b, -FEATURE_BITS - grid.reward_exponent)
+
+
+def _for_candidates(of_candidates: Sequence[CandidateSums], grid: Grid, theta: Floats) -> dict[str, Floats]:
+    """Return vec Θ̂, and the standard deviation of a reward around φᵀ vec Θ̂, measured as `measured_noise` does."""
+    if not of_candidates:
+        return {}
+    (sums,) = of_candidates
+    A, b = _moments(sums, grid)
+    left = 0.0  # Σ(r - φᵀθ)² = Σr² - 2 bᵀθ + θᵀAθ
+    for i in range(len(theta)):
+        predicted = 0.0
+        for product in (A[i] * theta).tolist():
+            predicted += product
+        left += float(theta[i]) * (predicted - 2.0 * float(b[i]))
+    left += reward_from_grid(sums.reward_square_sum, 2 * grid.reward_exponent)
+    widest = reward_from_grid(REWARD_LIMIT, grid.reward_exponent) ** 2
+    return {"theta": theta, "noise": np.sqrt((max(left, 0.0) + widest) / np.array(sums.n + 1.0))}
 
 
 def scores(posterior: Posterior, context: Floats | None) -> Scores:
@@ -81,7 +138,7 @@ def scores(posterior: Posterior, context: Floats | None) -> Scores:
         seen = None if context is None else context.shape
         raise ValueError(f"a hybrid model needs a context vector of shape {theta.shape[1:]}: seen {seen}")
     reached = own @ context  # (K, d)
-    variance = np.maximum(reached @ context, 0.0)
+    variance = np.maximum(reached @ context, 0.0) * posterior.parameters.get("has_own", 1.0)
     direction = float(posterior.shared["mu"]) * (z[:, :, None] * reached[:, None, :]).reshape(len(z), -1)
     return Scores(theta @ context, variance, direction @ posterior.shared["covariance"] @ direction.T)
 

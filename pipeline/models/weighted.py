@@ -72,6 +72,11 @@ class WeightedSums:
         return symmetric(self.sums[HEAD + d :], d), self.sums[HEAD : HEAD + d]
 
 
+@dataclass(frozen=True, eq=False)
+class CandidateSums(WeightedSums):
+    """Sums over the candidates of a policy, that are told by their features alone: over φ = z ⊗ x (`hybrid.py`)."""
+
+
 Countable = Statistics | WeightedSums
 
 
@@ -98,7 +103,7 @@ def weigh_maturing(
     reward_exponent: int,
     prior: ArmPrior | None = None,
     features: tuple[float, ...] = (),
-) -> Sums:
+) -> Statistics | WeightedSums:
     """Sum as `weigh` does, n and A of each bucket by its maturity; b, Σr and Σr² as they are.
 
     No fewer decisions count than something has come of, so that a mean stays within the rewards' bounds. When all has
@@ -125,7 +130,7 @@ def weigh(
     reward_exponent: int,
     prior: ArmPrior | None = None,
     features: tuple[float, ...] = (),
-) -> Sums:
+) -> Statistics | WeightedSums:
     """Sum (weight, statistics) of the buckets, in the order given, on top of the prior.
 
     With all weights 1, and nothing known of the arm, it is the exact sum.

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pipeline.models.forgetting import Forgetting
 from pipeline.models.weighted import ArmPrior
+from pipeline.policy.candidates import CANDIDATES
 from pipeline.policy.canonical import sha256_hex
 from pipeline.policy.contexts import bits_for
 from pipeline.policy.durations import duration_text
@@ -44,6 +45,18 @@ class Arm:
         if self.features:
             plain["features"] = dict(self.features)
         return plain
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Arms that come with a request: told by their features, learned of by what they share."""
+
+    features: tuple[str, ...]
+    """What each is told by, sorted."""
+
+    def to_plain(self) -> dict[str, object]:
+        """Give the JSON value."""
+        return {"features": list(self.features)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +126,8 @@ class PolicyDefinition:
     """What an operator has switched off for now."""
     most_contexts: int | None = None
     """How many distinct contexts a segment, arm and bucket may have; None: decisions are not counted by context."""
+    candidates: Candidates | None = None
+    """What a request's own arms are told by; None: it can't bring any."""
     arm_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """Names of all arms, in order."""
     arm_set: frozenset[str] = field(init=False, repr=False, compare=False)
@@ -148,6 +163,14 @@ class PolicyDefinition:
         """Entries of the context vector, d."""
         return self.features.dimension
 
+    def dimension_of(self, arm: str) -> int | None:
+        """Give the entries of the vectors that an arm's statistics are of; None for an arm that there is not."""
+        if arm in self.arm_set:
+            return self.dimension
+        if arm == CANDIDATES and self.candidates is not None:
+            return (1 + len(self.candidates.features)) * self.dimension
+        return None
+
     @property
     def reward_exponent(self) -> int:
         """A reward r is the integer round(r * 2**reward_exponent)."""
@@ -182,15 +205,16 @@ class PolicyDefinition:
 
         `settle` is one of them: statistics of a prefix of the ledger differ between wait and optimistic, so
         under one generation nobody could recompute a snapshot made across the change. `grace` and windows
-        decide which outcomes reach the ledger. Arms, segments, algorithm and floor are not: they choose, or
-        read, rows that stay what they are; so does forgetting, which weighs them, and so do the worths of kinds that
-        are counted apart.
+        decide which outcomes reach the ledger. What candidates are told by is what their sums are of. Arms, segments,
+        algorithm and floor are not: they choose, or read, rows that stay what they are; so does forgetting, which
+        weighs them, and so do the worths of kinds that are counted apart.
         """
         return {
             **self.features.parts(),
             "reward": self.reward.counted_parts(),
             "attribution": self.attribution.to_plain(),
             "statistics": self._statistics(),
+            **({} if self.candidates is None else {"candidates": self.candidates.to_plain()}),
         }
 
     def to_plain(self) -> dict[str, object]:

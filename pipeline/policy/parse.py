@@ -12,6 +12,7 @@ from pipeline.policy.definition import Attribution, PolicyDefinition, Settle
 from pipeline.policy.durations import duration_text
 from pipeline.policy.parse_algorithm import read_algorithm
 from pipeline.policy.parse_arms import read_arms
+from pipeline.policy.parse_candidates import read_candidates
 from pipeline.policy.parse_context import read_features
 from pipeline.policy.parse_exploration import read_exploration
 from pipeline.policy.parse_forgetting import read_forgetting
@@ -76,6 +77,7 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
     _check_delays(root, attribution, bucket_ms, reward.window_ms)
     forgetting = read_forgetting(root, bucket_ms)
     guardrails = read_guardrails(root, arms, Counting(bucket_ms, attribution.settle, reward.window_ms))
+    candidates = read_candidates(root, arms, algorithm, guardrails, reward)
     rollout = read_rollout(root, name)
     switches = read_switches(root, arms)
     root.finish()
@@ -99,6 +101,7 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
         rollout=rollout,
         switches=switches,
         most_contexts=most_contexts,
+        candidates=candidates,
     )
 
 

@@ -10,6 +10,7 @@
 
 with arms, parameters, features and rows sorted, durations in milliseconds, and rows of n = 0 left out. `arms` names
 those with a prior or features and is left out where there are none, as `forgetting` is where nothing is forgotten.
+A policy with candidates has one more key, "candidates": [feature, …], and rows of arm "*".
 Where delays are corrected for, or decisions counted by context, it has more keys, rows of zeros left out:
 
     "delays": [event time, or 0 where nothing is open; bucket width; [[kind, typical worth, window], …]]
@@ -43,7 +44,8 @@ from pipeline.models.contexts import CONTEXT_ROW, weigh_contexts
 from pipeline.models.grid import Grid
 from pipeline.models.model import Sums
 from pipeline.models.statistics import Statistics, total
-from pipeline.models.weighted import Countable, Maturing, weigh, weigh_maturing
+from pipeline.models.weighted import CandidateSums, Countable, Maturing, weigh, weigh_maturing
+from pipeline.policy.candidates import CANDIDATES
 from pipeline.policy.canonical import canonical_bytes, to_canonical_json
 from pipeline.policy.definition import Arm, PolicyDefinition
 from pipeline.policy.tallies import has_tallies
@@ -110,6 +112,8 @@ def _model_parts(definition: PolicyDefinition) -> dict[str, Any]:
     ]
     if arms:
         parts["arms"] = arms
+    if definition.candidates is not None:
+        parts["candidates"] = list(definition.candidates.features)
     if definition.reward.is_weighted:
         parts["kinds"] = [
             [rule.kind, definition.reward.worth_on_grid(rule), rule.amount_exponent]
@@ -149,7 +153,12 @@ def weigh_buckets(
     arms = {arm.name: arm for arm in definition.arms}
 
     def merge(name: str, buckets: Iterable[tuple[RowKey, Countable]]) -> Sums:
-        arm = arms.get(name, Arm(name))
+        if name == CANDIDATES:
+            sums = merge_into(definition.dimension_of(name) or 0, Arm(name), buckets)
+            return CandidateSums(sums.dimension, sums.sums.astype(np.float64))
+        return merge_into(definition.dimension, arms.get(name, Arm(name)), buckets)
+
+    def merge_into(dimension: int, arm: Arm, buckets: Iterable[tuple[RowKey, Countable]]) -> Countable:
         features = tuple(value for _, value in arm.features)
         if maturity is not None:
             maturing = (
@@ -161,19 +170,20 @@ def weigh_buckets(
                 )
                 for key, statistics in buckets
             )
-            return weigh_maturing(maturing, definition.dimension, definition.reward_exponent, arm.prior, features)
+            return weigh_maturing(maturing, dimension, definition.reward_exponent, arm.prior, features)
         weighted = (
             (definition.forgetting.weight_for((newest - key.bucket) * definition.bucket_ms), statistics)
             for key, statistics in buckets
         )
-        return weigh(weighted, definition.dimension, definition.reward_exponent, arm.prior, features)
+        return weigh(weighted, dimension, definition.reward_exponent, arm.prior, features)
 
     merged = {
         (segment, arm): merge(arm, buckets)
         for (segment, arm), buckets in groupby(counted, key=lambda row: (row[0].segment, row[0].arm))
     }
     segments = {*definition.segments.names, *(segment for segment, _ in merged)}
-    untried = ((segment, arm) for segment in segments for arm in definition.arm_names)
+    known = (*definition.arm_names, *(() if definition.candidates is None else (CANDIDATES,)))
+    untried = ((segment, arm) for segment in segments for arm in known)
     weighed = {key: merge(key[1], ()) for key in untried if key not in merged} | merged
     if definition.context_bits is None:
         return weighed
@@ -215,7 +225,8 @@ def segment_posteriors(
     dimension = definition.dimension
     arms = sorted(definition.arm_names)
     segments = sorted({segment for segment, _ in weighed})
-    by_segment = {segment: [weighed[segment, arm] for arm in arms] for segment in segments}
+    learned_of = arms if definition.candidates is None else [*arms, CANDIDATES]
+    by_segment = {segment: [weighed[segment, arm] for arm in learned_of] for segment in segments}
     derived = (known or Derivation()).derive(model, grid, arms, by_segment)
     told = reward_sums(definition, rows) if definition.reward.is_weighted else None
     records = []

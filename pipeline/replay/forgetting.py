@@ -176,7 +176,7 @@ class Forgetting:
             decision.policy,
             decision.generation,
             decision.segment,
-            decision.arm,
+            decision.arm if latest is None else latest["arm"],
             decision.decided_at_ms,
             contribution,
             latest["tallies"] if latest is not None and contribution is not None and contribution.is_final else (),

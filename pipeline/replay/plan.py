@@ -91,6 +91,9 @@ def make_plan(
     target = replace(definition or live, generation=into)
     check_change(live, target)
     is_encoded_anew = target.schema_hash != live.schema_hash
+    if target.candidates != live.candidates and source == "ledger":
+        fault = "[candidates]: the ledger has vectors of other features; leave --ledger out"
+        raise ConfigError("replay from the ledger", [fault])
     if is_encoded_anew and source == "ledger":
         fault = (
             f"[[context]]: past contexts were encoded by feature schema {live.schema_hash}, the definition has "

@@ -362,7 +362,8 @@ def _folded(
     before = rows.get_many([SUMS + key.to_bytes() for key in keys])
     sums = {key: statistics_from_bytes(value) for key, value in zip(keys, before, strict=True) if value is not None}
     merge_deltas(sums, fold.deltas.items())
-    strange = [key for key, row in sums.items() if not key.tally and row.dimension != plan.definition.dimension]
+    dimension_of = plan.definition.dimension_of
+    strange = [key for key, row in sums.items() if not key.tally and row.dimension != dimension_of(key.arm)]
     if strange:
         raise StateError(f"{strange[0]} was learned with another context: the ledger is damaged")
     changed: dict[bytes, bytes | None] = {

@@ -51,6 +51,7 @@ def _faults(fields: Mapping[str, Any], definition: PolicyDefinition) -> Iterator
         window_ms = definition.reward.window_ms_for(credit.kind)
         if not 0 <= late_ms <= window_ms:
             yield Difference(f"outcome {credit.outcome_id}: ms after its decision", str(late_ms), f"0 to {window_ms}")
+    known = sorted(definition.arm_names)
     expected = {
         "reward": definition.reward.combine(credits),
         "reward_exponent": definition.reward_exponent,
@@ -62,7 +63,7 @@ def _faults(fields: Mapping[str, Any], definition: PolicyDefinition) -> Iterator
                 definition, credits, fields["decided_at_ms"], fields["context_vector"], is_settled=fields["is_settled"]
             )
         ],
-        "arm": fields["arm"] if fields["arm"] in definition.arm_names else f"one of {sorted(definition.arm_names)}",
+        "arm": fields["arm"] if definition.dimension_of(fields["arm"]) is not None else f"one of {known}",
     }
     yield from (
         Difference(name, str(fields[name]), str(value)) for name, value in expected.items() if fields[name] != value

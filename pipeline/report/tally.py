@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from pipeline.evaluate.ledger import Entry
 from pipeline.events import Decision
+from pipeline.policy.candidates import CANDIDATES
 from pipeline.report.lift import Mean, mean_of
 
 POLICY, HOLDOUT, NO_SNAPSHOT = "policy", "holdout", "no_snapshot"
@@ -89,6 +90,6 @@ def tally(entries: Iterable[Entry], *, include_open: bool = False) -> Tally:
         counted.guardrails.update(decision.guardrails)
         group = counted.groups[group_of(decision)]
         group.subjects[decision.subject_hash or f"action {decision.action_id}"].add(entry.reward)
-        group.arms[decision.arm].add(entry.reward)
+        group.arms[CANDIDATES if decision.arm in decision.candidates else decision.arm].add(entry.reward)
         group.segments[entry.segment].add(entry.reward)
     return counted

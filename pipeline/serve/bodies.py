@@ -8,13 +8,15 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct, field
 
 from pipeline.errors import InvalidRecordError
-from pipeline.events import MAX_ID_CHARACTERS, MAX_TIME_MS
+from pipeline.events import MAX_ID_CHARACTERS, MAX_TIME_MS, NO_CANDIDATES
 from pipeline.policy.parse_arms import MAX_ARMS
 from pipeline.policy.section import is_text
 from pipeline.policy.shown import shown
 
 # A batch's answer holds one vector of probabilities a request: 500 of 100 arms are about 1 MB.
 MAX_BATCH = 500
+# Their covariance takes the square of their number.
+MAX_CANDIDATES = 500
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
 Eligible = Annotated[
@@ -28,6 +30,15 @@ Context = Annotated[
 Milliseconds = Annotated[float, Meta(ge=0, le=MAX_TIME_MS, multiple_of=1, description="Event time; null: now.")]
 
 
+Candidates = Annotated[
+    Mapping[Identifier, Mapping[str, float]],
+    Meta(
+        max_length=MAX_CANDIDATES,
+        description="Arms of this request alone, by name, each with the policy's candidate features within ±1.",
+    ),
+]
+
+
 class DecideBody(Struct, forbid_unknown_fields=True, frozen=True):
     """One request for an arm."""
 
@@ -35,6 +46,7 @@ class DecideBody(Struct, forbid_unknown_fields=True, frozen=True):
     eligible: Eligible | None = None
     subject: Annotated[Identifier, Meta(description="The person; logged as a keyed hash only.")] | None = None
     action_id: Annotated[Identifier, Meta(description="Names the decision; null: the node names it.")] | None = None
+    candidates: Candidates | None = None
 
 
 class DecideManyBody(Struct, forbid_unknown_fields=True, frozen=True):
@@ -67,6 +79,7 @@ class ExplainBody(Struct, forbid_unknown_fields=True, frozen=True):
 
     context: Context = field(default_factory=dict)
     eligible: Eligible | None = None
+    candidates: Candidates | None = None
 
 
 def identifier(name: str, value: object) -> str:
@@ -91,3 +104,18 @@ def identifiers(name: str, values: Sequence[object]) -> Sequence[str]:
     if len(values) > MAX_ARMS:
         raise InvalidRecordError("out-of-range", f"{name} has {len(values)} entries, expected at most {MAX_ARMS}")
     return [identifier(f"{name}[{place}]", value) for place, value in enumerate(values)]
+
+
+def candidates(given: Mapping[str, Mapping[str, float]] | None) -> Mapping[str, Mapping[str, float]]:
+    """Check the arms that a request brings.
+
+    Raises:
+        InvalidRecordError: wrong-type, out-of-range.
+    """
+    if not given:
+        return NO_CANDIDATES
+    if len(given) > MAX_CANDIDATES:
+        raise InvalidRecordError(
+            "out-of-range", f"candidates has {len(given)} entries, expected at most {MAX_CANDIDATES}"
+        )
+    return {identifier("a name in candidates", arm): features for arm, features in given.items()}

@@ -43,6 +43,8 @@ def _choose(snapshot: LoadedSnapshot, plans: Sequence[Plan]) -> None:
     for row, plan in enumerate(plans):
         if plan.is_held_out or plan.fallback in {"killed", "stale-snapshot"}:
             plan.propensities = _certain(plan.arms, control)
+        elif plan.fallback is None and plan.candidates:
+            _ask_each(snapshot, plans, vectors, (row,))
         elif plan.fallback is None:
             questions[plan.segment, plan.arms].append(row)
     for (segment, arms), rows in questions.items():
@@ -103,7 +105,9 @@ def _ask_each(snapshot: LoadedSnapshot, plans: Sequence[Plan], vectors: Vectors,
     for row in rows:
         plan = plans[row]
         try:
-            propensities, acted = snapshot.guarded(plan.segment, plan.arms, vectors[row], plan.asked.now_ms)
+            propensities, acted = snapshot.guarded(
+                plan.segment, plan.arms, vectors[row], plan.asked.now_ms, plan.candidates
+            )
             # A list of some dozens is sooner summed than an array.
             check_distribution(listed := propensities.tolist())
         except Exception as error:  # noqa: BLE001  whatever a model does wrong, there is an answer (law 10)

@@ -30,23 +30,27 @@ Where the model can't be asked there is a fallback, and what learns from it stay
 | or is empty, or no rule admits  |                      |                                                        |
 | any arm                         |                      |                                                        |
 
+Arms that a request brings (`candidates`) stand among the eligible ones where the policy has such; one that can't be
+scored is left out, and counted as an entry of the list that is not known.
+
 A fallback is uniform, then under the same guardrails as a model's weights. An arm outside the caller's list, or one
 that a rule refuses, is never answered: the caller may be unable, or not allowed, to show it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypeGuard
 
 import numpy as np
 
-from pipeline.events import Decision
+from pipeline.events import NO_CANDIDATES, Decision
 from pipeline.models.floor import draw
 from pipeline.policy.guardrails import Switches
 from pipeline.policy.section import is_text
 from pipeline.serve.choose import choose
 from pipeline.serve.decided import Context, Decided, Fallback, NoAnswer, Reason
-from pipeline.serve.plan import FIRST_GENERATION, Asked, Plan, plan
+from pipeline.serve.plan import FIRST_GENERATION, Asked, Features, Plan, plan
 from pipeline.serve.snapshot import LoadedSnapshot
 
 __all__ = ["Context", "Decided", "Fallback", "NoAnswer", "Reason", "decide", "draw_from"]
@@ -69,12 +73,13 @@ def decide(
     switches: Switches | None = None,
     worn: Collection[str] = (),
     age_ms: int = 0,
+    candidates: Features = NO_CANDIDATES,
 ) -> Decided | NoAnswer:
     """Choose an arm by a snapshot of `policy` (None: there is none); `Asked` says what the rest is.
 
     See the module for what happens where the model can't be asked.
     """
-    asked = Asked(policy, context, eligible, action_id, now_ms, subject_hash, switches, worn, age_ms)
+    asked = Asked(policy, context, eligible, action_id, now_ms, subject_hash, switches, worn, age_ms, candidates)
     made = plan(snapshot, asked)
     if isinstance(made, NoAnswer):
         return made
@@ -107,8 +112,28 @@ def draw_from(made: Plan, u: float) -> Decided:
         asked.subject_hash,
         made.reason,
         made.guardrails,
+        _told(made) if asked.candidates else NO_CANDIDATES,
     )
     return Decided(decision, made.ignored, made.fallback, made.detail)
+
+
+def _told(made: Plan) -> dict[str, Mapping[str, float]]:
+    """Return what the candidates among the arms are like: what JOIN learns from."""
+    snapshot, asked = made.snapshot, made.asked
+    if snapshot is not None and snapshot.definition.candidates is not None:
+        names = snapshot.definition.candidates.features
+        return {arm: dict(zip(names, made.candidates[arm], strict=True)) for arm in made.arms if arm in made.candidates}
+    # Nobody knows here what they are told by: JOIN does.
+    return {
+        arm: {name: float(value) for name, value in features.items() if is_text(name) and _is_finite(value)}
+        for arm, features in asked.candidates.items()
+        if arm in made.arms
+    }
+
+
+def _is_finite(value: object) -> TypeGuard[float]:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and -FLOAT64_HOLDS < value < FLOAT64_HOLDS  # type: ignore[operator]  # false for NaN
 
 
 def _loggable(context: Context) -> dict[str, object]:

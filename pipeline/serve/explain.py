@@ -69,9 +69,10 @@ def _beliefs(decided: Decided, snapshot: LoadedSnapshot | None) -> tuple[Estimat
     if snapshot is None or decision.segment not in snapshot.segments:
         return None, []
     segment = snapshot.segments[decision.segment]
-    if not all(arm in segment.index for arm in decision.eligible):
+    if not all(arm in segment.index or arm in decision.candidates for arm in decision.eligible):
         return None, []
-    posterior = segment.of(tuple(decision.eligible))
+    candidates = {arm: tuple(features.values()) for arm, features in decision.candidates.items()}
+    posterior = segment.of(tuple(decision.eligible), candidates)
     vector = np.frombuffer(decision.context_vector, "<i2")
     if not snapshot.needs_context:
         return snapshot.model.estimates(posterior, None), []

@@ -80,7 +80,9 @@ class DecideFront:
             if raw is None:
                 return _told(CLIENT_GONE)
             body = self._read(raw)
-            answer = await self._node.decide(policy, body.context, body.eligible, body.subject, body.action_id)
+            answer = await self._node.decide(
+                policy, body.context, body.eligible, body.subject, body.action_id, body.candidates
+            )
         except (RecordError, RefusedError) as error:
             return _told(refusal(error))
         if isinstance(answer, NoAnswer):

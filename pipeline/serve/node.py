@@ -21,6 +21,7 @@ from pipeline.errors import InvalidRecordError
 from pipeline.events import Outcome, outcome_from
 from pipeline.serve.answers import Explanation, LiveSnapshot, PolicyAnswer, ReadyAnswer
 from pipeline.serve.bodies import DecideBody, OutcomeBody, identifier, identifiers
+from pipeline.serve.bodies import candidates as checked_candidates
 from pipeline.serve.decided import Decided, NoAnswer
 from pipeline.serve.delivery import Delivery
 from pipeline.serve.explain import explain
@@ -132,6 +133,7 @@ class ServingNode:
         eligible: Sequence[str] | None = None,
         subject: str | None = None,
         action_id: str | None = None,
+        candidates: Mapping[str, Mapping[str, float]] | None = None,
     ) -> Decided | NoAnswer:
         """Choose an arm, and log the decision.
 
@@ -142,7 +144,7 @@ class ServingNode:
                 subject-not-accepted (without a salt).
         """
         await self._room()
-        asked = DecideBody(context, eligible, subject, action_id)
+        asked = DecideBody(context, eligible, subject, action_id, candidates)
         return await self._turn.ask(self._request(identifier("policy", policy), asked, _now_ms()))
 
     async def decide_many(self, policy: str, requests: Sequence[DecideBody]) -> list[Decided | NoAnswer]:
@@ -161,7 +163,11 @@ class ServingNode:
         return [answer for answer in answers if not isinstance(answer, Exception)]
 
     def explain(
-        self, policy: str, context: Mapping[str, object], eligible: Sequence[str] | None = None
+        self,
+        policy: str,
+        context: Mapping[str, object],
+        eligible: Sequence[str] | None = None,
+        candidates: Mapping[str, Mapping[str, float]] | None = None,
     ) -> Explanation | NoAnswer:
         """Tell what would be decided, and why; nothing is logged."""
         now_ms = _now_ms()
@@ -171,6 +177,7 @@ class ServingNode:
             None if eligible is None else identifiers("eligible", eligible),
             self._ids.next(now_ms),
             now_ms,
+            candidates=checked_candidates(candidates),
         )
         answer = answer_request(self._known, request, self._rng)
         if isinstance(answer, NoAnswer):
@@ -301,6 +308,7 @@ class ServingNode:
             self._ids.next(now_ms) if asked.action_id is None else identifier("action_id", asked.action_id),
             now_ms,
             None if asked.subject is None else self._hash_of(identifier("subject", asked.subject)),
+            checked_candidates(asked.candidates),
         )
 
     def _answer_all(self, requests: Sequence[Request]) -> list[Decided | NoAnswer | Exception]:

@@ -6,16 +6,21 @@ without a list, all such arms. They stand sorted by name, so that the order of a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pipeline.errors import InvalidRecordError
+from pipeline.events import NO_CANDIDATES
+from pipeline.policy.candidates import features_within
+from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.guardrails import Switches
 from pipeline.serve.decided import Context, Fallback, NoAnswer, Reason
 from pipeline.serve.guardrails.assignment import is_within
 from pipeline.serve.guardrails.eligibility import admitted
 from pipeline.serve.snapshot import LoadedSnapshot
 
+Features = Mapping[str, Mapping[str, object]]
 UNKNOWN_SEGMENT = "unknown"
 FIRST_GENERATION = 1
 
@@ -40,6 +45,8 @@ class Asked(NamedTuple):
     """Arms that the subject has seen too often (`guardrails/frequency.py`)."""
     age_ms: int = 0
     """How long ago the snapshot was published."""
+    candidates: Features = NO_CANDIDATES
+    """Arms that the request brings: their features, by arm."""
 
     @property
     def unit(self) -> str:
@@ -66,6 +73,8 @@ class Plan:
     is_held_out: bool = False
     guardrails: tuple[str, ...] = ()
     """Names of those that changed something."""
+    candidates: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Those that can be scored: their features in the policy's order, by arm."""
 
     def fall_back(self, fallback: Fallback, detail: str) -> None:
         """Note why the model can't be asked; the first reason stands."""
@@ -94,14 +103,15 @@ def plan(snapshot: LoadedSnapshot | None, asked: Asked) -> Plan | NoAnswer:
 
 def _plan_blindly(asked: Asked) -> Plan | NoAnswer:
     detail = f"this node has no snapshot of policy {asked.policy!r}"
-    if asked.eligible is None:
+    if asked.eligible is None and not asked.candidates:
         return NoAnswer(
             "no-snapshot",
             f"{detail}, so it knows no arm: send `eligible`, or apply the policy: pipeline policy apply FILE",
         )
-    if not asked.eligible:
+    listed = {*(asked.eligible or ()), *asked.candidates}
+    if not listed:
         return _nothing_eligible("the list is empty")
-    made = Plan(asked, None, UNKNOWN_SEGMENT, tuple(sorted(set(asked.eligible))))
+    made = Plan(asked, None, UNKNOWN_SEGMENT, tuple(sorted(listed)))
     made.fall_back("no-snapshot", f"{detail}: drawn uniformly from the list")
     return made
 
@@ -112,11 +122,13 @@ def _narrow(made: Plan, snapshot: LoadedSnapshot, switches: Switches) -> NoAnswe
     if switches.arms and not set(switches.arms).isdisjoint(made.arms):
         made.arms = tuple(arm for arm in made.arms if arm not in switches.arms)
         made.guardrails += ("killed-arms",)
+    if asked.candidates:
+        _take_candidates(made, snapshot, switches)
     if asked.eligible is not None:
         _restrict(made, snapshot, frozenset(asked.eligible), switches)
         if not made.arms:
             seen = f"{made.ignored} of its arms are retired or killed" if made.ignored else "the list is empty"
-            return _nothing_eligible(seen)
+            return _nothing_eligible(f"{seen}; {made.detail}" if made.detail else seen)
     rules = snapshot.definition.guardrails.eligibility
     if rules:
         arms = admitted(rules, asked.context, made.arms)
@@ -134,10 +146,34 @@ def _narrow(made: Plan, snapshot: LoadedSnapshot, switches: Switches) -> NoAnswe
     return None
 
 
+def _take_candidates(made: Plan, snapshot: LoadedSnapshot, switches: Switches) -> None:
+    """Put the candidates that can be scored beside the arms; others are left out and counted, and the first is told."""
+    for arm, features in made.asked.candidates.items():
+        try:
+            made.candidates[arm] = _scorable(arm, features, snapshot.definition, switches)
+        except InvalidRecordError as error:
+            made.ignored += 1
+            made.detail = made.detail or f"candidate {arm!r} was left out: {error}"
+    made.arms = tuple(sorted((*made.arms, *made.candidates)))
+
+
+def _scorable(
+    arm: str, features: Mapping[str, object], definition: PolicyDefinition, switches: Switches
+) -> tuple[float, ...]:
+    """Return a candidate's features in the policy's order. Raises InvalidRecordError."""
+    if definition.candidates is None:
+        raise InvalidRecordError("unknown-arm", f"policy {definition.name!r} has no [candidates]")
+    if arm in definition.arm_set:
+        raise InvalidRecordError("duplicate-arm", "the policy has an arm of that name: list it in `eligible`")
+    if arm in switches.arms:
+        raise InvalidRecordError("killed-arm", "it is killed")
+    return features_within(definition.candidates.features, features)
+
+
 def _restrict(made: Plan, snapshot: LoadedSnapshot, listed: frozenset[str], switches: Switches) -> None:
-    known = tuple(arm for arm in made.arms if arm in listed)
-    if known:
-        made.arms, made.ignored = known, len(listed) - len(known)
+    known = tuple(arm for arm in made.arms if arm in listed or arm in made.candidates)
+    if known or not listed:
+        made.arms, made.ignored = known, made.ignored + len(listed) - (len(known) - len(made.candidates))
         return
     barred = listed.intersection((*snapshot.definition.arm_names, *switches.arms))
     made.arms, made.ignored = tuple(sorted(listed - barred)), len(barred)

@@ -23,7 +23,7 @@ from pipeline.serve.decide import draw_from
 from pipeline.serve.decided import Context, Decided, NoAnswer
 from pipeline.serve.guardrails.assignment import is_within
 from pipeline.serve.guardrails.frequency import SubjectMemory
-from pipeline.serve.plan import Asked, Plan, plan
+from pipeline.serve.plan import Asked, Features, Plan, plan
 from pipeline.serve.snapshot import LoadedSnapshot
 
 NOT_FOR_IT = frozenset({"killed", "stale-snapshot", "no-known-arm"})
@@ -58,6 +58,8 @@ class Request:
     action_id: str
     now_ms: int
     subject_hash: str | None = None
+    candidates: Features = field(default_factory=dict)
+    """Arms that it brings: their features, by arm."""
 
     @property
     def unit(self) -> str:
@@ -183,6 +185,7 @@ def _plan(known: Known, request: Request, policy: str) -> Plan | NoAnswer:
         known.switches.get(policy),
         () if frequency is None or subject is None else known.memory.worn(policy, subject, frequency, now_ms),
         0 if snapshot is None else known.age_ms(policy, now_ms),
+        request.candidates,
     )
     return plan(snapshot, asked)
 

@@ -102,7 +102,7 @@ class _Handlers:
         return _json(200, answers.DecidedManyAnswer(told))
 
     async def explain(self, request: Request, body: bodies.ExplainBody) -> Response:
-        answer = self._node.explain(request.path_params["policy"], body.context, body.eligible)
+        answer = self._node.explain(request.path_params["policy"], body.context, body.eligible, body.candidates)
         if isinstance(answer, NoAnswer):
             return _error(409, answer.reason, answer.detail)
         return _json(200, answer)

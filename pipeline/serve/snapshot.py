@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import StateError
 from pipeline.models import ALGORITHMS, model_for
+from pipeline.models.hybrid import join_candidates
 from pipeline.models.model import ArrayBytes, Floats, Model, Posterior
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.feature_kinds import GRID_ONE
@@ -28,6 +29,9 @@ from pipeline.serve.guardrails.chain import Exposures, Guarded, Guards
 # Vectors kept for a snapshot of a model without context, one for each (segment, eligible arms) that was asked
 # for: at a hundred arms 256 of them are below 1 MB.
 KEPT_VECTORS = 256
+Features = Mapping[str, tuple[float, ...]]
+"""Of candidates, in the policy's order, by arm."""
+NO_FEATURES: Features = {}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,11 +47,18 @@ class SegmentPosterior:
     counts: Mapping[str, int] = field(default_factory=dict)
     """Arm → rewards counted."""
 
-    def of(self, arms: Sequence[str]) -> Posterior:
+    def of(self, arms: Sequence[str], candidates: Features = NO_FEATURES) -> Posterior:
         """Return the posterior of some arms, in their order. Raises KeyError for an arm that isn't there."""
         if arms == self.arms:
             return self.posterior
-        return self.posterior.take([self.index[arm] for arm in arms])
+        if not candidates:
+            return self.posterior.take([self.index[arm] for arm in arms])
+        declared = [arm for arm in arms if arm not in candidates]
+        brought = [arm for arm in arms if arm in candidates]
+        z = np.array([candidates[arm] for arm in brought])
+        joined = join_candidates(self.posterior.take([self.index[arm] for arm in declared]), z)
+        place = {arm: number for number, arm in enumerate((*declared, *brought))}
+        return joined.take([place[arm] for arm in arms])
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,14 +112,21 @@ class LoadedSnapshot:
         """Return the vector of `guarded` at the snapshot's own time."""
         return self.guarded(segment, arms, context_vector, self.event_time_ms)[0]
 
-    def guarded(self, segment: str, arms: tuple[str, ...], context_vector: NDArray[np.int16], now_ms: int) -> Guarded:
+    def guarded(
+        self,
+        segment: str,
+        arms: tuple[str, ...],
+        context_vector: NDArray[np.int16],
+        now_ms: int,
+        candidates: Features = NO_FEATURES,
+    ) -> Guarded:
         """Return the vector over `arms` that is drawn from, (K,), and the guardrails that changed something.
 
         A model without context computes it once for each (segment, arms). Raises KeyError for a segment or arm that
         isn't here, ValueError where the model has no answer.
         """
         if self.needs_context:
-            weights = _weights(self.model, self.segments, decode(context_vector), segment, arms)
+            weights = _weights(self.model, self.segments, decode(context_vector), segment, arms, candidates)
         elif self.guards.is_timeless:
             return self._kept(segment, arms)
         else:
@@ -152,8 +170,9 @@ def _weights(
     context: Floats | None,
     segment: str,
     arms: tuple[str, ...],
+    candidates: Features = NO_FEATURES,
 ) -> Floats:
-    return model.probabilities(segments[segment].of(arms), context)
+    return model.probabilities(segments[segment].of(arms, candidates), context)
 
 
 def _guarded(

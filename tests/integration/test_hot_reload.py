@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 import httpx
 import numpy as np
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from pipeline.brokers import Broker
+from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.codec.wire import decode_event
 from pipeline.events import Decision
 from pipeline.learn.memory import RowKey
@@ -21,9 +22,10 @@ from pipeline.serve import LoadedSnapshot, load_snapshot
 from pipeline.serve.http import listening
 from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
-from pipeline.stream.topics import DECISIONS, SNAPSHOTS, partition_for
+from pipeline.stream.topics import DECISIONS, SNAPSHOTS, create_topics, partition_for, topic_specs
 
-PARTITIONS, CLIENTS, VERSIONS = 4, 8, 60
+pytestmark = pytest.mark.kafka
+PARTITIONS, CLIENTS, VERSIONS = 2, 8, 60
 POLICY = """
 name = "reloaded"
 [[arms]]
@@ -95,8 +97,9 @@ def asked_of(snapshot: LoadedSnapshot, decision: Decision) -> np.ndarray:
     return snapshot.propensities(decision.segment, tuple(decision.eligible), vector)
 
 
-async def test_under_load_no_request_fails_and_no_decision_mixes_two_snapshots(embedded: Broker) -> None:
-    servers = embedded.bootstrap_servers
+async def test_under_load_no_request_fails_and_no_decision_mixes_two_snapshots(own_kafka: LocalKafka) -> None:
+    servers = own_kafka.bootstrap_servers
+    await create_topics(servers, topic_specs("reload", PARTITIONS))
     definition = load_policy(POLICY, "test")
     contents = {version: content_of(definition, version) for version in range(1, VERSIONS + 1)}
     partition = partition_for(definition.name, PARTITIONS)

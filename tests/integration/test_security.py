@@ -1,4 +1,4 @@
-"""Every component against a Kafka that takes only TLS, a name and a password."""
+"""Every component against a Kafka that takes only TLS and a name and password, or only a client's certificate."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from typing import NamedTuple
 
 import httpx
 import pytest
+from confluent_kafka.admin import (
+    AdminClient,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
 
 from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.brokers.ports import free_ports
@@ -54,48 +60,87 @@ interval = "100ms"
 """
 
 
-class Secured(NamedTuple):
-    """A broker that demands TLS and SASL, and what opens it."""
+KINDS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "certificate")
+LOGINS = {"PLAIN": f'plain.PlainLoginModule required user_pipeline="{PASSWORD}"'}
+SCRAM_LOGIN = "scram.ScramLoginModule required"
 
+
+class Secured(NamedTuple):
+    """A broker that demands TLS and one more thing, and what opens it."""
+
+    kind: str
     broker: SecuredBroker
     environment: dict[str, str]
+    wrong: list[dict[str, str]]
+    """Changes with which it does not open."""
 
 
-@pytest.fixture(scope="module")
-def secured(kafka_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+@pytest.fixture(scope="module", params=KINDS)
+def secured(
+    kafka_cache: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Secured]:
+    kind: str = request.param
     folder = tmp_path_factory.mktemp("certificates")
     authority, certificate, key = issue(folder, "127.0.0.1")
+    stranger = issue(folder / "stranger", "127.0.0.1")
     identity = folder / "broker.pem"
     identity.write_text(key.read_text("utf-8") + certificate.read_text("utf-8"), "utf-8")
     (port,) = free_ports(1)
-    login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+    if kind == "certificate":
+        security = {"SECURITY_PROTOCOL": "SSL", "CERTIFICATE_FILE": str(certificate), "KEY_FILE": str(key)}
+        wrong = [
+            {"CERTIFICATE_FILE": "", "KEY_FILE": ""},
+            {"CERTIFICATE_FILE": str(stranger.certificate), "KEY_FILE": str(stranger.key)},
+        ]
+        demanded = f"""
+listener.name.secured.ssl.client.auth=required
+listener.name.secured.ssl.truststore.type=PEM
+listener.name.secured.ssl.truststore.location={authority}
+"""
+    else:
+        security = {
+            "SECURITY_PROTOCOL": "SASL_SSL",
+            "SASL_MECHANISM": kind,
+            "USERNAME": "pipeline",
+            "PASSWORD": PASSWORD,
+        }
+        wrong = [{"PASSWORD": "wrong"}, {"USERNAME": "nobody"}]
+        login = LOGINS.get(kind, SCRAM_LOGIN)
+        demanded = f"""
+sasl.enabled.mechanisms={kind}
+listener.name.secured.sasl.enabled.mechanisms={kind}
+listener.name.secured.{kind.lower()}.sasl.jaas.config=org.apache.kafka.common.security.{login};
+"""
     kafka = LocalKafka.start(
         kafka_cache,
         fresh=True,
         properties=f"""
 listeners=PLAINTEXT://127.0.0.1:@PORT@,SECURED://127.0.0.1:{port},CONTROLLER://127.0.0.1:@CONTROLLER_PORT@
 advertised.listeners=PLAINTEXT://127.0.0.1:@PORT@,SECURED://127.0.0.1:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SECURED:SASL_SSL,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SECURED:{security["SECURITY_PROTOCOL"]},CONTROLLER:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
-sasl.enabled.mechanisms=PLAIN
-listener.name.secured.sasl.enabled.mechanisms=PLAIN
-listener.name.secured.plain.sasl.jaas.config={login} user_pipeline="{PASSWORD}";
 listener.name.secured.ssl.keystore.type=PEM
 listener.name.secured.ssl.keystore.location={identity}
+{demanded}
 """,
     )
-    security = {
-        "SECURITY_PROTOCOL": "SASL_SSL",
-        "SASL_MECHANISM": "PLAIN",
-        "USERNAME": "pipeline",
-        "PASSWORD": PASSWORD,
-        "CA_FILE": str(authority),
-    }
-    environment = {f"PIPELINE_KAFKA_{name}": text for name, text in security.items()}
+    environment = {f"PIPELINE_KAFKA_{name}": text for name, text in (security | {"CA_FILE": str(authority)}).items()}
     try:
-        yield Secured(SecuredBroker(f"127.0.0.1:{port}", KafkaSecurity.from_environment(environment)), environment)
+        if kind.startswith("SCRAM"):
+            add_user(kafka.bootstrap_servers, kind)
+        broker = SecuredBroker(f"127.0.0.1:{port}", KafkaSecurity.from_environment(environment))
+        yield Secured(kind, broker, environment, [*wrong, {"CA_FILE": str(stranger.authority)}])
     finally:
         kafka.stop()
+
+
+def add_user(broker: str, mechanism: str) -> None:
+    """Tell the broker, over its inner listener, who may come in."""
+    how = ScramCredentialInfo(ScramMechanism[mechanism.replace("-", "_")], 4_096)
+    user = UserScramCredentialUpsertion("pipeline", how, PASSWORD.encode())
+    admin = AdminClient({"bootstrap.servers": broker})  # without a name it is gone before it is answered
+    for told in admin.alter_user_scram_credentials([user]).values():
+        told.result(WITHIN_S)
 
 
 def run(secured: Secured, *arguments: str, is_trusted: bool = True) -> subprocess.CompletedProcess[str]:
@@ -110,9 +155,7 @@ def run(secured: Secured, *arguments: str, is_trusted: bool = True) -> subproces
     )
 
 
-async def test_the_whole_loop_runs_over_a_listener_that_demands_tls_and_a_password(
-    secured: Secured, tmp_path: Path
-) -> None:
+async def test_the_whole_loop_runs_over_a_listener_that_demands_credentials(secured: Secured, tmp_path: Path) -> None:
     made = run(secured, "topics", "create", "--partitions", "2")
     assert made.returncode == 0, made.stderr
     policy = tmp_path / "secured.toml"
@@ -154,11 +197,11 @@ def test_without_credentials_nothing_is_let_in_and_the_exit_code_says_so(secured
     assert "Traceback" not in refused.stderr
 
 
-@pytest.mark.parametrize("changes", [{"PASSWORD": "wrong"}, {"CA_FILE": ""}, {"USERNAME": "nobody"}])
-async def test_a_wrong_password_and_an_unknown_authority_are_refused(secured: Secured, changes: dict[str, str]) -> None:
-    changed = secured.environment | {f"PIPELINE_KAFKA_{name}": text for name, text in changes.items()}
-    follower = TopicFollower(SecuredBroker(secured.broker, KafkaSecurity.from_environment(changed)), POLICIES)
-    async with asyncio.timeout(WITHIN_S):
-        with pytest.raises(UnavailableError):
-            await follower.start()
-        await follower.stop()
+async def test_wrong_credentials_and_an_unknown_authority_are_refused(secured: Secured) -> None:
+    for changes in secured.wrong:
+        changed = secured.environment | {f"PIPELINE_KAFKA_{name}": text for name, text in changes.items()}
+        follower = TopicFollower(SecuredBroker(secured.broker, KafkaSecurity.from_environment(changed)), POLICIES)
+        async with asyncio.timeout(WITHIN_S):
+            with pytest.raises(UnavailableError):
+                await follower.start()
+            await follower.stop()

@@ -15,12 +15,14 @@ from pipeline.simulate.spec import definition_of
 SEEDS = range(101, 121)  # none of those that the priors' weights were chosen on
 
 
-def played(environment: DisplayAdvertising, settle: str, seed: int, *, floor: float = 0.0) -> tuple[Learner, float]:
-    """Play a whole environment; return the learner, and its regret."""
+def played(
+    environment: DisplayAdvertising, settle: str, seed: int, *, floor: float = 0.0, refresh: int = 400
+) -> tuple[Learner, float]:
+    """Play a whole environment, in batches of `refresh` decisions; return the learner, and its regret."""
     environment.reset(seed)
     definition = definition_of("beta_thompson", environment.setting, floor=floor, settle=settle)
     learner = Learner(settle, definition, environment.setting, np.random.default_rng((seed, 1)))
-    found = run(environment, learner, environment.setting.decisions, refresh=200)
+    found = run(environment, learner, environment.setting.decisions, refresh=refresh)
     return learner, found.total_regret
 
 
@@ -35,12 +37,12 @@ def means(learner: Learner, definition: PolicyDefinition, at_ms: int) -> np.ndar
 @pytest.mark.parametrize(("settle", "is_fair"), [("optimistic", False), ("delay_corrected", True)])
 def test_arms_that_differ_only_in_their_delays_seem_equally_good(settle, is_fair):
     # Windows are of thirty days, so after forty three quarters are open. Every arm is shown as often (a floor of
-    # all but a fifth), so that the means are of independent decisions. Arms convert at 0.1.
+    # all but a fifth), so that the means are of independent decisions, and batches may be large. Arms convert at 0.1.
     days = 40
     environment = OnlyDelays(days, 10_000)
     leads = []
     for seed in SEEDS:
-        learner, _ = played(environment, settle, seed, floor=0.199)
+        learner, _ = played(environment, settle, seed, floor=0.199, refresh=2_000)
         found = means(learner, learner.definition, days * DAY_MS)
         fast = np.array([environment.is_fast(arm) for arm in range(5)])
         leads.append(found[fast].mean() - found[~fast].mean())

@@ -158,7 +158,9 @@ class Guards:
         if floors.new_arms is None:
             return fit_floors(declared, declared), False
         seen = self._counts.get(segment, {})
-        is_new = np.array([seen.get(arm, 0) < floors.new_arms.until for arm in arms])
+        # A candidate is never new: what is learned of one is learned of all.
+        declared_arms = definition.arm_set if definition.candidates else frozenset(arms)
+        is_new = np.array([arm in declared_arms and seen.get(arm, 0) < floors.new_arms.until for arm in arms])
         wanted = np.where(is_new, np.maximum(declared, floors.new_arms.floor), declared)
         return fit_floors(declared, wanted), bool((wanted > declared).any())
 
