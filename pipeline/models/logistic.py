@@ -21,7 +21,7 @@ import numpy as np
 from pipeline.models.linear import solve
 from pipeline.models.model import Floats, Parameter
 
-RIDGE = Parameter(1.0, 1e-6, 1e6, "the inverse variance of a coefficient, in log-odds, beforehand")
+RIDGE = Parameter(0.3, 1e-6, 1e6, "the inverse variance of a coefficient, in log-odds, beforehand")
 _STEPS = 60
 _HALVINGS = 40
 _CLOSE = 2.0**-44
