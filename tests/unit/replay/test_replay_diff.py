@@ -65,6 +65,26 @@ def test_a_sum_that_differs_by_one_step_of_the_grid_is_a_change():
     assert [change.after for change in found.counts] == [Count(4, 1 + Fraction(1, ONE))]
 
 
+def test_another_worth_of_a_kind_that_is_counted_apart_is_named_and_what_it_makes_of_the_sums():
+    def weighing(worth: float) -> dict[str, Any]:
+        reward = {"low": 0.0, "high": 1.0, "combine": "weighted", "outcomes": [CLICK | {"worth": worth}, LIKE]}
+        definition = define(plain_policy(reward=reward))
+        place = RowKey("homepage", 1, "new", "a", 0)
+        # Four decisions, a click of two of them and a like of one other: Σc 2 and 1, Σcc' 2, 0 and 1.
+        rows = [
+            (place, Statistics(0, np.array([4, 0, 0]))),
+            (place._replace(tally="objectives"), Statistics(-5, np.array([2, 1, 2, 0, 1]))),
+        ]
+        return avro.decode_as("snapshot", build_snapshot(definition, rows, {}, 1, ""))
+
+    found = diff_snapshots(weighing(0.75), weighing(0.5))
+    assert not found.is_posterior_equal
+    assert found.definition == [DefinitionChange("reward.outcomes[click].worth", 0.75, 0.5)]
+    # 2 · 0.75 + 0.25, then 2 · 0.5 + 0.25.
+    before, after = Count(4, Fraction(7, 4)), Count(4, Fraction(5, 4))
+    assert found.counts == [CountChange("new", "a", before, after)]
+
+
 def test_equal_rewards_on_different_grids_are_equal():
     # Rewards up to 3 are on a grid of 2^-13, up to 5 on one of 2^-12: the largest that keep |r| <= 2^15.
     narrow, wide = linear_policy(), linear_policy()
