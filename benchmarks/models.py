@@ -1,4 +1,4 @@
-"""Each algorithm alone: to fold a decision, to derive the posterior from 30 buckets, to decide."""
+"""Each algorithm alone: to fold a decision, to derive the posterior from 30 buckets, to decide; and to encode."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import numpy as np
 from benchmarks.load import ARMS, policy
 from benchmarks.report import Row
 from benchmarks.timing import timed
-from pipeline.learn.memory import RowKey
+from pipeline.learn.ledger import LedgerRecord, fold_ledger
+from pipeline.learn.memory import FoldState, RowKey
 from pipeline.models import ALGORITHMS
 from pipeline.models.statistics import Statistics, fold
+from pipeline.policy.encoder import Encoder, Layer
+from pipeline.policy.tallies import context_tallies
 from pipeline.publish.snapshot import build_snapshot, segment_posteriors
 from pipeline.serve.decide import decide
 from pipeline.serve.snapshot import load_snapshot
@@ -21,11 +24,92 @@ ONE = 2**15
 
 
 def measure(repetitions: int) -> list[Row]:
-    """Measure every algorithm on 10 arms; those that learn from context have 16 entries of it."""
+    """Measure every algorithm on 10 arms; those that learn from context have 16 entries of it.
+
+    Where contexts are counted there are 7, in steps of 1/2: about as many distinct ones as decisions.
+    """
     rows = []
     for name, info in ALGORITHMS.items():
-        rows += _measure(name, DIMENSION if info.needs_context else 0, repetitions)
-    return rows
+        if info.counts_contexts:
+            rows += _measure_counting(name, repetitions)
+        else:
+            rows += _measure(name, DIMENSION if info.needs_context else 0, repetitions)
+    return [*rows, _measure_encoder(repetitions)]
+
+
+def _measure_encoder(repetitions: int) -> Row:
+    """Measure what a trained network of the usual size adds to each decision."""
+    rng = np.random.default_rng(0)
+    shapes = ((64, DIMENSION), (32, 65))
+    encoder = Encoder(tuple(Layer(rng.integers(-4096, 4097, shape).astype(np.int16)) for shape in shapes))
+    vector = rng.integers(0, 2**12, (1, DIMENSION)).astype(np.int16)
+    title = f"encode, {DIMENSION - 1} features to 64 to 32 units"
+    return timed(title, "µs", lambda: encoder.encode(vector), repetitions, times=500)
+
+
+def _measure_counting(algorithm: str, repetitions: int) -> list[Row]:
+    """Measure an algorithm that counts decisions by context: folded as LEARN does, beside the same without contexts."""
+    dimension = 7
+    definition = policy(dimension, algorithm=algorithm)
+    rng = np.random.default_rng(0)
+    X = rng.integers(-(2**12), 2**12 + 1, (BATCH, dimension)).astype("<i2")
+    X[:, :1] = 2**12
+    arms, buckets = rng.integers(0, ARMS, BATCH), rng.integers(0, BUCKETS, BATCH)
+    r = (rng.random(BATCH) < 0.1) * ONE
+    counted = [
+        LedgerRecord(
+            place,
+            f"a{place}",
+            RowKey("bench", 1, "all", f"arm-{arms[place]}", int(buckets[place])),
+            1,
+            int(r[place]),
+            X[place].tobytes(),
+            1,
+            0,
+            tallies=tuple(context_tallies(definition, X[place].tobytes(), int(r[place]))),
+        )
+        for place in range(BATCH)
+    ]
+    plain = [record._replace(tallies=()) for record in counted]
+    rows = sorted(fold_ledger(counted, {}, FoldState()).deltas.items())
+    snapshot = load_snapshot(build_snapshot(definition, rows, {}, 1, ""))
+    context = {f"f{i}": 0.5 for i in range(dimension - 1)}
+    vector = X[0].tobytes()
+
+    def decided() -> None:
+        decide(snapshot, "bench", context, None, rng=rng, action_id="x", now_ms=0)
+
+    title = f"{algorithm}, {ARMS} arms, d={dimension}"
+    contexts = len({key.tally for key, _ in rows if key.tally})
+    return [
+        timed(
+            f"fold_ledger, {title}, {contexts:,} contexts",
+            "µs/decision",
+            lambda: fold_ledger(counted, {}, FoldState()),
+            repetitions,
+            times=5,
+            records=BATCH,
+        ),
+        timed(
+            f"fold_ledger, {title}, contexts not counted",
+            "µs/decision",
+            lambda: fold_ledger(plain, {}, FoldState()),
+            repetitions,
+            times=5,
+            records=BATCH,
+        ),
+        timed(
+            f"name a context, {title}", "µs", lambda: context_tallies(definition, vector, ONE), repetitions, times=500
+        ),
+        timed(
+            f"posterior of {BUCKETS} buckets, {title}, {contexts:,} contexts",
+            "µs",
+            lambda: segment_posteriors(definition, rows),
+            repetitions,
+            times=1,
+        ),
+        timed(f"decide, {title}", "µs", decided, repetitions, times=200),
+    ]
 
 
 def _measure(algorithm: str, dimension: int, repetitions: int) -> list[Row]:

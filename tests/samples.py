@@ -58,6 +58,14 @@ def linear_policy(**others: Any) -> Plain:
     return policy
 
 
+def logistic_policy(**others: Any) -> Plain:
+    """Give a policy that learns from context vectors of 3 entries, each distinct one counted, and rewards in [0, 1]."""
+    policy = linear_policy(**{"outcomes": (CLICK, LIKE), **others})
+    policy["reward"] |= {"low": 0.0, "high": 1.0}
+    policy["algorithm"] = {"name": "logistic_thompson", "ridge": 1.0, "sharpness": 1.0}
+    return policy
+
+
 def define(plain: Plain) -> PolicyDefinition:
     """Read a plain policy."""
     return parse_policy(plain, "the test")

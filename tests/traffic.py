@@ -18,7 +18,7 @@ from pipeline.join.progress import DECISIONS, OUTCOMES
 from pipeline.join.step import Limits
 from pipeline.learn.memory import RowKey
 from pipeline.models.statistics import Statistics
-from tests.samples import BASKET, linear_policy, plain_decision, plain_outcome, plain_policy
+from tests.samples import BASKET, linear_policy, logistic_policy, plain_decision, plain_outcome, plain_policy
 
 START_MS = 1_700_000_000_000
 GRACE_MS = 5_000
@@ -72,12 +72,14 @@ def as_avro(stream: str, record: dict[str, Any]) -> bytes:
 @st.composite
 def policies(draw: st.DrawFn) -> dict[str, Any]:
     """Draw a policy: with or without features, settling either way, combining in any way."""
-    make = draw(st.sampled_from([plain_policy, linear_policy]))
-    combine = draw(st.sampled_from(COMBINATIONS))
+    make = draw(st.sampled_from([plain_policy, linear_policy, logistic_policy]))
+    combine = draw(st.sampled_from(COMBINATIONS if make is not logistic_policy else COMBINATIONS[:4]))
     settle = draw(st.sampled_from(SETTLES))
     plain = make(settle=settle, combine=combine, grace="5s")
     if settle == "delay_corrected":
         plain["statistics"]["bucket"] = "1s"
+    if make is logistic_policy:  # with 25 contexts, in steps of 1/2, decisions meet in one
+        plain["statistics"]["contexts"] = draw(st.sampled_from([25, 65_536]))
     plain["reward"]["outcomes"].append(BASKET)
     if combine == "sum" and draw(st.booleans()):
         plain["reward"]["cap"] = 0.5

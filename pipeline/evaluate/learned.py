@@ -19,6 +19,7 @@ from pipeline.learn.memory import RowKey
 from pipeline.models.grid import REWARD_LIMIT
 from pipeline.models.model import Floats
 from pipeline.models.statistics import Statistics, fold
+from pipeline.policy.contexts import name_contexts
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.partials import Mark
 from pipeline.publish.parts import SnapshotContent
@@ -149,7 +150,17 @@ def statistics_of(
         groups[at] = keys.setdefault(key, len(keys))
     grid = np.rint(np.ldexp(log.reward[places], definition.reward_exponent)).astype(np.int64)
     sums = fold(groups, len(keys), np.ones_like(grid), grid, grid * grid, situations.vectors[places])
-    return sorted((key, Statistics(definition.dimension, sums[group])) for key, group in keys.items())
+    rows = [(key, Statistics(definition.dimension, sums[group])) for key, group in keys.items()]
+    if definition.context_bits is not None:
+        counts: dict[RowKey, list[int]] = {}
+        of_group = list(keys)
+        names = name_contexts(situations.vectors[places], definition.context_bits)
+        for group, name, reward in zip(groups.tolist(), names, grid.tolist(), strict=True):
+            row = counts.setdefault(of_group[group]._replace(tally=name), [0, 0])
+            row[0] += 1
+            row[1] += reward
+        rows += [(key, Statistics(-len(row), np.array(row, np.int64))) for key, row in counts.items()]
+    return sorted(rows, key=lambda row: row[0])
 
 
 def _check(definition: PolicyDefinition, log: DecisionLog) -> None:

@@ -17,12 +17,15 @@ The algorithms, each in its file, without context:
 and with it:
 
     linear_thompson, lin_ucb, square_cb                                           a ridge regression per arm
+    logistic_thompson, logistic_ucb                                               a logistic one, for rewards in [0, 1]
     hybrid_thompson, hybrid_ucb                                                   arms share by their features
 
 What they stand on:
 
     empirical        an arm's count, mean and variance
     linear, hybrid   ridge posteriors
+    contexts         decisions counted by distinct context
+    logistic         Laplace's posterior from such counts
     best_arm, best_student, best_gamma   P(an arm is the best); `quadrature` is the integral behind it
     sampling         P(an arm is the best) where arms share what is not known
     largest          from an index an arm to weights
@@ -48,6 +51,8 @@ from pipeline.models import (
     kl_ucb,
     lin_ucb,
     linear_thompson,
+    logistic_thompson,
+    logistic_ucb,
     poisson_thompson,
     square_cb,
     ucb1,
@@ -69,6 +74,8 @@ ALGORITHMS: Mapping[str, AlgorithmInfo] = MappingProxyType(
         "linear_thompson": linear_thompson.INFO,
         "lin_ucb": lin_ucb.INFO,
         "square_cb": square_cb.INFO,
+        "logistic_thompson": logistic_thompson.INFO,
+        "logistic_ucb": logistic_ucb.INFO,
         "hybrid_thompson": hybrid_thompson.INFO,
         "hybrid_ucb": hybrid_ucb.INFO,
     }

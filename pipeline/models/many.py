@@ -1,8 +1,8 @@
 """Arm probabilities in many contexts at once: what `Model.probabilities` gives for each, to 1e-6.
 
-For linear Thompson sampling all contexts are one pass of array operations (`trapezoid.py`): most of the time of one
-context alone, for a few dozen arms, is the cost of calling numpy. Rows that this form does not cover (arms of very
-unequal width, a standard deviation of 0, numbers that are no numbers) and other models are asked one by one.
+For linear and logistic Thompson sampling all contexts are one pass of array operations (`trapezoid.py`): most of the
+time of one context alone, for a few dozen arms, is the cost of calling numpy. Rows that this form does not cover (arms
+of very unequal width, a standard deviation of 0, numbers that are no numbers) and other models are asked one by one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.models.linear_thompson import LinearThompson
+from pipeline.models.logistic_thompson import LogisticThompson
 from pipeline.models.model import Floats, Model, Posterior
 from pipeline.models.trapezoid import normal_best
 
@@ -22,7 +23,7 @@ def probabilities_many(model: Model, posterior: Posterior, contexts: Floats) -> 
 
     A row is NaN where the model has no answer.
     """
-    if type(model) is not LinearThompson or len(contexts) < _FEW:
+    if not isinstance(model, LinearThompson | LogisticThompson) or len(contexts) < _FEW:
         return np.array([_one(model, posterior, context) for context in contexts])
     theta, covariance = posterior.parameters["theta"], posterior.parameters["covariance"]
     mean = contexts @ theta.T

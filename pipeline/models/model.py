@@ -177,6 +177,8 @@ class AlgorithmInfo:
     """Whether no reward may be below 0."""
     learns_across_arms: bool = False
     """Whether what is learned of one arm says something of another."""
+    counts_contexts: bool = False
+    """Whether it learns from how many decisions each distinct context had, beside the sums."""
 
 
 def _frozen(array: Floats) -> Floats:

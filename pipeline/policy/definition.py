@@ -13,6 +13,7 @@ from pipeline.models.forgetting import Forgetting
 from pipeline.models.weighted import ArmPrior
 from pipeline.policy.candidates import CANDIDATES
 from pipeline.policy.canonical import sha256_hex
+from pipeline.policy.contexts import bits_for
 from pipeline.policy.durations import duration_text
 from pipeline.policy.features import FeatureSchema
 from pipeline.policy.guardrails import Floors, Guardrails, Rollout, Switches
@@ -123,6 +124,8 @@ class PolicyDefinition:
     """Which policy it is to follow, and how far that has come."""
     switches: Switches = field(default_factory=Switches)
     """What an operator has switched off for now."""
+    most_contexts: int | None = None
+    """How many distinct contexts a segment, arm and bucket may have; None: decisions are not counted by context."""
     candidates: Candidates | None = None
     """What a request's own arms are told by; None: it can't bring any."""
     arm_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
@@ -133,6 +136,8 @@ class PolicyDefinition:
     """Names of the arms that can be chosen, in order."""
     schema_hash: str = field(init=False, repr=False, compare=False)
     """Of the feature schema: which encoding a context vector has."""
+    context_bits: int | None = field(init=False, repr=False, compare=False)
+    """Contexts are told apart in steps of 2^-bits; None: decisions are not counted by context."""
     definition_hash: str = field(init=False, repr=False, compare=False)
     """Of the whole canonical JSON."""
     statistics_hash: str = field(init=False, repr=False, compare=False)
@@ -140,7 +145,9 @@ class PolicyDefinition:
 
     def __post_init__(self) -> None:
         # Hashed once here: records are compared with them on every batch.
+        counted = None if self.most_contexts is None else bits_for(self.features, self.most_contexts)
         derived = {
+            "context_bits": counted,
             "arm_names": tuple(arm.name for arm in self.arms),
             "arm_set": frozenset(arm.name for arm in self.arms),
             "active_arms": tuple(arm.name for arm in self.arms if not arm.retired),
@@ -243,4 +250,5 @@ class PolicyDefinition:
         return {key: duration_text(duration_ms) for key, duration_ms in durations.items() if duration_ms is not None}
 
     def _statistics(self) -> dict[str, object]:
-        return {"bucket": duration_text(self.bucket_ms)}
+        bucket: dict[str, object] = {"bucket": duration_text(self.bucket_ms)}
+        return bucket if self.most_contexts is None else bucket | {"contexts": self.most_contexts}

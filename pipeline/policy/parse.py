@@ -20,6 +20,7 @@ from pipeline.policy.parse_guardrails import Counting, read_guardrails
 from pipeline.policy.parse_operations import read_rollout, read_switches
 from pipeline.policy.parse_reward import read_reward
 from pipeline.policy.parse_segments import read_segments
+from pipeline.policy.parse_statistics import read_statistics
 from pipeline.policy.section import Section
 
 LEAST_BUCKETS = 4
@@ -72,7 +73,7 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
     attribution = _read_attribution(root)
     floor, floors = read_exploration(root, arms, segments)
     publish_interval_ms = _read_duration_ms(root, "publish", "interval", ("10ms", "1d"), default="1s")
-    bucket_ms = _read_duration_ms(root, "statistics", "bucket", ("1s", "365d"), default="1d")
+    bucket_ms, most_contexts = read_statistics(root, algorithm.name, features)
     _check_delays(root, attribution, bucket_ms, reward.window_ms)
     forgetting = read_forgetting(root, bucket_ms)
     guardrails = read_guardrails(root, arms, Counting(bucket_ms, attribution.settle, reward.window_ms))
@@ -99,6 +100,7 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
         guardrails=guardrails,
         rollout=rollout,
         switches=switches,
+        most_contexts=most_contexts,
         candidates=candidates,
     )
 

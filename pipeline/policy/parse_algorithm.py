@@ -44,6 +44,12 @@ def read_algorithm(root: Section, features: FeatureSchema, reward: RewardRules, 
             "reward.low",
             f"{reward.low!r} is below 0, and {name} counts; choose one of {', '.join(_of_any_reward(info))}",
         )
+    if info.counts_contexts and reward.is_weighted:
+        root.fault(
+            "reward.combine",
+            f'"weighted" counts kinds apart, and {name} counts contexts by one reward; combine otherwise, or choose '
+            "linear_thompson or lin_ucb",
+        )
     return Algorithm(name, parameters)
 
 

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from pipeline.models.contexts import COLUMNS as CONTEXT_COLUMNS
 from pipeline.models.delays import COLUMNS, column_for
 from pipeline.models.objectives import columns_for, entries
 from pipeline.models.tally import Tally
+from pipeline.policy.contexts import name_contexts
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import Credit
 
@@ -23,7 +25,11 @@ _SETTLED = Tally(SETTLED_ROW, 1, 0, 1)
 
 def has_tallies(definition: PolicyDefinition) -> bool:
     """Whether decisions of this policy count for more than sums."""
-    return definition.attribution.settle == "delay_corrected" or definition.reward.is_weighted
+    return (
+        definition.attribution.settle == "delay_corrected"
+        or definition.reward.is_weighted
+        or counts_contexts(definition)
+    )
 
 
 def tallies_of(
@@ -32,7 +38,7 @@ def tallies_of(
     """Return what the decision counts for.
 
     Where delays are corrected for: how late the first outcome of each kind came, and if it has settled. Where kinds are
-    counted apart: how much of each came, in the context that `vector` encodes.
+    counted apart: how much of each came, in the context that `vector` encodes. Where contexts are: in which it was.
     """
     tallies = []
     if definition.attribution.settle == "delay_corrected":
@@ -43,7 +49,21 @@ def tallies_of(
         width = columns_for(len(definition.reward.outcomes), len(x))
         found = entries(definition.reward.amounts(credited), x)
         tallies += [Tally(OBJECTIVES_ROW, width, column, amount) for column, amount in found]
+    if counts_contexts(definition):
+        tallies += context_tallies(definition, vector, definition.reward.combine(credited))
     return tallies
+
+
+def context_tallies(definition: PolicyDefinition, vector: bytes, reward: int) -> list[Tally]:
+    """Return what the decision counts for in its context: itself, and its reward in grid units."""
+    (row,) = name_contexts(np.frombuffer(vector, "<i2")[None], definition.context_bits or 0)
+    one = Tally(row, CONTEXT_COLUMNS, 0, 1)
+    return [one, Tally(row, CONTEXT_COLUMNS, 1, reward)] if reward else [one]
+
+
+def counts_contexts(definition: PolicyDefinition) -> bool:
+    """Whether decisions of this policy are told apart by context."""
+    return definition.context_bits is not None
 
 
 def _delays(definition: PolicyDefinition, credited: Iterable[Credit], decided_at_ms: int) -> list[Tally]:

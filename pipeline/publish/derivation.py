@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.models import ALGORITHMS
+from pipeline.models.contexts import ContextSums
 from pipeline.models.grid import Grid
 from pipeline.models.model import LearnsAcrossSegments, Model, Posterior, Sums, posteriors
 from pipeline.models.statistics import Statistics
@@ -70,6 +71,8 @@ def _go_on(model: Model, grid: Grid, known: _Known | None, sums: Sequence[Sums])
 
 
 def _is_same(before: Sums, after: Sums) -> bool:
+    if isinstance(before, ContextSums):
+        return before.is_same(after)
     if isinstance(before, Statistics):
         return isinstance(after, Statistics) and before == after
     return (

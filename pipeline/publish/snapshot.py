@@ -11,9 +11,10 @@
 with arms, parameters, features and rows sorted, durations in milliseconds, and rows of n = 0 left out. `arms` names
 those with a prior or features and is left out where there are none, as `forgetting` is where nothing is forgotten.
 A policy with candidates has one more key, "candidates": [feature, …], and rows of arm "*".
-Where delays are corrected for, it has two more keys, rows of zeros left out:
+Where delays are corrected for, or decisions counted by context, it has more keys, rows of zeros left out:
 
     "delays": [event time, or 0 where nothing is open; bucket width; [[kind, typical worth, window], …]]
+    "contexts": bits of a step
     "tallies": [[segment, arm, bucket, name, [column, …]], …]
 
 and where outcome kinds are counted apart, `tallies` and
@@ -39,6 +40,7 @@ import orjson
 from pipeline.codec import avro
 from pipeline.learn.memory import RowKey
 from pipeline.models import model_for
+from pipeline.models.contexts import CONTEXT_ROW, weigh_contexts
 from pipeline.models.grid import Grid
 from pipeline.models.model import Sums
 from pipeline.models.statistics import Statistics, total
@@ -49,7 +51,7 @@ from pipeline.policy.definition import Arm, PolicyDefinition
 from pipeline.policy.tallies import has_tallies
 from pipeline.publish.derivation import Derivation
 from pipeline.publish.exposures import count_exposures
-from pipeline.publish.maturity import as_of, is_corrected, mature
+from pipeline.publish.maturity import Place, as_of, is_corrected, mature
 from pipeline.publish.objectives import reward_sums, rewarded
 from pipeline.publish.partials import Base, Mark
 
@@ -73,6 +75,8 @@ def posterior_sha256(definition: PolicyDefinition, rows: Iterable[tuple[RowKey, 
     tail = b"}"
     if is_corrected(definition):
         parts["delays"] = _delay_parts(definition, as_of(rows, as_of_ms))
+    if definition.context_bits is not None:
+        parts["contexts"] = definition.context_bits
     if has_tallies(definition):
         tail = b',"tallies":%b}' % _integers(_tallied(rows))
     # Names and integers read the same from both writers; orjson is ten times as fast, but writes 1e-6 for 1e-06.
@@ -180,7 +184,31 @@ def weigh_buckets(
     segments = {*definition.segments.names, *(segment for segment, _ in merged)}
     known = (*definition.arm_names, *(() if definition.candidates is None else (CANDIDATES,)))
     untried = ((segment, arm) for segment in segments for arm in known)
-    return {key: merge(key[1], ()) for key in untried if key not in merged} | merged
+    weighed = {key: merge(key[1], ()) for key in untried if key not in merged} | merged
+    if definition.context_bits is None:
+        return weighed
+    return _by_context(definition, rows, weighed, newest, None if maturity is None else maturity.shares)
+
+
+def _by_context(
+    definition: PolicyDefinition,
+    rows: Rows,
+    weighed: Mapping[Row, Sums],
+    newest: int,
+    shares: Mapping[Place, float] | None,
+) -> dict[Row, Sums]:
+    """Add to sums what the rows say of each context; a context's open decisions are those of its bucket."""
+    found: defaultdict[Row, list[tuple[float, float, str, Statistics]]] = defaultdict(list)
+    for key, row in sorted((one for one in rows if one[0].tally.startswith(CONTEXT_ROW)), key=lambda one: one[0]):
+        weight = definition.forgetting.weight_for((newest - key.bucket) * definition.bucket_ms)
+        maturity = 1.0 if shares is None else shares.get((key.segment, key.arm, key.bucket), 1.0)
+        found[key.segment, key.arm].append((weight, maturity, key.tally, row))
+    priors = {arm.name: arm.prior for arm in definition.arms}
+    d, bits, exponent = definition.dimension, definition.context_bits or 0, definition.reward_exponent
+    return {
+        (segment, arm): weigh_contexts(found[segment, arm], sums, d, bits, exponent, priors.get(arm))
+        for (segment, arm), sums in weighed.items()
+    }
 
 
 def segment_posteriors(

@@ -8,6 +8,7 @@ known, as a snapshot's is.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,11 +17,13 @@ from numpy.typing import NDArray
 from pipeline.errors import ConfigError
 from pipeline.learn.memory import RowKey
 from pipeline.models import ALGORITHMS, model_for
+from pipeline.models.contexts import COLUMNS as CONTEXT_COLUMNS
 from pipeline.models.delays import COLUMNS, column_for
 from pipeline.models.floor import apply_floor, draw
 from pipeline.models.grid import Grid
 from pipeline.models.model import Floats, LearnsAcrossSegments, Posterior, Sums, posteriors
 from pipeline.models.statistics import Statistics, fold
+from pipeline.policy.contexts import name_contexts
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.features import decode
 from pipeline.policy.tallies import DELAY_ROW
@@ -53,6 +56,9 @@ class Learner:
         self._kept: dict[tuple[int, tuple[int, ...]], Floats] = {}
         self._is_corrected = definition.attribution.settle == "delay_corrected"
         self._delays: dict[int, NDArray[np.int64]] = {}
+        self._contexts: defaultdict[tuple[int, int, str], NDArray[np.int64]] = defaultdict(
+            lambda: np.zeros(CONTEXT_COLUMNS, np.int64)
+        )
         self._now_ms = 0
         self._arm, self._segment, self._bucket = (np.zeros(0, np.int64) for _ in range(3))
         self._vectors = np.zeros((0, definition.dimension), np.int16)
@@ -110,6 +116,12 @@ class Learner:
             self._rows[bucket] = sums if known is None else known + sums
         if self._is_corrected:
             self._count_delays(news, groups, buckets)
+        if self._definition.context_bits is not None:
+            names = name_contexts(self._vectors[news.places], self._definition.context_bits)
+            places = zip(buckets.tolist(), groups.tolist(), names, strict=True)
+            earned = (after - before).astype(np.int64).tolist()
+            for place, is_first, more in zip(places, news.is_first.tolist(), earned, strict=True):
+                self._contexts[place] += (is_first, more)
         self._forget(np.unique(self._segment[news.places]))
 
     def statistics(self) -> Mapping[tuple[str, str, int], Statistics]:
@@ -189,6 +201,9 @@ class Learner:
             for group in np.flatnonzero(counts.any(axis=1)).tolist():
                 key = RowKey(name, generation, *names[group], bucket, tally)
                 rows.append((key, Statistics(-COLUMNS, counts[group])))
+        for (bucket, group, row), counts in self._contexts.items():
+            key = RowKey(name, generation, *names[group], bucket, row)
+            rows.append((key, Statistics(-len(counts), counts)))
         return rows
 
     def _forget(self, segments: Indices) -> None:

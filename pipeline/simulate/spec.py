@@ -1,7 +1,7 @@
 """`ALGORITHM[:PARAMETER=NUMBER,…]`: the short way to name a policy for an environment.
 
 Beside the algorithm's own parameters, `half_life`, `window` and `bucket` say in seconds how it forgets; in most
-environments a decision is made every second.
+environments a decision is made every second. `contexts` says how many are told apart, where they are counted.
 """
 
 from __future__ import annotations
@@ -49,8 +49,13 @@ def definition_of(spec: str, setting: Setting, *, floor: float, settle: str) -> 
         raise ConfigError(f"policy {spec!r}", [f"{name!r} is none of {', '.join(ALGORITHMS)}, and no FILE.toml"])
     forgetting = {key: _duration(parameters.pop(key)) for key in ("half_life", "window") if key in parameters}
     others: dict[str, object] = {"forgetting": forgetting} if forgetting else {}
+    statistics: dict[str, object] = {}
     if forgetting or "bucket" in parameters:
-        others["statistics"] = {"bucket": _duration(parameters.pop("bucket", _BUCKET_S))}
+        statistics["bucket"] = _duration(parameters.pop("bucket", _BUCKET_S))
+    if "contexts" in parameters:
+        statistics["contexts"] = round(parameters.pop("contexts"))
+    if statistics:
+        others["statistics"] = statistics
     return definition_for(setting, name, parameters, floor=floor, settle=settle, others=others)
 
 

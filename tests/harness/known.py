@@ -156,8 +156,9 @@ def chunks(all_data: tuple[Traffic, ...]) -> list[tuple[list[dict[str, Any]], li
     decisions = [one for data in all_data for one in data.decisions]
     outcomes = [one for data in all_data for one in data.outcomes]
     times = [at_ms for at_ms, _ in (*decisions, *outcomes)]
-    cut: list[Any] = [([], []) for _ in range(min(times), max(times) + 1, CHUNK_MS)]
+    first_ms = min(times)
+    cut: list[Any] = [([], []) for _ in range(first_ms, max(times) + 1, CHUNK_MS)]
     for place, log in enumerate((decisions, outcomes)):
         for at_ms, record in sorted(log, key=lambda one: one[0]):
-            cut[(at_ms - min(times)) // CHUNK_MS][place].append(record)
+            cut[(at_ms - first_ms) // CHUNK_MS][place].append(record)
     return cut

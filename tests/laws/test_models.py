@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pipeline.models import ALGORITHMS, model_for
+from pipeline.models.contexts import ContextSums, context_name, weigh_contexts
 from pipeline.models.floor import apply_floor
 from pipeline.models.forgetting import Forgetting
-from pipeline.models.grid import Grid, features_from_grid
+from pipeline.models.grid import FEATURE_BITS, Grid, features_from_grid
 from pipeline.models.model import Model, Posterior, Sums
 from pipeline.models.statistics import Statistics, contributions
 from pipeline.models.weighted import ArmPrior, weigh
@@ -36,17 +39,92 @@ def dimension(model) -> int:
     return 5 if ALGORITHMS[model.name].needs_context else 0
 
 
-def decisions(rng: np.random.Generator, dimension: int, m: int = 30) -> Statistics:
+@dataclass(frozen=True, eq=False)
+class Told(ContextSums):
+    """Exact sums of an arm with a context, and the same decisions told apart by it: rows that add up as they do."""
+
+    whole: Statistics
+    rows: Mapping[str, Statistics]
+
+    @classmethod
+    def of(cls, whole: Statistics, rows: Mapping[str, Statistics]) -> Told:
+        parts = ((1.0, 1.0, name, row) for name, row in rows.items())
+        known = weigh_contexts(parts, whole, whole.dimension, FEATURE_BITS, GRID.reward_exponent)
+        return cls(known.sums, known.contexts, known.counts, known.rewards, whole, rows)
+
+    def __add__(self, other: Told) -> Told:
+        return Told.of(self.whole + other.whole, merged(self.rows, other.rows, 1))
+
+    def __sub__(self, other: Told) -> Told:
+        return Told.of(self.whole - other.whole, merged(self.rows, other.rows, -1))
+
+    def to_bytes(self) -> bytes:
+        return self.whole.to_bytes() + b"".join(row.to_bytes() for _, row in sorted(self.rows.items()))
+
+
+Known = Statistics | Told
+"""Told apart only where there is a context; a model that has no use for that sees the sums in it."""
+
+
+def merged(ours: Mapping[str, Statistics], theirs: Mapping[str, Statistics], sign: int) -> dict[str, Statistics]:
+    rows = dict(ours)
+    for name, row in theirs.items():
+        rows[name] = rows.get(name, NO_CONTEXT) + Statistics(-2, sign * row.sums)
+    return rows
+
+
+NO_CONTEXT = Statistics(-2, np.zeros(2, np.int64))
+
+
+def known_of(X: np.ndarray, rewards: Any, times: int = 1) -> Known:
+    """Give the sums of decisions, each as often as `times`."""
+    dimension = X.shape[1]
+    whole = Statistics(dimension, contributions(X, rewards) * times)
+    if not dimension:
+        return whole
+    rows: dict[str, Statistics] = {}
+    for x, reward in zip(X.tolist(), np.asarray(rewards).tolist(), strict=True):
+        rows = merged(rows, {context_name(x): Statistics(-2, np.array([1, reward]) * times)}, 1)
+    return Told.of(whole, rows)
+
+
+def as_often(arm: Known, times: int) -> Known:
+    whole = Statistics(arm.whole.dimension if isinstance(arm, Told) else arm.dimension, _sums(arm) * times)
+    if not isinstance(arm, Told):
+        return whole
+    return Told.of(whole, {name: Statistics(-2, row.sums * times) for name, row in arm.rows.items()})
+
+
+def _sums(arm: Known) -> np.ndarray:
+    return arm.whole.sums if isinstance(arm, Told) else arm.sums
+
+
+def weighed(parts: Iterable[tuple[float, Known]], dimension: int, prior: ArmPrior | None = None) -> Sums:
+    """Weigh buckets as PUBLISH does."""
+    parts = list(parts)
+    wholes = [(weight, part.whole if isinstance(part, Told) else part) for weight, part in parts]
+    sums = weigh(wholes, dimension, GRID.reward_exponent, prior)
+    if not dimension:
+        return sums
+    rows = ((weight, 1.0, *row) for weight, part in parts if isinstance(part, Told) for row in part.rows.items())
+    return weigh_contexts(rows, sums, dimension, FEATURE_BITS, GRID.reward_exponent, prior)
+
+
+def nothing(dimension: int) -> Known:
+    return known_of(np.zeros((0, dimension), np.int16), [])
+
+
+def decisions(rng: np.random.Generator, dimension: int, m: int = 30) -> Known:
     X = rng.integers(-(2**12), 2**12 + 1, (m, dimension)).astype(np.int16)
-    return Statistics(dimension, contributions(X, rng.integers(0, 2, m) * ONE))
+    return known_of(X, rng.integers(0, 2, m) * ONE)
 
 
-def parts_of_each_arm(dimension: int, parts: int = 1, seed: int = 11) -> list[list[Statistics]]:
+def parts_of_each_arm(dimension: int, parts: int = 1, seed: int = 11) -> list[list[Known]]:
     rng = np.random.default_rng(seed)
     return [[decisions(rng, dimension, 5 + 20 * k) for _ in range(parts)] for k in range(ARMS)]
 
 
-def arms(dimension: int) -> list[Statistics]:
+def arms(dimension: int) -> list[Known]:
     return [part for (part,) in parts_of_each_arm(dimension)]
 
 
@@ -99,7 +177,7 @@ def test_propensities_keep_the_floor_and_sum_to_one(model, dimension, floor):
 
 
 def test_arms_nobody_has_tried_are_chosen_alike(model, dimension):
-    untried = model.posterior([Statistics.zero(dimension)] * ARMS, GRID)
+    untried = model.posterior([nothing(dimension)] * ARMS, GRID)
     for context in contexts(dimension):
         np.testing.assert_allclose(model.probabilities(untried, context), 1 / ARMS, atol=1e-9)
 
@@ -167,7 +245,7 @@ def test_some_arms_of_a_posterior_are_the_posterior_of_those_arms(model, dimensi
 
 def test_an_estimate_lies_within_its_interval_which_narrows_with_evidence(model, dimension):
     few = arms(dimension)
-    many = [Statistics(dimension, arm.sums * 100) for arm in few]
+    many = [as_often(arm, 100) for arm in few]
     for context in contexts(dimension):
         before, after = (model.estimates(model.posterior(known, GRID), context) for known in (few, many))
         for mean, low, high in (before, after):
@@ -178,7 +256,7 @@ def test_an_estimate_lies_within_its_interval_which_narrows_with_evidence(model,
 
 def test_an_arm_with_better_rewards_is_preferred(model, dimension):
     X = np.full((200, dimension), 2**12, np.int16)
-    rows = [Statistics(dimension, contributions(X, np.repeat([0, ONE], split))) for split in ([180, 20], [20, 180])]
+    rows = [known_of(X, np.repeat([0, ONE], split)) for split in ([180, 20], [20, 180])]
     context = np.ones(dimension) if dimension else None
     weights = model.probabilities(model.posterior(rows, GRID), context)
     # All but certain; ε-greedy gives any arm ε/K = 0.1/2 for ever.
@@ -189,9 +267,9 @@ FADING = Forgetting(half_life_ms=10, window_ms=40)
 BUCKETS = 6  # ages 0, 10 .. 50 ms: weights 1, 1/2, 1/4, 1/8, 0, 0
 
 
-def forgotten(buckets: Sequence[Statistics], dimension: int, forgetting: Forgetting, prior: ArmPrior | None) -> Sums:
+def forgotten(buckets: Sequence[Known], dimension: int, forgetting: Forgetting, prior: ArmPrior | None) -> Sums:
     weights = [forgetting.weight_for(10 * (BUCKETS - 1 - number)) for number in range(BUCKETS)]
-    return weigh(zip(weights, buckets, strict=True), dimension, GRID.reward_exponent, prior)
+    return weighed(zip(weights, buckets, strict=True), dimension, prior)
 
 
 @pytest.mark.parametrize("prior", [None, ArmPrior(0.5, 10.0, 0.25)])
@@ -238,7 +316,7 @@ def test_rewards_all_at_a_bound_fade_without_leaving_it(model, dimension):
     X = np.full((97, dimension), 2**12, np.int16)
     third = Forgetting(half_life_ms=7)
     for reward in (0, ONE):
-        buckets = [Statistics(dimension, contributions(X, np.full(97, reward)))] * BUCKETS
+        buckets = [known_of(X, np.full(97, reward))] * BUCKETS
         posterior = model.posterior([forgotten(buckets, dimension, third, ArmPrior(reward / ONE, 0.1, 0.0))], GRID)
         for context in contexts(dimension):
             assert model.probabilities(posterior, context).tolist() == [1.0]
@@ -250,12 +328,11 @@ LARGEST = 2**33 - 1  # decisions that a row may hold
 def extremes(dimension: int) -> dict[str, list[Sums]]:
     """Give rows as far from ordinary as the grid and forgetting allow."""
 
-    def row(n: int, reward: int) -> Statistics:
+    def row(n: int, reward: int) -> Known:
         # n decisions with x = 1 in every entry, and one reward for all.
-        one = contributions(np.full((1, dimension), 2**12, np.int16), [reward])
-        return Statistics(dimension, one * n)
+        return known_of(np.full((1, dimension), 2**12, np.int16), [reward], n)
 
-    faded = weigh([(2.0**-300, row(1000, ONE)), (2.0**-300, row(1000, 0))], dimension, GRID.reward_exponent)
+    faded = weighed([(2.0**-300, row(1000, ONE)), (2.0**-300, row(1000, 0))], dimension)
     return {
         "all fail": [row(10**6, 0)] * 2 + [row(1, 0)],
         "all succeed": [row(10**6, ONE)] * 2 + [row(1, ONE)],

@@ -25,7 +25,8 @@ class NaiveFold(NamedTuple):
     """(segment, arm, bucket) → [n, Σr, Σr², b…, upper triangle of A row by row], grid units; where delays are corrected
     for, also (segment, arm, bucket, "delay:" + kind) → of how many decisions the first such outcome came so late, and
     (segment, arm, bucket, "settled") → [how many have settled], which is all of them; where kinds are counted apart, r
-    is 0 and (segment, arm, bucket, "objectives") → [Σc of each kind, Σcc' of each pair, Σcx of each kind]."""
+    is 0 and (segment, arm, bucket, "objectives") → [Σc of each kind, Σcc' of each pair, Σcx of each kind]; where
+    decisions are counted by context, (segment, arm, bucket, "context:" + entries) → [n, Σr]."""
     sha256: str
     """`posterior_sha256` as `pipeline/publish/snapshot.py` documents it."""
 
@@ -56,6 +57,8 @@ class NaiveEntry(NamedTuple):
     """(kind, column of its first outcome's delay)."""
     amounts: tuple[int, ...] = ()
     """Where kinds are counted apart: how much of each came, kinds sorted; empty where nothing came."""
+    context: str = ""
+    """Names the row of its context, where decisions are counted by context."""
 
 
 def naive_ledger(policy: Fields, decisions: Iterable[Fields], outcomes: Iterable[Fields]) -> dict[str, NaiveEntry]:
@@ -76,6 +79,7 @@ def naive_ledger(policy: Fields, decisions: Iterable[Fields], outcomes: Iterable
             frozenset(outcome["outcome_id"] for outcome in credited[action_id]),
             first_delays(policy, decision, credited[action_id]),
             amounts_of(policy, credited[action_id]),
+            context_row(policy, decision.get("context_vector", [])),
         )
         for action_id, decision in shown.items()
         if (decision["policy"], decision.get("generation", 1)) == (policy["name"], policy.get("generation", 1))
@@ -99,6 +103,34 @@ def first_delays(policy: Fields, decision: Fields, outcomes: list[Fields]) -> tu
             octave_ms *= 2
         found.append((kind, min(column, 43)))
     return tuple(sorted(found))
+
+
+def context_row(policy: Fields, vector: list[int]) -> str:
+    """Name the context: its entries in steps of 2^-bits, a half to even."""
+    bits = context_bits(policy)
+    if bits is None:
+        return ""
+    return "context:" + ",".join(str(round(Fraction(entry, 2 ** (12 - bits)))) for entry in vector)
+
+
+def context_bits(policy: Fields) -> int | None:
+    """Return the most bits with which features make no more contexts than there may be; None where none are counted."""
+    if policy["algorithm"]["name"] not in {"logistic_thompson", "logistic_ucb"}:
+        return None
+    most = policy["statistics"].get("contexts", 65_536)
+
+    def possible(bits: int) -> int:
+        found = 1
+        if "encoder" in policy:
+            for _ in range(policy["encoder"]["layers"][-1]["units"]):
+                found *= 1 + round(Fraction(32_767, 2 ** (12 - bits)))
+            return found
+        for feature in policy["context"]:
+            assert feature["kind"] == "numeric"
+            found *= 1 + 2 * 2**bits
+        return found
+
+    return max(bits for bits in range(13) if possible(bits) <= most)
 
 
 def amounts_of(policy: Fields, outcomes: list[Fields]) -> tuple[int, ...]:
@@ -159,6 +191,8 @@ def sum_up(entries: Iterable[NaiveEntry]) -> Sums:
         add(sums, entry.key, contribution(entry.reward, list(entry.vector)))
         for kind, column in entry.delays:
             add(sums, (*entry.key, f"delay:{kind}"), [int(index == column) for index in range(44)])
+        if entry.context:
+            add(sums, (*entry.key, entry.context), [1, entry.reward])
         if entry.amounts:
             add(sums, (*entry.key, "objectives"), objectives(entry.amounts, list(entry.vector)))
     return sums
@@ -264,7 +298,9 @@ def sha256_of(policy: Fields, exponent: int, sums: Mapping[Any, list[int]]) -> s
         content["kinds"] = [
             [rule["kind"], float(worth_on_grid(policy, rule)), amount_grid(rule)[2]] for rule in kinds_of(policy)
         ]
-    if {"delays", "kinds"} & content.keys():
+    if (bits := context_bits(policy)) is not None:
+        content["contexts"] = bits
+    if {"delays", "kinds", "contexts"} & content.keys():
         content["tallies"] = [[*key, tallies[key]] for key in sorted(tallies)]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

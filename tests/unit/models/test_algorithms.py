@@ -31,6 +31,8 @@ def test_every_algorithm_says_what_a_policy_must_declare():
         "linear_thompson": (True, False),
         "lin_ucb": (True, False),
         "square_cb": (True, False),
+        "logistic_thompson": (True, True),
+        "logistic_ucb": (True, True),
         "hybrid_thompson": (True, False),
         "hybrid_ucb": (True, False),
     }
