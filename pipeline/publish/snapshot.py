@@ -199,7 +199,9 @@ def _by_context(
 ) -> dict[Row, Sums]:
     """Add to sums what the rows say of each context; a context's open decisions are those of its bucket."""
     found: defaultdict[Row, list[tuple[float, float, str, Statistics]]] = defaultdict(list)
-    for key, row in sorted((one for one in rows if one[0].tally.startswith(CONTEXT_ROW)), key=lambda one: one[0]):
+    # One whose decisions were all erased counts for nothing, and its bucket may be newer than all that count.
+    counted = (one for one in rows if one[0].tally.startswith(CONTEXT_ROW) and one[1].n)
+    for key, row in sorted(counted, key=lambda one: one[0]):
         weight = definition.forgetting.weight_for((newest - key.bucket) * definition.bucket_ms)
         maturity = 1.0 if shares is None else shares.get((key.segment, key.arm, key.bucket), 1.0)
         found[key.segment, key.arm].append((weight, maturity, key.tally, row))

@@ -169,6 +169,17 @@ def test_going_on_from_the_snapshot_before_gives_the_same_bytes_as_beginning_ane
         assert snapshot_fields(definition, rows, {}, version=1, parent="", known=known) == anew
 
 
+def test_a_bucket_whose_decisions_were_all_erased_leaves_no_trace(definition):
+    rows = gathered(parts_of(definition))
+    # Far newer than all that count, as where the only decision of the day was erased.
+    erased = [
+        (key._replace(bucket=10**8), Statistics(row.dimension, np.zeros_like(row.sums)))
+        for key, row in rows
+        if key.bucket == 0
+    ]
+    assert content(definition, rows + erased) == content(definition, rows)
+
+
 def test_the_hash_is_the_naive_one(plain, definition):
     rows = gathered(parts_of(definition))
     sums = plain_sums(rows)

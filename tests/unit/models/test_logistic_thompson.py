@@ -55,8 +55,9 @@ def test_chances_are_those_of_a_fine_integration_over_the_chance_of_success(x: t
         assert seen == pytest.approx(exact, abs=1e-6)
 
 
-def test_many_contexts_at_once_have_the_chances_of_each() -> None:
-    model = model_for("logistic_thompson", {})
+@pytest.mark.parametrize("name", ["logistic_thompson", "logistic_ucb"])
+def test_many_contexts_at_once_have_the_chances_of_each(name: str) -> None:
+    model = model_for(name, {})
     posterior = model.posterior([GOOD, BAD, NEW], GRID)
     contexts = np.random.default_rng(1).uniform(-1.0, 1.0, (20, 3))
     one_by_one = np.array([model.probabilities(posterior, context) for context in contexts])

@@ -61,7 +61,10 @@ def test_a_point_among_the_rows_is_asked_alone() -> None:
     assert chances[1].sum() == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("name", [name for name, info in ALGORITHMS.items() if info.needs_context])
+# Those that count decisions by context have a test of their own: test_logistic_thompson.py.
+@pytest.mark.parametrize(
+    "name", [name for name, info in ALGORITHMS.items() if info.needs_context and not info.counts_contexts]
+)
 def test_every_model_says_of_many_what_it_says_of_one(name: str) -> None:
     d, rng = 5, np.random.default_rng(2)
     X = rng.integers(-(2**12), 2**12 + 1, (6, 40, d)).astype(np.int16)
