@@ -132,6 +132,7 @@ def in_full(decision: dict[str, Any]) -> dict[str, Any]:
         "subject_hash": None,
         "reason": "policy",
         "guardrails": [],
+        "candidates": {},
         "page": "home",
     }
     return defaults | decision
