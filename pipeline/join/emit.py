@@ -9,7 +9,7 @@ from pipeline.join.row import ActionRow
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import Credit
-from pipeline.policy.tallies import has_tallies, tallies_of
+from pipeline.policy.tallies import Shown, has_tallies, tallies_of
 
 
 def reward_record(action_id: str, row: ActionRow, stamp_ms: int, book: PolicyBook) -> dict[str, Any] | None:
@@ -30,7 +30,8 @@ def reward_record(action_id: str, row: ActionRow, stamp_ms: int, book: PolicyBoo
     decided_at_ms = row.decided_at_ms
     tallies: list[dict[str, Any]] = []
     if has_tallies(definition):
-        found = tallies_of(definition, credited, decided_at_ms, row.vector, is_settled=row.is_settled)
+        shown = Shown(decided_at_ms, row.vector, row.propensity)
+        found = tallies_of(definition, credited, shown, is_settled=row.is_settled)
         tallies = [tally._asdict() for tally in found]
     return {
         "action_id": action_id,

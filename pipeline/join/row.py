@@ -4,9 +4,11 @@ Stored layout, version 1 (integers little-endian):
 
     B version | q due_ms | I length of facts | H length of context vector | facts (JSON) | vector | decision
 
-and version 2, the tombstone of an erased action:
+version 2, the tombstone of an erased action:
 
     B version | q due_ms
+
+and version 3, as 1 with one more fact at the end: the propensity, which policies that count by it alone ask for.
 
 `due_ms` stands at a fixed place because the store's index of due rows is rebuilt from it.
 """
@@ -23,12 +25,14 @@ from pipeline.errors import StateError
 
 VERSION = 1
 TOMBSTONE_VERSION = 2
+PROPENSITY_VERSION = 3
+_READ = VERSION, PROPENSITY_VERSION
 _HEAD = struct.Struct("<BqIH")
 _DUE = struct.Struct("<q")
 _TOMBSTONE = struct.Struct("<Bq")
 
-# Bounds of a row's head and JSON facts: three names of 64 ASCII characters, four integers; 300 in all.
-FACTS_BYTES = 320
+# Bounds of a row's head and JSON facts: three names of 64 ASCII characters, four integers, a float64; 325 in all.
+FACTS_BYTES = 345
 # JSON may take six bytes for a character. An outcome is an id and a kind of 256 characters each, and numbers.
 CHARACTER_BYTES = 6
 NUMBERS_BYTES = 120
@@ -87,6 +91,8 @@ class ActionRow:
     """End of the attribution window."""
     expires_ms: int = 0
     """End of grace: the row is dropped."""
+    propensity: float = 0.0
+    """Of the arm, where the policy counts by it; 0 elsewhere."""
     is_erased: bool = False
     """A tombstone: what comes for this action is passed over until `due_ms`."""
     stored_due_ms: int | None = None
@@ -117,21 +123,25 @@ class ActionRow:
         """Write the stored layout."""
         if self.is_erased:
             return _TOMBSTONE.pack(TOMBSTONE_VERSION, self.due_ms)
-        facts = orjson.dumps(
-            (
-                self.is_settled,
-                self.policy,
-                self.generation,
-                self.segment,
-                self.arm,
-                self.decided_at_ms,
-                self.close_ms,
-                self.expires_ms,
-                {outcome_id: tuple(fact) for outcome_id, fact in self.outcomes.items()},
-                [tuple(outcome) for outcome in self.awaiting],
-            )
+        facts = (
+            self.is_settled,
+            self.policy,
+            self.generation,
+            self.segment,
+            self.arm,
+            self.decided_at_ms,
+            self.close_ms,
+            self.expires_ms,
+            {outcome_id: tuple(fact) for outcome_id, fact in self.outcomes.items()},
+            [tuple(outcome) for outcome in self.awaiting],
         )
-        return b"".join((_HEAD.pack(VERSION, self.due_ms, len(facts), len(self.vector)), facts, self.vector, self.raw))
+        if self.propensity:
+            return self._written(PROPENSITY_VERSION, (*facts, self.propensity))
+        return self._written(VERSION, facts)
+
+    def _written(self, version: int, facts: tuple[object, ...]) -> bytes:
+        text, vector = orjson.dumps(facts), self.vector
+        return b"".join((_HEAD.pack(version, self.due_ms, len(text), len(vector)), text, vector, self.raw))
 
 
 def row_from_bytes(stored: bytes) -> ActionRow:
@@ -143,17 +153,17 @@ def row_from_bytes(stored: bytes) -> ActionRow:
     if stored[0] == TOMBSTONE_VERSION:
         due_ms = due_of(stored)
         return ActionRow(due_ms=due_ms, is_erased=True, stored_due_ms=due_ms, stored_bytes=len(stored))
-    if stored[0] != VERSION:
+    if stored[0] not in _READ:
         raise StateError(
-            f"action row of version {stored[0]}, this code reads {VERSION} and {TOMBSTONE_VERSION}: "
+            f"action row of version {stored[0]}, this code reads {VERSION} to {PROPENSITY_VERSION}: "
             "use the release that wrote it"
         )
-    _, due_ms, facts_length, vector_length = _HEAD.unpack_from(stored)
+    version, due_ms, facts_length, vector_length = _HEAD.unpack_from(stored)
     vector_start = _HEAD.size + facts_length
     raw_start = vector_start + vector_length
-    settled, policy, generation, segment, arm, decided, close, expires, outcomes, awaiting = orjson.loads(
-        stored[_HEAD.size : vector_start]
-    )
+    facts = orjson.loads(stored[_HEAD.size : vector_start])
+    propensity = facts.pop() if version == PROPENSITY_VERSION else 0.0
+    settled, policy, generation, segment, arm, decided, close, expires, outcomes, awaiting = facts
     return ActionRow(
         due_ms=due_ms,
         is_settled=settled,
@@ -168,6 +178,7 @@ def row_from_bytes(stored: bytes) -> ActionRow:
         decided_at_ms=decided,
         close_ms=close,
         expires_ms=expires,
+        propensity=propensity,
         stored_due_ms=due_ms,
         stored_bytes=len(stored),
     )

@@ -216,6 +216,7 @@ class _Taker:
             decided_at_ms=decision.decided_at_ms,
             close_ms=close_ms,
             expires_ms=expires_ms,
+            propensity=decision.propensity if definition.counts_propensities else 0.0,
             stored_due_ms=None if row is None else row.stored_due_ms,
         )
         for outcome in () if row is None else row.awaiting:

@@ -78,6 +78,14 @@ def test_the_tombstone_of_an_erased_action_of_version_2():
     assert row.to_bytes() == stored
 
 
+def test_an_action_of_version_3_has_its_propensity():
+    facts = [False, "homepage", 2, "new", "hybrid", 7, 8, 9, {}, [], 0.1]
+    stored = b"\x03" + row_1(facts, 8, VECTOR, DECISION)[1:]
+    row = row_from_bytes(stored)
+    assert (row.propensity, row.outcomes, row.expires_ms, row.raw) == (0.1, {}, 9, DECISION)
+    assert row.to_bytes() == stored
+
+
 def test_join_s_progress_of_version_1():
     positions, marks, counts = (
         {"decisions": 7, "outcomes": 3},
@@ -110,7 +118,7 @@ def test_how_far_the_ledger_was_folded_of_version_1():
 @pytest.mark.parametrize(
     ("read", "stored"),
     [
-        (row_from_bytes, b"\x03" + row_1([False, "", 0, "", "", 0, 0, 0, {}], 0, b"", b"")[1:]),
+        (row_from_bytes, b"\x04" + row_1([False, "", 0, "", "", 0, 0, 0, {}], 0, b"", b"")[1:]),
         (progress_from_bytes, b"[2,{},{},0,{}]"),
         (counted_from_bytes, struct.pack("<Bqqq", 3, 0, 0, 0)),
         (statistics_from_bytes, struct.pack("<BI3q", 2, 0, 0, 0, 0)),

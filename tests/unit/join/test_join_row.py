@@ -27,8 +27,9 @@ def decided(**others) -> ActionRow:
     )
 
 
-def test_a_stored_row_is_read_back_and_knows_when_it_was_due():
-    row = decided(is_settled=True, outcomes={"o": CLICK})
+@pytest.mark.parametrize("propensity", [0.0, 1 / 3, 1e-300])
+def test_a_stored_row_is_read_back_and_knows_when_it_was_due(propensity):
+    row = decided(is_settled=True, outcomes={"o": CLICK}, propensity=propensity)
     again = row_from_bytes(row.to_bytes())
     assert again.stored_due_ms == 10
     again.stored_due_ms = None
@@ -50,6 +51,7 @@ def test_a_stored_row_is_never_larger_than_its_bound():
     name = "x" * 64
     for row in (
         decided(outcomes=outcomes),
+        decided(outcomes=outcomes, propensity=2.2250738585072014e-308),
         ActionRow(2**62, awaiting=awaiting, policy=name, segment=name, arm=name, raw=b"r" * 99, vector=b"v" * 99),
     ):
         assert len(row.to_bytes()) <= row.bound_bytes
@@ -74,6 +76,6 @@ def test_the_revision_counts_facts_so_every_order_of_them_ends_at_the_highest():
 
 def test_a_row_of_an_unknown_version_stops_the_worker():
     stored = bytearray(decided().to_bytes())
-    stored[0] = 3
-    with pytest.raises(StateError, match="version 3, this code reads 1 and 2"):
+    stored[0] = 4
+    with pytest.raises(StateError, match="version 4, this code reads 1 to 3"):
         row_from_bytes(bytes(stored))
