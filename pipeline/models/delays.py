@@ -156,7 +156,7 @@ class _Lately:
         return (_AS_THOUGHT + self._came) / (_AS_THOUGHT + self._thought)
 
     def see(self, share: float, came: float, at_risk: float, lived: float) -> None:
-        """Take in a column: the prior's share, how many came of how many at risk, and how many have lived through it."""
+        """Take in a column: the prior's share, how many came of how many at risk, and how many have lived through."""
         # What nobody has lived through says nothing, so it takes nothing away from what is known of those before.
         fading = 1.0 - (1.0 - _LATELY) * min(lived / self._decided, 1.0)
         left = 1.0 - self._rate * self._known

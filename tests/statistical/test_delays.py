@@ -34,8 +34,8 @@ def means(learner: Learner, definition: PolicyDefinition, at_ms: int) -> np.ndar
 def lead_of_fast_arms(settle: str, days: int, seed: int) -> tuple[float, float]:
     """Return by how much fast arms seem better than others that convert as often, and by how much they were lucky.
 
-    Every arm is shown as often (a floor of all but a fifth), so that the means are of independent decisions. Arms convert
-    at 0.1 within thirty days.
+    Every arm is shown as often (a floor of all but a fifth), so that the means are of independent decisions. Arms
+    convert at 0.1 within thirty days.
     """
     environment = OnlyDelays(days, 10_000)
     environment.reset(seed)
