@@ -34,6 +34,8 @@ FIRST_SEEDS = dict.fromkeys(("bernoulli", "segments", "switching", "drift", "del
 """Where what is recommended has changed since the first ones had been looked at."""
 REFRESH = 20
 """Decisions on one posterior."""
+REFRESHES = {"display_advertising": 200}
+"""The same where a run has many more decisions: eleven hours of ninety days."""
 PEERS = {"mabwiser": "MABWiser", "vowpalwabbit": "VW"}
 
 # Environment → decisions in a run of the default size.
@@ -117,7 +119,8 @@ def measure(
         for contender in contenders(name, environment, with_peers=with_peers):
             click.echo(f"{name}: {contender.name}", err=True)
             folder = kept and kept / f"{name}-{decisions}" / re.sub(r"[^\w.=-]+", "_", contender.name)
-            runs = [_run(environment, contender, decisions, first + i, folder) for i in range(seeds)]
+            refresh = REFRESHES.get(name, REFRESH)
+            runs = [_run(environment, contender, decisions, first + i, refresh, folder) for i in range(seeds)]
             yield contender, summarise(name, contender.name, runs)
 
 
@@ -177,13 +180,15 @@ def _peer(kind: Callable[..., Player], configuration: str) -> Make:
     return lambda environment, seed: kind(configuration, environment.setting, seed)
 
 
-def _run(environment: Environment, contender: Contender, decisions: int, seed: int, folder: Path | None) -> Run:
+def _run(
+    environment: Environment, contender: Contender, decisions: int, seed: int, refresh: int, folder: Path | None
+) -> Run:
     path = folder and folder / f"{seed}.npz"
     if path and path.exists():
         with np.load(path) as kept:
             return Run(**kept)
     environment.reset(seed)
-    played = run(environment, contender.make(environment, seed), decisions, refresh=REFRESH)
+    played = run(environment, contender.make(environment, seed), decisions, refresh=refresh)
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".part")
