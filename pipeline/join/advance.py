@@ -61,4 +61,4 @@ def _fall_due(action_id: str, row: ActionRow, progress: Progress, book: PolicyBo
         changes.rows[action_id] = row
         record = reward_record(action_id, row, stamp_ms, book)
         if record is not None:
-            changes.rewards.append((action_id, record))
+            changes.rewards.append(record)

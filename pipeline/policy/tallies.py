@@ -23,15 +23,6 @@ OBJECTIVES_ROW = "objectives"
 _SETTLED = Tally(SETTLED_ROW, 1, 0, 1)
 
 
-def has_tallies(definition: PolicyDefinition) -> bool:
-    """Whether decisions of this policy count for more than sums."""
-    return (
-        definition.attribution.settle == "delay_corrected"
-        or definition.reward.is_weighted
-        or counts_contexts(definition)
-    )
-
-
 def tallies_of(
     definition: PolicyDefinition, credited: Sequence[Credit], decided_at_ms: int, vector: bytes, *, is_settled: bool
 ) -> list[Tally]:

@@ -15,8 +15,8 @@ import rocksdict
 from faust.types import TP
 
 from pipeline.join.agent import JoinAgent
-from pipeline.join.row import due_of
 from pipeline.join.step import Limits
+from pipeline.join.stored_row import due_of
 from pipeline.learn.agent import LearnAgent
 from pipeline.learn.memory import expires_of
 from pipeline.publish.agent import PublishAgent
