@@ -8,10 +8,11 @@ are kept in dictionaries that live as long as a batch; and the reader steps over
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from pipeline.codec import avro
+from pipeline.codec.kept import Kept
 from pipeline.codec.longs import behind_long, long, read_long, read_long_as_byte, text, varint
 from pipeline.codec.schemas import current_schema
 from pipeline.errors import DecodeError
@@ -84,10 +85,10 @@ class RewardWriter:
 
     def __init__(self) -> None:
         self._is_known = current_schema("reward").fingerprint == LAYOUT
-        self._names = _Kept(_names)
-        self._longs = _Kept(long)
-        self._longs_behind = _Kept(varint)
-        self._texts = _Kept(text)
+        self._names = Kept(_names)
+        self._longs = Kept(long)
+        self._longs_behind = Kept(varint)
+        self._texts = Kept(text)
 
     def write(self, record: Reward) -> bytes:
         """Return the bytes of one ledger record."""
@@ -170,7 +171,7 @@ class RewardReader:
     """Reads the records of one batch."""
 
     def __init__(self) -> None:
-        self._names = _Kept(read_names)
+        self._names = Kept(read_names)
         self._times: dict[bytes, int] = {}
         self._attribution = text("")
         """The rules' hash as it stood in the last record, with its length."""
@@ -256,22 +257,6 @@ class RewardReader:
         if end - at == _TIME_BYTES:
             self._times[key] = value
         return value, end
-
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-class _Kept(dict[K, V]):
-    """Values made once for each key."""
-
-    def __init__(self, make: Callable[[K], V]) -> None:
-        super().__init__()
-        self._make = make
-
-    def __missing__(self, key: K) -> V:
-        value = self[key] = self._make(key)
-        return value
 
 
 def _names(names: Names) -> bytes:

@@ -11,14 +11,28 @@ from pipeline.policy.reward import Credit
 from pipeline.policy.tallies import tallies_of
 
 
-def reward_record(action_id: str, row: ActionRow, stamp_ms: int, book: PolicyBook) -> Reward | None:
-    """Return the row's ledger record if it counts: settled, or open in a policy that settles optimistically."""
-    if not row.raw:
-        return None
-    definition = definition_of(row, book)
-    settle = definition.attribution.settle
-    if not row.is_settled and settle == "wait":
-        return None
+class Emitter:
+    """Makes the ledger records of one step, whose rows belong to a few policies."""
+
+    def __init__(self, book: PolicyBook) -> None:
+        self._book = book
+        self._policy, self._generation = "", -1
+        self._definition: PolicyDefinition | None = None
+
+    def record(self, action_id: str, row: ActionRow, stamp_ms: int) -> Reward | None:
+        """Return the row's ledger record if it counts: settled, or open in a policy that settles optimistically."""
+        if not row.raw:
+            return None
+        definition = self._definition
+        if definition is None or row.policy != self._policy or row.generation != self._generation:
+            definition = self._definition = definition_of(row, self._book)
+            self._policy, self._generation = row.policy, row.generation
+        if not row.is_settled and definition.attribution.settle == "wait":
+            return None
+        return _reward(action_id, row, definition, stamp_ms)
+
+
+def _reward(action_id: str, row: ActionRow, definition: PolicyDefinition, stamp_ms: int) -> Reward:
     reward = definition.reward.of_nothing
     credited: list[Credit] = []
     if row.outcomes:

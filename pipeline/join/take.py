@@ -19,7 +19,7 @@ from pipeline.join.changes import (
     no_decision,
     refused_outcome,
 )
-from pipeline.join.emit import definition_of, reward_record
+from pipeline.join.emit import Emitter, definition_of
 from pipeline.join.erasure import erased_record, is_same, without_subject
 from pipeline.join.progress import NOT_YET_MS, Progress
 from pipeline.join.row import ActionRow, AwaitingOutcome, OutcomeFact
@@ -54,9 +54,9 @@ def take(
     taker.put(*taker.admit(fresh), rows)
     taker.note()
     progress.positions[stream] = fresh[-1].offset + 1
-    stamp_ms, rewards = progress.event_time_ms, changes.rewards
+    stamp_ms, emitter, rewards = progress.event_time_ms, Emitter(book), changes.rewards
     for action_id, row in changes.rows.items():
-        if row is not None and (record := reward_record(action_id, row, stamp_ms, book)) is not None:
+        if row is not None and (record := emitter.record(action_id, row, stamp_ms)) is not None:
             rewards.append(record)
     return changes
 

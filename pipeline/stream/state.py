@@ -39,6 +39,8 @@ WRITE_BUFFERS = 2
 MAX_OPEN_FILES = 256
 BLOCK_CACHE_BYTES = 128 << 20
 BLOOM_BITS_PER_KEY = 10.0
+MEMTABLE_BLOOM_SHARE = 0.02
+"""Of a write buffer: most keys that a stage looks for are new, and a filter says so sooner than a skip list."""
 
 IndexOf = Callable[[bytes], int]
 """From a stored row's bytes: the due time that it is indexed by."""
@@ -152,6 +154,8 @@ def options(cache: rocksdict.Cache) -> rocksdict.Options:
     options.set_max_open_files(MAX_OPEN_FILES)
     options.set_write_buffer_size(WRITE_BUFFER_BYTES)
     options.set_max_write_buffer_number(WRITE_BUFFERS)
+    options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_SHARE)
+    options.set_memtable_whole_key_filtering(True)
     blocks = rocksdict.BlockBasedOptions()
     blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, block_based=False)
     blocks.set_block_cache(cache)
