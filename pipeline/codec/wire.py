@@ -17,7 +17,7 @@ from pipeline.codec.quick import QUICK
 from pipeline.codec.quick_avro import DecisionReader
 from pipeline.codec.schemas import current_schema
 from pipeline.errors import DecodeError
-from pipeline.events import Event, decision_from, erasure_from, outcome_from, tick_from
+from pipeline.events import Decision, Event, decision_from, erasure_from, outcome_from, tick_from
 
 # The largest record that is kept in state; a decision with 10,000 arms and 256 features is below 300 KB.
 MAX_RECORD_BYTES = 1 << 20
@@ -61,6 +61,19 @@ def decode_event(raw: bytes | None, expected: str, registry: Mapping[int, str]) 
     if name != expected and name not in _BESIDE[expected]:
         raise DecodeError("unexpected-record", f"a {name} record where a {expected} belongs: check the topic")
     return _CHECKS[name](fields)
+
+
+def read_accepted(raw: bytes) -> Decision:
+    """Read a decision that JOIN accepted before, as a ledger record carries it: a registry's frame says no other thing.
+
+    Raises:
+        DecodeError: the bytes are no decision.
+    """
+    schema_id = int.from_bytes(raw[1:CONFLUENT_HEADER_BYTES], "big")
+    event = decode_event(raw, "decision", {schema_id: "decision"})
+    if not isinstance(event, Decision):
+        raise DecodeError("unexpected-record", f"a {type(event).__name__} where a decision belongs")
+    return event
 
 
 class BatchReader:

@@ -8,7 +8,7 @@ from pipeline.join.row import ActionRow
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import Credit
-from pipeline.policy.tallies import tallies_of
+from pipeline.policy.tallies import Shown, tallies_of
 
 
 class Emitter:
@@ -44,7 +44,8 @@ def _reward(action_id: str, row: ActionRow, definition: PolicyDefinition, stamp_
     decided_at_ms = row.decided_at_ms
     tallies: Tallies = ()
     if definition.has_tallies:
-        tallies = tallies_of(definition, credited, decided_at_ms, row.vector, is_settled=row.is_settled)
+        shown = Shown(decided_at_ms, row.vector, row.propensity)
+        tallies = tallies_of(definition, credited, shown, is_settled=row.is_settled)
     return Reward(
         action_id,
         row.revision,

@@ -2,7 +2,7 @@
 
 Layout, version 3 (integers little-endian):
 
-    B version | q due_ms | q decided_at_ms | q close_ms | q expires_ms | ? settled
+    B version | q due_ms | q decided_at_ms | q close_ms | q expires_ms | d propensity | ? settled
     | H length of names | I length of facts | H length of context vector
     | names (JSON) | facts (JSON) | keys and records of waiting outcomes | vector | decision
 
@@ -31,7 +31,7 @@ from pipeline.join.row import ActionRow, AwaitingOutcome, OutcomeFact
 VERSION = 3
 TOMBSTONE_VERSION = 2
 VERSION_BEFORE = 1
-_HEAD = struct.Struct("<Bqqqq?HIH")
+_HEAD = struct.Struct("<Bqqqqd?HIH")
 _HEAD_BEFORE = struct.Struct("<BqIH")
 _DUE = struct.Struct("<q")
 _TOMBSTONE = struct.Struct("<Bq")
@@ -51,6 +51,7 @@ def row_to_bytes(row: ActionRow) -> bytes:
         row.decided_at_ms,
         row.close_ms,
         row.expires_ms,
+        row.propensity,
         row.is_settled,
         len(names),
         len(facts),
@@ -68,9 +69,9 @@ def row_from_bytes(stored: bytes) -> ActionRow:
     """
     if stored[0] != VERSION:
         return _read_other(stored)
-    due_ms, decided_ms, close_ms, expires_ms, settled, names_length, facts_length, vector_length = _HEAD.unpack_from(
-        stored
-    )[1:]
+    _, due_ms, decided_ms, close_ms, expires_ms, propensity, settled, names_length, facts_length, vector_length = (
+        _HEAD.unpack_from(stored)
+    )
     facts_start = _HEAD.size + names_length
     at = facts_start + facts_length
     policy, generation, segment, arm = _names_from_bytes(stored[_HEAD.size : facts_start])
@@ -99,6 +100,7 @@ def row_from_bytes(stored: bytes) -> ActionRow:
         decided_ms,
         close_ms,
         expires_ms,
+        propensity,
         is_erased=False,
         stored_due_ms=due_ms,
         stored_bytes=len(stored),

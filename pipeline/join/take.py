@@ -221,6 +221,7 @@ class _Taker:
             decision.decided_at_ms,
             close_ms,
             expires_ms,
+            decision.propensity if definition.counts_propensities else 0.0,
         )
         if row is not None:
             opened.stored_due_ms = row.stored_due_ms

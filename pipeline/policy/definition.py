@@ -128,6 +128,8 @@ class PolicyDefinition:
     """How many distinct contexts a segment, arm and bucket may have; None: decisions are not counted by context."""
     candidates: Candidates | None = None
     """What a request's own arms are told by; None: it can't bring any."""
+    counts_propensities: bool = False
+    """Whether decisions count by 1 / propensity beside their sums."""
     arm_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """Names of all arms, in order."""
     arm_set: frozenset[str] = field(init=False, repr=False, compare=False)
@@ -152,6 +154,7 @@ class PolicyDefinition:
             "context_bits": counted,
             "has_tallies": self.most_contexts is not None
             or self.reward.is_weighted
+            or self.counts_propensities
             or self.attribution.settle == "delay_corrected",
             "arm_names": tuple(arm.name for arm in self.arms),
             "arm_set": frozenset(arm.name for arm in self.arms),
@@ -255,5 +258,9 @@ class PolicyDefinition:
         return {key: duration_text(duration_ms) for key, duration_ms in durations.items() if duration_ms is not None}
 
     def _statistics(self) -> dict[str, object]:
-        bucket: dict[str, object] = {"bucket": duration_text(self.bucket_ms)}
-        return bucket if self.most_contexts is None else bucket | {"contexts": self.most_contexts}
+        parts: dict[str, object] = {"bucket": duration_text(self.bucket_ms)}
+        if self.most_contexts is not None:
+            parts["contexts"] = self.most_contexts
+        if self.counts_propensities:
+            parts["propensities"] = True
+        return parts

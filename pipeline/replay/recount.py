@@ -43,6 +43,7 @@ from pipeline.policy.definition import Attribution
 from pipeline.policy.reward import Credit
 from pipeline.policy.tallies import tallies_of
 from pipeline.replay.plan import ReplayPlan
+from pipeline.replay.shown import shown_by
 
 VERSION = 1
 ACTION, COUNTED, SUMS, STATE = b"r", b"n", b"c", b"s"
@@ -300,7 +301,7 @@ class LedgerRecount:
             if definition.reward.refusal(outcome["kind"], outcome["value"]) is None
             and outcome["occurred_at_ms"] <= decided_at_ms + definition.reward.window_ms_for(outcome["kind"])
         ]
-        found = tallies_of(definition, credited, decided_at_ms, record.vector, is_settled=fields["is_settled"])
+        found = tallies_of(definition, credited, shown_by(definition, fields), is_settled=fields["is_settled"])
         return record._replace(reward=definition.reward.combine(credited), tallies=tuple(found))
 
 

@@ -80,20 +80,25 @@ def test_the_tombstone_of_an_erased_action_of_version_2():
 
 
 def row_3(numbers: tuple[object, ...], names: bytes, facts: bytes, waiting: bytes, rest: tuple[bytes, bytes]) -> bytes:
-    """B version | q due, decided, close, expires | ? settled | H names | I facts | H vector | and what is so long."""
+    """B version | q due, decided, close, expires | d propensity | ? settled | H names | I facts | H vector | all those."""
     vector, decision = rest
-    head = struct.pack("<Bqqqq?HIH", 3, *numbers, len(names), len(facts), len(vector))
+    head = struct.pack("<Bqqqqd?HIH", 3, *numbers, len(names), len(facts), len(vector))
     return head + names + facts + waiting + vector + decision
 
 
 def test_a_settled_action_of_version_3():
-    numbers = (1_700_000_015_000, 1_700_000_000_000, 1_700_000_010_000, 1_700_000_015_000, True)
+    numbers = (1_700_000_015_000, 1_700_000_000_000, 1_700_000_010_000, 1_700_000_015_000, 0.1, True)
     facts = b'[{"o-1":["click",1.0,1700000000500,41]},[]]'
     stored = row_3(numbers, b'["homepage",2,"new","hybrid"]', facts, b"", (VECTOR, DECISION))
     row = row_from_bytes(stored)
     assert due_of(stored) == row.due_ms == row.expires_ms == 1_700_000_015_000
     assert (row.policy, row.generation, row.segment, row.arm) == ("homepage", 2, "new", "hybrid")
-    assert (row.is_settled, row.decided_at_ms, row.close_ms) == (True, 1_700_000_000_000, 1_700_000_010_000)
+    assert (row.is_settled, row.propensity, row.decided_at_ms, row.close_ms) == (
+        True,
+        0.1,
+        1_700_000_000_000,
+        1_700_000_010_000,
+    )
     assert row.outcomes == {"o-1": OutcomeFact("click", 1.0, 1_700_000_000_500, 41)}
     assert (row.vector, row.raw, row.awaiting) == (VECTOR, DECISION, [])
     assert row_to_bytes(row) == stored
@@ -101,7 +106,7 @@ def test_a_settled_action_of_version_3():
 
 def test_outcomes_that_await_their_decision_of_version_3():
     facts = '[{},[["ö","click",-2.5,7,41,9,3,4],["p","click",1.0,8,42,9,null,2]]]'.encode()
-    stored = row_3((60_007, 0, 0, 0, False), b'["",0,"",""]', facts, b"key\0rawr2", (b"", b""))
+    stored = row_3((60_007, 0, 0, 0, 0.0, False), b'["",0,"",""]', facts, b"key\0rawr2", (b"", b""))
     row = row_from_bytes(stored)
     assert not row.has_decision
     assert row.awaiting == [

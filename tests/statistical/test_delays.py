@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.publish.snapshot import weigh_buckets
+from pipeline.publish.merging import weigh_buckets
 from pipeline.simulate.environments.delayed import DAY_MS, DisplayAdvertising, OnlyDelays
 from pipeline.simulate.learner import Learner
 from pipeline.simulate.run import run

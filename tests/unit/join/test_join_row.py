@@ -27,8 +27,9 @@ def decided(**others) -> ActionRow:
     )
 
 
-def test_a_stored_row_is_read_back_and_knows_when_it_was_due():
-    row = decided(is_settled=True, outcomes={"o": CLICK})
+@pytest.mark.parametrize("propensity", [0.0, 1 / 3, 1e-300])
+def test_a_stored_row_is_read_back_and_knows_when_it_was_due(propensity):
+    row = decided(is_settled=True, outcomes={"o": CLICK}, propensity=propensity)
     again = row_from_bytes(row_to_bytes(row))
     assert again.stored_due_ms == 10
     again.stored_due_ms = None
