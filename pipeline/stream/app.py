@@ -134,6 +134,7 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
             cache=cache,
             index=index,
             reach=app.reach,
+            flush_after_s=settings.flush_after_s,
             on_restored=app.metrics.note_restore,
         )
 

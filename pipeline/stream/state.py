@@ -57,7 +57,7 @@ def _without_log() -> rocksdict.WriteOptions:
 _WITHOUT_LOG = _without_log()
 _UNORDERED = "disable_auto_compactions"
 FLUSH_AFTER_S = 900.0
-"""What is in memory goes to the files at the latest so long after it was written: far less than tombstones are kept."""
+"""How long rows are in memory alone, at the most: far less than the changelog keeps tombstones."""
 
 
 def due_key(due_ms: int, row_id: bytes) -> bytes:
@@ -195,12 +195,22 @@ class PartitionRows:
         changelog: str,
         index: IndexOf | None = None,
         *,
-        has_changelog: bool = True,
+        flush_after_s: float | None = FLUSH_AFTER_S,
     ) -> None:
-        """Take over a database; without a changelog, RocksDB keeps a log of its own."""
+        """Take over a database.
+
+        Args:
+            database: opened.
+            partition: its number.
+            changelog: topic that has the rows.
+            index: what rows are indexed by.
+            flush_after_s: how long rows may be in memory alone, where the changelog has them; None: there is none, and
+                RocksDB keeps a log of its own.
+        """
         self._database = database
         self._index = index
-        self._how = _WITHOUT_LOG if has_changelog else None
+        self._flush_after_s = flush_after_s
+        self._how = None if flush_after_s is None else _WITHOUT_LOG
         self._flushed_s = time.monotonic()
         self.partition = partition
         self.changelog = changelog
@@ -282,7 +292,7 @@ class PartitionRows:
                 delete(key)
         self._first_due_ms = _due_of(first)
         self._write(writes, changelog_offset)
-        if time.monotonic() - self._flushed_s > FLUSH_AFTER_S:
+        if self._flush_after_s is not None and time.monotonic() - self._flushed_s > self._flush_after_s:
             self._flushed_s = time.monotonic()
             with self._database.watched("written"):
                 self._database.rdict.flush(wait=False)

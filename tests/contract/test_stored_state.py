@@ -80,7 +80,7 @@ def test_the_tombstone_of_an_erased_action_of_version_2():
 
 
 def row_3(numbers: tuple[object, ...], names: bytes, facts: bytes, waiting: bytes, rest: tuple[bytes, bytes]) -> bytes:
-    """B version | q due, decided, close, expires | d propensity | ? settled | H names | I facts | H vector | all those."""
+    """B version | q due, decided, close, expires | d propensity | ? settled | H, I, H lengths | what is so long."""
     vector, decision = rest
     head = struct.pack("<Bqqqqd?HIH", 3, *numbers, len(names), len(facts), len(vector))
     return head + names + facts + waiting + vector + decision

@@ -92,7 +92,7 @@ from pathlib import Path
 import rocksdict
 from pipeline.stream.state import Database, PartitionRows
 database = Database(Path(sys.argv[1]), rocksdict.Cache(1 << 20))
-rows = PartitionRows(database, 0, "changelog", has_changelog=sys.argv[2] == "yes")
+rows = PartitionRows(database, 0, "changelog", flush_after_s=60.0 if sys.argv[2] == "yes" else None)
 for offset in range(60):
     rows.write({b"r%d" % offset: os.urandom(1 << 20)}, offset, ())
 os.kill(os.getpid(), signal.SIGKILL)
