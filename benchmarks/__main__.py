@@ -190,8 +190,8 @@ def learning_command(seeds: int, kept: Path | None, names: tuple[str, ...], smok
 
     seeds, scale = (2, 0.04) if smoke else (seeds, 1.0)
     results = list(learning.measure(seeds, scale, names or tuple(learning.ENVIRONMENTS), kept=kept))
-    steps, runs = int(chapelle_li.STEPS * scale) // 10 * 10, 2 * seeds
-    extra = "" if names else chapelle_li.table(list(chapelle_li.measure(steps, runs)))
+    steps = int(chapelle_li.STEPS * scale) // 10 * 10
+    extra = "" if names else chapelle_li.table(list(chapelle_li.measure(steps, seeds)))
     click.echo(learning.write(results, out, extra))
 
 

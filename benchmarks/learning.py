@@ -36,6 +36,8 @@ REFRESH = 20
 """Decisions on one posterior."""
 REFRESHES = {"display_advertising": 200}
 """The same where a run has many more decisions: eleven hours of ninety days."""
+SHOWN = 4
+"""Policies of the platform in a panel of the picture: more can't be told apart."""
 PEERS = {"mabwiser": "MABWiser", "vowpalwabbit": "VW"}
 
 # Environment → decisions in a run of the default size.
@@ -272,10 +274,25 @@ def write(results: Sequence[tuple[Contender, Summary]], folder: Path, extra: str
         lines += [_verdict(one) for one in said]
     text = "\n".join(lines) + "\n" + extra
     (folder / "learning.md").write_text(text, encoding="utf-8")
-    best = _best(results)
-    shown = [summary for contender, summary in results if contender.family == "platform" or summary in best.values()]
-    save_picture(shown, folder / "learning.png", "Regret: the platform's policies, and the best of each peer")
+    title = "Regret: whom the README recommends, the platform's best, and the best of each peer"
+    save_picture(_shown(results), folder / "learning.png", title)
     return text
+
+
+def _shown(results: Sequence[tuple[Contender, Summary]]) -> list[Summary]:
+    """Return of each environment the recommended policy, the best others of the platform, and the best of each peer."""
+    best = _best(results)
+    shown: list[Summary] = []
+    for environment in dict.fromkeys(summary.environment for _, summary in results):
+        ours = [
+            summary
+            for contender, summary in results
+            if contender.family == "platform" and summary.environment == environment
+        ]
+        ours.sort(key=lambda summary: (summary.player != RECOMMENDED.get(environment), summary.regret))
+        shown += ours[:SHOWN]
+        shown += [best[environment, family] for family in PEERS.values() if (environment, family) in best]
+    return shown
 
 
 def _best(results: Sequence[tuple[Contender, Summary]]) -> dict[tuple[str, str], Summary]:

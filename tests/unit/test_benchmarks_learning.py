@@ -43,6 +43,22 @@ def test_every_environment_is_played_by_every_algorithm_that_suits_it(tmp_path):
     assert (tmp_path / "learning.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_whom_the_readme_recommends_plays_in_each_environment():
+    for name in learning.ENVIRONMENTS:
+        if name != "digits":  # that one needs scikit-learn
+            environment = environment_for(name, learning.OPTIONS.get(name, {}))
+            players = {one.name for one in learning.contenders(name, environment, with_peers=False)}
+            assert learning.RECOMMENDED[name] in players, name
+
+
+def test_the_picture_shows_whom_it_recommends_the_best_and_the_best_of_each_peer(monkeypatch):
+    monkeypatch.setattr(learning, "RECOMMENDED", {"arms": "d"})
+    regrets = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 5.0, "e": 4.0, "f": 0.5}
+    results = [(contender(name, "platform"), summary("arms", name, [regret])) for name, regret in regrets.items()]
+    results += [(contender(name, "VW"), summary("arms", name, [len(name)])) for name in ("VW x", "VW yy")]
+    assert [one.player for one in learning._shown(results)] == ["d", "f", "a", "b", "VW x"]
+
+
 def test_the_best_of_each_side_are_compared_seed_by_seed():
     results = [
         (contender("good", "platform"), summary("arms", "good", [10.0, 20.0, 30.0])),
