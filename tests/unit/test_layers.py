@@ -58,6 +58,7 @@ WORLDLY = {
         "journal",
         "metrics",
         "node",
+        "rounds",
         "routes",
         "spill",
         "switches",
