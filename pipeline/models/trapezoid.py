@@ -82,9 +82,9 @@ def _step(arms: int) -> float:
     (Tried for K of 1 to 10,000.)
 
     >>> [round(_step(arms), 2) for arms in (2, 20, 50, 500)]
-    [0.5, 0.35, 0.28, 0.19]
+    [0.55, 0.39, 0.31, 0.21]
     """
-    return min(0.5, 1.35 / (log(arms) + 0.9))
+    return min(0.55, 1.5 / (log(arms) + 0.9))
 
 
 def _chunks(centre: Floats, sd: Floats, ends: Floats, points: Floats) -> Floats:

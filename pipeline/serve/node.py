@@ -36,7 +36,7 @@ from pipeline.serve.snapshot import LoadedSnapshot
 from pipeline.serve.spill import Spill
 from pipeline.serve.subject import hash_subject
 from pipeline.serve.switches import SwitchFollower
-from pipeline.serve.turn import Turn
+from pipeline.serve.turn import Turn, Waiter
 from pipeline.stream.topics import OUTCOMES
 
 log = logging.getLogger(__name__)
@@ -146,6 +146,15 @@ class ServingNode:
         await self._room()
         asked = DecideBody(context, eligible, subject, action_id, candidates)
         return await self._turn.ask(self._request(identifier("policy", policy), asked, _now_ms()))
+
+    def put(self, policy: str, asked: DecideBody, waiter: Waiter[Decided | NoAnswer]) -> None:
+        """Do what `decide` does, for who waits in another way, and never for room.
+
+        Raises:
+            InvalidRecordError: as `decide` does; or the waiter is told.
+        """
+        request = self._request(identifier("policy", policy), asked, _now_ms())
+        self._turn.put(request, waiter, asyncio.get_running_loop())
 
     async def decide_many(self, policy: str, requests: Sequence[DecideBody]) -> list[Decided | NoAnswer]:
         """Choose an arm for each request by one snapshot, the model asked once for all of them, and log the decisions.

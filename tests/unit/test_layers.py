@@ -52,6 +52,7 @@ WORLDLY = {
     "serve": (
         "access",
         "delivery",
+        "direct",
         "follower",
         "front",
         "http",
