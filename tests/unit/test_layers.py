@@ -62,6 +62,7 @@ WORLDLY = {
         "rounds",
         "routes",
         "spill",
+        "status",
         "switches",
         "turn",
     ),
