@@ -36,9 +36,10 @@ ROUND_BYTES = 2 << 20
 # Small enough for a broker's default of 1 MB a batch; one larger record still goes, in a batch of its own.
 BATCH_BYTES = 256 << 10
 REQUEST_TIMEOUT_MS = 5_000
-# A round costs as much as the sending of some ten records: so long it waits for company. At a thousand decisions a
-# second it finds twenty; of what kill -9 can lose, and of an outcome's way to a snapshot, it is a small part.
-LINGER_S = 0.02
+# A round costs a batch for each partition that it has records of, which is as much as a dozen records: so long it waits
+# for company. At a thousand decisions a second it finds fifty; of what kill -9 can lose, and of an outcome's way to a
+# snapshot, it is a small part.
+LINGER_S = 0.05
 SPILL_AFTER_S = 1.0
 SYNC_S = 0.1
 RETRY_S = 0.1

@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol, with a shorter way for requests to decide: no task, no messages, one write.
 
-A request whose whole body has come is put to the node at once, and its answer is written by whoever answers. So a
-decision costs a third less than through ASGI. Everything that is out of the ordinary takes ASGI's way, through the same
+A request whose whole body has come is put to the node at once, and its answer is written by whoever answers: less than
+half of what ASGI's messages cost. Everything that is out of the ordinary takes ASGI's way, through the same
 `DecideFront`: other paths, bodies that are long or asked for (`Expect: 100-continue`), clients that read too slowly.
 
 What of uvicorn is overridden here is its own order of a request: `_start_asgi_task` when the head has come (or the turn

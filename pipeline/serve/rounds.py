@@ -1,6 +1,6 @@
 """A round of records → the broker, by aiokafka's batch builder: one acknowledgement for a batch of records.
 
-`send()` makes a future, a call and a lookup for each of them, ten times what a record costs in a batch. Records of a
+`send()` makes a future, a call and a lookup for each of them, four times what a record costs in a batch. Records of a
 partition keep their order. A batch that the broker finds too large comes again one record at a time, so that only the
 record at fault is refused.
 """
