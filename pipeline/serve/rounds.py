@@ -50,7 +50,7 @@ async def send_round(producer: Any, parcels: Sequence[Parcel]) -> Round:
                     too_large += _one_by_one(producer, parcels, batch)
                 else:
                     refused += batch.places
-            elif isinstance(result, BaseException):
+            elif result is not None:
                 failure = result
                 unsent += batch.places
         batches = too_large
@@ -105,21 +105,30 @@ def _one_by_one(producer: Any, parcels: Sequence[Parcel], batch: _Batch) -> Iter
         yield alone
 
 
-async def _acknowledged(producer: Any, batches: Sequence[_Batch]) -> list[Any]:
+async def _acknowledged(producer: Any, batches: Sequence[_Batch]) -> list[BaseException | None]:
     """Hand batches to the producer, up to the first that it doesn't take; return how each ended."""
-    sent: list[Any] = []
+    sent: list[asyncio.Future[Any]] = []
     refusal: KafkaError | None = None
     for topic, partition, builder, _ in batches:
         builder.close()
         try:
-            sent.append(await producer.send_batch(builder, topic, partition=partition))
+            acknowledged = await producer.send_batch(builder, topic, partition=partition)
         except KafkaError as error:
             refusal = error
             break
-    ended = await asyncio.gather(*sent, return_exceptions=True)
-    ended += [refusal] * (len(batches) - len(sent))
+        acknowledged.add_done_callback(_noticed)
+        sent.append(acknowledged)
+    if sent:
+        await asyncio.wait(sent)
+    return [*map(_ending, sent), *[refusal] * (len(batches) - len(sent))]
+
+
+def _ending(sent: asyncio.Future[Any]) -> BaseException | None:
     # aiokafka cancels what it holds as it loses a connection: that is no cancellation of whoever waits here.
-    return [
-        UnavailableError("the producer let go of a batch") if isinstance(one, asyncio.CancelledError) else one
-        for one in ended
-    ]
+    return UnavailableError("the producer let go of a batch") if sent.cancelled() else sent.exception()
+
+
+def _noticed(sent: asyncio.Future[Any]) -> None:
+    """Look at how a batch ended, where nobody waits any more: a stopping node, while the broker is away."""
+    if not sent.cancelled():
+        sent.exception()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -34,8 +35,10 @@ class Producer:
         self.arrived: list[tuple[str, bytes, bytes]] = []
         self.logs: defaultdict[tuple[str, int], list[bytes]] = defaultdict(list)
         """Values by topic and partition."""
+        self.sent = 0
+        """Batches."""
         self.batches = 0
-        """Acknowledged."""
+        """Those of them that were acknowledged."""
         self.partitions = defaultdict[str, int](lambda: 4)
         self.start_failures: list[Exception] = []
         self.send_failures: list[Exception] = []
@@ -70,7 +73,9 @@ class Producer:
         assert batch.is_closed, "others could add to it"
         if self.send_failures:
             raise self.send_failures.pop(0)
-        return asyncio.ensure_future(self._acknowledge(batch, topic, partition))
+        self.sent += 1
+        # As aiokafka does: what it holds is not cancelled with whoever waits for it.
+        return asyncio.shield(asyncio.ensure_future(self._acknowledge(batch, topic, partition)))
 
     async def _acknowledge(self, batch: Batch, topic: str, partition: int) -> None:
         await self.is_held.wait()
@@ -395,3 +400,20 @@ async def test_a_record_that_the_producer_lets_go_of_is_sent_again() -> None:
         await delivery.flush()
         assert producer.values == [b"1"]
         assert delivery.failures == 1
+
+
+async def test_what_fails_after_a_node_has_stopped_waiting_for_it_is_no_error_of_the_loops() -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    producer = Producer()
+    producer.is_held.clear()
+    producer.lost[b"1"] = [KafkaConnectionError("away")]
+    async with delivering(producer) as delivery:
+        delivery.send(DECISIONS, b"a", b"1")
+        await until(lambda: delivery._waiting_bytes > 0 and producer.sent > 0)
+    producer.is_held.set()
+    await until(lambda: not producer.lost[b"1"])
+    for _ in range(3):
+        await asyncio.sleep(0)
+    gc.collect()
+    assert told == []
