@@ -30,7 +30,7 @@ def reward_record(action_id: str, row: ActionRow, stamp_ms: int, book: PolicyBoo
     decided_at_ms = row.decided_at_ms
     tallies: list[dict[str, Any]] = []
     if has_tallies(definition):
-        shown = Shown(decided_at_ms, row.vector, row.propensity)
+        shown = Shown(decided_at_ms, row.vector, row.propensity, action_id)
         found = tallies_of(definition, credited, shown, is_settled=row.is_settled)
         tallies = [tally._asdict() for tally in found]
     return {

@@ -21,6 +21,7 @@ from pipeline.models.contexts import COLUMNS as CONTEXT_COLUMNS
 from pipeline.models.delays import COLUMNS, column_for
 from pipeline.models.floor import apply_floor, draw
 from pipeline.models.grid import Grid
+from pipeline.models.groups import GROUPS, group_for, group_name
 from pipeline.models.importance import ONE, columns_for, entries_of_many
 from pipeline.models.model import Floats, LearnsAcrossSegments, Posterior, Sums, posteriors
 from pipeline.models.statistics import Statistics, fold
@@ -66,6 +67,7 @@ class Learner:
         self._arm, self._segment, self._bucket = (np.zeros(0, np.int64) for _ in range(3))
         self._vectors = np.zeros((0, definition.dimension), np.int16)
         self._propensity = np.zeros(0)
+        self._parted: dict[int, NDArray[np.int64]] = {}
         self._importance: dict[int, NDArray[np.int64]] = {}
 
     @property
@@ -123,6 +125,8 @@ class Learner:
             self._count_delays(news, groups, buckets)
         if self._definition.counts_propensities:
             self._count_importance(news, groups, buckets)
+        if self._definition.counts_groups:
+            self._count_groups(news, groups, buckets, after - before, after**2 - before**2)
         if self._definition.context_bits is not None:
             names = name_contexts(self._vectors[news.places], self._definition.context_bits)
             places = zip(buckets.tolist(), groups.tolist(), names, strict=True)
@@ -161,6 +165,17 @@ class Learner:
             counts = self._importance.setdefault(bucket, np.zeros(shape, np.int64))
             mine = buckets == bucket
             np.add.at(counts, groups[mine], np.column_stack((drawn, earned))[mine])
+
+    def _count_groups(self, news: News, groups: Indices, buckets: Indices, dr: Floats, drr: Floats) -> None:
+        """Count in groups at random, as the ledger's tallies do; an action is named by its number."""
+        parted = groups * GROUPS + np.array([group_for(str(place)) for place in news.places.tolist()])
+        count = len(self._segments) * len(self._arms) * GROUPS
+        for bucket in np.unique(buckets).tolist():
+            mine = buckets == bucket
+            vectors = self._vectors[news.places[mine]]
+            sums = fold(parted[mine], count, news.is_first[mine], dr[mine], drr[mine], vectors)
+            known = self._parted.get(bucket)
+            self._parted[bucket] = sums if known is None else known + sums
 
     def _grow_older(self, now_ms: int) -> None:
         """Let go of what was derived at another time."""
@@ -220,6 +235,11 @@ class Learner:
             for group in np.flatnonzero(counts.any(axis=1)).tolist():
                 key = RowKey(name, generation, *names[group], bucket, tally)
                 rows.append((key, Statistics(-COLUMNS, counts[group])))
+        for bucket, sums in self._parted.items():
+            for place in np.flatnonzero(sums[:, 0]).tolist():
+                group, part = divmod(place, GROUPS)
+                key = RowKey(name, generation, *names[group], bucket, group_name(part))
+                rows.append((key, Statistics(self._definition.dimension, sums[place])))
         for bucket, counts in self._importance.items():
             for group in np.flatnonzero(counts[:, 0]).tolist():
                 key = RowKey(name, generation, *names[group], bucket, IMPORTANCE_ROW)

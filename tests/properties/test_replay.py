@@ -88,7 +88,7 @@ def changed(policy: dict[str, Any], draw: st.DrawFn, *, narrower: bool) -> dict[
         rule["window"] = f"{draw(st.integers(1, seconds if narrower else 15))}s"
         rule["worth"] = draw(st.sampled_from([rule["worth"], 0.5, 0.3]))
     new["reward"].pop("cap", None)
-    allowed = COMBINATIONS[:4] if "contexts" in new["statistics"] else COMBINATIONS
+    allowed = COMBINATIONS[:4] if define(new).counts_groups or "contexts" in new["statistics"] else COMBINATIONS
     new["reward"]["combine"] = draw(st.sampled_from(allowed))
     new["reward"]["high"] = draw(st.sampled_from([new["reward"]["high"], 0.75, 9.0]))
     if policy["reward"]["low"] == 0.0:  # its algorithm takes rewards in [0, 1]
