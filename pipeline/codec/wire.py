@@ -50,7 +50,7 @@ def decode_event(raw: bytes | None, expected: str, registry: Mapping[int, str]) 
     """
     if not raw:
         raise DecodeError("empty-record", f"the record has no value, expected a {expected}")
-    limit = MAX_OUTCOME_BYTES if expected == "outcome" else MAX_RECORD_BYTES
+    limit = _limit(expected)
     if len(raw) > limit:
         raise DecodeError("record-too-large", f"{len(raw)} bytes, expected at most {limit} of a {expected}")
     if raw[0] == _BRACE:
@@ -82,15 +82,25 @@ class BatchReader:
     def __init__(self, expected: str, registry: Mapping[int, str]) -> None:
         self._expected = expected
         self._registry = registry
+        self._limit = _limit(expected)
+        self._read_json = QUICK[expected]
         self._decisions = DecisionReader() if expected == "decision" else None
 
     def read(self, raw: bytes | None) -> Event:
         """Decode one record; raises what `decode_event` does."""
-        if self._decisions is not None and raw and raw[0] == avro.MARKER[0] and len(raw) <= MAX_RECORD_BYTES:
-            decision = self._decisions.read(raw)
-            if decision is not None:
-                return decision
+        if raw and len(raw) <= self._limit:
+            event: Event | None = None
+            if raw[0] == _BRACE:
+                event = self._read_json(raw)
+            elif self._decisions is not None and raw[0] == avro.MARKER[0]:
+                event = self._decisions.read(raw)
+            if event is not None:
+                return event
         return decode_event(raw, self._expected, self._registry)
+
+
+def _limit(expected: str) -> int:
+    return MAX_OUTCOME_BYTES if expected == "outcome" else MAX_RECORD_BYTES
 
 
 def _decode_fields(raw: bytes, expected: str, registry: Mapping[int, str]) -> tuple[str, Mapping[str, Any]]:

@@ -142,6 +142,8 @@ class PolicyDefinition:
     """Of the feature schema: which encoding a context vector has."""
     context_bits: int | None = field(init=False, repr=False, compare=False)
     """Contexts are told apart in steps of 2^-bits; None: decisions are not counted by context."""
+    has_tallies: bool = field(init=False, repr=False, compare=False)
+    """Whether its decisions count for more than sums (`tallies.py`)."""
     definition_hash: str = field(init=False, repr=False, compare=False)
     """Of the whole canonical JSON."""
     statistics_hash: str = field(init=False, repr=False, compare=False)
@@ -152,6 +154,11 @@ class PolicyDefinition:
         counted = None if self.most_contexts is None else bits_for(self.features, self.most_contexts)
         derived = {
             "context_bits": counted,
+            "has_tallies": self.most_contexts is not None
+            or self.reward.is_weighted
+            or self.counts_propensities
+            or self.counts_groups
+            or self.attribution.settle == "delay_corrected",
             "arm_names": tuple(arm.name for arm in self.arms),
             "arm_set": frozenset(arm.name for arm in self.arms),
             "active_arms": tuple(arm.name for arm in self.arms if not arm.retired),

@@ -29,17 +29,6 @@ IMPORTANCE_ROW = "importance"
 _SETTLED = Tally(SETTLED_ROW, 1, 0, 1)
 
 
-def has_tallies(definition: PolicyDefinition) -> bool:
-    """Whether decisions of this policy count for more than sums."""
-    return (
-        definition.attribution.settle == "delay_corrected"
-        or definition.reward.is_weighted
-        or counts_contexts(definition)
-        or definition.counts_propensities
-        or definition.counts_groups
-    )
-
-
 class Shown(NamedTuple):
     """What of a decision its tallies go by."""
 

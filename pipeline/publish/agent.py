@@ -214,7 +214,7 @@ class PublishAgent:
         if not rows:
             return
         async with partition.writing:
-            await partition.held.make_durable((), rows)
+            await partition.held.make_durable({}, rows)
 
     async def publish_due(self, number: int) -> None:
         """Publish every policy of an owned partition that has changed and whose interval has passed."""

@@ -43,7 +43,6 @@ from pipeline.models.statistics import Statistics
 from pipeline.policy.candidates import CANDIDATES
 from pipeline.policy.canonical import canonical_bytes, to_canonical_json
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.tallies import has_tallies
 from pipeline.publish.derivation import Derivation
 from pipeline.publish.exposures import count_exposures
 from pipeline.publish.maturity import as_of, is_corrected
@@ -73,7 +72,7 @@ def posterior_sha256(definition: PolicyDefinition, rows: Iterable[tuple[RowKey, 
         parts["delays"] = _delay_parts(definition, as_of(rows, as_of_ms))
     if definition.context_bits is not None:
         parts["contexts"] = definition.context_bits
-    if has_tallies(definition):
+    if definition.has_tallies:
         tail = b',"tallies":%b}' % _integers(_tallied(rows))
     # Names and integers read the same from both writers; orjson is ten times as fast, but writes 1e-6 for 1e-06.
     head = canonical_bytes(parts)

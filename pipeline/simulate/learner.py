@@ -29,7 +29,7 @@ from pipeline.policy.contexts import name_contexts
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.features import decode
 from pipeline.policy.reward import Credit
-from pipeline.policy.tallies import DELAY_ROW, IMPORTANCE_ROW, Shown, has_tallies, tallies_of
+from pipeline.policy.tallies import DELAY_ROW, IMPORTANCE_ROW, Shown, tallies_of
 from pipeline.publish.merging import weigh_buckets
 from pipeline.simulate.environment import Setting
 from pipeline.simulate.player import Choices, Indices, Moments, News, Settle
@@ -151,7 +151,7 @@ class Learner:
         self, news: News, outcomes: Sequence[Mapping[str, float]], groups: Indices, buckets: Indices
     ) -> None:
         """Count what there is beside sums, as JOIN and LEARN do; a decision that counted already had earned nothing."""
-        if not has_tallies(self._definition):
+        if not self._definition.has_tallies:
             return
         places = zip(buckets.tolist(), groups.tolist(), strict=True)
         late = [0] * len(outcomes) if news.delays_ms is None else news.delays_ms.tolist()
