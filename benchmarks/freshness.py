@@ -12,6 +12,7 @@ sums that were taken apart.
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import tempfile
 import time
@@ -134,11 +135,11 @@ async def _play(kafka: LocalKafka, load: Load, rate: int, interval: str, state: 
             await all_assigned(state, 1)
             await produce(broker, warm)
             expected = hash_of(warm, load)
-            await _until_live(hashes, hash_of(warm))
+            await _until_live(hashes, hash_of(warm), worker)
             before = Cpu(cpu_s(worker.pid), cpu_s(kafka.pid), 0.0, time.process_time())
             start_s = time.time() + LEAD_S + load.decisions / PER_LEAD_S
             told = await _pace(broker, load, seed, rate, start_s)
-            await _until_live(hashes, expected)
+            await _until_live(hashes, expected, worker)
             wall_s, peak_mib = time.time() - start_s, peak_rss_mib(worker.pid)
             after = Cpu(cpu_s(worker.pid), cpu_s(kafka.pid), told["cpu_s"], time.process_time())
     finally:
@@ -174,15 +175,15 @@ async def _pace(broker: str, load: Load, seed: int, rate: int, start_s: float) -
 def _outcomes(load: Load, rate: int) -> dict[str, float]:
     """Return how long after the start each outcome is due, by action."""
     return {
-        record.key.decode(): number / rate
-        for number, record in enumerate(load.records())
-        if record.topic == "outcomes"
+        record.key.decode(): number / rate for number, record in enumerate(load.records()) if record.topic == "outcomes"
     }
 
 
-async def _until_live(hashes: Sequence[str], expected: str) -> None:
+async def _until_live(hashes: Sequence[str], expected: str, worker: subprocess.Popen[bytes]) -> None:
     deadline_s = time.monotonic() + DRAINED_WITHIN_S
     while expected not in hashes[-1:]:
+        if worker.poll() is not None:
+            raise SystemExit(f"the worker ended with {worker.returncode}")
         if time.monotonic() > deadline_s:
             raise SystemExit(f"no live snapshot has hash {expected} in {DRAINED_WITHIN_S:.0f} s: {hashes[-1:]}")
         await asyncio.sleep(0.05)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,7 +85,7 @@ def hops(outcomes: Outcomes, stages: Mapping[str, Iterable[Cut]]) -> dict[str, M
     moments = {"due": outcomes.due_ms, "arrived": outcomes.arrived_ms, "joined": outcomes.joined_ms}
     moments |= {name: reached(outcomes, cuts) for name, cuts in stages.items()}
     names = list(moments)
-    return {f"{a} → {b}": moments[b] - moments[a] for a, b in zip(names, names[1:], strict=False)}
+    return {f"{a} → {b}": moments[b] - moments[a] for a, b in pairwise(names)}
 
 
 async def read_outcomes(broker: str, due_ms: Mapping[str, float]) -> Outcomes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import faust
@@ -37,6 +38,11 @@ log = logging.getLogger(__name__)
 # Events are whole fetched batches of up to a megabyte: a handful a stage keeps it fed.
 BUFFERED_BATCHES = 8
 PUBLISH_POLL_S = 0.02
+"""How soon a new definition or directive is seen; what is learned says so itself."""
+JOIN_PACE_S = 0.08
+"""Of a partition, JOIN begins no step sooner after the one before. What it costs an outcome to wait, half of it in the
+mean, comes back behind: with 0.05 there were half as many steps again, each with its four round trips, and LEARN's and
+PUBLISH's, which follow JOIN's, were later by more at 10,000 events/s. A record that comes alone does not wait."""
 TICK_POLL_S = 0.5
 
 
@@ -92,14 +98,14 @@ class WorkerApp(faust.App):
         """Whether partitions are assigned, and nothing is being moved."""
         return bool(self.tables.actives_ready) and not self.rebalancing
 
-    def every(
-        self, seconds: float, topic: str, work: Callable[[int], Awaitable[None]]
+    def whenever(
+        self, pause: Callable[[], Awaitable[None]], topic: str, work: Callable[[int], Awaitable[None]]
     ) -> Callable[[], Awaitable[None]]:
-        """Return a loop that works on each owned partition of a topic, again and again."""
+        """Return a loop that works on each owned partition of a topic, after each pause."""
 
         async def loop() -> None:
             while True:
-                await asyncio.sleep(seconds)
+                await pause()
                 for number in self.owned(topic) if self.is_ready else ():
                     async with self.between_rebalances:
                         if self.is_ready and number in self.owned(topic):
@@ -146,7 +152,7 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
 
     @app.agent(_source(app, topics.DECISIONS, topics.OUTCOMES), name="join")
     async def join_events(stream: Any) -> None:
-        await consume(stream, app.consumer, join, steps.labels("join").observe)
+        await consume(stream, app.consumer, join, steps.labels("join").observe, JOIN_PACE_S)
 
     @app.agent(_source(app, topics.REWARDS), name="learn")
     async def fold_ledger(stream: Any) -> None:
@@ -162,12 +168,17 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
 
     @app.task
     async def publish_snapshots() -> None:
-        await keep_running(app.every(PUBLISH_POLL_S, topics.STATISTICS, publish.publish_due))
+        pause = partial(publish.until_due, PUBLISH_POLL_S)
+        await keep_running(app.whenever(pause, topics.STATISTICS, publish.publish_due))
 
     @app.task
     async def tick_idle_partitions() -> None:
         await keep_running(
-            app.every(TICK_POLL_S, topics.DECISIONS, lambda number: join.tick(number, settings.idle_after_s))
+            app.whenever(
+                partial(asyncio.sleep, TICK_POLL_S),
+                topics.DECISIONS,
+                lambda number: join.tick(number, settings.idle_after_s),
+            )
         )
 
     @app.on_partitions_revoked.connect
