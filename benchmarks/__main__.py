@@ -182,15 +182,17 @@ def soak_command(events: int, minutes: float, smoke: bool, out: Path) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep every run here, and go on where a bench of the same code was stopped.",
 )
+@click.option("--environment", "names", multiple=True, help="Only these; and not Chapelle & Li's table.")
 @suite
-def learning_command(seeds: int, kept: Path | None, smoke: bool, out: Path) -> None:
+def learning_command(seeds: int, kept: Path | None, names: tuple[str, ...], smoke: bool, out: Path) -> None:
     """How well policies learn, not how fast; needs no Kafka."""
     from benchmarks import chapelle_li, learning  # noqa: PLC0415  plots are slow to import
 
     seeds, scale = (2, 0.04) if smoke else (seeds, 1.0)
-    results = list(learning.measure(seeds, scale, kept=kept))
-    found = list(chapelle_li.measure(steps=int(chapelle_li.STEPS * scale) // 10 * 10, runs=min(seeds, 10)))
-    click.echo(learning.write(results, out, chapelle_li.table(found)))
+    results = list(learning.measure(seeds, scale, names or tuple(learning.ENVIRONMENTS), kept=kept))
+    steps, runs = int(chapelle_li.STEPS * scale) // 10 * 10, 2 * seeds
+    extra = "" if names else chapelle_li.table(list(chapelle_li.measure(steps, runs)))
+    click.echo(learning.write(results, out, extra))
 
 
 @main.command("all")

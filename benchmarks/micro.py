@@ -67,4 +67,4 @@ def measure(dimension: int, encoding: str, repetitions: int) -> list[Row]:
 def written(changes: Changes) -> list[bytes]:
     """Return a step's ledger records as they are sent."""
     writer = RewardWriter()
-    return [writer.write(reward) for _, reward in changes.rewards]
+    return [writer.write(reward) for reward in changes.rewards]

@@ -11,8 +11,9 @@ from pipeline.learn.ledger import LedgerRecord, fold_ledger
 from pipeline.learn.memory import FoldState, RowKey
 from pipeline.models import ALGORITHMS
 from pipeline.models.statistics import Statistics, fold
+from pipeline.models.tally import Tally
 from pipeline.policy.encoder import Encoder, Layer
-from pipeline.policy.tallies import context_tallies
+from pipeline.policy.tallies import context_tallies, importance_tallies
 from pipeline.publish.snapshot import build_snapshot, segment_posteriors
 from pipeline.serve.decide import decide
 from pipeline.serve.snapshot import load_snapshot
@@ -30,8 +31,8 @@ def measure(repetitions: int) -> list[Row]:
     """
     rows = []
     for name, info in ALGORITHMS.items():
-        if info.counts_contexts:
-            rows += _measure_counting(name, repetitions)
+        if info.counts_contexts or info.counts_propensities:
+            rows += _measure_counting(name, 7 if info.counts_contexts else 0, repetitions)
         else:
             rows += _measure(name, DIMENSION if info.needs_context else 0, repetitions)
     return [*rows, _measure_encoder(repetitions)]
@@ -47,15 +48,21 @@ def _measure_encoder(repetitions: int) -> Row:
     return timed(title, "µs", lambda: encoder.encode(vector), repetitions, times=500)
 
 
-def _measure_counting(algorithm: str, repetitions: int) -> list[Row]:
-    """Measure an algorithm that counts decisions by context: folded as LEARN does, beside the same without contexts."""
-    dimension = 7
+def _measure_counting(algorithm: str, dimension: int, repetitions: int) -> list[Row]:
+    """Measure an algorithm whose decisions have tallies: folded as LEARN does, beside the same without them."""
     definition = policy(dimension, algorithm=algorithm)
     rng = np.random.default_rng(0)
     X = rng.integers(-(2**12), 2**12 + 1, (BATCH, dimension)).astype("<i2")
     X[:, :1] = 2**12
     arms, buckets = rng.integers(0, ARMS, BATCH), rng.integers(0, BUCKETS, BATCH)
     r = (rng.random(BATCH) < 0.1) * ONE
+
+    def tallied(place: int) -> list[Tally]:
+        earned = int(r[place])
+        if dimension:
+            return context_tallies(definition, X[place].tobytes(), earned)
+        return importance_tallies(1 / ARMS, [earned])
+
     counted = [
         LedgerRecord(
             place,
@@ -66,7 +73,7 @@ def _measure_counting(algorithm: str, repetitions: int) -> list[Row]:
             X[place].tobytes(),
             1,
             0,
-            tallies=tuple(context_tallies(definition, X[place].tobytes(), int(r[place]))),
+            tallies=tuple(tallied(place)),
         )
         for place in range(BATCH)
     ]
@@ -74,16 +81,16 @@ def _measure_counting(algorithm: str, repetitions: int) -> list[Row]:
     rows = sorted(fold_ledger(counted, {}, FoldState()).deltas.items())
     snapshot = load_snapshot(build_snapshot(definition, rows, {}, 1, ""))
     context = {f"f{i}": 0.5 for i in range(dimension - 1)}
-    vector = X[0].tobytes()
 
     def decided() -> None:
         decide(snapshot, "bench", context, None, rng=rng, action_id="x", now_ms=0)
 
     title = f"{algorithm}, {ARMS} arms, d={dimension}"
     contexts = len({key.tally for key, _ in rows if key.tally})
+    counts, name = (f", {contexts:,} contexts", "name a context") if dimension else ("", "weigh by 1/p")
     return [
         timed(
-            f"fold_ledger, {title}, {contexts:,} contexts",
+            f"fold_ledger, {title}{counts}",
             "µs/decision",
             lambda: fold_ledger(counted, {}, FoldState()),
             repetitions,
@@ -91,18 +98,16 @@ def _measure_counting(algorithm: str, repetitions: int) -> list[Row]:
             records=BATCH,
         ),
         timed(
-            f"fold_ledger, {title}, contexts not counted",
+            f"fold_ledger, {title}, sums alone",
             "µs/decision",
             lambda: fold_ledger(plain, {}, FoldState()),
             repetitions,
             times=5,
             records=BATCH,
         ),
+        timed(f"{name}, {title}", "µs", lambda: tallied(0), repetitions, times=500),
         timed(
-            f"name a context, {title}", "µs", lambda: context_tallies(definition, vector, ONE), repetitions, times=500
-        ),
-        timed(
-            f"posterior of {BUCKETS} buckets, {title}, {contexts:,} contexts",
+            f"posterior of {BUCKETS} buckets, {title}{counts}",
             "µs",
             lambda: segment_posteriors(definition, rows),
             repetitions,

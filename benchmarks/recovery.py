@@ -25,7 +25,7 @@ from benchmarks.worker import PARTITIONS, is_complete, produce
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.cli.policy import apply_policy
 from pipeline.codec import avro
-from pipeline.join.row import due_of
+from pipeline.join.stored_row import due_of
 from pipeline.stream.changelog import FETCH_BYTES
 from pipeline.stream.failpoints import pass_by
 from pipeline.stream.follow import TopicFollower

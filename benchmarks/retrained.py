@@ -27,14 +27,14 @@ class Retrained:
         self._definition, self._setting, self._seed = definition, setting, seed
         self._rng = np.random.default_rng((seed, 1))
         self._learner = Learner(name, definition, setting, self._rng)
-        self._made: list[tuple[Moments, np.ndarray]] = []
+        self._made: list[tuple[Moments, Choices]] = []
         self._rewards: list[float] = []
         self._due = list(TRAINED_AT)
 
     def choose(self, moments: Moments) -> Choices:
         """See `Player`."""
         choices = self._learner.choose(moments)
-        self._made.append((moments, choices.arms))
+        self._made.append((moments, choices))
         return choices
 
     def learn(self, news: News) -> None:
@@ -48,7 +48,7 @@ class Retrained:
     def _encode_anew(self, now_ms: int) -> None:
         features = FeatureSchema(self._definition.features.features)
         contexts = [context for moments, _ in self._made for context in moments.contexts]
-        arms = np.concatenate([arms for _, arms in self._made])
+        arms = np.concatenate([choices.arms for _, choices in self._made])
         examples = Examples(features.encode_many(contexts)[0], arms, np.array(self._rewards))
         encoder = train_encoder(examples, len(self._setting.arms), self._seed)
         definition = replace(

@@ -20,14 +20,14 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from benchmarks.load import Load, policy
 from benchmarks.report import Row
 from pipeline.join.agent import JoinAgent
-from pipeline.join.row import due_of
 from pipeline.join.step import Limits
+from pipeline.join.stored_row import due_of
 from pipeline.learn.agent import LearnAgent
 from pipeline.learn.memory import expires_of
 from pipeline.policy.book import PolicyBook
 from pipeline.stream.batch import Batch
 from pipeline.stream.durable import DurablePartition
-from pipeline.stream.outbox import BUILDER_BYTES, Outbox, Record
+from pipeline.stream.outbox import BUILDER_BYTES, Outbox, Outgoing
 from pipeline.stream.state import BLOCK_CACHE_BYTES, Database, IndexOf, PartitionRows
 
 FETCHED = {"decisions": 2_400, "outcomes": 816}
@@ -61,18 +61,17 @@ class Unsent(Outbox):
         super().__init__("nowhere")
         self._producer: Any = SimpleNamespace(create_batch=lambda: BatchBuilder(BUILDER_BYTES, 0))
         self._ends: defaultdict[tuple[str, int], int] = defaultdict(int)
-        self.ledger: list[Record] = []
+        self.ledger: list[tuple[bytes, bytes | None]] = []
 
     async def partition_count(self, topic: str) -> int:
         """Return one for every topic."""
         del topic
         return 1
 
-    async def deliver(self, records: Any) -> None:
+    async def deliver_all(self, outgoing: Outgoing) -> None:
         """Build the batches, and keep ledger records for LEARN."""
-        records = list(records)
-        self.ledger += [record for record in records if record.topic == "rewards"]
-        await super().deliver(records)
+        self.ledger += outgoing.get(("rewards", 0), ())
+        await super().deliver_all(outgoing)
 
     async def stop(self) -> None:
         """There is nothing to disconnect."""
@@ -133,7 +132,7 @@ async def _play(load: Load, dimension: int) -> tuple[float, float]:
                         await join.handle(Batch(topic, 0, records, records[-1].offset + 1))
                 spent_s["join"] += time.process_time() - began_s
                 ledger, outbox.ledger = outbox.ledger, []
-                batch = [Fetched(folded + i, now_ms, r.key, r.value or b"") for i, r in enumerate(ledger)]
+                batch = [Fetched(folded + i, now_ms, key, value or b"") for i, (key, value) in enumerate(ledger)]
                 folded += len(batch)
                 began_s = time.process_time()
                 await learn.handle(Batch("rewards", 0, batch, folded))

@@ -29,6 +29,8 @@ class WorkerSettings:
     """How long the broker waits for a silent worker before its partitions move."""
     commit_interval_s: float = 0.5
     """How often source offsets are committed."""
+    flush_after_s: float = 900.0
+    """How long rows are in RocksDB's memory and in the changelog alone, at the most."""
     idle_after_s: float = 2.0
     """Wall-clock silence after which an idle partition's event time moves on."""
     orphan_hold_ms: int = 3_600_000
@@ -56,6 +58,8 @@ class WorkerSettings:
             faults.append(f"partitions: {self.partitions} is not within 1 to 10000")
         if not 6.0 <= self.session_timeout_s <= 300.0:
             faults.append(f"session_timeout_s: {self.session_timeout_s} is not within 6 to 300")
+        if not 0.0 <= self.flush_after_s <= 3_600.0:
+            faults.append(f"flush_after_s: {self.flush_after_s} is not within 0 to 3600")
         if self.metrics_port is not None and not 0 <= self.metrics_port <= 65_535:
             faults.append(f"metrics_port: {self.metrics_port} is not within 0 to 65535")
         for schema_id, name in self.registry_ids.items():

@@ -8,12 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from pipeline.errors import StateError
-from pipeline.join.row import ActionRow, due_of, row_from_bytes
+from pipeline.join.row import ActionRow
 from pipeline.join.step import Changes
+from pipeline.join.stored_row import due_of, row_from_bytes, row_to_bytes
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.stream.durable import DurablePartition
-from pipeline.stream.outbox import BUILDER_BYTES, Record
+from pipeline.stream.outbox import BUILDER_BYTES, Outgoing, Record, by_partition
 from pipeline.stream.state import INDEX, ROW, due_key
 
 
@@ -40,7 +41,7 @@ class MemoryActions:
             if row is None:
                 self.stored.pop(action_id, None)
             else:
-                self.stored[action_id] = row.to_bytes()
+                self.stored[action_id] = row_to_bytes(row)
                 self.index.add((due_of(self.stored[action_id]), action_id))
 
     def rows(self) -> list[ActionRow]:
@@ -79,12 +80,15 @@ class MemoryBroker:
         """There is nothing to disconnect."""
 
     async def deliver(self, records: Iterable[Record]) -> None:
-        records = list(records)
-        if not records:
+        await self.deliver_all(by_partition(records))
+
+    async def deliver_all(self, outgoing: Outgoing) -> None:
+        if not outgoing:
             return
         self.interrupt("before")
-        for record in records:
-            self.append(record.topic, record.partition, record.key, record.value)
+        for (topic, partition), records in outgoing.items():
+            for key, value in records:
+                self.append(topic, partition, key, value)
         self.interrupt("after")
 
     async def deliver_atomically(self, topic: str, partition: int, rows: Mapping[bytes, bytes | None]) -> int:

@@ -66,6 +66,14 @@ def logistic_policy(**others: Any) -> Plain:
     return policy
 
 
+def exp3_policy(**others: Any) -> Plain:
+    """Give a policy whose decisions count by their propensity too, with rewards in [0, 1]."""
+    policy = plain_policy(**{"outcomes": (CLICK, LIKE), **others})
+    policy["reward"] |= {"low": 0.0, "high": 1.0}
+    policy["algorithm"] = {"name": "exp3", "rate": 1.0}
+    return policy
+
+
 def define(plain: Plain) -> PolicyDefinition:
     """Read a plain policy."""
     return parse_policy(plain, "the test")

@@ -91,7 +91,7 @@ class JoinSimulation:
                 return
 
     def _make_durable(self, changes: Changes, crash: int | None) -> bool:
-        emitted = [avro.encode("reward", reward) for _, reward in changes.rewards]
+        emitted = [avro.encode("reward", reward.fields()) for reward in changes.rewards]
         if crash is not None and crash <= len(emitted):
             self.ledger += emitted[:crash]
             self.restart()

@@ -18,7 +18,15 @@ from pipeline.join.progress import DECISIONS, OUTCOMES
 from pipeline.join.step import Limits
 from pipeline.learn.memory import RowKey
 from pipeline.models.statistics import Statistics
-from tests.samples import BASKET, linear_policy, logistic_policy, plain_decision, plain_outcome, plain_policy
+from tests.samples import (
+    BASKET,
+    exp3_policy,
+    linear_policy,
+    logistic_policy,
+    plain_decision,
+    plain_outcome,
+    plain_policy,
+)
 
 START_MS = 1_700_000_000_000
 GRACE_MS = 5_000
@@ -72,7 +80,7 @@ def as_avro(stream: str, record: dict[str, Any]) -> bytes:
 @st.composite
 def policies(draw: st.DrawFn) -> dict[str, Any]:
     """Draw a policy: with or without features, settling either way, combining in any way."""
-    make = draw(st.sampled_from([plain_policy, linear_policy, logistic_policy]))
+    make = draw(st.sampled_from([plain_policy, linear_policy, logistic_policy, exp3_policy]))
     combine = draw(st.sampled_from(COMBINATIONS if make is not logistic_policy else COMBINATIONS[:4]))
     settle = draw(st.sampled_from(SETTLES))
     plain = make(settle=settle, combine=combine, grace="5s")
@@ -145,6 +153,8 @@ def traffic_of(policy: dict[str, Any], actions: int, span_ms: int, dice: Dice) -
     for number in range(actions):
         decided_ms = START_MS + dice.below(span_ms // 500) * 500
         fields: dict[str, Any] = {"arm": "ab"[dice.below(2)], "segment": ["other", "new"][dice.below(2)]}
+        if policy["algorithm"]["name"] == "exp3":
+            fields["propensity"] = [0.5, 1 / 3, 1.0, 1e-7][dice.below(4)]
         if subject := SUBJECTS[dice.below(len(SUBJECTS))]:
             fields["subject_hash"] = subject
         if "context" in policy:

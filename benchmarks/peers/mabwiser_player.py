@@ -15,11 +15,14 @@ WITHOUT_CONTEXT = {
     "ucb1 0.25": LearningPolicy.UCB1(0.25),
     "ucb1 0.5": LearningPolicy.UCB1(0.5),
     "ucb1 1": LearningPolicy.UCB1(1.0),
+    "softmax 0.02": LearningPolicy.Softmax(0.02),
+    "softmax 0.1": LearningPolicy.Softmax(0.1),
     "thompson": LearningPolicy.ThompsonSampling(),
 }
 WITH_CONTEXT = {
     "linucb 0.1": LearningPolicy.LinUCB(alpha=0.1),
     "linucb 0.3": LearningPolicy.LinUCB(alpha=0.3),
+    "linucb 0.5": LearningPolicy.LinUCB(alpha=0.5),
     "linucb 1": LearningPolicy.LinUCB(alpha=1.0),
     "lints 0.1": LearningPolicy.LinTS(alpha=0.1),
     "lints 0.3": LearningPolicy.LinTS(alpha=0.3),

@@ -13,6 +13,7 @@ CONFIGURATIONS = {
     "eps 0.05": "--epsilon 0.05",
     "squarecb 10": "--squarecb --gamma_scale 10",
     "squarecb 100": "--squarecb --gamma_scale 100",
+    "squarecb 10, pairs": "--squarecb --gamma_scale 10 --interactions xxa",
     "regcbopt": "--regcbopt --mellowness 0.01 --cb_min_cost -1 --cb_max_cost 0",
 }
 

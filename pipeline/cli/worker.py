@@ -52,6 +52,16 @@ from pipeline.stream.topics import create_topics, topic_specs
 )
 @options.registry_ids
 @click.option(
+    "--flush-after",
+    "flush_after_s",
+    envvar="PIPELINE_FLUSH_AFTER",
+    type=click.FloatRange(0.0, 3_600.0),
+    default=900.0,
+    show_default=True,
+    help="Seconds after which state goes from memory to the disk, at the latest; until then a crash reads it from its "
+    "changelog. [PIPELINE_FLUSH_AFTER]",
+)
+@click.option(
     "--idle-after",
     "idle_after_s",
     envvar="PIPELINE_IDLE_AFTER",
@@ -78,6 +88,7 @@ def worker(
     create_topics: bool,
     processes: int,
     registry_ids: tuple[str, ...],
+    flush_after_s: float,
     idle_after_s: float,
     log_level: str,
     metrics_host: str,
@@ -97,6 +108,7 @@ def worker(
         partitions=partitions,
         declare_topics=create_topics,
         registry_ids=options.registry(registry_ids),
+        flush_after_s=flush_after_s,
         idle_after_s=idle_after_s,
         log_level=log_level,
         metrics_host=metrics_host,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 
 def long(value: int) -> bytes:
-    """Write an Avro long: zigzag, seven bits a byte, the lowest first."""
-    rest = (value << 1) ^ (value >> 63)
+    """Write an Avro long: zigzag, then as a varint."""
+    return varint((value << 1) ^ (value >> 63))
+
+
+def varint(value: int) -> bytes:
+    """Write seven bits a byte, the lowest first."""
     encoded = bytearray()
-    while rest > 127:
-        encoded.append(rest & 127 | 128)
-        rest >>= 7
-    encoded.append(rest)
+    while value > 127:
+        encoded.append(value & 127 | 128)
+        value >>= 7
+    encoded.append(value)
     return bytes(encoded)
 
 

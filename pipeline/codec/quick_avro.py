@@ -8,12 +8,14 @@ same bytes as in the decision before, and all numbers are unpacked at once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import isfinite
 from struct import Struct, error
 from typing import Any, NamedTuple
 
 from pipeline.codec import avro
-from pipeline.codec.longs import read_long
+from pipeline.codec.kept import Kept
+from pipeline.codec.longs import read_long, read_long_as_byte
 from pipeline.codec.schemas import current_schema
 from pipeline.errors import InvalidRecordError
 from pipeline.events import MAX_ID_CHARACTERS, MAX_TIME_MS, REASONS, Decision, check_probabilities
@@ -40,11 +42,24 @@ class _Context(NamedTuple):
     """All of that and the numbers."""
 
 
+class _Rest(NamedTuple):
+    """What ends a decision: the same in most of a batch."""
+
+    snapshot_version: int
+    snapshot_id: str
+    subject_hash: str | None
+    reason: str
+    guardrails: tuple[str, ...]
+    candidates: Mapping[str, Mapping[str, float]]
+
+
 class DecisionReader:
-    """Reads decisions of one topic; keeps how the last context lay in the bytes."""
+    """Reads decisions of one batch; keeps pieces that many of them share, and how the last context lay in the bytes."""
 
     def __init__(self) -> None:
         self._is_known = current_schema("decision").fingerprint == LAYOUT
+        self._names = Kept(_names_in)
+        self._rests = Kept(_rest_in)
         self._context = _Context((), (), Struct(""))
 
     def read(self, raw: bytes) -> Decision | None:
@@ -57,36 +72,36 @@ class DecisionReader:
             return None
 
     def _read(self, raw: bytes) -> Decision:
-        action_id, at = _read_id(raw, avro.HEADER_BYTES)
-        policy, at = _read_id(raw, at)
-        generation, at = read_long(raw, at)
-        segment, at = _read_id(raw, at)
-        arm, at = _read_id(raw, at)
+        # Lengths of one byte, which most are, are looked at here: a call costs more than the rest.
+        at = avro.HEADER_BYTES
+        byte = raw[at]
+        if not 0 < byte < 128 or byte & 1:
+            action_id, names_at = _read_id(raw, at)
+        else:
+            names_at = at + 1 + (byte >> 1)
+            action_id = raw[at + 1 : names_at].decode()
+        at = names_at
+        byte, at = (raw[at], at + 1) if raw[at] < 128 else read_long_as_byte(raw, at)
+        at += byte >> 1  # policy
+        while raw[at] > 127:  # generation
+            at += 1
+        at += 1
+        byte, at = (raw[at], at + 1) if raw[at] < 128 else read_long_as_byte(raw, at)
+        at += byte >> 1  # segment
+        byte, at = (raw[at], at + 1) if raw[at] < 128 else read_long_as_byte(raw, at)
+        at += byte >> 1  # arm
+        policy, generation, segment, arm = self._names[raw[names_at:at]]
         (propensity,) = _DOUBLE.unpack_from(raw, at)
-        eligible, at = _read_texts(raw, at + 8)
-        probabilities, at = _read_doubles(raw, at)
+        at += 8
+        eligible, at = ([], at + 1) if raw[at] == 0 else _read_texts(raw, at)
+        probabilities, at = ([], at + 1) if raw[at] == 0 else _read_doubles(raw, at)
         context, at = self._read_context(raw, at)
-        length, at = _read_length(raw, at)
+        length, at = (0, at + 1) if raw[at] == 0 else _read_length(raw, at)
         vector, at = raw[at : at + length], at + length
-        schema_hash, at = _read_text(raw, at)
+        schema_hash, at = ("", at + 1) if raw[at] == 0 else _read_text(raw, at)
         decided_at_ms, at = read_long(raw, at)
-        snapshot_version, at = read_long(raw, at)
-        snapshot_id, at = _read_text(raw, at)
-        has_subject, at = read_long(raw, at)
-        subject_hash, at = _read_text(raw, at) if has_subject == 1 else (None, at)
-        reason, at = _read_text(raw, at)
-        guardrails, at = _read_texts(raw, at)
-        candidates, at = _read_candidates(raw, at)
-        if not (
-            at == len(raw)
-            and 0.0 < propensity <= 1.0
-            and has_subject in (0, 1)
-            and 0 <= decided_at_ms <= MAX_TIME_MS
-            and 0 <= generation < 2**63
-            and 0 <= snapshot_version < 2**63
-            and len(vector) % 2 == 0
-            and reason in REASONS
-        ):
+        rest = self._rests[raw[at:]]
+        if not (0.0 < propensity <= 1.0 and 0 <= decided_at_ms <= MAX_TIME_MS and length % 2 == 0):
             raise _Refused
         if probabilities:
             check_probabilities(eligible, probabilities, arm, propensity)
@@ -103,12 +118,12 @@ class DecisionReader:
             vector,
             schema_hash,
             decided_at_ms,
-            snapshot_version,
-            snapshot_id,
-            subject_hash,
-            reason,
-            tuple(guardrails),
-            candidates,
+            rest.snapshot_version,
+            rest.snapshot_id,
+            rest.subject_hash,
+            rest.reason,
+            rest.guardrails,
+            rest.candidates,
         )
 
     def _read_context(self, raw: bytes, at: int) -> tuple[dict[str, Any], int]:
@@ -128,6 +143,29 @@ class DecisionReader:
         if raw[at] != 0:  # another block
             raise _Refused
         return dict(zip(known.names, pieces[1::2], strict=True)), at + 1
+
+
+def _names_in(raw: bytes) -> tuple[str, int, str, str]:
+    policy, at = _read_id(raw, 0)
+    generation, at = read_long(raw, at)
+    segment, at = _read_id(raw, at)
+    arm, at = _read_id(raw, at)
+    if at != len(raw) or not 0 <= generation < 2**63:
+        raise _Refused
+    return policy, generation, segment, arm
+
+
+def _rest_in(raw: bytes) -> _Rest:
+    snapshot_version, at = read_long(raw, 0)
+    snapshot_id, at = _read_text(raw, at)
+    has_subject, at = read_long(raw, at)
+    subject_hash, at = _read_text(raw, at) if has_subject == 1 else (None, at)
+    reason, at = _read_text(raw, at)
+    guardrails, at = _read_texts(raw, at)
+    candidates, at = _read_candidates(raw, at)
+    if not (at == len(raw) and has_subject in (0, 1) and 0 <= snapshot_version < 2**63 and reason in REASONS):
+        raise _Refused
+    return _Rest(snapshot_version, snapshot_id, subject_hash, reason, tuple(guardrails), candidates)
 
 
 def _context_at(raw: bytes, at: int, count: int) -> _Context:

@@ -8,11 +8,12 @@ are kept in dictionaries that live as long as a batch; and the reader steps over
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from pipeline.codec import avro
-from pipeline.codec.longs import behind_long, long, read_long, read_long_as_byte, text
+from pipeline.codec.kept import Kept
+from pipeline.codec.longs import behind_long, long, read_long, read_long_as_byte, text, varint
 from pipeline.codec.schemas import current_schema
 from pipeline.errors import DecodeError
 
@@ -32,6 +33,49 @@ RewardFields = tuple[str, Names, int, int, int, bytes, int, int, bool, bool, Tal
 """What a fold asks for: action_id, names, bucket, revision, reward, context_vector, expires_at_ms, event_time_ms,
 is_erased, is_reward_final, tallies."""
 
+_CREDIT = ("outcome_id", "kind", "value", "occurred_at_ms")
+_TALLY = ("row", "width", "column", "amount")
+
+
+class Reward(NamedTuple):
+    """A ledger record; see `schemas/reward.avsc`."""
+
+    action_id: str
+    revision: int
+    is_settled: bool
+    policy: str
+    generation: int
+    segment: str
+    arm: str
+    reward: int
+    reward_exponent: int
+    context_vector: bytes
+    decided_at_ms: int
+    bucket: int
+    expires_at_ms: int
+    event_time_ms: int
+    attribution: str
+    outcomes: Sequence[tuple[str, str, float, int]]
+    """(outcome_id, kind, value, occurred_at_ms) each, in order."""
+    decision: bytes
+    is_erased: bool = False
+    is_reward_final: bool = False
+    tallies: Tallies = ()
+
+    def fields(self) -> dict[str, Any]:
+        """Return the record as the schema has it."""
+        return {
+            **self._asdict(),
+            "outcomes": [dict(zip(_CREDIT, one, strict=True)) for one in self.outcomes],
+            "tallies": [dict(zip(_TALLY, one, strict=True)) for one in self.tallies],
+        }
+
+
+# Zigzag doubles a number, so its lowest 13 bits are the first two bytes of its varint, which goes on behind them.
+_LAST_BITS = 13
+_LAST_MS = (1 << _LAST_BITS) - 1
+_LAST = [bytes((2 * n & 127 | 128, n >> 6 | 128)) for n in range(1 << _LAST_BITS)]
+
 # A varint of six bytes: what epoch milliseconds are from 1978 to 2109, and so what most integers here are.
 _TIME_BYTES = 6
 
@@ -41,57 +85,83 @@ class RewardWriter:
 
     def __init__(self) -> None:
         self._is_known = current_schema("reward").fingerprint == LAYOUT
-        self._names = _Kept(_names)
-        self._longs = _Kept(long)
-        self._texts = _Kept(text)
+        self._names = Kept(_names)
+        self._longs = Kept(long)
+        self._longs_behind = Kept(varint)
+        self._texts = Kept(text)
 
-    def write(self, record: Mapping[str, Any]) -> bytes:
-        """Return the bytes of one ledger record, given as a mapping."""
+    def write(self, record: Reward) -> bytes:
+        """Return the bytes of one ledger record."""
         if not self._is_known:
-            return avro.encode("reward", record)
-        longs = self._longs
-        action_id = record["action_id"].encode()
-        vector, decision, outcomes = record["context_vector"], record["decision"], record["outcomes"]
-        tallies = record.get("tallies")
+            return avro.encode("reward", record.fields())
+        (
+            action_id,
+            revision,
+            is_settled,
+            policy,
+            generation,
+            segment,
+            arm,
+            reward,
+            reward_exponent,
+            context_vector,
+            decided_at_ms,
+            bucket,
+            expires_at_ms,
+            event_time_ms,
+            attribution,
+            outcomes,
+            decision,
+            is_erased,
+            is_reward_final,
+            tallies,
+        ) = record
+        longs, time = self._longs, self._time
+        raw_id = action_id.encode()
         return b"".join(
             (
                 _HEAD,
-                longs[len(action_id)],
-                action_id,
-                longs[record["revision"]],
-                _TRUE if record["is_settled"] else _FALSE,
-                self._names[record["policy"], record["generation"], record["segment"], record["arm"]],
-                longs[record["reward"]],
-                longs[record["reward_exponent"]],
-                longs[len(vector)],
-                vector,
-                longs[record["decided_at_ms"]],
-                longs[record["bucket"]],
-                longs[record["expires_at_ms"]],
-                longs[record["event_time_ms"]],
-                self._texts[record["attribution"]],
+                longs[len(raw_id)],
+                raw_id,
+                longs[revision],
+                _TRUE if is_settled else _FALSE,
+                self._names[policy, generation, segment, arm],
+                longs[reward],
+                longs[reward_exponent],
+                longs[len(context_vector)],
+                context_vector,
+                time(decided_at_ms),
+                longs[bucket],
+                time(expires_at_ms),
+                longs[event_time_ms],
+                self._texts[attribution],
                 self._outcomes(outcomes) if outcomes else _FALSE,
                 longs[len(decision)],
                 decision,
-                _TRUE if record.get("is_erased") else _FALSE,
-                _TRUE if record.get("is_reward_final") else _FALSE,
+                _TRUE if is_erased else _FALSE,
+                _TRUE if is_reward_final else _FALSE,
                 _tallies(tallies) if tallies else _FALSE,
             )
         )
 
-    def _outcomes(self, outcomes: Sequence[Mapping[str, Any]]) -> bytes:
+    def _time(self, time_ms: int) -> bytes:
+        """Write a time that is likely another one each time: the last 8 s of it, and the rest, which is kept."""
+        if time_ms <= _LAST_MS:
+            return self._longs[time_ms]
+        return _LAST[time_ms & _LAST_MS] + self._longs_behind[time_ms >> _LAST_BITS]
+
+    def _outcomes(self, outcomes: Sequence[tuple[str, str, float, int]]) -> bytes:
         """Write an array as one block, and the empty block that ends it."""
         longs = self._longs
         pieces = [longs[len(outcomes)]]
-        for one in outcomes:
-            # An id is another each time and an instant of an outcome seldom the same, so they are not kept.
-            outcome_id = one["outcome_id"].encode()
+        for outcome_id, kind, value, occurred_at_ms in outcomes:
+            raw_id = outcome_id.encode()
             pieces += (
-                longs[len(outcome_id)],
-                outcome_id,
-                self._texts[one["kind"]],
-                _DOUBLE.pack(one["value"]),
-                long(one["occurred_at_ms"]),
+                longs[len(raw_id)],
+                raw_id,
+                self._texts[kind],
+                _DOUBLE.pack(value),
+                self._time(occurred_at_ms),
             )
         pieces.append(_FALSE)
         return b"".join(pieces)
@@ -101,7 +171,7 @@ class RewardReader:
     """Reads the records of one batch."""
 
     def __init__(self) -> None:
-        self._names = _Kept(read_names)
+        self._names = Kept(read_names)
         self._times: dict[bytes, int] = {}
         self._attribution = text("")
         """The rules' hash as it stood in the last record, with its length."""
@@ -189,32 +259,16 @@ class RewardReader:
         return value, end
 
 
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-class _Kept(dict[K, V]):
-    """Values made once for each key."""
-
-    def __init__(self, make: Callable[[K], V]) -> None:
-        super().__init__()
-        self._make = make
-
-    def __missing__(self, key: K) -> V:
-        value = self[key] = self._make(key)
-        return value
-
-
 def _names(names: Names) -> bytes:
     policy, generation, segment, arm = names
     return text(policy) + long(generation) + text(segment) + text(arm)
 
 
-def _tallies(tallies: Sequence[Mapping[str, Any]]) -> bytes:
+def _tallies(tallies: Tallies) -> bytes:
     """Write an array as one block, and the empty block that ends it."""
     pieces = [long(len(tallies))]
-    for one in tallies:
-        pieces += (text(one["row"]), long(one["width"]), long(one["column"]), long(one["amount"]))
+    for row, width, column, amount in tallies:
+        pieces += (text(row), long(width), long(column), long(amount))
     pieces.append(_FALSE)
     return b"".join(pieces)
 
@@ -284,5 +338,10 @@ def _read_generally(raw: bytes) -> RewardFields:
         record["event_time_ms"],
         record["is_erased"],
         record["is_reward_final"],
-        tuple((one["row"], one["width"], one["column"], one["amount"]) for one in record["tallies"]),
+        tallies_in(record["tallies"]),
     )
+
+
+def tallies_in(fields: Iterable[Mapping[str, Any]]) -> Tallies:
+    """Return tallies of a decoded record."""
+    return tuple((one["row"], one["width"], one["column"], one["amount"]) for one in fields)

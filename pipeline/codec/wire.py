@@ -17,7 +17,7 @@ from pipeline.codec.quick import QUICK
 from pipeline.codec.quick_avro import DecisionReader
 from pipeline.codec.schemas import current_schema
 from pipeline.errors import DecodeError
-from pipeline.events import Event, decision_from, erasure_from, outcome_from, tick_from
+from pipeline.events import Decision, Event, decision_from, erasure_from, outcome_from, tick_from
 
 # The largest record that is kept in state; a decision with 10,000 arms and 256 features is below 300 KB.
 MAX_RECORD_BYTES = 1 << 20
@@ -50,7 +50,7 @@ def decode_event(raw: bytes | None, expected: str, registry: Mapping[int, str]) 
     """
     if not raw:
         raise DecodeError("empty-record", f"the record has no value, expected a {expected}")
-    limit = MAX_OUTCOME_BYTES if expected == "outcome" else MAX_RECORD_BYTES
+    limit = _limit(expected)
     if len(raw) > limit:
         raise DecodeError("record-too-large", f"{len(raw)} bytes, expected at most {limit} of a {expected}")
     if raw[0] == _BRACE:
@@ -63,21 +63,44 @@ def decode_event(raw: bytes | None, expected: str, registry: Mapping[int, str]) 
     return _CHECKS[name](fields)
 
 
+def read_accepted(raw: bytes) -> Decision:
+    """Read a decision that JOIN accepted before, as a ledger record carries it: a registry's frame says no other thing.
+
+    Raises:
+        DecodeError: the bytes are no decision.
+    """
+    schema_id = int.from_bytes(raw[1:CONFLUENT_HEADER_BYTES], "big")
+    event = decode_event(raw, "decision", {schema_id: "decision"})
+    if not isinstance(event, Decision):
+        raise DecodeError("unexpected-record", f"a {type(event).__name__} where a decision belongs")
+    return event
+
+
 class BatchReader:
     """Decodes and checks the records of one batch of a topic, as `decode_event` does, and what it can the quick way."""
 
     def __init__(self, expected: str, registry: Mapping[int, str]) -> None:
         self._expected = expected
         self._registry = registry
+        self._limit = _limit(expected)
+        self._read_json = QUICK[expected]
         self._decisions = DecisionReader() if expected == "decision" else None
 
     def read(self, raw: bytes | None) -> Event:
         """Decode one record; raises what `decode_event` does."""
-        if self._decisions is not None and raw and raw[0] == avro.MARKER[0] and len(raw) <= MAX_RECORD_BYTES:
-            decision = self._decisions.read(raw)
-            if decision is not None:
-                return decision
+        if raw and len(raw) <= self._limit:
+            event: Event | None = None
+            if raw[0] == _BRACE:
+                event = self._read_json(raw)
+            elif self._decisions is not None and raw[0] == avro.MARKER[0]:
+                event = self._decisions.read(raw)
+            if event is not None:
+                return event
         return decode_event(raw, self._expected, self._registry)
+
+
+def _limit(expected: str) -> int:
+    return MAX_OUTCOME_BYTES if expected == "outcome" else MAX_RECORD_BYTES
 
 
 def _decode_fields(raw: bytes, expected: str, registry: Mapping[int, str]) -> tuple[str, Mapping[str, Any]]:

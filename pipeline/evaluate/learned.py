@@ -6,7 +6,7 @@ folds; for the decisions of a fold, the policy has learned from the others only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,10 +17,12 @@ from pipeline.evaluate.log import DecisionLog, Indices
 from pipeline.evaluate.reward_model import folds_of
 from pipeline.learn.memory import RowKey
 from pipeline.models.grid import REWARD_LIMIT
+from pipeline.models.importance import ONE, columns_for, entries_of_many
 from pipeline.models.model import Floats
 from pipeline.models.statistics import Statistics, fold
 from pipeline.policy.contexts import name_contexts
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.tallies import IMPORTANCE_ROW
 from pipeline.publish.partials import Mark
 from pipeline.publish.parts import SnapshotContent
 from pipeline.publish.snapshot import build_snapshot
@@ -151,6 +153,8 @@ def statistics_of(
     grid = np.rint(np.ldexp(log.reward[places], definition.reward_exponent)).astype(np.int64)
     sums = fold(groups, len(keys), np.ones_like(grid), grid, grid * grid, situations.vectors[places])
     rows = [(key, Statistics(definition.dimension, sums[group])) for key, group in keys.items()]
+    if definition.counts_propensities:
+        rows += _importance_of(log.propensity[places], grid, groups, list(keys))
     if definition.context_bits is not None:
         counts: dict[RowKey, list[int]] = {}
         of_group = list(keys)
@@ -161,6 +165,18 @@ def statistics_of(
             row[1] += reward
         rows += [(key, Statistics(-len(row), np.array(row, np.int64))) for key, row in counts.items()]
     return sorted(rows, key=lambda row: row[0])
+
+
+def _importance_of(
+    propensities: Floats, rewards: Indices, groups: Indices, keys: Sequence[RowKey]
+) -> list[tuple[RowKey, Statistics]]:
+    """Return what decisions count for by 1 / propensity, in the rows beside those of `keys`."""
+    sums = np.zeros((len(keys), columns_for(1)), np.int64)
+    drawn = entries_of_many(propensities, np.full(len(rewards), float(ONE)))
+    np.add.at(sums, groups, np.column_stack((drawn, entries_of_many(propensities, rewards.astype(np.float64)))))
+    return [
+        (key._replace(tally=IMPORTANCE_ROW), Statistics(-len(row), row)) for key, row in zip(keys, sums, strict=True)
+    ]
 
 
 def _check(definition: PolicyDefinition, log: DecisionLog) -> None:

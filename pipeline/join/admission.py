@@ -75,9 +75,9 @@ def encode_missing(
     for schema_hash, indices in missing.items():
         features = definitions[schema_hash].features
         encoded, refusals = features.encode_many([admitted[index][0].context for index in indices])
-        for row, index in enumerate(indices):
-            refusal = refusals[row]
-            vectors[index] = encoded[row].astype("<i2").tobytes() if refusal is None else refusal
+        width, whole = VECTOR_ITEM_BYTES * encoded.shape[1], encoded.astype("<i2").tobytes()
+        for row, (index, refusal) in enumerate(zip(indices, refusals, strict=True)):
+            vectors[index] = whole[row * width : (row + 1) * width] if refusal is None else refusal
     return vectors
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.join.changes import STEP_BYTES, ActionRows, Changes, no_decision, refused_outcome
-from pipeline.join.emit import reward_record
+from pipeline.join.emit import Emitter
 from pipeline.join.progress import Progress
 from pipeline.join.row import ActionRow
 from pipeline.policy.book import PolicyBook
@@ -20,7 +20,7 @@ def advance(
     due = store.due(target_ms, limit)
     if not due and target_ms == progress.event_time_ms:
         return None
-    changes = Changes()
+    changes, emitter = Changes(), Emitter(book)
     rows = store.load([action_id for _, action_id in due])
     is_all = len(due) < limit
     size = 0
@@ -33,7 +33,7 @@ def advance(
         if size > STEP_BYTES and changes.rows:
             is_all = False
             break
-        _fall_due(action_id, row, progress, book, changes)
+        _fall_due(action_id, row, progress, emitter, changes)
         if changes.rows[action_id] is None:
             changes.gone_due.append((due_ms, action_id))
     # What was cut off may stand between rows of the same time: time stops just before it.
@@ -42,7 +42,7 @@ def advance(
     return changes
 
 
-def _fall_due(action_id: str, row: ActionRow, progress: Progress, book: PolicyBook, changes: Changes) -> None:
+def _fall_due(action_id: str, row: ActionRow, progress: Progress, emitter: Emitter, changes: Changes) -> None:
     counts = progress.counts
     if not row.has_decision:
         for outcome in row.awaiting:
@@ -59,6 +59,6 @@ def _fall_due(action_id: str, row: ActionRow, progress: Progress, book: PolicyBo
         row.is_settled = True
         row.due_ms = row.expires_ms
         changes.rows[action_id] = row
-        record = reward_record(action_id, row, stamp_ms, book)
+        record = emitter.record(action_id, row, stamp_ms)
         if record is not None:
-            changes.rewards.append((action_id, record))
+            changes.rewards.append(record)

@@ -15,12 +15,13 @@ from pipeline.codec import avro
 from pipeline.codec.reward import RewardWriter
 from pipeline.events import Decision, Erasure, Outcome, Tick
 from pipeline.join.progress import DECISIONS, OUTCOMES, Progress, progress_from_bytes
-from pipeline.join.row import ActionRow, row_from_bytes
+from pipeline.join.row import ActionRow
 from pipeline.join.step import STEP_BYTES, ActionRows, Arrival, Changes, Limits, Refusal, advance, decode_arrivals, take
+from pipeline.join.stored_row import row_from_bytes, row_to_bytes
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
 from pipeline.stream.durable import DurablePartition
-from pipeline.stream.outbox import Outbox, Record
+from pipeline.stream.outbox import Outbox, Outgoing, Record
 from pipeline.stream.partitions import Opens, Partitions
 from pipeline.stream.policies import Policies
 from pipeline.stream.state import PROGRESS, ROW, PartitionRows, due_key
@@ -182,8 +183,8 @@ class JoinAgent:
 
     async def _learn_of_policies(self, arrivals: Sequence[Arrival]) -> None:
         """Read the policies again if a record names a policy, generation or arm that may be a moment old."""
-        events = [arrival.event for arrival in arrivals]
-        for policy, generation, arm in {(e.policy, e.generation, e.arm) for e in events if isinstance(e, Decision)}:
+        decisions = (arrival.event for arrival in arrivals if isinstance(arrival.event, Decision))
+        for policy, generation, arm in {(one.policy, one.generation, one.arm) for one in decisions}:
             definition = self._policies.book.find(policy, generation)
             if definition is None or arm not in definition.arm_set:
                 await self._policies.refresh()
@@ -216,7 +217,7 @@ class JoinAgent:
             if row is None:
                 rows[ROW + row_id] = None
                 continue
-            rows[ROW + row_id] = row.to_bytes()
+            rows[ROW + row_id] = row_to_bytes(row)
             # A stored row with another due time has an entry of that; one with this has this entry.
             if row.stored_due_ms != row.due_ms:
                 if row.stored_due_ms is not None:
@@ -251,8 +252,13 @@ def steps(arrivals: Sequence[Arrival]) -> Iterator[Sequence[Arrival]]:
         yield arrivals[start:]
 
 
-def outputs(changes: Changes, partition: int) -> list[Record]:
+def outputs(changes: Changes, partition: int) -> Outgoing:
     """Return what a step sends: ledger records, then dead letters."""
+    writer = RewardWriter()
+    write = writer.write
+    outgoing: dict[tuple[str, int], list[tuple[bytes, bytes | None]]] = {}
+    if changes.rewards:
+        outgoing[topics.REWARDS, partition] = [(one.action_id.encode(), write(one)) for one in changes.rewards]
     if changes.refusals:
         reasons = Counter(refusal.error.reason for refusal in changes.refusals)
         first = changes.refusals[0]
@@ -264,16 +270,12 @@ def outputs(changes: Changes, partition: int) -> list[Record]:
             first.offset,
             first.error.detail,
         )
-    writer = RewardWriter()
-    rewards = [
-        Record(topics.REWARDS, partition, action_id.encode(), writer.write(reward))
-        for action_id, reward in changes.rewards
-    ]
-    return rewards + [dead_letter(refusal, partition) for refusal in changes.refusals]
+        outgoing[topics.DEAD_LETTERS, partition] = [dead_letter(refusal, partition) for refusal in changes.refusals]
+    return outgoing
 
 
-def dead_letter(refusal: Refusal, partition: int) -> Record:
-    """Return the record for `dead-letters`; its key names the source, so that a repeat replaces."""
+def dead_letter(refusal: Refusal, partition: int) -> tuple[bytes, bytes]:
+    """Return key and value of the record for `dead-letters`; its key names the source, so that a repeat replaces."""
     value = avro.encode(
         "dead_letter",
         {
@@ -288,4 +290,4 @@ def dead_letter(refusal: Refusal, partition: int) -> Record:
         },
     )
     key = f"{refusal.stream}/{partition}/{refusal.offset}".encode()
-    return Record(topics.DEAD_LETTERS, partition, key, value)
+    return key, value

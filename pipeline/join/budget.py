@@ -20,28 +20,29 @@ def within_budget(arrivals: Sequence[Arrival], rows: Mapping[str, ActionRow]) ->
     touched: set[str] = set()
     for index, arrival in enumerate(arrivals):
         event = arrival.event
-        if isinstance(event, Decision | Outcome | Erasure):
-            size += _added_bytes(arrival, event)
-            action_id = event.action_id
-            if action_id in rows and action_id not in touched:
-                touched.add(action_id)
-                size += rows[action_id].stored_bytes
-            if size > STEP_BYTES and index:
-                return arrivals[:index]
+        if isinstance(event, Decision):
+            size += _decision_bytes(arrival.raw, event)
+        elif isinstance(event, Outcome):
+            # One that awaits its decision is kept whole.
+            characters = CHARACTER_BYTES * (len(event.outcome_id) + len(event.kind))
+            size += FACTS_BYTES + len(arrival.raw) + len(arrival.key or b"") + characters
+        elif isinstance(event, Erasure):
+            size += FACTS_BYTES + len(arrival.raw)
+        else:
+            continue
+        if rows and (action_id := event.action_id) in rows and action_id not in touched:
+            touched.add(action_id)
+            size += rows[action_id].stored_bytes
+        if size > STEP_BYTES and index:
+            return arrivals[:index]
     return arrivals
 
 
-def _added_bytes(arrival: Arrival, event: Decision | Outcome | Erasure) -> int:
-    """Return how much longer a record makes its row at most."""
-    size = FACTS_BYTES + len(arrival.raw)
-    if isinstance(event, Outcome):
-        # One that awaits its decision is kept whole, in Base64.
-        whole = size + len(arrival.key or b"")
-        size = whole + whole // 2 + CHARACTER_BYTES * (len(event.outcome_id) + len(event.kind))
-    elif isinstance(event, Decision):
-        if event.subject_hash is not None:
-            size = FACTS_BYTES + bound_without_subject(arrival.raw, event)
-        vector_bytes = len(event.context_vector) or (_LONGEST_VECTOR if event.context else VECTOR_ITEM_BYTES)
+def _decision_bytes(raw: bytes, decision: Decision) -> int:
+    """Return how much longer a decision makes its row at most."""
+    kept_bytes = len(raw) if decision.subject_hash is None else bound_without_subject(raw, decision)
+    vector_bytes = len(decision.context_vector) or (_LONGEST_VECTOR if decision.context else VECTOR_ITEM_BYTES)
+    if decision.candidates:
         # A candidate's features stand beside the context once each, multiplied by it.
-        size += vector_bytes * (1 + len(event.candidates.get(event.arm, ())))
-    return size
+        vector_bytes *= 1 + len(decision.candidates.get(decision.arm, ()))
+    return FACTS_BYTES + kept_bytes + vector_bytes

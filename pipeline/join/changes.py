@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
+from pipeline.codec.reward import Reward
 from pipeline.codec.wire import BatchReader
 from pipeline.errors import InvalidRecordError, RecordError
 from pipeline.events import Event
@@ -68,8 +68,8 @@ class Changes:
 
     rows: dict[str, ActionRow | None] = field(default_factory=dict)
     """Changed rows by action_id; None: dropped."""
-    rewards: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    """(action_id, ledger record), in order."""
+    rewards: list[Reward] = field(default_factory=list)
+    """Ledger records, in order."""
     refusals: list[Refusal] = field(default_factory=list)
     """For `dead-letters`."""
     gone_due: list[tuple[int, str]] = field(default_factory=list)
@@ -80,12 +80,12 @@ def decode_arrivals(
     stream: str, records: Sequence[tuple[int, int, bytes | None, bytes | None]], registry: Mapping[int, str]
 ) -> list[Arrival]:
     """Decode (offset, timestamp_ms, key, value) records of one stream; what can't be decoded carries its error."""
-    reader = BatchReader("decision" if stream == DECISIONS else "outcome", registry)
+    read = BatchReader("decision" if stream == DECISIONS else "outcome", registry).read
     arrivals = []
     for offset, timestamp_ms, key, value in records:
         event: Event | RecordError
         try:
-            event = reader.read(value)
+            event = read(value)
         except RecordError as error:
             event = error
         arrivals.append(Arrival(offset, timestamp_ms, key, value or b"", event))
@@ -94,8 +94,7 @@ def decode_arrivals(
 
 def refused_outcome(outcome: AwaitingOutcome, error: RecordError) -> Refusal:
     """Return what is refused of an outcome that waited for its decision."""
-    key = None if outcome.key is None else b64decode(outcome.key)
-    return Refusal(OUTCOMES, outcome.offset, outcome.timestamp_ms, key, b64decode(outcome.raw), error)
+    return Refusal(OUTCOMES, outcome.offset, outcome.timestamp_ms, outcome.key, outcome.raw, error)
 
 
 def no_decision(action_id: str, until_ms: int) -> InvalidRecordError:

@@ -2,56 +2,70 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from pipeline.codec.reward import Reward, Tallies
 from pipeline.errors import StateError
 from pipeline.join.row import ActionRow
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import Credit
-from pipeline.policy.tallies import has_tallies, tallies_of
+from pipeline.policy.tallies import Shown, tallies_of
 
 
-def reward_record(action_id: str, row: ActionRow, stamp_ms: int, book: PolicyBook) -> dict[str, Any] | None:
-    """Return the row's ledger record if it counts: settled, or open in a policy that settles optimistically."""
-    if not row.raw:
-        return None
-    definition = definition_of(row, book)
-    settle = definition.attribution.settle
-    if not row.is_settled and settle == "wait":
-        return None
-    reward, outcomes = definition.reward.of_nothing, []
+class Emitter:
+    """Makes the ledger records of one step, whose rows belong to a few policies."""
+
+    def __init__(self, book: PolicyBook) -> None:
+        self._book = book
+        self._policy, self._generation = "", -1
+        self._definition: PolicyDefinition | None = None
+
+    def record(self, action_id: str, row: ActionRow, stamp_ms: int) -> Reward | None:
+        """Return the row's ledger record if it counts: settled, or open in a policy that settles optimistically."""
+        if not row.raw:
+            return None
+        definition = self._definition
+        if definition is None or row.policy != self._policy or row.generation != self._generation:
+            definition = self._definition = definition_of(row, self._book)
+            self._policy, self._generation = row.policy, row.generation
+        if not row.is_settled and definition.attribution.settle == "wait":
+            return None
+        return _reward(action_id, row, definition, stamp_ms)
+
+
+def _reward(action_id: str, row: ActionRow, definition: PolicyDefinition, stamp_ms: int) -> Reward:
+    reward = definition.reward.of_nothing
     credited: list[Credit] = []
     if row.outcomes:
         credited = [
             Credit(outcome_id, fact.kind, fact.value, fact.occurred_at_ms) for outcome_id, fact in row.outcomes.items()
         ]
-        reward, outcomes = definition.reward.combine(credited), [credit._asdict() for credit in sorted(credited)]
+        credited.sort()
+        reward = definition.reward.combine(credited)
     decided_at_ms = row.decided_at_ms
-    tallies: list[dict[str, Any]] = []
-    if has_tallies(definition):
-        found = tallies_of(definition, credited, decided_at_ms, row.vector, is_settled=row.is_settled)
-        tallies = [tally._asdict() for tally in found]
-    return {
-        "action_id": action_id,
-        "revision": row.revision,
-        "is_settled": row.is_settled,
-        "policy": row.policy,
-        "generation": row.generation,
-        "segment": row.segment,
-        "arm": row.arm,
-        "reward": reward,
-        "reward_exponent": definition.reward.exponent,
-        "context_vector": row.vector,
-        "decided_at_ms": decided_at_ms,
-        "bucket": decided_at_ms // definition.bucket_ms,
-        "expires_at_ms": row.expires_ms,
-        "event_time_ms": stamp_ms,
-        "attribution": definition.statistics_hash,
-        "outcomes": outcomes,
-        "decision": row.raw,
-        "tallies": tallies,
-    }
+    tallies: Tallies = ()
+    if definition.has_tallies:
+        shown = Shown(decided_at_ms, row.vector, row.propensity)
+        tallies = tallies_of(definition, credited, shown, is_settled=row.is_settled)
+    return Reward(
+        action_id,
+        row.revision,
+        row.is_settled,
+        row.policy,
+        row.generation,
+        row.segment,
+        row.arm,
+        reward,
+        definition.reward.exponent,
+        row.vector,
+        decided_at_ms,
+        decided_at_ms // definition.bucket_ms,
+        row.expires_ms,
+        stamp_ms,
+        definition.statistics_hash,
+        credited,
+        row.raw,
+        tallies=tallies,
+    )
 
 
 def definition_of(row: ActionRow, book: PolicyBook) -> PolicyDefinition:

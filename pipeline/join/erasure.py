@@ -5,11 +5,10 @@ Whose a decision is, is said in `decisions` alone, which ages out; what JOIN kee
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 
 from pipeline.codec import avro
+from pipeline.codec.reward import Reward, tallies_in
 from pipeline.errors import RecordError
 from pipeline.events import Contribution, Decision, Erasure, Event
 
@@ -21,31 +20,31 @@ _REWRITTEN = 4
 _NOTHING = Contribution(0, 0, b"", 0, 0, "", is_final=False)
 
 
-def erased_record(erasure: Erasure, counted: Contribution | None, event_time_ms: int) -> dict[str, Any]:
-    """Return the `reward` record of an erased action; where nothing is known of it, a receipt that changes nothing."""
+def erased_record(erasure: Erasure, counted: Contribution | None, event_time_ms: int) -> Reward:
+    """Return the ledger record of an erased action; where nothing is known of it, a receipt that changes nothing."""
     was = counted or _NOTHING
-    return {
-        "action_id": erasure.action_id,
-        "revision": ERASED_REVISION,
-        "is_settled": True,
-        "policy": erasure.policy,
-        "generation": erasure.generation,
-        "segment": erasure.segment,
-        "arm": erasure.arm,
-        "reward": was.reward if was.is_final else 0,
-        "reward_exponent": was.reward_exponent,
-        "context_vector": was.context_vector,
-        "decided_at_ms": erasure.decided_at_ms,
-        "bucket": was.bucket,
-        "expires_at_ms": was.expires_at_ms,
-        "event_time_ms": event_time_ms,
-        "attribution": was.attribution,
-        "outcomes": [],
-        "decision": b"",
-        "is_erased": True,
-        "is_reward_final": was.is_final,
-        "tallies": erasure.tallies if was.is_final else [],
-    }
+    return Reward(
+        action_id=erasure.action_id,
+        revision=ERASED_REVISION,
+        is_settled=True,
+        policy=erasure.policy,
+        generation=erasure.generation,
+        segment=erasure.segment,
+        arm=erasure.arm,
+        reward=was.reward if was.is_final else 0,
+        reward_exponent=was.reward_exponent,
+        context_vector=was.context_vector,
+        decided_at_ms=erasure.decided_at_ms,
+        bucket=was.bucket,
+        expires_at_ms=was.expires_at_ms,
+        event_time_ms=event_time_ms,
+        attribution=was.attribution,
+        outcomes=(),
+        decision=b"",
+        is_erased=True,
+        is_reward_final=was.is_final,
+        tallies=tallies_in(erasure.tallies) if was.is_final else (),
+    )
 
 
 def without_subject(raw: bytes, decision: Decision) -> bytes:

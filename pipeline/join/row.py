@@ -1,33 +1,11 @@
-"""What JOIN remembers of one action: its decision as it was read, and its outcomes by outcome_id.
-
-Stored layout, version 1 (integers little-endian):
-
-    B version | q due_ms | I length of facts | H length of context vector | facts (JSON) | vector | decision
-
-and version 2, the tombstone of an erased action:
-
-    B version | q due_ms
-
-`due_ms` stands at a fixed place because the store's index of due rows is rebuilt from it.
-"""
+"""What JOIN remembers of one action: its decision as it was read, and its outcomes by outcome_id."""
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import orjson
-
-from pipeline.errors import StateError
-
-VERSION = 1
-TOMBSTONE_VERSION = 2
-_HEAD = struct.Struct("<BqIH")
-_DUE = struct.Struct("<q")
-_TOMBSTONE = struct.Struct("<Bq")
-
-# Bounds of a row's head and JSON facts: three names of 64 ASCII characters, four integers; 300 in all.
+# Bounds of a row's head and names: three names of 64 ASCII characters, five integers; 300 in all.
 FACTS_BYTES = 320
 # JSON may take six bytes for a character. An outcome is an id and a kind of 256 characters each, and numbers.
 CHARACTER_BYTES = 6
@@ -56,10 +34,10 @@ class AwaitingOutcome(NamedTuple):
     """Where it stands in `outcomes`."""
     timestamp_ms: int
     """The broker's timestamp of the record."""
-    key: str | None
-    """The record's key in Base64."""
-    raw: str
-    """The record's bytes in Base64."""
+    key: bytes | None
+    """The record's key."""
+    raw: bytes
+    """The record's value."""
 
 
 @dataclass(slots=True)
@@ -87,6 +65,8 @@ class ActionRow:
     """End of the attribution window."""
     expires_ms: int = 0
     """End of grace: the row is dropped."""
+    propensity: float = 0.0
+    """Of the arm, where the policy counts by it; 0 elsewhere."""
     is_erased: bool = False
     """A tombstone: what comes for this action is passed over until `due_ms`."""
     stored_due_ms: int | None = None
@@ -110,70 +90,5 @@ class ActionRow:
     @property
     def bound_bytes(self) -> int:
         """What the stored row takes at most."""
-        awaiting = sum(len(outcome.raw) + len(outcome.key or "") + OUTCOME_BYTES for outcome in self.awaiting)
+        awaiting = sum(len(outcome.raw) + len(outcome.key or b"") + OUTCOME_BYTES for outcome in self.awaiting)
         return FACTS_BYTES + len(self.raw) + len(self.vector) + OUTCOME_BYTES * len(self.outcomes) + awaiting
-
-    def to_bytes(self) -> bytes:
-        """Write the stored layout."""
-        if self.is_erased:
-            return _TOMBSTONE.pack(TOMBSTONE_VERSION, self.due_ms)
-        facts = orjson.dumps(
-            (
-                self.is_settled,
-                self.policy,
-                self.generation,
-                self.segment,
-                self.arm,
-                self.decided_at_ms,
-                self.close_ms,
-                self.expires_ms,
-                {outcome_id: tuple(fact) for outcome_id, fact in self.outcomes.items()},
-                [tuple(outcome) for outcome in self.awaiting],
-            )
-        )
-        return b"".join((_HEAD.pack(VERSION, self.due_ms, len(facts), len(self.vector)), facts, self.vector, self.raw))
-
-
-def row_from_bytes(stored: bytes) -> ActionRow:
-    """Read the stored layout.
-
-    Raises:
-        StateError: written by a version that this code does not know.
-    """
-    if stored[0] == TOMBSTONE_VERSION:
-        due_ms = due_of(stored)
-        return ActionRow(due_ms=due_ms, is_erased=True, stored_due_ms=due_ms, stored_bytes=len(stored))
-    if stored[0] != VERSION:
-        raise StateError(
-            f"action row of version {stored[0]}, this code reads {VERSION} and {TOMBSTONE_VERSION}: "
-            "use the release that wrote it"
-        )
-    _, due_ms, facts_length, vector_length = _HEAD.unpack_from(stored)
-    vector_start = _HEAD.size + facts_length
-    raw_start = vector_start + vector_length
-    settled, policy, generation, segment, arm, decided, close, expires, outcomes, awaiting = orjson.loads(
-        stored[_HEAD.size : vector_start]
-    )
-    return ActionRow(
-        due_ms=due_ms,
-        is_settled=settled,
-        outcomes={key: OutcomeFact(*fact) for key, fact in outcomes.items()},
-        awaiting=[AwaitingOutcome(*outcome) for outcome in awaiting],
-        raw=stored[raw_start:],
-        vector=stored[vector_start:raw_start],
-        policy=policy,
-        generation=generation,
-        segment=segment,
-        arm=arm,
-        decided_at_ms=decided,
-        close_ms=close,
-        expires_ms=expires,
-        stored_due_ms=due_ms,
-        stored_bytes=len(stored),
-    )
-
-
-def due_of(stored: bytes) -> int:
-    """Read only `due_ms` of a stored row."""
-    due_ms: int = _DUE.unpack_from(stored, 1)[0]
-    return due_ms

@@ -22,7 +22,7 @@ from pipeline.models.statistics import Statistics
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
 from pipeline.stream.durable import DurablePartition
-from pipeline.stream.outbox import Outbox, Record
+from pipeline.stream.outbox import Outbox, Record, by_partition
 from pipeline.stream.partitions import Opens, Partitions
 from pipeline.stream.state import PROGRESS, ROW, due_key
 
@@ -88,7 +88,7 @@ class LearnAgent:
         statistics = partition.statistics(list(result.fold.deltas))
         merge_deltas(statistics, result.fold.deltas.items())
         outputs = await self._outputs(partition, statistics)
-        await partition.held.make_durable(outputs, *_changed_rows(partition, result, statistics))
+        await partition.held.make_durable(by_partition(outputs), *_changed_rows(partition, result, statistics))
 
     async def _outputs(self, partition: LearnPartition, statistics: dict[RowKey, Statistics]) -> list[Record]:
         """Return the changed rows, and behind those of each policy generation a mark."""

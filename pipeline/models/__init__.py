@@ -13,6 +13,7 @@ The algorithms, each in its file, without context:
     beta_thompson, hierarchical_thompson, gaussian_thompson, poisson_thompson     by P(an arm is the best)
     kl_ucb, ucb_tuned, ucb1                                                       by an upper confidence bound
     epsilon_greedy, fixed_split                                                   by the mean, and by chance
+    tsallis_inf, exp3                                                             by 1 / propensity, for an adversary
 
 and with it:
 
@@ -25,6 +26,7 @@ What they stand on:
     empirical        an arm's count, mean and variance
     linear, hybrid   ridge posteriors
     contexts         decisions counted by distinct context
+    importance       decisions counted by 1 / propensity
     logistic         Laplace's posterior from such counts
     best_arm, best_student, best_gamma   P(an arm is the best); `quadrature` is the integral behind it
     sampling         P(an arm is the best) where arms share what is not known
@@ -43,6 +45,7 @@ from pipeline.errors import ConfigError
 from pipeline.models import (
     beta_thompson,
     epsilon_greedy,
+    exp3,
     fixed_split,
     gaussian_thompson,
     hierarchical_thompson,
@@ -55,6 +58,7 @@ from pipeline.models import (
     logistic_ucb,
     poisson_thompson,
     square_cb,
+    tsallis_inf,
     ucb1,
     ucb_tuned,
 )
@@ -71,6 +75,8 @@ ALGORITHMS: Mapping[str, AlgorithmInfo] = MappingProxyType(
         "ucb1": ucb1.INFO,
         "epsilon_greedy": epsilon_greedy.INFO,
         "fixed_split": fixed_split.INFO,
+        "tsallis_inf": tsallis_inf.INFO,
+        "exp3": exp3.INFO,
         "linear_thompson": linear_thompson.INFO,
         "lin_ucb": lin_ucb.INFO,
         "square_cb": square_cb.INFO,

@@ -12,7 +12,10 @@ The estimate is Kaplan and Meier's (1958) in its life-table form: of the decisio
 column, and of the part of the column that they have lived through, how many it has come of. It counts decisions that
 are still open as long as they have been watched, so nothing need have closed. What never comes is part of it, so it
 is normalised over the window: F(age) is the share of what comes at all. Where little has been seen, a prior is added
-as decisions that were watched to the end, so many that its outcomes come at the rate that is seen.
+as decisions that were watched to the end, so many that its outcomes come at the rate that is seen. Where the prior is
+what others do, a column has as many of them as the columns just before have had for each that it expected there: so
+beyond the oldest age it goes on as it went lately, and whoever has had most of what comes early isn't thought to have
+as long a tail as others.
 
 Only +, -, *, / and comparisons of float64 in a fixed order, on top of exact integers: the same everywhere.
 """
@@ -35,6 +38,10 @@ COLUMNS = len(EDGES_MS) + 1
 _EXPOSURE_BITS = 20
 """Exposures count in steps of 2^-20, so that a sum over 2^33 decisions is exact and without order."""
 _WEIGHT_BITS = 30
+_LATELY = 0.7
+"""How much a column counts in the next one for how it goes lately, where all decisions have lived through that."""
+_AS_THOUGHT = 3.0
+"""Outcomes as the prior expects them that are added to what came lately, so that few don't say much."""
 
 
 class DelayEstimate(NamedTuple):
@@ -90,7 +97,13 @@ def _lived(age: Floats, start: Floats, length: Floats) -> Floats:
 
 
 def estimate(
-    decided: Integers, came: Integers, exposed: Integers, prior: Floats, prior_outcomes: float
+    decided: Integers,
+    came: Integers,
+    exposed: Integers,
+    prior: Floats,
+    prior_outcomes: float,
+    *,
+    goes_on: bool = False,
 ) -> DelayEstimate:
     """Estimate delays by the product of hazards; with a prior: the mean of a beta-Stacy process, Walker & Muliere 1997.
 
@@ -100,38 +113,57 @@ def estimate(
         exposed: (m, J) as `exposures` gives them.
         prior: (J,) what delays are thought to be beforehand.
         prior_outcomes: how many outcomes that is worth.
+        goes_on: whether the prior counts in each column as it has proved in those just before.
     """
     before = came.cumsum(axis=1) - came
     watched = ((decided[:, None] - before) * exposed).sum(axis=0)
     at_risk = watched / 2.0**_EXPOSURE_BITS
+    lived = (decided[:, None] * exposed).sum(axis=0) / 2.0**_EXPOSURE_BITS
     events = came.sum(axis=0)
-    known = _running(prior)
     # As many decisions as it takes for the prior's outcomes to come at the rate that is seen, were its delays right.
     expected = 0.0
-    for share, seen in zip(prior.tolist(), (decided[:, None] * exposed).sum(axis=0).tolist(), strict=True):
-        expected += share * (seen / 2.0**_EXPOSURE_BITS)
+    for share, seen in zip(prior.tolist(), lived.tolist(), strict=True):
+        expected += share * seen
     rate = min((float(events.sum()) + 0.5) / (expected + 1.0), 1.0)
-    prior_decisions = prior_outcomes / rate
+    lately = _Lately(rate, float(decided.sum()))
+    risk_of_prior = prior_outcomes / rate
     remaining, chances = 1.0, []
-    for column in range(len(prior)):
-        risk = float(at_risk[column]) + prior_decisions - prior_outcomes * (float(known[column]) - float(prior[column]))
-        coming = float(events[column]) + prior_outcomes * float(prior[column])
+    for column, share in enumerate(prior.tolist()):
+        more = prior_outcomes * share * (lately.ratio if goes_on else 1.0)
+        risk = float(at_risk[column]) + risk_of_prior
+        coming = float(events[column]) + more
         # Nobody may be left at risk: where all that is known came before.
         hazard = 0.0 if coming == 0.0 else 1.0 if coming >= risk else coming / risk
         chances.append(remaining * hazard)
         remaining -= chances[-1]
+        risk_of_prior -= more
+        lately.see(share, float(events[column]), float(at_risk[column]), float(lived[column]))
     total = 0.0
     for chance in chances:
         total += chance
     return DelayEstimate(np.array(chances) / total, total)
 
 
-def _running(values: Floats) -> Floats:
-    sums, total = [], 0.0
-    for value in values.tolist():
-        total += value
-        sums.append(total)
-    return np.array(sums)
+class _Lately:
+    """How many outcomes the last columns had for each that the prior expected."""
+
+    def __init__(self, rate: float, decided: float) -> None:
+        self._rate, self._decided = rate, max(decided, 1.0)
+        self._known = self._came = self._thought = 0.0
+
+    @property
+    def ratio(self) -> float:
+        return (_AS_THOUGHT + self._came) / (_AS_THOUGHT + self._thought)
+
+    def see(self, share: float, came: float, at_risk: float, lived: float) -> None:
+        """Take in a column: the prior's share, how many came of how many at risk, and how many have lived through."""
+        # What nobody has lived through says nothing, so it takes nothing away from what is known of those before.
+        fading = 1.0 - (1.0 - _LATELY) * min(lived / self._decided, 1.0)
+        left = 1.0 - self._rate * self._known
+        thought = self._rate * share / left * at_risk if left > 0.0 else 0.0
+        self._came = self._came * fading + came
+        self._thought = self._thought * fading + thought
+        self._known += share
 
 
 def weights(increments: Floats, exposed: Integers) -> Floats:

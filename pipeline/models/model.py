@@ -179,6 +179,8 @@ class AlgorithmInfo:
     """Whether what is learned of one arm says something of another."""
     counts_contexts: bool = False
     """Whether it learns from how many decisions each distinct context had, beside the sums."""
+    counts_propensities: bool = False
+    """Whether it learns from decisions weighed by 1 / propensity, beside the sums."""
 
 
 def _frozen(array: Floats) -> Floats:

@@ -128,6 +128,8 @@ class PolicyDefinition:
     """How many distinct contexts a segment, arm and bucket may have; None: decisions are not counted by context."""
     candidates: Candidates | None = None
     """What a request's own arms are told by; None: it can't bring any."""
+    counts_propensities: bool = False
+    """Whether decisions count by 1 / propensity beside their sums."""
     arm_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """Names of all arms, in order."""
     arm_set: frozenset[str] = field(init=False, repr=False, compare=False)
@@ -138,6 +140,8 @@ class PolicyDefinition:
     """Of the feature schema: which encoding a context vector has."""
     context_bits: int | None = field(init=False, repr=False, compare=False)
     """Contexts are told apart in steps of 2^-bits; None: decisions are not counted by context."""
+    has_tallies: bool = field(init=False, repr=False, compare=False)
+    """Whether its decisions count for more than sums (`tallies.py`)."""
     definition_hash: str = field(init=False, repr=False, compare=False)
     """Of the whole canonical JSON."""
     statistics_hash: str = field(init=False, repr=False, compare=False)
@@ -148,6 +152,10 @@ class PolicyDefinition:
         counted = None if self.most_contexts is None else bits_for(self.features, self.most_contexts)
         derived = {
             "context_bits": counted,
+            "has_tallies": self.most_contexts is not None
+            or self.reward.is_weighted
+            or self.counts_propensities
+            or self.attribution.settle == "delay_corrected",
             "arm_names": tuple(arm.name for arm in self.arms),
             "arm_set": frozenset(arm.name for arm in self.arms),
             "active_arms": tuple(arm.name for arm in self.arms if not arm.retired),
@@ -250,5 +258,9 @@ class PolicyDefinition:
         return {key: duration_text(duration_ms) for key, duration_ms in durations.items() if duration_ms is not None}
 
     def _statistics(self) -> dict[str, object]:
-        bucket: dict[str, object] = {"bucket": duration_text(self.bucket_ms)}
-        return bucket if self.most_contexts is None else bucket | {"contexts": self.most_contexts}
+        parts: dict[str, object] = {"bucket": duration_text(self.bucket_ms)}
+        if self.most_contexts is not None:
+            parts["contexts"] = self.most_contexts
+        if self.counts_propensities:
+            parts["propensities"] = True
+        return parts

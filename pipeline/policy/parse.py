@@ -73,7 +73,8 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
     attribution = _read_attribution(root)
     floor, floors = read_exploration(root, arms, segments)
     publish_interval_ms = _read_duration_ms(root, "publish", "interval", ("10ms", "1d"), default="1s")
-    bucket_ms, most_contexts = read_statistics(root, algorithm.name, features)
+    counting = read_statistics(root, algorithm.name, features)
+    bucket_ms = counting.bucket_ms
     _check_delays(root, attribution, bucket_ms, reward.window_ms)
     forgetting = read_forgetting(root, bucket_ms)
     guardrails = read_guardrails(root, arms, Counting(bucket_ms, attribution.settle, reward.window_ms))
@@ -100,8 +101,9 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
         guardrails=guardrails,
         rollout=rollout,
         switches=switches,
-        most_contexts=most_contexts,
+        most_contexts=counting.most_contexts,
         candidates=candidates,
+        counts_propensities=counting.is_by_propensity,
     )
 
 

@@ -1,6 +1,8 @@
-"""`[statistics]`: how finely decisions are told apart by time, and by context where the algorithm wants that."""
+"""`[statistics]`: how finely decisions are told apart by time, and what else the algorithm wants counted."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from pipeline.models import ALGORITHMS
 from pipeline.policy.contexts import DEFAULT_CONTEXTS, MAX_CONTEXTS, bits_for, possible_contexts
@@ -8,20 +10,38 @@ from pipeline.policy.features import FeatureSchema
 from pipeline.policy.section import Section
 
 
-def read_statistics(root: Section, algorithm: str, features: FeatureSchema) -> tuple[int, int | None]:
-    """Read the width of a bucket in milliseconds, and the most contexts; None where they are not counted."""
+class Counting(NamedTuple):
+    """What is told apart."""
+
+    bucket_ms: int
+    """Width of a bucket."""
+    most_contexts: int | None
+    """How many contexts there may be; None: they are not counted."""
+    is_by_propensity: bool
+    """Whether decisions count by 1 / propensity too."""
+
+
+def read_statistics(root: Section, algorithm: str, features: FeatureSchema) -> Counting:
+    """Read what is counted."""
     section = root.section("statistics")
     bucket_ms = section.duration_ms("bucket", "1s", "365d", "1d")
     info = ALGORITHMS.get(algorithm)
-    if info is None or not info.counts_contexts:
-        if info is not None and section.has("contexts"):
-            counting = ", ".join(name for name, one in ALGORITHMS.items() if one.counts_contexts)
-            section.fault("contexts", f"is there, but {algorithm} counts none; leave it out, or choose {counting}")
-            section.integer("contexts", 1, MAX_CONTEXTS)
+    if info is None:  # of an algorithm that is not known, no key can be called wrong
+        section.has("contexts"), section.has("propensities")
         section.finish()
-        return bucket_ms, None
-    most = section.integer("contexts", 1, MAX_CONTEXTS, DEFAULT_CONTEXTS)
+        return Counting(bucket_ms, None, is_by_propensity=False)
+    most = None
+    if info.counts_contexts:
+        most = _read_contexts(section, algorithm, features)
+    elif section.has("contexts"):
+        _refuse(section, "contexts", algorithm, [name for name, one in ALGORITHMS.items() if one.counts_contexts])
+    _read_propensities(section, algorithm, is_counted=info.counts_propensities)
     section.finish()
+    return Counting(bucket_ms, most, info.counts_propensities)
+
+
+def _read_contexts(section: Section, algorithm: str, features: FeatureSchema) -> int:
+    most = section.integer("contexts", 1, MAX_CONTEXTS, DEFAULT_CONTEXTS)
     if features.features and bits_for(features, most) is None:
         section.fault(
             "contexts",
@@ -29,4 +49,19 @@ def read_statistics(root: Section, algorithm: str, features: FeatureSchema) -> t
             f"make in whole steps, and {algorithm} keeps a row for each that comes; leave features out, raise it as "
             "far as memory allows, or choose linear_thompson or lin_ucb",
         )
-    return bucket_ms, most
+    return most
+
+
+def _read_propensities(section: Section, algorithm: str, *, is_counted: bool) -> None:
+    """Read the word that says it in a policy's text; what decides is the algorithm."""
+    if not section.has("propensities"):
+        return
+    if not is_counted:
+        counting = [name for name, one in ALGORITHMS.items() if one.counts_propensities]
+        _refuse(section, "propensities", algorithm, counting)
+    elif not section.flag("propensities", default=True):
+        section.fault("propensities", f"is false, but {algorithm} counts by them; leave it out")
+
+
+def _refuse(section: Section, key: str, algorithm: str, counting: list[str]) -> None:
+    section.fault(key, f"is there, but {algorithm} counts none; leave it out, or choose {', '.join(counting)}")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from pipeline.models.contexts import COLUMNS as CONTEXT_COLUMNS
 from pipeline.models.delays import COLUMNS, column_for
+from pipeline.models.importance import columns_for as importance_columns_for
+from pipeline.models.importance import entries as importance_entries
 from pipeline.models.objectives import columns_for, entries
 from pipeline.models.tally import Tally
 from pipeline.policy.contexts import name_contexts
@@ -20,26 +23,31 @@ SETTLED_ROW = "settled"
 """Of one column: how many decisions have settled."""
 OBJECTIVES_ROW = "objectives"
 """How much of each outcome kind came: see `models/objectives.py`."""
+IMPORTANCE_ROW = "importance"
+"""Decisions by 1 / propensity: see `models/importance.py`."""
 _SETTLED = Tally(SETTLED_ROW, 1, 0, 1)
 
 
-def has_tallies(definition: PolicyDefinition) -> bool:
-    """Whether decisions of this policy count for more than sums."""
-    return (
-        definition.attribution.settle == "delay_corrected"
-        or definition.reward.is_weighted
-        or counts_contexts(definition)
-    )
+class Shown(NamedTuple):
+    """What of a decision its tallies go by."""
+
+    decided_at_ms: int
+    vector: bytes
+    """Its encoded context."""
+    propensity: float
+    """Of the arm that was shown; anything where it isn't counted by."""
 
 
 def tallies_of(
-    definition: PolicyDefinition, credited: Sequence[Credit], decided_at_ms: int, vector: bytes, *, is_settled: bool
+    definition: PolicyDefinition, credited: Sequence[Credit], shown: Shown, *, is_settled: bool
 ) -> list[Tally]:
     """Return what the decision counts for.
 
     Where delays are corrected for: how late the first outcome of each kind came, and if it has settled. Where kinds are
-    counted apart: how much of each came, in the context that `vector` encodes. Where contexts are: in which it was.
+    counted apart: how much of each came, in its context. Where contexts are: in which it was. Where decisions count by
+    propensity: 1/p, and what came by it.
     """
+    decided_at_ms, vector, propensity = shown
     tallies = []
     if definition.attribution.settle == "delay_corrected":
         tallies += _delays(definition, credited, decided_at_ms)
@@ -51,7 +59,22 @@ def tallies_of(
         tallies += [Tally(OBJECTIVES_ROW, width, column, amount) for column, amount in found]
     if counts_contexts(definition):
         tallies += context_tallies(definition, vector, definition.reward.combine(credited))
+    if definition.counts_propensities:
+        tallies += importance_tallies(propensity, amounts_of(definition, credited))
     return tallies
+
+
+def amounts_of(definition: PolicyDefinition, credited: Sequence[Credit]) -> list[int]:
+    """Return what came of a decision: its reward, or how much of each kind where they are counted apart."""
+    rules = definition.reward
+    return rules.amounts(credited) if rules.is_weighted else [rules.combine(credited)]
+
+
+def importance_tallies(propensity: float, amounts: Sequence[int]) -> list[Tally]:
+    """Return what the decision counts for by 1 / propensity, columns of 0 left out."""
+    columns = importance_columns_for(len(amounts))
+    found = enumerate(importance_entries(propensity, amounts))
+    return [Tally(IMPORTANCE_ROW, columns, column, amount) for column, amount in found if amount]
 
 
 def context_tallies(definition: PolicyDefinition, vector: bytes, reward: int) -> list[Tally]:

@@ -1,6 +1,7 @@
 """PUBLISH: merge the partitions' statistics, derive the posterior, and number it as an immutable snapshot.
 
 partials.py    the latest statistics of every source partition   PURE
+merging.py     buckets → the sums of each arm as they count      PURE
 derivation.py  posteriors, of those rows that have changed       PURE
 snapshot.py    statistics → posterior → snapshot                 PURE
 parts.py       a large snapshot cut into records                 PURE

@@ -227,7 +227,7 @@ class PublishAgent:
         if not rows:
             return
         async with partition.writing:
-            await partition.held.make_durable((), rows)
+            await partition.held.make_durable({}, rows)
 
     def _note_new(self, partition: PublishPartition, policy: str) -> None:
         if policy not in partition.dirty:

@@ -4,7 +4,8 @@ A decision that is open counts by the chance that what comes of it has come by n
 open part, n and A by the mean of F over its ages, b and Σr as they are. (Vernade, Cappé & Perchet 2017, "Stochastic
 Bandit Models for Delayed Conversions": the estimator S / Σ F(age).) F is estimated from the policy's own delays
 (`models/delays.py`): per kind over all arms, on top of delays that are even in every octave, worth 10 outcomes; and per
-kind and arm on top of that, worth 5. So an arm's own delays prevail where it has had more outcomes than that.
+kind and arm on top of that, worth 5. So an arm's own delays prevail where it has had more outcomes than that; and where
+none can have come yet, an arm goes on as it went lately.
 
 Where outcomes of several kinds count, F is that of the reward: the kinds' own, by what each brings in the end.
 """
@@ -119,7 +120,8 @@ def _estimates(
         all_delays += delays[arm]
     pooled = estimate(everyone, all_delays, exposed, even_prior(rule.window_ms), PRIOR_OUTCOMES)
     return {
-        arm: estimate(own, delays[arm], exposed, pooled.increments, ARM_PRIOR_OUTCOMES) for arm, own in decided.items()
+        arm: estimate(own, delays[arm], exposed, pooled.increments, ARM_PRIOR_OUTCOMES, goes_on=True)
+        for arm, own in decided.items()
     }
 
 

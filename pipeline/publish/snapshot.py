@@ -29,9 +29,7 @@ bucket, before they are weighed.
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -40,19 +38,16 @@ import orjson
 from pipeline.codec import avro
 from pipeline.learn.memory import RowKey
 from pipeline.models import model_for
-from pipeline.models.contexts import CONTEXT_ROW, weigh_contexts
 from pipeline.models.grid import Grid
-from pipeline.models.model import Sums
-from pipeline.models.statistics import Statistics, total
-from pipeline.models.weighted import CandidateSums, Countable, Maturing, weigh, weigh_maturing
+from pipeline.models.statistics import Statistics
 from pipeline.policy.candidates import CANDIDATES
 from pipeline.policy.canonical import canonical_bytes, to_canonical_json
-from pipeline.policy.definition import Arm, PolicyDefinition
-from pipeline.policy.tallies import has_tallies
+from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.derivation import Derivation
 from pipeline.publish.exposures import count_exposures
-from pipeline.publish.maturity import Place, as_of, is_corrected, mature
-from pipeline.publish.objectives import reward_sums, rewarded
+from pipeline.publish.maturity import as_of, is_corrected
+from pipeline.publish.merging import merge_buckets, weigh_buckets
+from pipeline.publish.objectives import reward_sums
 from pipeline.publish.partials import Base, Mark
 
 Rows = Sequence[tuple[RowKey, Statistics]]
@@ -77,7 +72,7 @@ def posterior_sha256(definition: PolicyDefinition, rows: Iterable[tuple[RowKey, 
         parts["delays"] = _delay_parts(definition, as_of(rows, as_of_ms))
     if definition.context_bits is not None:
         parts["contexts"] = definition.context_bits
-    if has_tallies(definition):
+    if definition.has_tallies:
         tail = b',"tallies":%b}' % _integers(_tallied(rows))
     # Names and integers read the same from both writers; orjson is ten times as fast, but writes 1e-6 for 1e-06.
     head = canonical_bytes(parts)
@@ -122,95 +117,6 @@ def _model_parts(definition: PolicyDefinition) -> dict[str, Any]:
     if not forgetting.is_none:
         parts["forgetting"] = [forgetting.half_life_ms, forgetting.window_ms, definition.bucket_ms]
     return parts
-
-
-def merge_buckets(rows: Iterable[tuple[RowKey, Statistics]]) -> dict[Row, Statistics]:
-    """Sum the time buckets of each (segment, arm)."""
-    buckets: defaultdict[Row, list[Statistics]] = defaultdict(list)
-    for key, statistics in rows:
-        if not key.tally and statistics.n:  # or else all of its decisions were erased: as if there had been none
-            buckets[key.segment, key.arm].append(statistics)
-    return {row: total(parts, parts[0].dimension) for row, parts in buckets.items()}
-
-
-def weigh_buckets(
-    definition: PolicyDefinition, rows: Iterable[tuple[RowKey, Statistics]], as_of_ms: int = 0
-) -> dict[Row, Sums]:
-    """Merge the time buckets of each (segment, arm) as the policy forgets, on top of what it knows beforehand.
-
-    The age of a bucket is counted from the policy's newest one with data; where delays are corrected for, what has
-    come of it by now goes by the event time `as_of_ms`.
-    """
-    rows = list(rows)
-    counted: Sequence[tuple[RowKey, Countable]] = sorted(
-        (row for row in rows if not row[0].tally and row[1].n), key=lambda row: row[0]
-    )
-    if definition.reward.is_weighted:
-        is_plain = definition.forgetting.is_none and not is_corrected(definition)
-        counted = rewarded(definition, rows, is_plain=is_plain)
-    maturity = mature(definition, rows, as_of_ms) if is_corrected(definition) else None
-    newest = max((key.bucket for key, _ in counted), default=0)
-    arms = {arm.name: arm for arm in definition.arms}
-
-    def merge(name: str, buckets: Iterable[tuple[RowKey, Countable]]) -> Sums:
-        if name == CANDIDATES:
-            sums = merge_into(definition.dimension_of(name) or 0, Arm(name), buckets)
-            return CandidateSums(sums.dimension, sums.sums.astype(np.float64))
-        return merge_into(definition.dimension, arms.get(name, Arm(name)), buckets)
-
-    def merge_into(dimension: int, arm: Arm, buckets: Iterable[tuple[RowKey, Countable]]) -> Countable:
-        features = tuple(value for _, value in arm.features)
-        if maturity is not None:
-            maturing = (
-                Maturing(
-                    definition.forgetting.weight_for((newest - key.bucket) * definition.bucket_ms),
-                    maturity.shares[key.segment, key.arm, key.bucket],
-                    maturity.came[key.segment, key.arm, key.bucket],
-                    statistics,
-                )
-                for key, statistics in buckets
-            )
-            return weigh_maturing(maturing, dimension, definition.reward_exponent, arm.prior, features)
-        weighted = (
-            (definition.forgetting.weight_for((newest - key.bucket) * definition.bucket_ms), statistics)
-            for key, statistics in buckets
-        )
-        return weigh(weighted, dimension, definition.reward_exponent, arm.prior, features)
-
-    merged = {
-        (segment, arm): merge(arm, buckets)
-        for (segment, arm), buckets in groupby(counted, key=lambda row: (row[0].segment, row[0].arm))
-    }
-    segments = {*definition.segments.names, *(segment for segment, _ in merged)}
-    known = (*definition.arm_names, *(() if definition.candidates is None else (CANDIDATES,)))
-    untried = ((segment, arm) for segment in segments for arm in known)
-    weighed = {key: merge(key[1], ()) for key in untried if key not in merged} | merged
-    if definition.context_bits is None:
-        return weighed
-    return _by_context(definition, rows, weighed, newest, None if maturity is None else maturity.shares)
-
-
-def _by_context(
-    definition: PolicyDefinition,
-    rows: Rows,
-    weighed: Mapping[Row, Sums],
-    newest: int,
-    shares: Mapping[Place, float] | None,
-) -> dict[Row, Sums]:
-    """Add to sums what the rows say of each context; a context's open decisions are those of its bucket."""
-    found: defaultdict[Row, list[tuple[float, float, str, Statistics]]] = defaultdict(list)
-    # One whose decisions were all erased counts for nothing, and its bucket may be newer than all that count.
-    counted = (one for one in rows if one[0].tally.startswith(CONTEXT_ROW) and one[1].n)
-    for key, row in sorted(counted, key=lambda one: one[0]):
-        weight = definition.forgetting.weight_for((newest - key.bucket) * definition.bucket_ms)
-        maturity = 1.0 if shares is None else shares.get((key.segment, key.arm, key.bucket), 1.0)
-        found[key.segment, key.arm].append((weight, maturity, key.tally, row))
-    priors = {arm.name: arm.prior for arm in definition.arms}
-    d, bits, exponent = definition.dimension, definition.context_bits or 0, definition.reward_exponent
-    return {
-        (segment, arm): weigh_contexts(found[segment, arm], sums, d, bits, exponent, priors.get(arm))
-        for (segment, arm), sums in weighed.items()
-    }
 
 
 def segment_posteriors(

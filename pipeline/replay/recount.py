@@ -23,8 +23,9 @@ from pipeline.codec import avro
 from pipeline.errors import StateError
 from pipeline.events import Decision, Erasure
 from pipeline.join.progress import DECISIONS, OUTCOMES, Progress, progress_from_bytes
-from pipeline.join.row import ActionRow, row_from_bytes
+from pipeline.join.row import ActionRow
 from pipeline.join.step import Arrival, Changes, advance, decode_arrivals, take
+from pipeline.join.stored_row import row_from_bytes, row_to_bytes
 from pipeline.learn.ledger import LedgerRecord, fold_ledger, ledger_record, merge_deltas
 from pipeline.learn.memory import (
     NEVER_MS,
@@ -42,6 +43,7 @@ from pipeline.policy.definition import Attribution
 from pipeline.policy.reward import Credit
 from pipeline.policy.tallies import tallies_of
 from pipeline.replay.plan import ReplayPlan
+from pipeline.replay.shown import shown_by
 
 VERSION = 1
 ACTION, COUNTED, SUMS, STATE = b"r", b"n", b"c", b"s"
@@ -51,8 +53,6 @@ STEP_OFFSETS = 2_000
 # Takes the rows of decisions that don't count: they hold their action_id, as they do in JOIN.
 FOREIGN = ""
 FOREIGN_RAW = b"-"
-NOT_ERASED = {"is_erased": False, "is_reward_final": False}
-"""What the ledger's schema gives to a record that does not say."""
 
 Raw = tuple[int, int, bytes | None, bytes | None]
 """(offset, timestamp_ms, key, value) of a record as it was read."""
@@ -218,11 +218,12 @@ class EventRecount:
             if row is None:
                 rows[ACTION + row_id] = None
                 continue
-            rows[ACTION + row_id] = row.to_bytes()
+            rows[ACTION + row_id] = row_to_bytes(row)
             if row.stored_due_ms is not None and row.stored_due_ms != row.due_ms:
                 due.append((row.stored_due_ms, row_id, False))
             due.append((row.due_ms, row_id, True))
-        ours = [NOT_ERASED | fields for _, fields in changes.rewards if _is_counted(fields, self._plan)]
+        emitted = [reward.fields() for reward in changes.rewards]
+        ours = [fields for fields in emitted if _is_counted(fields, self._plan)]
         records = [_record(self._fold.position + index, fields, self._plan) for index, fields in enumerate(ours)]
         rows |= _folded(records, self._fold, self.rows, self._plan)
         rows[STATE] = _state(self.finished, self._progress.to_bytes(), self._fold)
@@ -300,7 +301,7 @@ class LedgerRecount:
             if definition.reward.refusal(outcome["kind"], outcome["value"]) is None
             and outcome["occurred_at_ms"] <= decided_at_ms + definition.reward.window_ms_for(outcome["kind"])
         ]
-        found = tallies_of(definition, credited, decided_at_ms, record.vector, is_settled=fields["is_settled"])
+        found = tallies_of(definition, credited, shown_by(definition, fields), is_settled=fields["is_settled"])
         return record._replace(reward=definition.reward.combine(credited), tallies=tuple(found))
 
 

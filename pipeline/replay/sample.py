@@ -12,6 +12,7 @@ from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import Credit
 from pipeline.policy.tallies import tallies_of
 from pipeline.replay.compare import Difference
+from pipeline.replay.shown import shown_by
 
 
 def spread(ends: Mapping[int, int], count: int) -> list[tuple[int, int]]:
@@ -59,9 +60,7 @@ def _faults(fields: Mapping[str, Any], definition: PolicyDefinition) -> Iterator
         "revision": 1 + len(credits) + fields["is_settled"],
         "tallies": [
             tally._asdict()
-            for tally in tallies_of(
-                definition, credits, fields["decided_at_ms"], fields["context_vector"], is_settled=fields["is_settled"]
-            )
+            for tally in tallies_of(definition, credits, shown_by(definition, fields), is_settled=fields["is_settled"])
         ],
         "arm": fields["arm"] if definition.dimension_of(fields["arm"]) is not None else f"one of {known}",
     }

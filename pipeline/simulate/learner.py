@@ -21,16 +21,19 @@ from pipeline.models.contexts import COLUMNS as CONTEXT_COLUMNS
 from pipeline.models.delays import COLUMNS, column_for
 from pipeline.models.floor import apply_floor, draw
 from pipeline.models.grid import Grid
+from pipeline.models.importance import ONE, columns_for, entries_of_many
 from pipeline.models.model import Floats, LearnsAcrossSegments, Posterior, Sums, posteriors
 from pipeline.models.statistics import Statistics, fold
 from pipeline.policy.contexts import name_contexts
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.features import decode
-from pipeline.policy.tallies import DELAY_ROW
-from pipeline.publish.snapshot import weigh_buckets
+from pipeline.policy.tallies import DELAY_ROW, IMPORTANCE_ROW
+from pipeline.publish.merging import weigh_buckets
 from pipeline.simulate.environment import Setting
 from pipeline.simulate.player import Choices, Indices, Moments, News, Settle
 from pipeline.simulate.setting import check_suits
+
+IMPORTANCE_COLUMNS = columns_for(1)
 
 
 class Learner:
@@ -62,6 +65,8 @@ class Learner:
         self._now_ms = 0
         self._arm, self._segment, self._bucket = (np.zeros(0, np.int64) for _ in range(3))
         self._vectors = np.zeros((0, definition.dimension), np.int16)
+        self._propensity = np.zeros(0)
+        self._importance: dict[int, NDArray[np.int64]] = {}
 
     @property
     def name(self) -> str:
@@ -91,12 +96,12 @@ class Learner:
             vector = self._propensities(segment, moments.eligible, vectors[row])
             drawn = draw(vector.tolist(), float(chances[row]))
             arms[row], propensities[row] = moments.eligible[drawn], vector[drawn]
-        self._remember(moments, arms, segments, vectors)
+        self._remember(moments, Choices(arms, propensities), segments, vectors)
         return Choices(arms, propensities)
 
-    def recall(self, moments: Moments, arms: Indices) -> None:
+    def recall(self, moments: Moments, choices: Choices) -> None:
         """Take in decisions that another learner has made, so that it can learn from them as from its own."""
-        self._remember(moments, arms, self._segment_codes(moments), self._encode(moments))
+        self._remember(moments, choices, self._segment_codes(moments), self._encode(moments))
 
     def learn(self, news: News) -> None:
         """See `Player`; exact."""
@@ -116,6 +121,8 @@ class Learner:
             self._rows[bucket] = sums if known is None else known + sums
         if self._is_corrected:
             self._count_delays(news, groups, buckets)
+        if self._definition.counts_propensities:
+            self._count_importance(news, groups, buckets)
         if self._definition.context_bits is not None:
             names = name_contexts(self._vectors[news.places], self._definition.context_bits)
             places = zip(buckets.tolist(), groups.tolist(), names, strict=True)
@@ -142,6 +149,18 @@ class Learner:
             delay_ms = 0 if news.delays_ms is None else int(news.delays_ms[at])
             counts = self._delays.setdefault(int(buckets[at]), np.zeros(shape, np.int64))
             counts[groups[at], column_for(delay_ms, window_ms)] += 1
+
+    def _count_importance(self, news: News, groups: Indices, buckets: Indices) -> None:
+        """Count by 1 / propensity, as the ledger's tallies do."""
+        shape = len(self._segments) * len(self._arms), IMPORTANCE_COLUMNS
+        before, after = (np.rint(np.ldexp(r, self._grid.reward_exponent)) for r in (news.before, news.after))
+        propensities = self._propensity[news.places]
+        drawn = entries_of_many(propensities, np.full(len(before), ONE)) * news.is_first
+        earned = entries_of_many(propensities, after) - entries_of_many(propensities, before)
+        for bucket in np.unique(buckets).tolist():
+            counts = self._importance.setdefault(bucket, np.zeros(shape, np.int64))
+            mine = buckets == bucket
+            np.add.at(counts, groups[mine], np.column_stack((drawn, earned))[mine])
 
     def _grow_older(self, now_ms: int) -> None:
         """Let go of what was derived at another time."""
@@ -201,6 +220,10 @@ class Learner:
             for group in np.flatnonzero(counts.any(axis=1)).tolist():
                 key = RowKey(name, generation, *names[group], bucket, tally)
                 rows.append((key, Statistics(-COLUMNS, counts[group])))
+        for bucket, counts in self._importance.items():
+            for group in np.flatnonzero(counts[:, 0]).tolist():
+                key = RowKey(name, generation, *names[group], bucket, IMPORTANCE_ROW)
+                rows.append((key, Statistics(-IMPORTANCE_COLUMNS, counts[group])))
         for (bucket, group, row), counts in self._contexts.items():
             key = RowKey(name, generation, *names[group], bucket, row)
             rows.append((key, Statistics(-len(counts), counts)))
@@ -218,7 +241,7 @@ class Learner:
             self._posteriors.pop(segment, None)
         self._kept = {key: kept for key, kept in self._kept.items() if key[0] not in learned}
 
-    def _remember(self, moments: Moments, arms: Indices, segments: Indices, vectors: NDArray[np.int16]) -> None:
+    def _remember(self, moments: Moments, choices: Choices, segments: Indices, vectors: NDArray[np.int16]) -> None:
         last = int(moments.places[-1]) + 1
         if last > len(self._arm):
             size = max(2 * len(self._arm), last, 1_024)
@@ -226,10 +249,11 @@ class Learner:
                 np.resize(kept, size) if len(kept) else np.zeros(size, np.int64)
                 for kept in (self._arm, self._segment, self._bucket)
             )
+            self._propensity = np.append(self._propensity, np.zeros(size - len(self._propensity)))
             grown = np.zeros((size, vectors.shape[1]), np.int16)
             grown[: len(self._vectors)] = self._vectors
             self._vectors = grown
-        self._arm[moments.places] = arms
+        self._arm[moments.places], self._propensity[moments.places] = choices
         self._segment[moments.places] = segments
         self._bucket[moments.places] = moments.at_ms // self._definition.bucket_ms
         self._vectors[moments.places] = vectors

@@ -16,8 +16,8 @@ import rocksdict
 from faust.types import TP
 
 from pipeline.join.agent import JoinAgent
-from pipeline.join.row import due_of
 from pipeline.join.step import Limits
+from pipeline.join.stored_row import due_of
 from pipeline.learn.agent import LearnAgent
 from pipeline.learn.memory import expires_of
 from pipeline.publish.agent import PublishAgent
@@ -140,6 +140,7 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
             cache=cache,
             index=index,
             reach=app.reach,
+            flush_after_s=settings.flush_after_s,
             on_restored=app.metrics.note_restore,
         )
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from pipeline.stream.failpoints import Reach, pass_by
-from pipeline.stream.outbox import Record
+from pipeline.stream.outbox import Outgoing, Record
 from pipeline.stream.state import PartitionRows
 
 
@@ -23,6 +23,9 @@ class Deliveries(Protocol):
 
     async def deliver(self, records: Iterable[Record]) -> None:
         """Send records and wait until all are acknowledged."""
+
+    async def deliver_all(self, outgoing: Outgoing) -> None:
+        """Do the same with records by partition."""
 
     async def deliver_atomically(self, topic: str, partition: int, rows: Mapping[bytes, bytes | None]) -> int:
         """Send rows as one record batch and wait; return the last offset."""
@@ -42,7 +45,7 @@ class DurablePartition:
 
     async def make_durable(
         self,
-        outputs: Iterable[Record],
+        outputs: Outgoing,
         rows: Mapping[bytes, bytes | None],
         index: Iterable[tuple[bytes, bool]] = (),
     ) -> None:
@@ -54,7 +57,7 @@ class DurablePartition:
             index: entries (key, whether it is to be there) of RocksDB alone.
         """
         self._reach("before-outputs")
-        await self.outbox.deliver(outputs)
+        await self.outbox.deliver_all(outputs)
         self._reach("outputs-acknowledged")
         offset = await self.outbox.deliver_atomically(self.rows.changelog, self.number, rows)
         self._reach("changelog-acknowledged")

@@ -35,6 +35,10 @@ class Record(NamedTuple):
     """None is a tombstone."""
 
 
+Outgoing = Mapping[tuple[str, int], Sequence[tuple[bytes, bytes | None]]]
+"""(topic, partition) → (key, value) records, in order."""
+
+
 class Outbox:
     """One idempotent producer; with an `owner`, the only one of that name whose records the broker takes."""
 
@@ -88,16 +92,17 @@ class Outbox:
         return self._partition_counts[topic]
 
     async def deliver(self, records: Iterable[Record]) -> None:
+        """Do `deliver_all` with records one by one."""
+        await self.deliver_all(by_partition(records))
+
+    async def deliver_all(self, outgoing: Outgoing) -> None:
         """Send records, in order within each partition, and wait until all are acknowledged.
 
         Raises:
             UnavailableError: not acknowledged; some may have been written.
         """
-        by_partition: defaultdict[tuple[str, int], list[tuple[bytes, bytes | None]]] = defaultdict(list)
-        for topic, partition, key, value in records:
-            by_partition[topic, partition].append((key, value))
         sent = []
-        for (topic, partition), group in by_partition.items():
+        for (topic, partition), group in outgoing.items():
             sent.extend([await self._send(builder, topic, partition) for builder in self._build(topic, group)])
         self._reach("outputs-sent")
         await self._acknowledged(sent)
@@ -151,3 +156,11 @@ class Outbox:
             raise fenced(self._owner or "a producer") from error
         except KafkaError as error:
             raise UnavailableError(f"a batch was not acknowledged: {error!r}") from error
+
+
+def by_partition(records: Iterable[Record]) -> Outgoing:
+    """Sort records by where they go."""
+    outgoing: defaultdict[tuple[str, int], list[tuple[bytes, bytes | None]]] = defaultdict(list)
+    for topic, partition, key, value in records:
+        outgoing[topic, partition].append((key, value))
+    return outgoing

@@ -27,6 +27,7 @@ from pipeline.stream.failpoints import Reach
 from pipeline.stream.outbox import Outbox
 from pipeline.stream.state import (
     CLAIM,
+    FLUSH_AFTER_S,
     Database,
     IndexOf,
     PartitionRows,
@@ -58,6 +59,7 @@ class Opener:
         cache: rocksdict.Cache,
         index: IndexOf | None,
         reach: Reach,
+        flush_after_s: float = FLUSH_AFTER_S,
         on_restored: OnRestored = lambda _table, _records, _seconds: None,
     ) -> None:
         self._table = table
@@ -66,6 +68,7 @@ class Opener:
         self._cache = cache
         self._index = index
         self._reach = reach
+        self._flush_after_s = flush_after_s
         self._on_restored = on_restored
 
     async def open(self, number: int) -> DurablePartition:
@@ -91,7 +94,7 @@ class Opener:
         path = self._table.path(number)
         if not broken_mark(path).exists():
             try:
-                rows = PartitionRows(Database(path, self._cache), number, changelog, self._index)
+                rows = self._opened(path, number, changelog)
                 end = rows.end()
             except StateError as error:
                 if not broken_mark(path).exists():
@@ -114,7 +117,11 @@ class Opener:
     def _rebuilt(self, path: Path, number: int, changelog: str, fault: str) -> PartitionRows:
         log.warning("state-rebuilt topic=%s partition=%s folder=%s reason=%r", changelog, number, path, fault)
         remove_database(path)
-        return PartitionRows(Database(path, self._cache), number, changelog, self._index)
+        return self._opened(path, number, changelog)
+
+    def _opened(self, path: Path, number: int, changelog: str) -> PartitionRows:
+        database = Database(path, self._cache)
+        return PartitionRows(database, number, changelog, self._index, flush_after_s=self._flush_after_s)
 
     async def _restore(self, rows: PartitionRows, reader: ChangelogReader, claim: int, reach: Reach) -> None:
         start = rows.end().offset + 1

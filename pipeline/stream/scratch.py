@@ -16,7 +16,7 @@ class ScratchRows:
     """Rows with an index of due ones, as a stage's table has them."""
 
     def __init__(self, database: Database) -> None:
-        self._rows = PartitionRows(database, 0, "scratch")
+        self._rows = PartitionRows(database, 0, "scratch", flush_after_s=None)
 
     def get(self, key: bytes) -> bytes | None:
         """Return one row."""

@@ -3,7 +3,9 @@
 A table's partition is one RocksDB. It always holds exactly a prefix of its changelog: rows and the changelog
 offset they stand for are written in one WriteBatch, after the broker acknowledged the changelog. The rest is
 restored from the changelog when the partition is first needed (`stream/restore.py`). So there is no moment at which
-the local store is ahead of what another worker would see (ops/decisions/0003-two-stage-idempotence.md).
+the local store is ahead of what another worker would see (ops/decisions/0003-two-stage-idempotence.md). The changelog
+is also the log of what is in RocksDB's memory and not yet in its files: RocksDB's own would be the same again
+(ops/decisions/0022-no-write-ahead-log.md).
 
 Keys begin with one byte that says what they are. An index entry (`INDEX`) is derived from its row by the table's
 `index` function, lives only in RocksDB and is made again on restoring.
@@ -39,6 +41,8 @@ WRITE_BUFFERS = 2
 MAX_OPEN_FILES = 256
 BLOCK_CACHE_BYTES = 128 << 20
 BLOOM_BITS_PER_KEY = 10.0
+MEMTABLE_BLOOM_SHARE = 0.02
+"""Of a write buffer: most keys that a stage looks for are new, and a filter says so sooner than a skip list."""
 
 IndexOf = Callable[[bytes], int]
 """From a stored row's bytes: the due time that it is indexed by."""
@@ -52,6 +56,8 @@ def _without_log() -> rocksdict.WriteOptions:
 
 _WITHOUT_LOG = _without_log()
 _UNORDERED = "disable_auto_compactions"
+FLUSH_AFTER_S = 900.0
+"""How long rows are in memory alone, at the most: far less than the changelog keeps tombstones."""
 
 
 def due_key(due_ms: int, row_id: bytes) -> bytes:
@@ -152,6 +158,8 @@ def options(cache: rocksdict.Cache) -> rocksdict.Options:
     options.set_max_open_files(MAX_OPEN_FILES)
     options.set_write_buffer_size(WRITE_BUFFER_BYTES)
     options.set_max_write_buffer_number(WRITE_BUFFERS)
+    options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_SHARE)
+    options.set_memtable_whole_key_filtering(True)
     blocks = rocksdict.BlockBasedOptions()
     blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, block_based=False)
     blocks.set_block_cache(cache)
@@ -180,9 +188,30 @@ class Prepared(NamedTuple):
 class PartitionRows:
     """Rows of one partition of a table."""
 
-    def __init__(self, database: Database, partition: int, changelog: str, index: IndexOf | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        partition: int,
+        changelog: str,
+        index: IndexOf | None = None,
+        *,
+        flush_after_s: float | None = FLUSH_AFTER_S,
+    ) -> None:
+        """Take over a database.
+
+        Args:
+            database: opened.
+            partition: its number.
+            changelog: topic that has the rows.
+            index: what rows are indexed by.
+            flush_after_s: how long rows may be in memory alone, where the changelog has them; None: there is none, and
+                RocksDB keeps a log of its own.
+        """
         self._database = database
         self._index = index
+        self._flush_after_s = flush_after_s
+        self._how = None if flush_after_s is None else _WITHOUT_LOG
+        self._flushed_s = time.monotonic()
         self.partition = partition
         self.changelog = changelog
         """Topic that these rows are durable in."""
@@ -263,6 +292,10 @@ class PartitionRows:
                 delete(key)
         self._first_due_ms = _due_of(first)
         self._write(writes, changelog_offset)
+        if self._flush_after_s is not None and time.monotonic() - self._flushed_s > self._flush_after_s:
+            self._flushed_s = time.monotonic()
+            with self._database.watched("written"):
+                self._database.rdict.flush(wait=False)
 
     def prepare(self, batches: Iterable[Iterable[Any]], start: int) -> Prepared:
         """Make one write of the changelog's record batches from offset `start` on, and of their index."""
@@ -290,12 +323,9 @@ class PartitionRows:
         return Prepared(writes, count, offset)
 
     def restore(self, prepared: Prepared) -> None:
-        """Write what was prepared, without RocksDB's own log: what is lost of it is read from the changelog again.
-
-        `begin_restoring` stands before all of it, and `end_restoring` behind, before anything else is written.
-        """
+        """Write what was prepared; `begin_restoring` stands before all of it, and `end_restoring` behind."""
         if prepared.records:
-            self._write(prepared.writes, prepared.offset, _WITHOUT_LOG)
+            self._write(prepared.writes, prepared.offset)
 
     def begin_restoring(self) -> None:
         """Leave the ordering of what is on disk for later: a third of the work, and nobody reads yet."""
@@ -303,17 +333,15 @@ class PartitionRows:
             self._database.rdict.set_options({_UNORDERED: "true"})
 
     def end_restoring(self) -> None:
-        """Put all that was restored on the disk: behind it, RocksDB's own log counts again."""
+        """Put all that was restored into the files, and order them again."""
         with self._database.watched("written"):
             self._database.rdict.flush()
             self._database.rdict.set_options({_UNORDERED: "false"})
 
-    def _write(
-        self, writes: rocksdict.WriteBatch, changelog_offset: int, how: rocksdict.WriteOptions | None = None
-    ) -> None:
+    def _write(self, writes: rocksdict.WriteBatch, changelog_offset: int) -> None:
         writes.put(rocksdb.Store.offset_key, b"%d %d" % (changelog_offset, time.time_ns() // 1_000_000))
         with self._database.watched("written"):
-            self._database.rdict.write(writes, how)
+            self._database.rdict.write(writes, self._how)
 
     def close(self) -> None:
         """Let go of the database."""

@@ -1,4 +1,4 @@
-"""State that the first release stored, byte by byte as its layout is documented, is read by this code."""
+"""State that released code stored, byte by byte as its layout is documented, is read by this code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.errors import StateError
 from pipeline.join.progress import Progress, progress_from_bytes
-from pipeline.join.row import ActionRow, AwaitingOutcome, OutcomeFact, due_of, row_from_bytes
+from pipeline.join.row import ActionRow, AwaitingOutcome, OutcomeFact
+from pipeline.join.stored_row import due_of, row_from_bytes, row_to_bytes
 from pipeline.learn.memory import (
     Counted,
     FoldState,
@@ -67,7 +68,7 @@ def test_outcomes_that_await_their_decision_of_version_1():
     awaiting = ["ö", "click", -2.5, 7, 41, 9, "a2V5", "cmF3"]
     row = row_from_bytes(row_1([False, "", 0, "", "", 0, 0, 0, {}, [awaiting]], 60_007, b"", b""))
     assert not row.has_decision
-    assert row.awaiting == [AwaitingOutcome("ö", "click", -2.5, 7, 41, 9, "a2V5", "cmF3")]
+    assert row.awaiting == [AwaitingOutcome("ö", "click", -2.5, 7, 41, 9, b"key", b"raw")]
 
 
 def test_the_tombstone_of_an_erased_action_of_version_2():
@@ -75,7 +76,44 @@ def test_the_tombstone_of_an_erased_action_of_version_2():
     assert due_of(stored) == 1_700_000_015_000
     row = row_from_bytes(stored)
     assert (row.is_erased, row.due_ms, row.stored_due_ms) == (True, 1_700_000_015_000, 1_700_000_015_000)
-    assert row.to_bytes() == stored
+    assert row_to_bytes(row) == stored
+
+
+def row_3(numbers: tuple[object, ...], names: bytes, facts: bytes, waiting: bytes, rest: tuple[bytes, bytes]) -> bytes:
+    """B version | q due, decided, close, expires | d propensity | ? settled | H, I, H lengths | what is so long."""
+    vector, decision = rest
+    head = struct.pack("<Bqqqqd?HIH", 3, *numbers, len(names), len(facts), len(vector))
+    return head + names + facts + waiting + vector + decision
+
+
+def test_a_settled_action_of_version_3():
+    numbers = (1_700_000_015_000, 1_700_000_000_000, 1_700_000_010_000, 1_700_000_015_000, 0.1, True)
+    facts = b'[{"o-1":["click",1.0,1700000000500,41]},[]]'
+    stored = row_3(numbers, b'["homepage",2,"new","hybrid"]', facts, b"", (VECTOR, DECISION))
+    row = row_from_bytes(stored)
+    assert due_of(stored) == row.due_ms == row.expires_ms == 1_700_000_015_000
+    assert (row.policy, row.generation, row.segment, row.arm) == ("homepage", 2, "new", "hybrid")
+    assert (row.is_settled, row.propensity, row.decided_at_ms, row.close_ms) == (
+        True,
+        0.1,
+        1_700_000_000_000,
+        1_700_000_010_000,
+    )
+    assert row.outcomes == {"o-1": OutcomeFact("click", 1.0, 1_700_000_000_500, 41)}
+    assert (row.vector, row.raw, row.awaiting) == (VECTOR, DECISION, [])
+    assert row_to_bytes(row) == stored
+
+
+def test_outcomes_that_await_their_decision_of_version_3():
+    facts = '[{},[["ö","click",-2.5,7,41,9,3,4],["p","click",1.0,8,42,9,null,2]]]'.encode()
+    stored = row_3((60_007, 0, 0, 0, 0.0, False), b'["",0,"",""]', facts, b"key\0rawr2", (b"", b""))
+    row = row_from_bytes(stored)
+    assert not row.has_decision
+    assert row.awaiting == [
+        AwaitingOutcome("ö", "click", -2.5, 7, 41, 9, b"key", b"\0raw"),
+        AwaitingOutcome("p", "click", 1.0, 8, 42, 9, None, b"r2"),
+    ]
+    assert row_to_bytes(row) == stored
 
 
 def test_join_s_progress_of_version_1():
@@ -110,7 +148,7 @@ def test_how_far_the_ledger_was_folded_of_version_1():
 @pytest.mark.parametrize(
     ("read", "stored"),
     [
-        (row_from_bytes, b"\x03" + row_1([False, "", 0, "", "", 0, 0, 0, {}], 0, b"", b"")[1:]),
+        (row_from_bytes, b"\x04" + row_1([False, "", 0, "", "", 0, 0, 0, {}], 0, b"", b"")[1:]),
         (progress_from_bytes, b"[2,{},{},0,{}]"),
         (counted_from_bytes, struct.pack("<Bqqq", 3, 0, 0, 0)),
         (statistics_from_bytes, struct.pack("<BI3q", 2, 0, 0, 0, 0)),

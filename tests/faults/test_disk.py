@@ -46,7 +46,7 @@ async def test_a_full_disk(long_trial: Trial, small_disk: Path) -> None:
     streams = trial.streams()
     ballast = small_disk / "ballast"
     async with trial.flow(*streams) as flow:
-        worker = trial.worker(state_dir=small_disk / "state")
+        worker = trial.worker(state_dir=small_disk / "state", flush_after="1")
         worker.start()
         trial.client.watch(worker)
         await flow.send(SHARE)

@@ -77,7 +77,7 @@ async def work(partition: DurablePartition, first: int = 0, last: int = STEPS) -
         if step % 3 == 2:
             rows[b"r%d" % (step - 1)] = None
             index.append((due_key(step - 1, b"%d" % (step - 1)), False))
-        await partition.make_durable((), rows, index)
+        await partition.make_durable({}, rows, index)
 
 
 def content(partition: DurablePartition) -> dict[bytes, bytes]:

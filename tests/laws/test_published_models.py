@@ -15,7 +15,7 @@ from pipeline.models.statistics import Statistics, contributions
 from pipeline.models.tally import row_of
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import Credit
-from pipeline.policy.tallies import tallies_of
+from pipeline.policy.tallies import Shown, tallies_of
 from pipeline.publish.derivation import Derivation
 from pipeline.publish.partials import Mark, PartialKey, Partials
 from pipeline.publish.snapshot import build_snapshot, posterior_sha256, snapshot_fields
@@ -118,7 +118,8 @@ def counted_for(definition: PolicyDefinition, X: np.ndarray, rng: np.random.Gene
             if ms
         ]
         vector = X[row].astype("<i2").tobytes()
-        tallies += tallies_of(definition, credited, 0, vector, is_settled=row < 2)
+        shown = Shown(0, vector, float(rng.uniform(FLOOR, 1.0)))
+        tallies += tallies_of(definition, credited, shown, is_settled=row < 2)
         rewards.append(definition.reward.combine(credited))
     widths = {tally.row: tally.width for tally in tallies}
     of_each = {name: row_of((one for one in tallies if one.row == name), width) for name, width in widths.items()}

@@ -26,7 +26,8 @@ class NaiveFold(NamedTuple):
     for, also (segment, arm, bucket, "delay:" + kind) → of how many decisions the first such outcome came so late, and
     (segment, arm, bucket, "settled") → [how many have settled], which is all of them; where kinds are counted apart, r
     is 0 and (segment, arm, bucket, "objectives") → [Σc of each kind, Σcc' of each pair, Σcx of each kind]; where
-    decisions are counted by context, (segment, arm, bucket, "context:" + entries) → [n, Σr]."""
+    decisions are counted by context, (segment, arm, bucket, "context:" + entries) → [n, Σr]; where by propensity p,
+    none below 2^-15, (segment, arm, bucket, "importance") → [Σ 2^15/p, Σ r/p], or Σ c/p of each kind."""
     sha256: str
     """`posterior_sha256` as `pipeline/publish/snapshot.py` documents it."""
 
@@ -59,6 +60,8 @@ class NaiveEntry(NamedTuple):
     """Where kinds are counted apart: how much of each came, kinds sorted; empty where nothing came."""
     context: str = ""
     """Names the row of its context, where decisions are counted by context."""
+    importance: tuple[int, ...] = ()
+    """Where decisions count by propensity: 2^15/p, and r/p or c/p of each kind, to the nearest whole number."""
 
 
 def naive_ledger(policy: Fields, decisions: Iterable[Fields], outcomes: Iterable[Fields]) -> dict[str, NaiveEntry]:
@@ -80,6 +83,7 @@ def naive_ledger(policy: Fields, decisions: Iterable[Fields], outcomes: Iterable
             first_delays(policy, decision, credited[action_id]),
             amounts_of(policy, credited[action_id]),
             context_row(policy, decision.get("context_vector", [])),
+            importance_of(policy, decision["propensity"], credited[action_id]),
         )
         for action_id, decision in shown.items()
         if (decision["policy"], decision.get("generation", 1)) == (policy["name"], policy.get("generation", 1))
@@ -103,6 +107,21 @@ def first_delays(policy: Fields, decision: Fields, outcomes: list[Fields]) -> tu
             octave_ms *= 2
         found.append((kind, min(column, 43)))
     return tuple(sorted(found))
+
+
+def importance_of(policy: Fields, propensity: float, outcomes: list[Fields]) -> tuple[int, ...]:
+    """Weigh a decision by 1 / propensity: float64 quotients, a half to even."""
+    if not counts_propensities(policy):
+        return ()
+    amounts = [grid_reward(policy, outcomes, reward_exponent(policy))]
+    if policy["reward"]["combine"] == "weighted":
+        amounts = list(amounts_of(policy, outcomes)) or [0] * len(kinds_of(policy))
+    return tuple(round(amount / max(propensity, 1 / 2**15)) for amount in [2**15, *amounts])
+
+
+def counts_propensities(policy: Fields) -> bool:
+    """Whether the algorithm wants that."""
+    return policy["algorithm"]["name"] in {"exp3", "tsallis_inf"}
 
 
 def context_row(policy: Fields, vector: list[int]) -> str:
@@ -193,6 +212,8 @@ def sum_up(entries: Iterable[NaiveEntry]) -> Sums:
             add(sums, (*entry.key, f"delay:{kind}"), [int(index == column) for index in range(44)])
         if entry.context:
             add(sums, (*entry.key, entry.context), [1, entry.reward])
+        if entry.importance:
+            add(sums, (*entry.key, "importance"), list(entry.importance))
         if entry.amounts:
             add(sums, (*entry.key, "objectives"), objectives(entry.amounts, list(entry.vector)))
     return sums
@@ -300,7 +321,7 @@ def sha256_of(policy: Fields, exponent: int, sums: Mapping[Any, list[int]]) -> s
         ]
     if (bits := context_bits(policy)) is not None:
         content["contexts"] = bits
-    if {"delays", "kinds", "contexts"} & content.keys():
+    if {"delays", "kinds", "contexts"} & content.keys() or counts_propensities(policy):
         content["tallies"] = [[*key, tallies[key]] for key in sorted(tallies)]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

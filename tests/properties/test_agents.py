@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pipeline.codec import avro
 from pipeline.join.agent import JoinAgent
 from pipeline.join.progress import imbalance
-from pipeline.join.row import due_of
+from pipeline.join.stored_row import due_of
 from pipeline.learn.agent import LearnAgent
 from pipeline.learn.memory import RowKey, expires_of
 from pipeline.models.statistics import Statistics

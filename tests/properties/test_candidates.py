@@ -67,7 +67,7 @@ def learned(events: list[tuple[Told, float, bool, int]], partitions: int, erased
             changes = take(topic, arrivals, progress, actions, book, Limits())  # noqa: B023
             assert not changes.refusals
             actions.apply(changes)  # noqa: B023
-            rewards.extend(fields for _, fields in changes.rewards)  # noqa: B023
+            rewards.extend(reward.fields() for reward in changes.rewards)  # noqa: B023
 
         read(
             DECISIONS,
@@ -84,7 +84,7 @@ def learned(events: list[tuple[Told, float, bool, int]], partitions: int, erased
         read(DECISIONS, [avro.encode("tick", {"event_time_ms": 12_000})])
         while (step := advance(progress, frozenset({DECISIONS, OUTCOMES}), actions, book, 100)) is not None:
             actions.apply(step)
-            rewards.extend(fields for _, fields in step.rewards)
+            rewards.extend(reward.fields() for reward in step.rewards)
         counted: dict[str, Counted] = {}
         state = FoldState()
         for offset, fields in enumerate(rewards):

@@ -12,10 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.learn.memory import RowKey
+from pipeline.models.importance import ImportanceSums
 from pipeline.models.objectives import columns_for, compose, entries
 from pipeline.models.statistics import HEAD, Statistics
 from pipeline.policy.changes import check_change
-from pipeline.publish.snapshot import posterior_sha256, segment_posteriors, weigh_buckets
+from pipeline.policy.tallies import OBJECTIVES_ROW
+from pipeline.publish.merging import weigh_buckets
+from pipeline.publish.snapshot import posterior_sha256, segment_posteriors
 from tests.naive.fold import (
     NaiveEntry,
     naive_ledger,
@@ -69,6 +72,12 @@ def earned(policy: dict[str, Any], entries_: list[NaiveEntry]) -> dict[tuple[str
     return found
 
 
+def worths_by_propensity(policy: dict[str, Any], entry: NaiveEntry) -> Fraction:
+    """Weigh what one decision counts for by 1 / propensity, in grid steps, exact."""
+    _, *amounts = entry.importance
+    return weighted_reward(policy, tuple(amounts)) * Fraction(2) ** reward_exponent(policy)
+
+
 @settings(max_examples=60)
 @given(data=weighted_traffic(), draw=st.data())
 def test_other_worths_are_what_learning_anew_by_them_comes_to_to_the_integer(data: Traffic, draw: Any) -> None:
@@ -83,7 +92,7 @@ def test_other_worths_are_what_learning_anew_by_them_comes_to_to_the_integer(dat
         now = define(policy)
         by_arm: dict[tuple[str, str], Any] = {}
         for key, row in rows:
-            if key.tally:
+            if key.tally == OBJECTIVES_ROW:
                 known = by_arm.get((key.segment, key.arm))
                 by_arm[key.segment, key.arm] = row if known is None else known + row
         exact = earned(policy, ledger)
@@ -95,7 +104,12 @@ def test_other_worths_are_what_learning_anew_by_them_comes_to_to_the_integer(dat
         if now.forgetting.is_none:
             weighed = weigh_buckets(now, rows)
             for place, sums in exact.items():
-                found = weighed[place].sums  # each the nearest float64 to what is exact
+                known_sums: Any = weighed[place]
+                if isinstance(known_sums, ImportanceSums):
+                    steps = sum((worths_by_propensity(policy, entry) for entry in ledger if entry.key[:2] == place), 0)
+                    assert known_sums.earned == float(steps)
+                    known_sums = known_sums.sums
+                found = known_sums.sums  # each the nearest float64 to what is exact
                 assert found[1:HEAD].tolist() == [float(value) for value in sums[:2]]
                 assert found[HEAD : HEAD + now.dimension].tolist() == [float(value) for value in sums[2:]]
         told = {

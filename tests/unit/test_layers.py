@@ -24,7 +24,7 @@ PURE = {
     "client": ("errors", "serve"),
     "replay": ("errors", "events", "models", "policy", "codec", "join", "learn", "publish"),
     "serve": ("errors", "models", "policy", "events", "codec", "publish.snapshot", "publish.parts"),
-    "simulate": ("errors", "models", "policy", "learn.memory", "publish.snapshot"),
+    "simulate": ("errors", "models", "policy", "learn.memory", "publish.merging"),
     "evaluate": ("errors", "models", "policy", "events", "codec", "learn.memory", "publish", "serve.snapshot"),
     "report": ("events", "policy", "evaluate.ledger"),
 }

@@ -14,7 +14,7 @@ from pipeline.evaluate.learned import learned_elsewhere, published
 from pipeline.evaluate.ledger import Gathering
 from pipeline.evaluate.target import Fixed, Logged, Uniform
 from pipeline.publish.snapshot import build_snapshot
-from tests.samples import CLICK, LIKE, define, plain_decision, plain_policy
+from tests.samples import CLICK, LIKE, define, exp3_policy, plain_decision, plain_policy
 
 POLICY = define(plain_policy())
 ONE = 1 << POLICY.reward_exponent
@@ -115,6 +115,19 @@ def test_a_policy_is_not_asked_about_decisions_that_it_learned_from():
     assert chances[0] < chances[1]
     snapshots = target.snapshots
     assert [snapshot.segments["other"].posterior.parameters["alpha"][1] for snapshot in snapshots] == [1, 2, 2, 2, 2]
+
+
+def test_a_policy_that_counts_by_propensity_learns_from_the_one_that_was_logged():
+    records = [record(i, "ab"[i % 2], reward=ONE * (i % 4 == 1), propensity=[0.8, 0.25][i % 2]) for i in range(100)]
+    policy = define(exp3_policy())
+    log, _ = gathered(*records).log(policy)
+    target = learned_elsewhere("file", policy, log)
+    for held_out, snapshot in enumerate(target.snapshots):
+        arms, kept = log.arm, target.which != held_out
+        of_b = kept & (arms == log.arms.index("b"))
+        found = snapshot.segments["other"].posterior.parameters
+        assert found["earned"] == pytest.approx([0.0, log.reward[of_b].sum() / 0.25], rel=1e-4)
+        assert found["drawn"] == pytest.approx([(kept & ~of_b).sum() / 0.8, of_b.sum() / 0.25], rel=1e-4)
 
 
 def test_a_snapshot_decides_as_a_node_would_where_the_log_offered_other_arms():

@@ -11,8 +11,8 @@ from pipeline.errors import DecodeError
 from pipeline.join import agent as join_agent
 from pipeline.join.agent import STEP_BYTES, STEP_ROWS, JoinAgent, outputs, steps
 from pipeline.join.progress import DECISIONS, OUTCOMES
-from pipeline.join.row import due_of
 from pipeline.join.step import Arrival, Changes, Limits, Refusal
+from pipeline.join.stored_row import due_of
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
 from tests.doubles import KnownPolicies, MemoryBroker, MemoryTable
@@ -85,9 +85,9 @@ def test_steps_cut_a_batch_without_losing_or_reordering_a_record(sizes):
 
 def test_outputs_are_ledger_records_by_action_and_dead_letters_by_where_they_were_read():
     refusal = Refusal(OUTCOMES, 17, 5, b"key", b"raw", DecodeError("not-decodable", "it is nonsense"))
-    (letter,) = outputs(Changes(refusals=[refusal]), 3)
-    assert letter[:3] == (topics.DEAD_LETTERS, 3, b"outcomes/3/17")
-    assert avro.decode_as("dead_letter", letter.value) == {
+    ((key, letter),) = outputs(Changes(refusals=[refusal]), 3).pop((topics.DEAD_LETTERS, 3))
+    assert key == b"outcomes/3/17"
+    assert avro.decode_as("dead_letter", letter) == {
         "reason": "not-decodable",
         "detail": "it is nonsense",
         "source_topic": "outcomes",

@@ -61,7 +61,7 @@ class Bench:
 
     def note(self, changes: Changes) -> Changes:
         self.actions.apply(changes)
-        self.rewards += [reward for _, reward in changes.rewards]
+        self.rewards += [reward.fields() for reward in changes.rewards]
         self.refusals += changes.refusals
         for stream in (DECISIONS, OUTCOMES):
             assert imbalance(self.progress.counts, stream) == 0
@@ -458,6 +458,8 @@ def test_the_ledger_record_carries_all_that_is_needed_to_recompute_it():
             {"outcome_id": "o2", "kind": "like", "value": 1.0, "occurred_at_ms": 46 * S},
         ],
         "decision": orjson.dumps(fields),
+        "is_erased": False,
+        "is_reward_final": False,
         "tallies": [],
     }
 

@@ -28,6 +28,8 @@ def test_every_algorithm_says_what_a_policy_must_declare():
         "ucb1": (False, True),
         "epsilon_greedy": (False, False),
         "fixed_split": (False, False),
+        "tsallis_inf": (False, True),
+        "exp3": (False, True),
         "linear_thompson": (True, False),
         "lin_ucb": (True, False),
         "square_cb": (True, False),

@@ -104,3 +104,31 @@ def test_where_everything_came_before_a_column_nobody_is_at_risk_in_it():
     prior = np.array([1.0, 0.0, 0.0, 0.0])
     found = estimate(np.array([1]), np.array([[1, 0, 0, 0]]), np.full((1, 4), WHOLE), prior, 5.0)
     assert found.increments.tolist() == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_beyond_the_oldest_age_an_arm_goes_on_as_it_went_lately():
+    # A million decisions that have lived through the first two columns; arms in general have 40 % in the first column
+    # and 20 % in each of the others, and this one had 60,000 and 10,000 in its first two.
+    prior = np.array([0.4, 0.2, 0.2, 0.2])
+    arm = np.array([1_000_000]), np.array([[60_000, 10_000, 0, 0]]), np.array([[WHOLE, WHOLE, 0, 0]])
+    # It has had 70,000 of the 60 % that should have come by then, so 0.1167 of all would come. The prior expects
+    # 0.4 * 0.1167 of the first column's million, 46,667, and 0.2 * 0.1167 / (1 - 0.4 * 0.1167) of the 940,000 left,
+    # 23,007. With the first column counting 0.7: (0.7 * 60,000 + 10,000) / (0.7 * 46,667 + 23,007) = 0.934.
+    plain = estimate(*arm, prior, 5.0)
+    assert plain.increments * plain.chance == pytest.approx([0.06, 0.01, 0.2 * 0.1167, 0.2 * 0.1167], abs=3e-5)
+    found = estimate(*arm, prior, 5.0, goes_on=True)
+    # Less of the prior's decisions are left by then, as the first column came 1.286 times as often: 7.9143 for 7.9714.
+    tail = 0.934 * 0.2 * 0.1167 * 7.9714 / 7.9143
+    assert found.increments * found.chance == pytest.approx([0.06, 0.01, tail, tail], abs=3e-5)
+
+
+def test_who_has_had_most_of_it_early_is_thought_to_have_a_shorter_tail():
+    prior, exposed = np.full(4, 0.25), np.array([[WHOLE, WHOLE, WHOLE, 0]])
+
+    def tail(*came: int) -> float:
+        found = estimate(np.array([100_000]), np.array([[*came, 0]]), exposed, prior, 5.0, goes_on=True)
+        return float(found.increments[3])
+
+    assert tail(7_000, 1_000, 1_000) < tail(3_000, 3_000, 3_000) < tail(1_000, 1_000, 7_000)
+    # Without a hint of another course it is the prior's quarter.
+    assert tail(3_000, 3_000, 3_000) == pytest.approx(0.25, abs=0.01)

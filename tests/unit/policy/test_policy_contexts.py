@@ -9,8 +9,8 @@ from pipeline.errors import ConfigError
 from pipeline.policy.changes import check_change
 from pipeline.policy.contexts import name_contexts, possible_contexts
 from pipeline.policy.reward import Credit
-from pipeline.policy.tallies import tallies_of
-from tests.samples import define, linear_policy, logistic_policy
+from pipeline.policy.tallies import Shown, tallies_of
+from tests.samples import define, exp3_policy, linear_policy, logistic_policy, plain_policy
 
 ONE = 2**15
 WORD = {"name": "device", "kind": "categorical", "values": ["mobile", "desktop", "other"]}
@@ -43,9 +43,9 @@ def test_a_decision_counts_in_its_context_with_its_reward() -> None:
     definition = define(logistic_policy(statistics={"contexts": 9}))
     vector = np.array([4096, 4000, -100], "<i2").tobytes()
     like = Credit("o", "like", 1.0, 5)  # worth a quarter
-    found = tallies_of(definition, [like], 0, vector, is_settled=True)
+    found = tallies_of(definition, [like], Shown(0, vector, 1.0), is_settled=True)
     assert [tuple(one) for one in found] == [("context:1,1,0", 2, 0, 1), ("context:1,1,0", 2, 1, ONE // 4)]
-    assert len(tallies_of(definition, [], 0, vector, is_settled=True)) == 1
+    assert len(tallies_of(definition, [], Shown(0, vector, 1.0), is_settled=True)) == 1
 
 
 def test_features_that_make_too_many_contexts_even_in_whole_steps_are_refused_with_what_to_do() -> None:
@@ -62,6 +62,16 @@ def test_contexts_are_declared_only_where_they_are_counted() -> None:
         define(linear_policy(statistics={"contexts": 100}))
     assert "contexts" not in define(linear_policy()).statistics_parts()["statistics"]  # and so is its hash as before
     assert define(logistic_policy()).to_plain()["statistics"] == {"bucket": "20s", "contexts": 65_536}
+
+
+def test_propensities_are_counted_where_the_algorithm_wants_them_and_nowhere_else() -> None:
+    assert define(exp3_policy()).to_plain()["statistics"] == {"bucket": "20s", "propensities": True}
+    assert define(define(exp3_policy()).to_plain()) == define(exp3_policy())
+    assert "propensities" not in define(plain_policy()).statistics_parts()["statistics"]  # and so is its hash as before
+    with pytest.raises(ConfigError, match="beta_thompson counts none; leave it out, or choose tsallis_inf, exp3"):
+        define(plain_policy(statistics={"propensities": True}))
+    with pytest.raises(ConfigError, match="propensities: is false, but exp3 counts by them"):
+        define(exp3_policy(statistics={"bucket": "20s", "propensities": False}))
 
 
 def test_whether_and_how_finely_contexts_are_counted_cannot_change_under_a_generation() -> None:

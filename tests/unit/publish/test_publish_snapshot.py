@@ -10,8 +10,9 @@ from pipeline.codec import avro
 from pipeline.learn.memory import RowKey
 from pipeline.models.statistics import Statistics
 from pipeline.policy.parse import load_canonical_json
+from pipeline.publish.merging import merge_buckets
 from pipeline.publish.partials import Mark
-from pipeline.publish.snapshot import build_snapshot, merge_buckets, posterior_sha256, snapshot_id
+from pipeline.publish.snapshot import build_snapshot, posterior_sha256, snapshot_id
 from tests.naive.fold import sha256_of
 from tests.samples import define, linear_policy, plain_policy
 

@@ -44,8 +44,8 @@ def letter(topic: str = "decisions", partition: int = 0, offset: int = 0, **othe
 def written(partition: int, offset: int, timestamp_ms: int, detail: str = "why") -> tuple[int, int, bytes | None]:
     """A letter as JOIN writes it."""
     error = InvalidRecordError("unknown-policy", detail)
-    record = dead_letter(Refusal("decisions", offset, 100, b"x", RAW, error), partition)
-    return record.partition, timestamp_ms, record.value
+    _, value = dead_letter(Refusal("decisions", offset, 100, b"x", RAW, error), partition)
+    return partition, timestamp_ms, value
 
 
 def test_a_letter_that_join_wrote_is_read_with_all_it_says():

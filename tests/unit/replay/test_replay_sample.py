@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import orjson
 import pytest
 
 from pipeline.replay.sample import can_be_judged, record_fault, spread
 from tests.samples import CLICK as CLICK_RULE
-from tests.samples import define, plain_policy
+from tests.samples import define, exp3_policy, plain_decision, plain_policy
 
 POLICY = define(plain_policy())
 CLICK = {"outcome_id": "o", "kind": "click", "value": 1.0, "occurred_at_ms": 25_000}
@@ -54,6 +55,17 @@ def test_tallies_that_do_not_follow_from_the_outcomes_are_named():
     record = RECORD | {"reward": 0, "tallies": tallies}
     assert record_fault(record, apart) is None
     fault = record_fault(record | {"tallies": tallies[:1]}, apart)
+    assert fault is not None
+    assert fault.where == "tallies"
+
+
+def test_a_propensity_is_that_of_the_record_s_decision():
+    drawn = define(exp3_policy())
+    # p = 1/4: 1/p in steps of 2^-15, and a reward of 1 by p.
+    tallies = [{"row": "importance", "width": 2, "column": column, "amount": 4 * 2**15} for column in (0, 1)]
+    record = RECORD | {"tallies": tallies, "decision": orjson.dumps(plain_decision(propensity=0.25))}
+    assert record_fault(record, drawn) is None
+    fault = record_fault(record | {"decision": orjson.dumps(plain_decision(propensity=0.3))}, drawn)
     assert fault is not None
     assert fault.where == "tallies"
 

@@ -65,6 +65,8 @@ def test_the_statistics_are_the_sums_of_what_was_chosen_and_earned(kind, algorit
     [
         (Segments, "beta_thompson"),
         (Segments, "hierarchical_thompson"),
+        (Segments, "exp3"),
+        (Segments, "tsallis_inf"),
         (Linear, "linear_thompson"),
         (Catalogue, "hybrid_thompson"),
     ],
@@ -73,9 +75,26 @@ def test_it_decides_with_the_chances_that_a_node_would_have_from_a_snapshot_of_i
     environment = kind()
     learner, _ = played(environment, algorithm)
     definition = learner.definition
-    rows = [(RowKey(algorithm, 1, *key), row) for key, row in sorted(learner.statistics().items())]
-    snapshot = load_snapshot(build_snapshot(definition, rows, {}, 1, ""))
+    snapshot = load_snapshot(build_snapshot(definition, sorted(learner.rows()), {}, 1, ""))
     assert_decides_by(snapshot, learner, environment, floor=FLOOR)
+
+
+def test_decisions_count_by_the_propensity_that_they_were_drawn_with():
+    environment = Segments()
+    learner, done = played(environment, "exp3", refresh=1)
+    definition = learner.definition
+    expected: dict[tuple[str, str, int], list[int]] = {}
+    for t in range(DECISIONS):
+        key = (
+            definition.segments.segment_for(environment.context(t)),
+            environment.setting.arms[done.arms[t]],
+            t // 100,
+        )
+        reward = round(environment.reward(t, done.arms[t]) * 2**15)
+        counted = [round(amount / done.propensities[t]) for amount in (2**15, reward)]
+        expected[key] = [a + b for a, b in zip(expected.get(key, [0, 0]), counted, strict=True)]
+    found = {key[2:5]: row.sums.tolist() for key, row in learner.rows() if key.tally == "importance"}
+    assert found == expected
 
 
 def test_what_is_forgotten_when_publishing_is_forgotten_here():

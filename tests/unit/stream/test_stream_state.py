@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -80,3 +84,34 @@ def test_a_fetch_of_what_is_in_already_writes_nothing(indexed):
     prepared = indexed.prepare([[record(3, b"ra", b"10")]], 4)
     indexed.restore(prepared)
     assert (prepared.records, indexed.end().offset) == (0, -1)
+
+
+WRITES_AND_IS_KILLED = """
+import os, signal, sys
+from pathlib import Path
+import rocksdict
+from pipeline.stream.state import Database, PartitionRows
+database = Database(Path(sys.argv[1]), rocksdict.Cache(1 << 20))
+rows = PartitionRows(database, 0, "changelog", flush_after_s=60.0 if sys.argv[2] == "yes" else None)
+for offset in range(60):
+    rows.write({b"r%d" % offset: os.urandom(1 << 20)}, offset, ())
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(("has_changelog", "lost_at_least"), [("yes", 1), ("no", 0)])
+def test_after_kill_nine_a_database_holds_a_prefix_of_its_writes_and_without_a_changelog_all_of_them(
+    tmp_path: Path, has_changelog: str, lost_at_least: int
+) -> None:
+    """Of 60 MiB at most what was in two write buffers of 16 MiB is missing, and the end says so."""
+    path = tmp_path / "killed"
+    ended = subprocess.run([sys.executable, "-c", WRITES_AND_IS_KILLED, str(path), has_changelog], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    database = Database(path, rocksdict.Cache(1 << 20))
+    rows = PartitionRows(database, 0, "changelog")
+    there = [key for key, _ in rows.scan(b"r")]
+    end = rows.end().offset
+    database.close()
+    assert sorted(there) == sorted(b"r%d" % offset for offset in range(end + 1))
+    # 60 - 48: two full buffers wait to be written, the third is being filled.
+    assert 12 <= len(there) <= 60 - lost_at_least

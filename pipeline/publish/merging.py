@@ -1,0 +1,150 @@
+"""A policy's rows → the sums that arms' posteriors are made of: buckets as they count, and what is told apart. Pure.
+
+Buckets count by their age (`models/forgetting.py`), and where delays are corrected for by what has come of them; what
+is known of an arm beforehand stands below.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.learn.memory import RowKey
+from pipeline.models.contexts import CONTEXT_ROW, weigh_contexts
+from pipeline.models.importance import weigh_importance
+from pipeline.models.model import Sums
+from pipeline.models.objectives import Weights
+from pipeline.models.statistics import Statistics, total
+from pipeline.models.weighted import CandidateSums, Countable, Maturing, weigh, weigh_maturing
+from pipeline.policy.candidates import CANDIDATES
+from pipeline.policy.definition import Arm, PolicyDefinition
+from pipeline.policy.tallies import IMPORTANCE_ROW
+from pipeline.publish.maturity import Place, is_corrected, mature
+from pipeline.publish.objectives import rewarded
+
+Rows = Sequence[tuple[RowKey, Statistics]]
+Row = tuple[str, str]
+"""Segment and arm."""
+
+
+def merge_buckets(rows: Iterable[tuple[RowKey, Statistics]]) -> dict[Row, Statistics]:
+    """Sum the time buckets of each (segment, arm)."""
+    buckets: defaultdict[Row, list[Statistics]] = defaultdict(list)
+    for key, statistics in rows:
+        if not key.tally and statistics.n:  # or else all of its decisions were erased: as if there had been none
+            buckets[key.segment, key.arm].append(statistics)
+    return {row: total(parts, parts[0].dimension) for row, parts in buckets.items()}
+
+
+def weigh_buckets(
+    definition: PolicyDefinition, rows: Iterable[tuple[RowKey, Statistics]], as_of_ms: int = 0
+) -> dict[Row, Sums]:
+    """Merge the time buckets of each (segment, arm) as the policy forgets, on top of what it knows beforehand.
+
+    The age of a bucket is counted from the policy's newest one with data; where delays are corrected for, what has
+    come of it by now goes by the event time `as_of_ms`.
+    """
+    rows = list(rows)
+    counted: Sequence[tuple[RowKey, Countable]] = sorted(
+        (row for row in rows if not row[0].tally and row[1].n), key=lambda row: row[0]
+    )
+    if definition.reward.is_weighted:
+        is_plain = definition.forgetting.is_none and not is_corrected(definition)
+        counted = rewarded(definition, rows, is_plain=is_plain)
+    maturity = mature(definition, rows, as_of_ms) if is_corrected(definition) else None
+    newest = max((key.bucket for key, _ in counted), default=0)
+    arms = {arm.name: arm for arm in definition.arms}
+
+    def merge(name: str, buckets: Iterable[tuple[RowKey, Countable]]) -> Sums:
+        if name == CANDIDATES:
+            sums = merge_into(definition.dimension_of(name) or 0, Arm(name), buckets)
+            return CandidateSums(sums.dimension, sums.sums.astype(np.float64))
+        return merge_into(definition.dimension, arms.get(name, Arm(name)), buckets)
+
+    def merge_into(dimension: int, arm: Arm, buckets: Iterable[tuple[RowKey, Countable]]) -> Countable:
+        features = tuple(value for _, value in arm.features)
+        if maturity is not None:
+            maturing = (
+                Maturing(
+                    definition.forgetting.weight_for((newest - key.bucket) * definition.bucket_ms),
+                    maturity.shares[key.segment, key.arm, key.bucket],
+                    maturity.came[key.segment, key.arm, key.bucket],
+                    statistics,
+                )
+                for key, statistics in buckets
+            )
+            return weigh_maturing(maturing, dimension, definition.reward_exponent, arm.prior, features)
+        weighted = (
+            (definition.forgetting.weight_for((newest - key.bucket) * definition.bucket_ms), statistics)
+            for key, statistics in buckets
+        )
+        return weigh(weighted, dimension, definition.reward_exponent, arm.prior, features)
+
+    merged = {
+        (segment, arm): merge(arm, buckets)
+        for (segment, arm), buckets in groupby(counted, key=lambda row: (row[0].segment, row[0].arm))
+    }
+    segments = {*definition.segments.names, *(segment for segment, _ in merged)}
+    known = (*definition.arm_names, *(() if definition.candidates is None else (CANDIDATES,)))
+    untried = ((segment, arm) for segment in segments for arm in known)
+    weighed = {key: merge(key[1], ()) for key in untried if key not in merged} | merged
+    told = _Told(definition, rows, newest, {} if maturity is None else maturity.shares)
+    if definition.context_bits is not None:
+        return _by_context(told, weighed)
+    return _by_importance(told, weighed) if definition.counts_propensities else weighed
+
+
+class _Told(NamedTuple):
+    """What is told apart beside the sums, and how its buckets count."""
+
+    definition: PolicyDefinition
+    rows: Rows
+    newest: int
+    """The newest bucket with decisions."""
+    shares: Mapping[Place, float]
+    """How much of a bucket's decisions counts by now; whole where it isn't said."""
+
+    def of(self, name: str) -> dict[Row, list[tuple[float, float, str, Statistics]]]:
+        """Return the rows of tallies whose names begin so, by segment and arm: weight, maturity, name and row.
+
+        One whose decisions were all erased counts for nothing, and its bucket may be newer than all that count.
+        """
+        found: defaultdict[Row, list[tuple[float, float, str, Statistics]]] = defaultdict(list)
+        counted = (one for one in self.rows if one[0].tally.startswith(name) and one[1].n)
+        for key, row in sorted(counted, key=lambda one: one[0]):
+            weight = self.definition.forgetting.weight_for((self.newest - key.bucket) * self.definition.bucket_ms)
+            maturity = self.shares.get((key.segment, key.arm, key.bucket), 1.0)
+            found[key.segment, key.arm].append((weight, maturity, key.tally, row))
+        return found
+
+
+def _by_context(told: _Told, weighed: Mapping[Row, Sums]) -> dict[Row, Sums]:
+    """Add to sums what the rows say of each context; a context's open decisions are those of its bucket."""
+    definition, found = told.definition, told.of(CONTEXT_ROW)
+    priors = {arm.name: arm.prior for arm in definition.arms}
+    d, bits, exponent = definition.dimension, definition.context_bits or 0, definition.reward_exponent
+    return {
+        (segment, arm): weigh_contexts(found[segment, arm], sums, d, bits, exponent, priors.get(arm))
+        for (segment, arm), sums in weighed.items()
+    }
+
+
+def _by_importance(told: _Told, weighed: Mapping[Row, Sums]) -> dict[Row, Sums]:
+    """Add to sums what the rows say of the same decisions by 1 / propensity."""
+    definition, found = told.definition, told.of(IMPORTANCE_ROW)
+    weights = definition.reward.weights if definition.reward.is_weighted else Weights((1,), 0)
+    priors = {arm.name: arm.prior for arm in definition.arms}
+    return {
+        (segment, arm): weigh_importance(
+            ((weight, maturity, row) for weight, maturity, _, row in found[segment, arm]),
+            sums,
+            weights,
+            priors.get(arm),
+            definition.reward_exponent,
+        )
+        for (segment, arm), sums in weighed.items()
+    }
