@@ -18,6 +18,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -52,7 +53,7 @@ async def consume(
     consumer: BatchConsumer,
     stage: Stage,
     observe: Callable[[float], None] = lambda _: None,
-    pace_s: float = 0.0,
+    pace_s: Callable[[], float] = lambda: 0.0,
 ) -> None:
     """Hand each batch to the stage; acknowledge it when everything that came of it is durable.
 
@@ -61,7 +62,7 @@ async def consume(
         consumer: acknowledges them.
         stage: handles them.
         observe: told how many seconds each took.
-        pace_s: of a partition, no step begins sooner than this after the one before.
+        pace_s: says how soon, of a partition, a step may begin after the one before, unless enough waits.
     """
     lanes: dict[int, _Lane] = {}
     running: list[asyncio.Task[None]] = []
@@ -83,7 +84,7 @@ class _Lane:
     """The batches of one partition number, in rounds: what came in one, of a topic as one batch, is the next."""
 
     def __init__(
-        self, consumer: BatchConsumer, stage: Stage, observe: Callable[[float], None], pace_s: float = 0.0
+        self, consumer: BatchConsumer, stage: Stage, observe: Callable[[float], None], pace_s: Callable[[], float]
     ) -> None:
         self._consumer = consumer
         self._stage = stage
@@ -92,6 +93,7 @@ class _Lane:
         self._waiting: list[Any] = []
         self._waiting_bytes: Counter[TP] = Counter()
         self._has_come = asyncio.Event()
+        self._has_enough = asyncio.Event()
         self._rewound: dict[str, tuple[int, int, int]] = {}
         """By topic: the offset last rewound to, what was found there before, and the epoch that began with it."""
 
@@ -103,6 +105,7 @@ class _Lane:
         self._waiting_bytes[tp] += sum(len(record.value or b"") for record in batch.records)
         if self._waiting_bytes[tp] >= ENOUGH_BYTES:
             self._consumer.enough.add(tp)
+            self._has_enough.set()
         self._has_come.set()
 
     async def run(self) -> None:
@@ -112,7 +115,12 @@ class _Lane:
             began_s = time.monotonic()
             for groups in rounds(self._take_waiting()):
                 await self._run(groups)
-            await asyncio.sleep(began_s + self._pace_s - time.monotonic())
+            await self._rest(began_s + self._pace_s() - time.monotonic())
+
+    async def _rest(self, seconds: float) -> None:
+        if seconds > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._has_enough.wait(), seconds)
 
     def let_go(self) -> None:
         """Leave what waits to whoever reads it again."""
@@ -123,6 +131,7 @@ class _Lane:
         self._consumer.enough.difference_update(self._waiting_bytes)
         self._waiting_bytes.clear()
         self._has_come.clear()
+        self._has_enough.clear()
         return waiting
 
     async def _run(self, groups: Sequence[Sequence[Any]]) -> None:

@@ -57,7 +57,7 @@ class Stage:
 class Bench:
     def __init__(self) -> None:
         self.consumer, self.stage = Consumer(), Stage()
-        self.lane = _Lane(self.consumer, self.stage, lambda _: None)
+        self.lane = _Lane(self.consumer, self.stage, lambda _: None, lambda: 0.0)
 
     async def take(self, first: int, *, epoch: int = 0, generation: int = GENERATION) -> bool:
         batch = Batch("topic", 3, [SimpleNamespace(offset=first)], first + 1, 0, epoch)
@@ -197,3 +197,27 @@ async def test_a_stage_that_stops_leaves_no_partition_unasked(bench, monkeypatch
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert bench.consumer.enough == set()
+
+
+async def test_a_lane_that_paces_itself_goes_on_when_enough_waits(bench, monkeypatch):
+    """Its pace is a day; what is not enough waits for it."""
+    monkeypatch.setattr(shell, "ENOUGH_BYTES", 10)
+    bench.lane._pace_s = lambda: 86_400.0
+    handled = asyncio.Event()
+    whole = bench.stage.handle
+
+    async def handle(*batches: Batch) -> None:
+        await whole(*batches)
+        handled.set()
+
+    bench.stage.handle = handle
+    running = asyncio.create_task(bench.lane.run())
+    bench.lane.put(event("a", 10))
+    await handled.wait()
+    handled.clear()
+    bench.lane.put(event("a", 9))
+    bench.lane.put(event("a", 10, size=9))
+    await handled.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert [[r.offset for r in batch.records] for batch in bench.stage.handled] == [[10], [9, 10]]
