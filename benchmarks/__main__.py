@@ -158,10 +158,11 @@ def sizing_command(out: Path) -> None:
 @repetitions(3)
 @suite
 def serving_command(repetitions: int, smoke: bool, out: Path) -> None:
-    """A serving node under wrk (and oha, if there); needs Java 17 and Maven."""
+    """A serving node under wrk and oha, and `decide` alone; needs Java 17 and Maven."""
     from benchmarks import serving  # noqa: PLC0415  an HTTP client, of no use to the others
 
-    tell("serving", serving.measure(3 if smoke else 15, 1 if smoke else repetitions), out, is_smoke=smoke)
+    size = serving.SMOKE if smoke else serving.Size(repetitions=repetitions)
+    tell("serving", serving.measure(size), out, is_smoke=smoke)
 
 
 @main.command("soak")
@@ -199,7 +200,7 @@ def learning_command(seeds: int, kept: Path | None, names: tuple[str, ...], smok
 @suite
 @click.pass_context
 def all_command(context: click.Context, smoke: bool, out: Path) -> None:
-    """Every suite of speed, one after the other; `serving` where wrk is on the path."""
+    """Every suite of speed, one after the other; `serving` where wrk and oha are on the path."""
     commands = [
         micro_command,
         growth_command,
@@ -209,7 +210,7 @@ def all_command(context: click.Context, smoke: bool, out: Path) -> None:
         recovery_command,
         cluster_command,
     ]
-    if shutil.which("wrk"):
+    if smoke or (shutil.which("wrk") and shutil.which("oha")):
         commands.append(serving_command)
     for command in commands:
         click.echo(f"{command.name} …", err=True)

@@ -13,7 +13,7 @@ from pipeline.models import ALGORITHMS
 from pipeline.models.statistics import Statistics, fold
 from pipeline.models.tally import Tally
 from pipeline.policy.encoder import Encoder, Layer
-from pipeline.policy.tallies import context_tallies, importance_tallies
+from pipeline.policy.tallies import context_tallies, group_tallies, importance_tallies
 from pipeline.publish.snapshot import build_snapshot, segment_posteriors
 from pipeline.serve.decide import decide
 from pipeline.serve.snapshot import load_snapshot
@@ -31,8 +31,9 @@ def measure(repetitions: int) -> list[Row]:
     """
     rows = []
     for name, info in ALGORITHMS.items():
-        if info.counts_contexts or info.counts_propensities:
-            rows += _measure_counting(name, 7 if info.counts_contexts else 0, repetitions)
+        if info.counts_contexts or info.counts_propensities or info.counts_groups:
+            dimension = 7 if info.counts_contexts else DIMENSION if info.counts_groups else 0
+            rows += _measure_counting(name, dimension, repetitions)
         else:
             rows += _measure(name, DIMENSION if info.needs_context else 0, repetitions)
     return [*rows, _measure_encoder(repetitions)]
@@ -59,6 +60,8 @@ def _measure_counting(algorithm: str, dimension: int, repetitions: int) -> list[
 
     def tallied(place: int) -> list[Tally]:
         earned = int(r[place])
+        if definition.counts_groups:
+            return group_tallies(f"a{place}")
         if dimension:
             return context_tallies(definition, X[place].tobytes(), earned)
         return importance_tallies(1 / ARMS, [earned])
@@ -87,7 +90,8 @@ def _measure_counting(algorithm: str, dimension: int, repetitions: int) -> list[
 
     title = f"{algorithm}, {ARMS} arms, d={dimension}"
     contexts = len({key.tally for key, _ in rows if key.tally})
-    counts, name = (f", {contexts:,} contexts", "name a context") if dimension else ("", "weigh by 1/p")
+    counts, name = (f", {contexts:,} contexts", "name a context") if definition.context_bits else ("", "weigh by 1/p")
+    name = "find a group" if definition.counts_groups else name
     return [
         timed(
             f"fold_ledger, {title}{counts}",

@@ -1,8 +1,8 @@
 """Measure a serving node over HTTP with an independent load program, and an empty handler of the same stack with it.
 
-The node has one core of its own, everything else the others: the load program (`wrk`, and `oha` for a steady rate,
-where it is on the path), Kafka, and what publishes a snapshot every second. Decisions are logged to that Kafka, and
-counted there at the end: as many as were answered.
+The node has one core of its own, everything else the others: the load program (`wrk`, and `oha` for a steady rate),
+Kafka, and what publishes snapshots. Decisions are logged to that Kafka, and read from there at the end: as many as were
+answered, and which was the first that used a snapshot.
 """
 
 from __future__ import annotations
@@ -10,34 +10,33 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
+from benchmarks import deciding
+from benchmarks.http_load import Load, Target, flat_out, has, small, steady
+from benchmarks.process import cpu_s
 from benchmarks.report import Row
 from pipeline.brokers import default_cache_dir, running_broker
-from pipeline.learn.memory import RowKey
-from pipeline.models.statistics import Statistics, contributions
-from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.parse import load_policy
-from pipeline.publish.snapshot import build_snapshot
-from pipeline.stream.topics import DECISIONS, SNAPSHOTS, create_topics, partition_for, topic_specs
+from pipeline.brokers.ports import free_ports
+from pipeline.stream.topics import create_topics, topic_specs
+from tests.harness.taught import logged, publish, taught
 
-ARMS, DIMENSION, PARTITIONS, CONNECTIONS, RATE = 20, 16, 4, 16, 1_000
+ARMS, PARTITIONS, CONNECTIONS, RATE = 20, 4, 16, 1_000
 NODE_CORE = 0
 PATH = "/v1/policies/bench/decide"
-BODY = json.dumps({"context": {f"f{i}": round(0.9 - i / 20, 3) for i in range(DIMENSION - 1)}})
+BODY = json.dumps({"context": deciding.context()})
 EMPTY = """
 import asyncio, sys
 import uvicorn, uvloop
@@ -54,207 +53,236 @@ asyncio.Runner(loop_factory=uvloop.new_event_loop).run(uvicorn.Server(config).se
 """
 
 
-class Load(NamedTuple):
-    """What a load program saw."""
+class Size(NamedTuple):
+    """How much is measured."""
 
-    requests_per_s: float
-    p50_ms: float
-    p99_ms: float
-    p999_ms: float
-    failed: int
-    per_cpu_s: float = 0.0
-    """Requests per second of the server's own CPU time: what a busy machine does not change much."""
+    seconds: int = 15
+    """Of each run of a load program."""
+    repetitions: int = 3
+    decisions: int = 5_000
+    """In the process."""
+    programs: bool = True
+    """Whether load programs measure; else there is a small load of ours, for right answers only."""
 
 
-def measure(seconds: int, repetitions: int) -> list[Row]:
-    """Run the node and the empty handler in turn, `repetitions` times."""
-    if shutil.which("wrk") is None:
-        raise SystemExit("the serving bench needs wrk on the path (Debian: apt-get install wrk)")
-    os.sched_setaffinity(0, _others())
+SMOKE = Size(2, 1, 50, programs=False)
+EDGE_MS = 500.0
+"""A snapshot that is published so near to the start or end of a load may find nobody who uses it."""
+
+
+def measure(size: Size) -> list[Row]:
+    """Run the node and the empty handler in turn; then decide in this process."""
+    if size.programs and not (has("wrk") and has("oha")):
+        raise SystemExit("the serving bench needs wrk and oha (Debian: apt-get install wrk; cargo install oha)")
     with (
+        _off_the_nodes_core(size),
         running_broker("kafka", cache_dir=default_cache_dir(), fresh=True) as broker,
         tempfile.TemporaryDirectory() as folder,
     ):
-        return asyncio.run(_measure(broker.bootstrap_servers, Path(folder), seconds, repetitions))
+        rows = asyncio.run(_measure(broker.bootstrap_servers, Path(folder), size))
+    return rows + deciding.measure(size.decisions)
 
 
-async def _measure(broker: str, folder: Path, seconds: int, repetitions: int) -> list[Row]:
+class Publisher:
+    """Publishes a snapshot each second, while it is on."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self.published: dict[int, float] = {}
+        """Version → when it was handed to the producer, epoch milliseconds."""
+        self.is_on = asyncio.Event()
+        self.loads_ms: list[tuple[float, float]] = []
+        """When the node was under a load."""
+        self._producer = producer
+        self._definition = deciding.policy(ARMS)
+
+    async def publish(self) -> None:
+        """Publish the next version."""
+        version = len(self.published) + 1
+        content = taught(self._definition, version, decisions=deciding.LEARNED)
+        self.published[version] = time.time() * 1e3
+        await publish(self._producer, self._definition, content, PARTITIONS)
+
+    @asynccontextmanager
+    async def under_load(self) -> AsyncIterator[None]:
+        """Note that there is a load inside this block, and publish."""
+        began_ms = time.time() * 1e3
+        self.is_on.set()
+        try:
+            yield
+        finally:
+            self.is_on.clear()
+            self.loads_ms.append((began_ms, time.time() * 1e3))
+
+    def under_loads(self) -> dict[int, float]:
+        """Return the versions that were published in the midst of a load."""
+        return {
+            version: at_ms
+            for version, at_ms in self.published.items()
+            if any(began_ms + EDGE_MS < at_ms < ended_ms - EDGE_MS for began_ms, ended_ms in self.loads_ms)
+        }
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        while True:
+            await self.is_on.wait()
+            await self.publish()
+            await asyncio.sleep(1.0)
+
+
+@asynccontextmanager
+async def _publishing(broker: str) -> AsyncIterator[Publisher]:
+    async with AIOKafkaProducer(bootstrap_servers=broker, max_request_size=8 << 20) as producer:
+        publisher = Publisher(producer)
+        await publisher.publish()
+        running = asyncio.create_task(publisher.run())
+        try:
+            yield publisher
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+async def _measure(broker: str, folder: Path, size: Size) -> list[Row]:
     await create_topics(broker, topic_specs("pipeline", PARTITIONS))
-    definition = _policy()
-    publishing = asyncio.create_task(_publish_each_second(broker, definition))
-    port, empty_port = 18_080, 18_081
-    node_command = [*(sys.executable, "-m", "pipeline", "serve"), "--broker", broker, "--port", str(port)]
-    answer = folder / "answer.json"
+    port, empty_port = free_ports(2)
+    node_at, empty_at = Target(port, PATH, BODY), Target(empty_port, PATH, BODY)
+    command = [*(sys.executable, "-m", "pipeline", "serve"), "--broker", broker, "--port", str(port)]
     runs: dict[str, list[Load]] = {}
-    try:
-        with _pinned(node_command, folder / "node.log") as node:
-            answer.write_bytes(await _first_answer(port))
-            with _pinned([sys.executable, "-c", EMPTY, str(empty_port), str(answer)], folder / "empty.log") as empty:
+    async with _publishing(broker) as publisher:
+        with _pinned(command, folder / "node.log", size) as node:
+            (folder / "answer.json").write_bytes(await _first_answer(port))
+            empty_command = [sys.executable, "-c", EMPTY, str(empty_port), str(folder / "answer.json")]
+            with _pinned(empty_command, folder / "empty.log", size) as empty:
                 await _first_answer(empty_port)
-                for _ in range(repetitions):
-                    for name, at, pid in (("empty handler", empty_port, empty), ("node", port, node)):
-                        before_s = _cpu_s(pid)
-                        load = await _wrk(at, seconds, folder)
-                        load = load._replace(per_cpu_s=load.requests_per_s * seconds / (_cpu_s(pid) - before_s))
-                        runs.setdefault(f"{name}, all it takes", []).append(load)
-                        if shutil.which("oha"):
-                            runs.setdefault(f"{name}, {RATE}/s", []).append(await _oha(at, seconds))
-            await _all_logged(broker, port)
-    finally:
-        publishing.cancel()
-        await asyncio.gather(publishing, return_exceptions=True)
-    return [row for name, loads in runs.items() for row in _rows(name, loads)] + _ratios(runs)
+                for _ in range(size.repetitions):
+                    runs.setdefault("empty handler, steady", []).append(await _steady(empty_at, size))
+                    runs.setdefault("node, steady, no new snapshot", []).append(await _steady(node_at, size))
+                    async with publisher.under_load():
+                        load = await _steady(node_at, size)
+                    runs.setdefault("node, steady, a snapshot each second", []).append(load)
+                    load = await _flat_out(empty_at, empty, size, folder)
+                    runs.setdefault("empty handler, all it takes", []).append(load)
+                    async with publisher.under_load():
+                        load = await _flat_out(node_at, node, size, folder)
+                    runs.setdefault("node, all it takes", []).append(load)
+            decided = await _decided(port)
+        used_ms = await _first_used(broker, decided, publisher)
+    _check(runs)
+    name = f"snapshot published to used, under load (n = {len(used_ms)})"
+    delays = [
+        Row(f"serving, {name}: p{at:g}", "ms", (float(np.percentile(used_ms, at)),)) for at in (50.0, 99.0) if used_ms
+    ]
+    return [row for what, loads in runs.items() for row in _rows(what, loads)] + _ratios(runs) + delays
+
+
+def _check(runs: dict[str, list[Load]]) -> None:
+    failed = {name: [load.failed for load in loads] for name, loads in runs.items()}
+    if any(count for counts in failed.values() for count in counts):
+        raise SystemExit(f"requests failed: {failed}")
 
 
 def _rows(name: str, loads: Sequence[Load]) -> Iterator[Row]:
+    name = name.replace("steady", f"{RATE:,}/s")
     kinds = ("requests/s", "p50 ms", "p99 ms", "p99.9 ms", "failed requests", "requests/CPU-s")
     for place, kind in enumerate(kinds):
-        unit = "ms" if kind.endswith("ms") else ""
-        yield Row(f"serving, {name}: {kind}", unit, tuple(float(load[place]) for load in loads))
+        values = tuple(float(load[place]) for load in loads)
+        if kind != "requests/CPU-s" or any(values):
+            yield Row(f"serving, {name}: {kind}", "ms" if kind.endswith("ms") else "", values)
 
 
 def _ratios(runs: dict[str, list[Load]]) -> list[Row]:
     pairs = list(zip(runs["node, all it takes"], runs["empty handler, all it takes"], strict=True))
     by_clock = tuple(node.requests_per_s / empty.requests_per_s for node, empty in pairs)
     by_cpu = tuple(node.per_cpu_s / empty.per_cpu_s for node, empty in pairs)
-    return [Row("serving: node / empty handler", "", by_clock), Row("serving: the same by CPU time", "", by_cpu)]
+    reloads = zip(runs["node, steady, a snapshot each second"], runs["node, steady, no new snapshot"], strict=True)
+    tail = tuple(with_them.p99_ms / without.p99_ms for with_them, without in reloads)
+    return [
+        Row("serving: node / empty handler", "", by_clock),
+        Row("serving: the same by CPU time", "", by_cpu),
+        Row(f"serving, {RATE:,}/s: p99 with a snapshot each second / without", "", tail),
+    ]
 
 
-async def _wrk(port: int, seconds: int, folder: Path) -> Load:
-    script = folder / "post.lua"
-    script.write_text(
-        f'wrk.method = "POST"\nwrk.body = [[{BODY}]]\n'
-        "done = function(summary, latency)\n"
-        '  io.write(string.format("RESULT %d %d %d %d %d %d\\n", summary.requests, summary.duration,'
-        " latency:percentile(50), latency:percentile(99), latency:percentile(99.9),"
-        " summary.errors.status + summary.errors.read + summary.errors.timeout + summary.errors.connect))\nend\n"
-    )
-    url = f"http://127.0.0.1:{port}{PATH}"
-    text = await _run("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(script), url)
-    found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+) (\d+)", text)
-    if found is None:
-        raise SystemExit(f"wrk said nothing of its result: {text}")
-    requests, took_us, *latencies_us, failed = map(int, found.groups())
-    return Load(requests / took_us * 1e6, *(us / 1_000 for us in latencies_us), failed)
+async def _steady(at: Target, size: Size) -> Load:
+    return await (steady(at, size.seconds, CONNECTIONS, RATE) if size.programs else small(at, size.seconds, 1))
 
 
-async def _oha(port: int, seconds: int) -> Load:
-    url = f"http://127.0.0.1:{port}{PATH}"
-    rate = ("-q", str(RATE), "--latency-correction")
-    text = await _run(
-        *("oha", "-z", f"{seconds}s", "-c", str(CONNECTIONS), *rate, "--no-tui", "-m", "POST", "-d", BODY),
-        *("--output-format", "json", url),
-    )
-    told = json.loads(text)
-    latencies = told["latencyPercentiles"]
-    served = told["statusCodeDistribution"].get("200", 0)
-    failed = sum(told["statusCodeDistribution"].values()) - served
-    return Load(
-        told["summary"]["requestsPerSec"], *(latencies[name] * 1_000 for name in ("p50", "p99", "p99.9")), failed
-    )
-
-
-async def _run(*command: str) -> str:
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    out, _ = await process.communicate()
-    return out.decode()
-
-
-@contextmanager
-def _pinned(command: Sequence[str], log: Path) -> Iterator[int]:
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603  our own commands
-    os.sched_setaffinity(process.pid, {NODE_CORE})
-    try:
-        yield process.pid
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
-
-
-def _cpu_s(pid: int) -> float:
-    """Return the CPU time that a process has taken (Linux: proc(5), fields 14 and 15)."""
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _others() -> set[int]:
-    return set(range(os.cpu_count() or 1)) - {NODE_CORE} or {NODE_CORE}
+async def _flat_out(at: Target, pid: int, size: Size, folder: Path) -> Load:
+    before_s = cpu_s(pid)
+    if size.programs:
+        load = await flat_out(at, size.seconds, CONNECTIONS, folder)
+    else:
+        load = await small(at, size.seconds, CONNECTIONS)
+    taken_s = max(cpu_s(pid) - before_s, 1e-9)
+    return load._replace(per_cpu_s=load.requests_per_s * size.seconds / taken_s)
 
 
 async def _first_answer(port: int) -> bytes:
+    """Return the first answer of a model's."""
     async with asyncio.timeout(60), httpx.AsyncClient() as client:
         while True:
             try:
                 answer = await client.post(f"http://127.0.0.1:{port}{PATH}", content=BODY)
-                if answer.status_code == 200:
+                if answer.status_code == 200 and answer.json()["reason"] == "policy":
                     return answer.content
             except httpx.TransportError:
                 pass
             await asyncio.sleep(0.05)
 
 
-async def _all_logged(broker: str, port: int) -> None:
-    """Hold that as many decisions are in Kafka as the node counts."""
+async def _decided(port: int) -> int:
+    """Return how many decisions a node has made, once all of them were delivered."""
     async with asyncio.timeout(120), httpx.AsyncClient() as client:
         while True:
             health: dict[str, Any] = (await client.get(f"http://127.0.0.1:{port}/healthz")).json()
             if not health["undelivered"]:
                 break
             await asyncio.sleep(0.1)
-    async with AIOKafkaConsumer(bootstrap_servers=broker) as consumer:
-        ends = await consumer.end_offsets([TopicPartition(DECISIONS, number) for number in range(PARTITIONS)])
-    decided = sum(count for reason, count in health["answers"].items() if not reason.startswith("none."))
-    if health["dropped"] or sum(ends.values()) < decided:
-        raise SystemExit(f"decisions were lost: {sum(ends.values())} in Kafka, the node says {health}")
+    if health["dropped"] or set(health["answers"]) - {"policy"} - {"none.no-snapshot"}:
+        raise SystemExit(f"not every request was decided by the policy and logged: {health}")
+    return int(health["answers"]["policy"])
 
 
-async def _publish_each_second(broker: str, definition: PolicyDefinition) -> None:
-    rng = np.random.default_rng(1)
-    async with AIOKafkaProducer(bootstrap_servers=broker, max_request_size=8 << 20) as producer:
-        version = 0
-        while True:
-            version += 1
-            content = build_snapshot(definition, _rows_of(definition, rng), {}, version, parent="")
-            partition = partition_for(definition.name, PARTITIONS)
-            await producer.send_and_wait(SNAPSHOTS, content, definition.name.encode(), partition=partition)
-            await asyncio.sleep(1.0)
+async def _first_used(broker: str, decided: int, publisher: Publisher) -> list[float]:
+    """Hold that all decisions are in Kafka; return by how many ms each version's first one came after it was published.
+
+    Or the first one of a later version, where the node passed a version over.
+    """
+    first_ms: dict[int, int] = {}
+    found = 0
+    async for decision in logged(broker, PARTITIONS):
+        found += 1
+        version = decision.snapshot_version
+        first_ms[version] = min(first_ms.get(version, decision.decided_at_ms), decision.decided_at_ms)
+    if found != decided:
+        raise SystemExit(f"decisions were lost or doubled: {found} in Kafka, the node says {decided}")
+    return [
+        min(used_ms for other, used_ms in first_ms.items() if other >= version) - at_ms
+        for version, at_ms in publisher.under_loads().items()
+        if version <= max(first_ms)
+    ]
 
 
-def _rows_of(definition: PolicyDefinition, rng: np.random.Generator) -> list[tuple[RowKey, Statistics]]:
-    """Return what 200 decisions an arm might have taught, in grid units."""
-    rows = []
-    for arm in definition.arm_names:
-        X = rng.integers(0, 4097, (200, definition.dimension)).astype(np.int16)
-        X[:, 0] = 4096
-        statistics = Statistics(definition.dimension, contributions(X, rng.integers(0, 2, 200) * 2**15))
-        rows.append((RowKey(definition.name, definition.generation, "all", arm, 0), statistics))
-    return rows
+@contextmanager
+def _off_the_nodes_core(size: Size) -> Iterator[None]:
+    """Leave the node's core to it, where times are measured."""
+    before = os.sched_getaffinity(0)
+    if size.programs:
+        os.sched_setaffinity(0, before - {NODE_CORE} or before)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
-def _policy() -> PolicyDefinition:
-    arms = "".join(f'[[arms]]\nname = "arm-{number}"\n' for number in range(ARMS))
-    features = "".join(
-        f'[[context]]\nname = "f{i}"\nkind = "numeric"\nlow = 0.0\nhigh = 1.0\n' for i in range(DIMENSION - 1)
-    )
-    return load_policy(
-        f"""
-name = "bench"
-{arms}
-{features}
-[segments]
-default = "all"
-[algorithm]
-name = "linear_thompson"
-[reward]
-low = 0.0
-high = 1.0
-[[reward.outcomes]]
-kind = "click"
-worth = 1.0
-window = "10m"
-[exploration]
-floor = 0.01
-""",
-        "serving bench",
-    )
+@contextmanager
+def _pinned(command: Sequence[str], log: Path, size: Size) -> Iterator[int]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603  our own commands
+    if size.programs:
+        os.sched_setaffinity(process.pid, {NODE_CORE})
+    try:
+        yield process.pid
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)

@@ -66,6 +66,13 @@ def logistic_policy(**others: Any) -> Plain:
     return policy
 
 
+def ensemble_policy(**others: Any) -> Plain:
+    """Give a policy that learns from context vectors of 3 entries, and counts its decisions in groups."""
+    policy = linear_policy(**others)
+    policy["algorithm"] = {"name": "linear_ensemble", "ridge": 1.0, "spread": 0.25}
+    return policy
+
+
 def exp3_policy(**others: Any) -> Plain:
     """Give a policy whose decisions count by their propensity too, with rewards in [0, 1]."""
     policy = plain_policy(**{"outcomes": (CLICK, LIKE), **others})

@@ -20,6 +20,7 @@ from pipeline.learn.memory import RowKey
 from pipeline.models.statistics import Statistics
 from tests.samples import (
     BASKET,
+    ensemble_policy,
     exp3_policy,
     linear_policy,
     logistic_policy,
@@ -80,8 +81,8 @@ def as_avro(stream: str, record: dict[str, Any]) -> bytes:
 @st.composite
 def policies(draw: st.DrawFn) -> dict[str, Any]:
     """Draw a policy: with or without features, settling either way, combining in any way."""
-    make = draw(st.sampled_from([plain_policy, linear_policy, logistic_policy, exp3_policy]))
-    combine = draw(st.sampled_from(COMBINATIONS if make is not logistic_policy else COMBINATIONS[:4]))
+    make = draw(st.sampled_from([plain_policy, linear_policy, logistic_policy, exp3_policy, ensemble_policy]))
+    combine = draw(st.sampled_from(COMBINATIONS[:4] if make in {logistic_policy, ensemble_policy} else COMBINATIONS))
     settle = draw(st.sampled_from(SETTLES))
     plain = make(settle=settle, combine=combine, grace="5s")
     if settle == "delay_corrected":

@@ -190,6 +190,8 @@ def _show(environment: Environment, summaries: list[Summary]) -> None:
     table.add_column("policy", overflow="fold")
     for heading in ("regret", "± s.e.", "reward", "± s.e.", "best at end", "known"):
         table.add_column(heading, justify="right", no_wrap=True)
+    for kind in summaries[0].kinds:
+        table.add_column(kind, justify="right", no_wrap=True)
     # Best first: the least regret, or where nobody knows it, the most reward.
     for summary in sorted(summaries, key=lambda one: one.regret if one.has_regret else -float(one.rewards.mean())):
         plain = summary.to_plain()
@@ -202,5 +204,6 @@ def _show(environment: Environment, summaries: list[Summary]) -> None:
             f"{plain['reward_error']:.2g}",
             f"{plain['best_share']:.1%}" if known else "–",
             f"{summary.known:,}",
+            *(f"{means.mean():.3g}" for means in summary.kinds.values()),
         )
     Console().print(table)

@@ -17,6 +17,7 @@ from pipeline.evaluate.log import DecisionLog, Indices
 from pipeline.evaluate.reward_model import folds_of
 from pipeline.learn.memory import RowKey
 from pipeline.models.grid import REWARD_LIMIT
+from pipeline.models.groups import GROUPS, group_for, group_name
 from pipeline.models.importance import ONE, columns_for, entries_of_many
 from pipeline.models.model import Floats
 from pipeline.models.statistics import Statistics, fold
@@ -153,6 +154,16 @@ def statistics_of(
     grid = np.rint(np.ldexp(log.reward[places], definition.reward_exponent)).astype(np.int64)
     sums = fold(groups, len(keys), np.ones_like(grid), grid, grid * grid, situations.vectors[places])
     rows = [(key, Statistics(definition.dimension, sums[group])) for key, group in keys.items()]
+    if definition.counts_groups:
+        of = np.array([group_for(str(place)) for place in places.tolist()], np.int64)
+        parted = fold(
+            groups * GROUPS + of, len(keys) * GROUPS, np.ones_like(grid), grid, grid * grid, situations.vectors[places]
+        )
+        rows += [
+            (key._replace(tally=group_name(part)), Statistics(definition.dimension, parted[group * GROUPS + part]))
+            for key, group in keys.items()
+            for part in range(GROUPS)
+        ]
     if definition.counts_propensities:
         rows += _importance_of(log.propensity[places], grid, groups, list(keys))
     if definition.context_bits is not None:

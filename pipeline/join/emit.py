@@ -44,7 +44,7 @@ def _reward(action_id: str, row: ActionRow, definition: PolicyDefinition, stamp_
     decided_at_ms = row.decided_at_ms
     tallies: Tallies = ()
     if definition.has_tallies:
-        shown = Shown(decided_at_ms, row.vector, row.propensity)
+        shown = Shown(decided_at_ms, row.vector, row.propensity, action_id)
         tallies = tallies_of(definition, credited, shown, is_settled=row.is_settled)
     return Reward(
         action_id,

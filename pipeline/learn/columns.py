@@ -54,7 +54,10 @@ class Piece:
         size = sum(map(len, self.columns.action_ids)) + COUNTED_BYTES * len(self.raws)
         size += sum(8 * width(length // 2) for _, _, length in self.groups)
         size += sum(8 * width(length // 2) for length in {r.key: len(r.vector) for r in self.odd.values()}.values())
-        return size + sum(8 * tally.width + COUNTED_BYTES for r in self.odd.values() for tally in r.tallies)
+        for one in self.odd.values():
+            of_sums = width(len(one.vector) // 2)
+            size += sum(8 * (tally.width or of_sums) + COUNTED_BYTES for tally in one.tallies)
+        return size
 
     def keys(self) -> list[RowKey]:
         """Return the statistics row of each group."""

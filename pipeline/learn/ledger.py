@@ -21,7 +21,7 @@ import numpy as np
 from pipeline.errors import StateError
 from pipeline.learn.memory import NEVER_MS, Counted, FoldState, RowKey
 from pipeline.models.statistics import Integers, Statistics, fold
-from pipeline.models.tally import Tally, change, row_of, tallies_from
+from pipeline.models.tally import Tally, change, row_of, rows_beside, tallies_from
 
 VECTOR_ITEM_BYTES = 2
 
@@ -89,10 +89,14 @@ def fold_ledger(records: Sequence[LedgerRecord], counted: Mapping[str, Counted],
         if after is not None:
             result.counted[record.action_id] = after
         for tally in tallies:
-            tallied.setdefault(record.key._replace(tally=tally.row), []).append(tally)
+            if tally.width:
+                tallied.setdefault(record.key._replace(tally=tally.row), []).append(tally)
         if n or reward != reward_before:
-            group = groups.setdefault(record.key, len(groups))
-            changes.append((group, n, reward - reward_before, reward**2 - reward_before**2, record.vector))
+            # An erasure may not say where it counted; it is where it ever was.
+            beside = record.tallies or (() if before is None else before.tallies)
+            for name in ("", *rows_beside(beside)) if beside else ("",):
+                group = groups.setdefault(record.key._replace(tally=name) if name else record.key, len(groups))
+                changes.append((group, n, reward - reward_before, reward**2 - reward_before**2, record.vector))
     if changes:
         *columns, vectors = zip(*changes, strict=True)
         result.deltas = sum_changes(np.array(columns, np.int64), vectors, list(groups))

@@ -18,6 +18,7 @@ The algorithms, each in its file, without context:
 and with it:
 
     linear_thompson, lin_ucb, square_cb                                           a ridge regression per arm
+    linear_ensemble                                                               thirty, of halves of its decisions
     logistic_thompson, logistic_ucb                                               a logistic one, for rewards in [0, 1]
     hybrid_thompson, hybrid_ucb                                                   arms share by their features
 
@@ -27,6 +28,7 @@ What they stand on:
     linear, hybrid   ridge posteriors
     contexts         decisions counted by distinct context
     importance       decisions counted by 1 / propensity
+    groups           decisions parted at random, and halves of them
     logistic         Laplace's posterior from such counts
     best_arm, best_student, best_gamma   P(an arm is the best); `quadrature` is the integral behind it
     sampling         P(an arm is the best) where arms share what is not known
@@ -53,6 +55,7 @@ from pipeline.models import (
     hybrid_ucb,
     kl_ucb,
     lin_ucb,
+    linear_ensemble,
     linear_thompson,
     logistic_thompson,
     logistic_ucb,
@@ -80,6 +83,7 @@ ALGORITHMS: Mapping[str, AlgorithmInfo] = MappingProxyType(
         "linear_thompson": linear_thompson.INFO,
         "lin_ucb": lin_ucb.INFO,
         "square_cb": square_cb.INFO,
+        "linear_ensemble": linear_ensemble.INFO,
         "logistic_thompson": logistic_thompson.INFO,
         "logistic_ucb": logistic_ucb.INFO,
         "hybrid_thompson": hybrid_thompson.INFO,

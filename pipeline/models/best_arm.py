@@ -8,16 +8,14 @@ The absolute error is at most 1e-6. Of it the cut tails are no more than 1e-9 an
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import betainc, betaincc, betaincinv, expit, ndtr, ndtri
+from scipy.special import betainc, betaincc, betaincinv, expit, ndtr
 
 from pipeline.models.model import Floats
 from pipeline.models.quadrature import chances, panels
+from pipeline.models.trapezoid import ABOVE, low_end, normal_best
 
 _BELOW = 6.2  # standard deviations: a tail of 2.8e-10
-ABOVE = 6.5  # 4.0e-11
 TAIL = 3e-10
-_ORDERS = tuple((4**n, float(ndtri(2.8e-10 ** (0.25**n)))) for n in range(8))
-"""r, z: r normal arms all lie below mean + z sd with a chance of 2.8e-10."""
 
 
 def gaussian_best(mean: Floats, sd: Floats) -> Floats:
@@ -26,11 +24,17 @@ def gaussian_best(mean: Floats, sd: Floats) -> Floats:
     An arm with sd 0 is a point; equal points share alike. Raises ValueError where a number is NaN or infinite,
     or an sd is negative.
     """
+    even = normal_best(mean[None], sd[None])[0]
+    return _by_panels(mean, sd) if np.isnan(even[0]) else even
+
+
+def _by_panels(mean: Floats, sd: Floats) -> Floats:
+    """Do the same for arms of any widths; about one width is sooner done by an even grid."""
     lower = mean - _BELOW * sd
     first = int(lower.argmax())
     # Distances from that arm's mean: close means keep all their digits, however far from 0 they are.
     centre = mean - mean[first]
-    lo = -_BELOW * sd[first] if sd.min() <= 0.0 else float(low_end(centre, sd))
+    lo = -_BELOW * sd[first] if sd.min() <= 0.0 else float(low_end(centre[None], sd[None])[0])
     upper = centre + ABOVE * sd
     live = np.flatnonzero((upper > lo) & (sd > 0.0))
     best = np.zeros(len(mean))
@@ -50,21 +54,6 @@ def gaussian_best(mean: Floats, sd: Floats) -> Floats:
         is_first = (sd == 0.0) & (centre == 0.0)
         best[is_first] = all_below / is_first.sum()
     return normalised(best, "mean and sd")
-
-
-def low_end(mean: Floats, sd: Floats) -> Floats:
-    """Return where the best of normal arms (..., K) of sd > 0 begins, (...): it lies lower with a chance of 2.8e-10.
-
-    All of r arms lie below a point together, so that each may have a tail of 2.8e-10^(1/r) there: of twenty alike arms
-    the best is never found below their mean.
-    """
-    count = mean.shape[-1]
-    low: Floats = (mean + _ORDERS[0][1] * sd).max(-1)
-    for r, z in _ORDERS[1:]:
-        if r > count:
-            break
-        low = np.maximum(low, np.partition(mean + z * sd, count - r, axis=-1)[..., count - r])
-    return low
 
 
 def beta_best(alpha: Floats, beta: Floats) -> Floats:

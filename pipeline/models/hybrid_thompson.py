@@ -56,8 +56,9 @@ class HybridThompson:
 
 def particular(found: Scores) -> Floats:
     """Return each arm's variance less what all arms have in common, (K,)."""
-    pairs = found.shared[~np.eye(len(found.mean), dtype=np.bool_)]
-    common = float(pairs.min()) if len(pairs) else 0.0
+    pairs = found.shared.copy()
+    np.fill_diagonal(pairs, np.inf)
+    common = float(pairs.min()) if len(pairs) > 1 else 0.0
     variance: Floats = found.own + np.maximum(found.shared.diagonal() - common, 0.0)
     return variance
 

@@ -93,6 +93,15 @@ class ImportanceSums:
         """Return A (d, d) and b (d,)."""
         return self.sums.moments()
 
+    def is_same(self, other: Sums) -> bool:
+        """Whether the same is known of the same decisions."""
+        return (
+            isinstance(other, ImportanceSums)
+            and (self.drawn, self.earned, self.n) == (other.drawn, other.earned, other.n)
+            and self.reward_sum == other.reward_sum
+            and self.reward_square_sum == other.reward_square_sum
+        )
+
 
 def weigh_importance(
     rows: Iterable[tuple[float, float, Statistics]],

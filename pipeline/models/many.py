@@ -14,16 +14,13 @@ from pipeline.models.logistic_thompson import LogisticThompson
 from pipeline.models.model import Floats, Model, Posterior
 from pipeline.models.trapezoid import normal_best
 
-_FEW = 3
-"""Fewer contexts are sooner asked one by one."""
-
 
 def probabilities_many(model: Model, posterior: Posterior, contexts: Floats) -> Floats:
     """Return each arm's chance to be chosen in each of the contexts (m, d): (m, K), before the floor.
 
     A row is NaN where the model has no answer.
     """
-    if not isinstance(model, LinearThompson | LogisticThompson) or len(contexts) < _FEW:
+    if not isinstance(model, LinearThompson | LogisticThompson):
         return np.array([_one(model, posterior, context) for context in contexts])
     theta, covariance = posterior.parameters["theta"], posterior.parameters["covariance"]
     mean = contexts @ theta.T

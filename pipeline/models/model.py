@@ -181,6 +181,8 @@ class AlgorithmInfo:
     """Whether it learns from how many decisions each distinct context had, beside the sums."""
     counts_propensities: bool = False
     """Whether it learns from decisions weighed by 1 / propensity, beside the sums."""
+    counts_groups: bool = False
+    """Whether it learns from decisions parted into groups at random, beside the sums."""
 
 
 def _frozen(array: Floats) -> Floats:

@@ -19,7 +19,7 @@ class Tally(NamedTuple):
     row: str
     """Names the row."""
     width: int
-    """How many columns it has."""
+    """How many columns it has; 0: of a row of sums, to which the decision's own are added."""
     column: int
     amount: int
 
@@ -39,6 +39,11 @@ def change(before: Sequence[Tally], after: Sequence[Tally]) -> tuple[Tally, ...]
     if before == after:
         return ()
     return (*(one._replace(amount=-one.amount) for one in before), *after)
+
+
+def rows_beside(tallies: Iterable[Tally]) -> list[str]:
+    """Return the names of the rows that a decision's sums are added to, beside their own."""
+    return [tally.row for tally in tallies if not tally.width]
 
 
 def row_of(tallies: Iterable[Tally], columns: int) -> Statistics:

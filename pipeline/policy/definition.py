@@ -130,6 +130,8 @@ class PolicyDefinition:
     """What a request's own arms are told by; None: it can't bring any."""
     counts_propensities: bool = False
     """Whether decisions count by 1 / propensity beside their sums."""
+    counts_groups: bool = False
+    """Whether decisions count in a group of their own beside their sums."""
     arm_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """Names of all arms, in order."""
     arm_set: frozenset[str] = field(init=False, repr=False, compare=False)
@@ -155,6 +157,7 @@ class PolicyDefinition:
             "has_tallies": self.most_contexts is not None
             or self.reward.is_weighted
             or self.counts_propensities
+            or self.counts_groups
             or self.attribution.settle == "delay_corrected",
             "arm_names": tuple(arm.name for arm in self.arms),
             "arm_set": frozenset(arm.name for arm in self.arms),
@@ -263,4 +266,6 @@ class PolicyDefinition:
             parts["contexts"] = self.most_contexts
         if self.counts_propensities:
             parts["propensities"] = True
+        if self.counts_groups:
+            parts["groups"] = True
         return parts

@@ -147,15 +147,15 @@ class _Numbers:
                 sound &= feature.encode_column(_column(contexts, feature.name), vectors[:, start : start + 1])
             return sound
         within: NDArray[np.bool_] = (numbers >= self._low) & (numbers <= self._high)
-        if not np.all(within):
+        is_sound: NDArray[np.bool_] = np.logical_and.reduce(within, axis=1)
+        if not is_sound.all():
             numbers = np.where(within, numbers, self._low)
         numbers -= self._low
         numbers /= self._span
-        numbers *= 2.0
-        numbers -= 1.0
-        numbers *= GRID_ONE
+        # (2 q - 1) 2^12, as one value is encoded: powers of two round nothing.
+        numbers *= 2.0 * GRID_ONE
+        numbers -= GRID_ONE
         vectors[:, self._columns] = np.rint(numbers, out=numbers)
-        is_sound: NDArray[np.bool_] = np.logical_and.reduce(within, axis=1)
         return is_sound
 
     def _read(self, contexts: Sequence[Mapping[str, object]]) -> NDArray[np.float64] | None:

@@ -104,6 +104,7 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
         most_contexts=counting.most_contexts,
         candidates=candidates,
         counts_propensities=counting.is_by_propensity,
+        counts_groups=counting.is_by_group,
     )
 
 

@@ -50,6 +50,12 @@ def read_algorithm(root: Section, features: FeatureSchema, reward: RewardRules, 
             f'"weighted" counts kinds apart, and {name} counts contexts by one reward; combine otherwise, or choose '
             "linear_thompson or lin_ucb",
         )
+    if info.counts_groups and reward.is_weighted:
+        root.fault(
+            "reward.combine",
+            f'"weighted" counts kinds apart, and {name} counts groups by one reward; combine otherwise, or choose '
+            "linear_thompson or lin_ucb",
+        )
     return Algorithm(name, parameters)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.models.contexts import COLUMNS as CONTEXT_COLUMNS
 from pipeline.models.delays import COLUMNS, column_for
+from pipeline.models.groups import group_for, group_name
 from pipeline.models.importance import columns_for as importance_columns_for
 from pipeline.models.importance import entries as importance_entries
 from pipeline.models.objectives import columns_for, entries
@@ -36,6 +37,7 @@ class Shown(NamedTuple):
     """Its encoded context."""
     propensity: float
     """Of the arm that was shown; anything where it isn't counted by."""
+    action_id: str
 
 
 def tallies_of(
@@ -45,9 +47,9 @@ def tallies_of(
 
     Where delays are corrected for: how late the first outcome of each kind came, and if it has settled. Where kinds are
     counted apart: how much of each came, in its context. Where contexts are: in which it was. Where decisions count by
-    propensity: 1/p, and what came by it.
+    propensity: 1/p, and what came by it. Where they count by group: in which.
     """
-    decided_at_ms, vector, propensity = shown
+    decided_at_ms, vector, propensity, action_id = shown
     tallies = []
     if definition.attribution.settle == "delay_corrected":
         tallies += _delays(definition, credited, decided_at_ms)
@@ -61,7 +63,14 @@ def tallies_of(
         tallies += context_tallies(definition, vector, definition.reward.combine(credited))
     if definition.counts_propensities:
         tallies += importance_tallies(propensity, amounts_of(definition, credited))
+    if definition.counts_groups:
+        tallies += group_tallies(action_id)
     return tallies
+
+
+def group_tallies(action_id: str) -> list[Tally]:
+    """Return in which group the decision's sums count beside."""
+    return [Tally(group_name(group_for(action_id)), 0, 0, 0)]
 
 
 def amounts_of(definition: PolicyDefinition, credited: Sequence[Credit]) -> list[int]:

@@ -14,6 +14,8 @@ import numpy as np
 from pipeline.models import ALGORITHMS
 from pipeline.models.contexts import ContextSums
 from pipeline.models.grid import Grid
+from pipeline.models.groups import GroupSums
+from pipeline.models.importance import ImportanceSums
 from pipeline.models.model import LearnsAcrossSegments, Model, Posterior, Sums, posteriors
 from pipeline.models.statistics import Statistics
 from pipeline.models.weighted import WeightedSums
@@ -71,7 +73,7 @@ def _go_on(model: Model, grid: Grid, known: _Known | None, sums: Sequence[Sums])
 
 
 def _is_same(before: Sums, after: Sums) -> bool:
-    if isinstance(before, ContextSums):
+    if isinstance(before, ContextSums | GroupSums | ImportanceSums):
         return before.is_same(after)
     if isinstance(before, Statistics):
         return isinstance(after, Statistics) and before == after

@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.learn.memory import RowKey
 from pipeline.models.contexts import CONTEXT_ROW, weigh_contexts
+from pipeline.models.groups import GROUP_ROW, weigh_groups
 from pipeline.models.importance import weigh_importance
 from pipeline.models.model import Sums
 from pipeline.models.objectives import Weights
@@ -95,6 +96,8 @@ def weigh_buckets(
     told = _Told(definition, rows, newest, {} if maturity is None else maturity.shares)
     if definition.context_bits is not None:
         return _by_context(told, weighed)
+    if definition.counts_groups:
+        return _by_group(told, weighed)
     return _by_importance(told, weighed) if definition.counts_propensities else weighed
 
 
@@ -129,6 +132,17 @@ def _by_context(told: _Told, weighed: Mapping[Row, Sums]) -> dict[Row, Sums]:
     d, bits, exponent = definition.dimension, definition.context_bits or 0, definition.reward_exponent
     return {
         (segment, arm): weigh_contexts(found[segment, arm], sums, d, bits, exponent, priors.get(arm))
+        for (segment, arm), sums in weighed.items()
+    }
+
+
+def _by_group(told: _Told, weighed: Mapping[Row, Sums]) -> dict[Row, Sums]:
+    """Add to sums those of each group; a group's open decisions are those of its bucket."""
+    definition, found = told.definition, told.of(GROUP_ROW)
+    priors = {arm.name: arm.prior for arm in definition.arms}
+    d, exponent = definition.dimension, definition.reward_exponent
+    return {
+        (segment, arm): weigh_groups(found[segment, arm], sums, d, exponent, priors.get(arm))
         for (segment, arm), sums in weighed.items()
     }
 

@@ -17,4 +17,4 @@ def shown_by(definition: PolicyDefinition, fields: Mapping[str, Any]) -> Shown:
         DecodeError: the decision can't be read.
     """
     propensity = read_accepted(fields["decision"]).propensity if definition.counts_propensities else 1.0
-    return Shown(fields["decided_at_ms"], fields["context_vector"], propensity)
+    return Shown(fields["decided_at_ms"], fields["context_vector"], propensity, fields["action_id"])

@@ -12,6 +12,7 @@
     ids.py        names for actions and outcomes                         PURE
     subject.py    a person's id → the hash that is logged                PURE
     bodies.py     what HTTP requests carry; answers.py: what answers do  PURE
+    intake.py     bodies → what is decided and logged                    PURE
     reading.py    bytes → a checked body, or its fault                   PURE
     operations.py what is served, as a table                             PURE
     openapi.py    the routes' table → the OpenAPI document               PURE
@@ -21,11 +22,12 @@
     metrics.py    the node's counts for Prometheus
     follower.py   the topic `snapshots`, followed; swaps are atomic
     switches.py   the topic `policies`, followed for its kill switches
-    delivery.py   decisions and outcomes on their way to the broker
+    delivery.py   decisions and outcomes on their way to the broker; rounds.py: by the batch
     turn.py       requests of one turn of the loop, answered together
     journal.py    what was decided: logged, kept for a while, counted
+    status.py     what a node says of itself
     node.py       `ServingNode`: all of the above in one process
-    front.py      `decide` over HTTP, in front of all other routes
+    front.py      `decide` over HTTP, in front of all other routes; direct.py: within uvicorn's protocol
     routes.py     the node's HTTP routes
     http.py       the HTTP server: `listening`, and `run_node` until SIGTERM
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.serve.keys import ApiKey, Right, find_key
@@ -12,8 +12,8 @@ from pipeline.serve.settings import ServeSettings
 
 BEARER = "bearer "
 
-Scope = MutableMapping[str, Any]
-"""A request as ASGI describes it."""
+Scope = Mapping[str, Any]
+"""A request as ASGI describes it; read only."""
 
 
 class RefusedError(Exception):

@@ -19,10 +19,11 @@ from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError
 
 from pipeline.codec.wire import MAX_RECORD_BYTES
 from pipeline.errors import ConfigError, UnavailableError
+from pipeline.serve.rounds import Round, send_round
 from pipeline.serve.spill import Parcel, Spill
 from pipeline.stream.security import client_options
 from pipeline.stream.topics import DECISIONS, OUTCOMES
@@ -35,9 +36,10 @@ ROUND_BYTES = 2 << 20
 # Small enough for a broker's default of 1 MB a batch; one larger record still goes, in a batch of its own.
 BATCH_BYTES = 256 << 10
 REQUEST_TIMEOUT_MS = 5_000
-# A round costs as much as the sending of some ten records: so long it waits for company. At a thousand decisions a
-# second it finds twenty; of what kill -9 can lose, and of an outcome's way to a snapshot, it is a small part.
-LINGER_S = 0.02
+# A round costs a batch for each partition that it has records of, which is as much as a dozen records: so long it waits
+# for company. At a thousand decisions a second it finds fifty; of what kill -9 can lose, and of an outcome's way to a
+# snapshot, it is a small part.
+LINGER_S = 0.05
 SPILL_AFTER_S = 1.0
 SYNC_S = 0.1
 RETRY_S = 0.1
@@ -45,7 +47,7 @@ LONGEST_RETRY_S = 5.0
 
 
 def make_producer(broker: str) -> AIOKafkaProducer:
-    """Return a producer; its default partitioner puts equal keys into equal partitions (murmur2, as Java's does).
+    """Return a producer.
 
     It is not idempotent: such a one never gives up on a batch, so neither would a stopping node.
     """
@@ -200,47 +202,33 @@ class Delivery:
         self._moved = 0
         impatience = asyncio.get_running_loop().call_later(SPILL_AFTER_S, self._fail)
         try:
-            unsent, failure = await self._try(producer, parcels)
+            sent = await self._send(producer, parcels)
         finally:
             impatience.cancel()
         # What was moved meanwhile is delivered from the disk, a second time perhaps.
-        self._settle(len(parcels) - self._moved, [parcels[place] for place in unsent if place >= self._moved])
-        if failure is not None:
-            raise failure
+        self._settle(len(parcels) - self._moved, [parcels[place] for place in sent.unsent if place >= self._moved])
+        if sent.failure is not None:
+            raise sent.failure
         self.is_failing = False
 
     async def _deliver_spilled(self, spill: Spill, producer: Any) -> None:
         parcels = spill.next_round(ROUND_RECORDS, ROUND_BYTES)
-        _, failure = await self._try(producer, parcels)
-        if failure is not None:
-            raise failure  # the whole round comes again: it is on disk
+        sent = await self._send(producer, parcels)
+        if sent.failure is not None:
+            raise sent.failure  # the whole round comes again: it is on disk
         spill.settle()
         self.is_failing = False
         self._note_room()
 
-    async def _try(self, producer: Any, parcels: list[Parcel]) -> tuple[list[int], BaseException | None]:
-        """Send records; return the places of those that were not acknowledged, and why."""
-        sent, failure = await _send_all(producer, parcels)
-        results = await asyncio.gather(*sent, return_exceptions=True)
-        unsent = []
-        for place, result in enumerate(results):
-            if isinstance(result, MessageSizeTooLargeError):
-                self.dropped += 1
-                log.error(
-                    "record-refused-by-broker topic=%s key=%r error=%r",
-                    parcels[place].topic,
-                    parcels[place].key,
-                    result,
-                )
-            elif isinstance(result, asyncio.CancelledError):  # by aiokafka, as it lost its connection: not this task
-                failure = UnavailableError("the producer let go of a record")
-                unsent.append(place)
-            elif isinstance(result, BaseException):
-                failure = result
-                unsent.append(place)
-            else:
-                self.delivered += 1
-        return [*unsent, *range(len(sent), len(parcels))], failure
+    async def _send(self, producer: Any, parcels: list[Parcel]) -> Round:
+        """Send a round, and count what became of it."""
+        sent = await send_round(producer, parcels)
+        for place in sent.refused:
+            topic, key, value = parcels[place]
+            log.error("record-refused-by-broker topic=%s key=%r bytes=%s", topic, key, len(value))
+        self.dropped += len(sent.refused)
+        self.delivered += len(parcels) - len(sent.unsent) - len(sent.refused)
+        return sent
 
     def _next_round(self) -> list[Parcel]:
         parcels: list[Parcel] = []
@@ -289,17 +277,6 @@ class Delivery:
         if not self._is_full:  # once for each time it fills up: the broker may be away for hours
             log.error("buffer-full topic=%s undelivered=%s bytes=%s", topic, self.undelivered, self._waiting_bytes)
         self._is_full = True
-
-
-async def _send_all(producer: Any, parcels: list[Parcel]) -> tuple[list[Any], BaseException | None]:
-    """Hand records to the producer up to the first that it doesn't take; return their acknowledgements to come."""
-    sent: list[Any] = []
-    for parcel in parcels:
-        try:
-            sent.append(await producer.send(parcel.topic, parcel.value, parcel.key))
-        except KafkaError as error:
-            return sent, error
-    return sent, None
 
 
 async def _require_co_partitioning(producer: Any) -> None:

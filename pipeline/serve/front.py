@@ -5,20 +5,25 @@ It takes, checks and answers what the other routes would, in the same order: key
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
 import msgspec
+from starlette import types
 from starlette.types import ASGIApp, Message, Receive, Send
 
 from pipeline.errors import DecodeError, RecordError
 from pipeline.serve.access import Access, RefusedError, Scope
 from pipeline.serve.answers import ErrorAnswer, decided_answer
 from pipeline.serve.bodies import DecideBody
-from pipeline.serve.decided import NoAnswer
+from pipeline.serve.decided import Decided, NoAnswer
 from pipeline.serve.metrics import NodeMetrics
 from pipeline.serve.node import ServingNode
 from pipeline.serve.reading import reader_of
+from pipeline.serve.turn import Waiter
+
+log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1 << 20
 _TOO_LARGE = frozenset({"body-too-large", "record-too-large"})
@@ -47,6 +52,8 @@ class DecideFront:
     """The application that decides, and hands everything else to another one."""
 
     def __init__(self, others: ASGIApp, node: ServingNode, access: Access, metrics: NodeMetrics) -> None:
+        self.answers_at_once = node.settings.when_full == "shed"
+        """Whether `ask` may be used: no request ever waits for room."""
         self._others = others
         self._node = node
         self._access = access
@@ -54,9 +61,9 @@ class DecideFront:
         self._read = reader_of(DecideBody)
         self._write = msgspec.json.Encoder().encode
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: types.Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        policy = _asked(scope)
+        policy = asked_policy(scope)
         if not policy:
             await self._others(scope, receive, send)
             return
@@ -64,40 +71,56 @@ class DecideFront:
         status = 500
         try:
             try:
-                status, answer, headers = await self._serve(scope, receive, policy)
-            except Exception as error:
-                fault = ErrorAnswer("internal-error", f"{type(error).__name__}; see the node's log")
-                await self._respond(send, 500, fault, {})
-                raise  # the server logs it
-            await self._respond(send, status, answer, headers)
+                status, content, headers = await self._serve(scope, receive, policy)
+            except Exception as error:  # noqa: BLE001  it is logged, and answered
+                status, content, headers = self.refused(error)
+            head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
+            head += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+            await send({"type": "http.response.start", "status": status, "headers": head})
+            await send({"type": "http.response.body", "body": content})
         finally:
-            self._metrics.observe("decide", status, time.perf_counter() - started_s)
+            self.observe(status, time.perf_counter() - started_s)
 
-    async def _serve(self, scope: Scope, receive: Receive, policy: str) -> tuple[int, msgspec.Struct, dict[str, str]]:
+    def ask(self, scope: Scope, raw: bytes, waiter: Waiter[Decided | NoAnswer]) -> None:
+        """Put a request of a short body that has come whole; whoever waits is answered in this turn of the loop."""
         try:
             self._access.admit(scope, "decide")
-            raw = await _body(receive)
-            if raw is None:
-                return _told(CLIENT_GONE)
-            body = self._read(raw)
-            answer = await self._node.decide(
-                policy, body.context, body.eligible, body.subject, body.action_id, body.candidates
-            )
-        except (RecordError, RefusedError) as error:
-            return _told(refusal(error))
+            self._node.put(asked_policy(scope), self._read(raw), waiter)
+        except Exception as error:  # noqa: BLE001  it is logged, and answered
+            waiter.set_exception(error)
+
+    def written(self, answer: Decided | NoAnswer) -> tuple[int, bytes]:
+        """Return the status and body that tell an answer."""
         if isinstance(answer, NoAnswer):
-            return 409, ErrorAnswer(answer.reason, answer.detail), {}
-        return 200, decided_answer(answer, self._node.expires_at_ms(answer)), {}
+            return 409, self._write(ErrorAnswer(answer.reason, answer.detail))
+        return 200, self._write(decided_answer(answer, self._node.expires_at_ms(answer)))
 
-    async def _respond(self, send: Send, status: int, answer: msgspec.Struct, headers: dict[str, str]) -> None:
-        content = self._write(answer)
-        head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
-        head += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": status, "headers": head})
-        await send({"type": "http.response.body", "body": content})
+    def refused(self, error: Exception) -> tuple[int, bytes, dict[str, str]]:
+        """Return the status, body and headers that tell why a request was not served."""
+        if isinstance(error, RecordError | RefusedError):
+            status, word, detail, headers = refusal(error)
+            return status, self._write(ErrorAnswer(word, detail)), headers
+        log.error("decide-failed", exc_info=error)
+        return 500, self._write(ErrorAnswer("internal-error", f"{type(error).__name__}; see the node's log")), {}
+
+    def observe(self, status: int, seconds: float) -> None:
+        """Count a request."""
+        self._metrics.observe("decide", status, seconds)
+
+    async def _serve(self, scope: Scope, receive: Receive, policy: str) -> tuple[int, bytes, dict[str, str]]:
+        self._access.admit(scope, "decide")
+        raw = await _body(receive)
+        if raw is None:
+            status, word, detail, headers = CLIENT_GONE
+            return status, self._write(ErrorAnswer(word, detail)), headers
+        body = self._read(raw)
+        answer = await self._node.decide(
+            policy, body.context, body.eligible, body.subject, body.action_id, body.candidates
+        )
+        return *self.written(answer), {}
 
 
-def _asked(scope: Scope) -> str:
+def asked_policy(scope: Scope) -> str:
     """Return the policy that is asked to decide; empty where the request is another one."""
     if scope["type"] != "http" or scope["method"] != "POST":
         return ""
@@ -125,8 +148,3 @@ async def _body(receive: Receive) -> bytes | None:
     if len(raw) > MAX_BODY_BYTES:
         raise too_large()
     return bytes(raw)
-
-
-def _told(told: Refusal) -> tuple[int, ErrorAnswer, dict[str, str]]:
-    status, word, detail, headers = told
-    return status, ErrorAnswer(word, detail), headers

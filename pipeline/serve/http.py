@@ -21,6 +21,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from pipeline.errors import ConfigError
+from pipeline.serve.direct import DirectProtocol
 from pipeline.serve.node import ServingNode
 from pipeline.serve.routes import build_metrics_routes, build_routes
 from pipeline.serve.settings import ServeSettings
@@ -52,6 +53,7 @@ async def _serving(app: ASGIApp, host: str, port: int, tls: ServeSettings | None
     certificate = None if tls is None else tls.tls_certificate
     config = uvicorn.Config(
         app,
+        http=DirectProtocol,
         lifespan="off",
         ws="none",
         log_config=None,

@@ -18,25 +18,24 @@ from msgspec import UNSET, structs
 
 from pipeline.codec import avro
 from pipeline.errors import InvalidRecordError
-from pipeline.events import Outcome, outcome_from
 from pipeline.serve.answers import Explanation, LiveSnapshot, PolicyAnswer, ReadyAnswer
-from pipeline.serve.bodies import DecideBody, OutcomeBody, identifier, identifiers
-from pipeline.serve.bodies import candidates as checked_candidates
+from pipeline.serve.bodies import DecideBody, OutcomeBody, identifier
 from pipeline.serve.decided import Decided, NoAnswer
 from pipeline.serve.delivery import Delivery
 from pipeline.serve.explain import explain
 from pipeline.serve.follower import OnLive, SnapshotFollower
 from pipeline.serve.guardrails.frequency import SubjectMemory
 from pipeline.serve.ids import TimeOrderedIds
+from pipeline.serve.intake import Intake
 from pipeline.serve.journal import Journal, check_size
 from pipeline.serve.rollout import Known, Request, answer_many
 from pipeline.serve.rollout import answer as answer_request
 from pipeline.serve.settings import ServeSettings
 from pipeline.serve.snapshot import LoadedSnapshot
 from pipeline.serve.spill import Spill
-from pipeline.serve.subject import hash_subject
+from pipeline.serve.status import Status
 from pipeline.serve.switches import SwitchFollower
-from pipeline.serve.turn import Turn
+from pipeline.serve.turn import Turn, Waiter
 from pipeline.stream.topics import OUTCOMES
 
 log = logging.getLogger(__name__)
@@ -62,7 +61,8 @@ class ServingNode:
         # Seeded by the system, so no two nodes draw alike.
         self._rng = rng or np.random.default_rng()
         self._turn: Turn[Request, Decided | NoAnswer] = Turn(self._answer_all)
-        self._ids = TimeOrderedIds(secrets.token_bytes)
+        self._intake = Intake(TimeOrderedIds(secrets.token_bytes), settings.subject_salt)
+        self._status = Status(self.follower, self.delivery, self.journal, settings.ready_within_s)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -145,7 +145,16 @@ class ServingNode:
         """
         await self._room()
         asked = DecideBody(context, eligible, subject, action_id, candidates)
-        return await self._turn.ask(self._request(identifier("policy", policy), asked, _now_ms()))
+        return await self._turn.ask(self._intake.request(policy, asked, _now_ms()))
+
+    def put(self, policy: str, asked: DecideBody, waiter: Waiter[Decided | NoAnswer]) -> None:
+        """Do what `decide` does, for who waits in another way, and never for room.
+
+        Raises:
+            InvalidRecordError: as `decide` does; or the waiter is told.
+        """
+        request = self._intake.request(policy, asked, _now_ms())
+        self._turn.put(request, waiter, asyncio.get_running_loop())
 
     async def decide_many(self, policy: str, requests: Sequence[DecideBody]) -> list[Decided | NoAnswer]:
         """Choose an arm for each request by one snapshot, the model asked once for all of them, and log the decisions.
@@ -156,7 +165,7 @@ class ServingNode:
         await self._room()
         identifier("policy", policy)
         now_ms = _now_ms()
-        answers = self._answer_all([self._request(policy, each, now_ms) for each in requests])
+        answers = self._answer_all([self._intake.request(policy, each, now_ms) for each in requests])
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
@@ -170,15 +179,7 @@ class ServingNode:
         candidates: Mapping[str, Mapping[str, float]] | None = None,
     ) -> Explanation | NoAnswer:
         """Tell what would be decided, and why; nothing is logged."""
-        now_ms = _now_ms()
-        request = Request(
-            identifier("policy", policy),
-            context,
-            None if eligible is None else identifiers("eligible", eligible),
-            self._ids.next(now_ms),
-            now_ms,
-            candidates=checked_candidates(candidates),
-        )
+        request = self._intake.request(policy, DecideBody(context, eligible, candidates=candidates), _now_ms())
         answer = answer_request(self._known, request, self._rng)
         if isinstance(answer, NoAnswer):
             return answer
@@ -222,7 +223,7 @@ class ServingNode:
         """
         await self._room()
         now_ms = _now_ms()
-        outcomes = [self._outcome(each, now_ms) for each in told]
+        outcomes = [self._intake.outcome(each, now_ms) for each in told]
         for outcome in outcomes:
             record = avro.encode("outcome", outcome._asdict())
             check_size(record)
@@ -232,64 +233,19 @@ class ServingNode:
 
     def policies(self) -> list[PolicyAnswer]:
         """Return the policies that have a snapshot here."""
-        now_ms = _now_ms()
-        return [
-            PolicyAnswer(
-                policy=policy,
-                generation=snapshot.definition.generation,
-                algorithm=snapshot.model.name,
-                arms=list(snapshot.active),
-                segments=sorted(snapshot.segments),
-                features=[feature.name for feature in snapshot.definition.features.features],
-                outcomes=[rule.kind for rule in snapshot.definition.reward.outcomes],
-                floor=snapshot.definition.floor,
-                snapshot_version=snapshot.version,
-                snapshot_id=snapshot.id,
-                snapshot_age_ms=self.follower.age_ms(policy, now_ms),
-                event_time_ms=snapshot.event_time_ms,
-            )
-            for policy, snapshot in sorted(self.follower.snapshots.items())
-        ]
+        return self._status.policies(_now_ms())
 
     def readiness(self) -> ReadyAnswer:
         """Return whether the youngest snapshot is young enough."""
-        now_ms = _now_ms()
-        ages_ms = [self.follower.age_ms(policy, now_ms) for policy in self.follower.snapshots]
-        limit_s = self.settings.ready_within_s
-        if not ages_ms:
-            return ReadyAnswer(is_ready=False, detail="there is no snapshot yet")
-        age_s = min(ages_ms) / 1000.0
-        detail = f"the youngest snapshot is {age_s:.1f} s old, {limit_s:g} s are allowed"
-        return ReadyAnswer(is_ready=age_s <= limit_s, detail=detail)
+        return self._status.readiness(_now_ms())
 
     def live_snapshots(self) -> dict[str, LiveSnapshot]:
         """Return what decides, by policy."""
-        now_ms = _now_ms()
-        return {
-            policy: LiveSnapshot(
-                version=snapshot.version,
-                id=snapshot.id,
-                age_ms=self.follower.age_ms(policy, now_ms),
-                event_time_ms=snapshot.event_time_ms,
-            )
-            for policy, snapshot in sorted(self.follower.snapshots.items())
-        }
+        return self._status.live_snapshots(_now_ms())
 
     def health(self) -> dict[str, Any]:
         """Return what an operator wants to see first."""
-        snapshots = {policy: structs.asdict(live) for policy, live in self.live_snapshots().items()}
-        return {
-            "status": "degraded" if self.delivery.is_failing else "ok" if snapshots else "no-snapshot",
-            "snapshots": snapshots,
-            "snapshots_refused": self.follower.refused,
-            "answers": dict(self.journal.answers),
-            "guardrails": dict(self.journal.guardrails),
-            "undelivered": self.delivery.undelivered,
-            "spilled": self.delivery.spilled,
-            "delivered": self.delivery.delivered,
-            "dropped": self.delivery.dropped,
-            "delivery_failures": self.delivery.failures,
-        }
+        return self._status.health(_now_ms())
 
     async def _room(self) -> None:
         if self.settings.when_full == "slow":
@@ -299,17 +255,6 @@ class ServingNode:
         """Return the live snapshot that made a decision just now."""
         snapshot = self.follower.snapshots.get(answer.decision.policy)
         return snapshot if snapshot is not None and snapshot.version == answer.snapshot_version else None
-
-    def _request(self, policy: str, asked: DecideBody, now_ms: int) -> Request:
-        return Request(
-            policy,
-            asked.context,
-            None if asked.eligible is None else identifiers("eligible", asked.eligible),
-            self._ids.next(now_ms) if asked.action_id is None else identifier("action_id", asked.action_id),
-            now_ms,
-            None if asked.subject is None else self._hash_of(identifier("subject", asked.subject)),
-            checked_candidates(asked.candidates),
-        )
 
     def _answer_all(self, requests: Sequence[Request]) -> list[Decided | NoAnswer | Exception]:
         """Decide all of them by the snapshots of this moment, and log what was decided."""
@@ -325,27 +270,6 @@ class ServingNode:
 
     def _age_ms(self, policy: str, now_ms: int) -> int:
         return self.follower.age_ms(policy, now_ms)
-
-    def _hash_of(self, subject: str) -> str:
-        if not self.settings.subject_salt:
-            # Answering without the hash would log what nobody could find again to erase.
-            raise InvalidRecordError(
-                "subject-not-accepted",
-                "this node has no salt to hash `subject` with: start it with --subject-salt, or leave the subject out",
-            )
-        return hash_subject(subject, self.settings.subject_salt)
-
-    def _outcome(self, told: OutcomeBody, now_ms: int) -> Outcome:
-        at_ms, given = told.occurred_at_ms, told.outcome_id
-        return outcome_from(
-            {
-                "outcome_id": self._ids.next(now_ms) if given is None else identifier("outcome_id", given),
-                "action_id": identifier("action_id", told.action_id),
-                "kind": identifier("kind", told.kind),
-                "value": told.value,
-                "occurred_at_ms": now_ms if at_ms is None else int(at_ms) if float(at_ms).is_integer() else at_ms,
-            }
-        )
 
     def _raise_failure(self) -> None:
         for task in self._tasks:

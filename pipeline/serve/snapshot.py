@@ -29,6 +29,7 @@ from pipeline.serve.guardrails.chain import Exposures, Guarded, Guards
 # Vectors kept for a snapshot of a model without context, one for each (segment, eligible arms) that was asked
 # for: at a hundred arms 256 of them are below 1 MB.
 KEPT_VECTORS = 256
+KEPT_DEFINITIONS = 64
 Features = Mapping[str, tuple[float, ...]]
 """Of candidates, in the policy's order, by arm."""
 NO_FEATURES: Features = {}
@@ -188,7 +189,7 @@ def _definition(record: Mapping[str, Any]) -> PolicyDefinition:
     found = sha256(text.encode()).hexdigest()
     if found != record["definition_hash"]:
         raise StateError(f"its definition has hash {found}, the record says {record['definition_hash']}")
-    definition = load_canonical_json(text, "definition")
+    definition = _parsed(text)
     if definition.name != record["policy"]:
         raise StateError(f"its definition is that of policy {definition.name!r}")
     if definition.schema_hash != record["schema_hash"]:
@@ -197,6 +198,12 @@ def _definition(record: Mapping[str, Any]) -> PolicyDefinition:
             f"made for {record['schema_hash']}: run the release that published it, or publish it anew"
         )
     return definition
+
+
+@lru_cache(KEPT_DEFINITIONS)
+def _parsed(text: str) -> PolicyDefinition:
+    """Parse a definition: what takes most of a load, and is the same in almost every version of a policy."""
+    return load_canonical_json(text, "definition")
 
 
 def _segment(entry: Mapping[str, Any]) -> SegmentPosterior:

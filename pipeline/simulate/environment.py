@@ -33,6 +33,9 @@ class Setting:
     """How many decisions make a run, where nobody says otherwise; a log can't have more."""
     window_ms: int = 1_000
     """How long after the decision a reward can come."""
+    kinds: tuple[Plain, ...] = ()
+    """Where an environment is `Telling`: what can come, as `[[reward.outcomes]]` of a policy file has it, windows left
+    out; `reward` is what comes by these worths."""
 
 
 class Environment(Protocol):
@@ -77,6 +80,14 @@ class Timed(Protocol):
 
     def at_ms(self, t: int) -> int:
         """Return when it is decided, never falling."""
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """An environment in which outcomes of several kinds come, so that a policy may weigh them as it likes."""
+
+    def outcomes(self, t: int, arm: int) -> Mapping[str, float]:
+        """Return what comes, value by kind; 1 of a kind without values."""
 
 
 @runtime_checkable

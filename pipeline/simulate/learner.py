@@ -8,8 +8,7 @@ known, as a snapshot's is.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +20,16 @@ from pipeline.models.contexts import COLUMNS as CONTEXT_COLUMNS
 from pipeline.models.delays import COLUMNS, column_for
 from pipeline.models.floor import apply_floor, draw
 from pipeline.models.grid import Grid
+from pipeline.models.groups import GROUPS, group_for, group_name
 from pipeline.models.importance import ONE, columns_for, entries_of_many
 from pipeline.models.model import Floats, LearnsAcrossSegments, Posterior, Sums, posteriors
 from pipeline.models.statistics import Statistics, fold
+from pipeline.models.tally import change
 from pipeline.policy.contexts import name_contexts
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.features import decode
-from pipeline.policy.tallies import DELAY_ROW, IMPORTANCE_ROW
+from pipeline.policy.reward import Credit
+from pipeline.policy.tallies import DELAY_ROW, IMPORTANCE_ROW, Shown, tallies_of
 from pipeline.publish.merging import weigh_buckets
 from pipeline.simulate.environment import Setting
 from pipeline.simulate.player import Choices, Indices, Moments, News, Settle
@@ -42,7 +44,8 @@ class Learner:
     def __init__(self, name: str, definition: PolicyDefinition, setting: Setting, rng: np.random.Generator) -> None:
         """Begin with nothing known. Raises ConfigError where the policy does not suit the setting."""
         check_suits(definition, setting)
-        definition = definition.for_rewards()
+        self._is_told = bool(setting.kinds)
+        definition = definition if self._is_told else definition.for_rewards()
         self._name = name
         self._definition = definition
         self._rng = rng
@@ -59,13 +62,12 @@ class Learner:
         self._kept: dict[tuple[int, tuple[int, ...]], Floats] = {}
         self._is_corrected = definition.attribution.settle == "delay_corrected"
         self._delays: dict[int, NDArray[np.int64]] = {}
-        self._contexts: defaultdict[tuple[int, int, str], NDArray[np.int64]] = defaultdict(
-            lambda: np.zeros(CONTEXT_COLUMNS, np.int64)
-        )
+        self._tallied: dict[tuple[int, int, str], NDArray[np.int64]] = {}
         self._now_ms = 0
         self._arm, self._segment, self._bucket = (np.zeros(0, np.int64) for _ in range(3))
         self._vectors = np.zeros((0, definition.dimension), np.int16)
         self._propensity = np.zeros(0)
+        self._parted: dict[int, NDArray[np.int64]] = {}
         self._importance: dict[int, NDArray[np.int64]] = {}
 
     @property
@@ -107,6 +109,8 @@ class Learner:
         """See `Player`; exact."""
         if not len(news.places):
             return
+        if self._is_told and news.outcomes is not None:
+            news = self._by_own_worths(news, news.outcomes)
         before, after = (np.rint(np.ldexp(r, self._grid.reward_exponent)) for r in (news.before, news.after))
         groups = self._segment[news.places] * len(self._arms) + self._arm[news.places]
         buckets = self._bucket[news.places]
@@ -119,16 +123,12 @@ class Learner:
             sums = fold(groups[mine], count, news.is_first[mine], dr, drr, self._vectors[places])
             known = self._rows.get(bucket)
             self._rows[bucket] = sums if known is None else known + sums
-        if self._is_corrected:
-            self._count_delays(news, groups, buckets)
-        if self._definition.counts_propensities:
-            self._count_importance(news, groups, buckets)
-        if self._definition.context_bits is not None:
-            names = name_contexts(self._vectors[news.places], self._definition.context_bits)
-            places = zip(buckets.tolist(), groups.tolist(), names, strict=True)
-            earned = (after - before).astype(np.int64).tolist()
-            for place, is_first, more in zip(places, news.is_first.tolist(), earned, strict=True):
-                self._contexts[place] += (is_first, more)
+        if self._is_told and news.outcomes is not None:
+            self._count_tallies(news, news.outcomes, groups, buckets)
+        else:
+            self._count_rewards(news, groups, buckets)
+        if self._definition.counts_groups:
+            self._count_groups(news, groups, buckets, after - before, after**2 - before**2)
         self._forget(np.unique(self._segment[news.places]))
 
     def statistics(self) -> Mapping[tuple[str, str, int], Statistics]:
@@ -139,6 +139,47 @@ class Learner:
             for bucket, sums in self._rows.items()
             for group in np.flatnonzero(sums[:, 0]).tolist()
         }
+
+    def _by_own_worths(self, news: News, outcomes: Sequence[Mapping[str, float]]) -> News:
+        """Let what has come be worth what the policy says; of kinds that are counted apart nobody says it yet."""
+        combine, exponent = self._definition.reward.combine, self._grid.reward_exponent
+        after = np.ldexp(np.array([float(combine(_credits(came, 0))) for came in outcomes]), -exponent)
+        nothing = float(np.ldexp(self._definition.reward.of_nothing, -exponent))
+        return news._replace(before=np.where(news.is_first, 0.0, nothing), after=after)
+
+    def _count_tallies(
+        self, news: News, outcomes: Sequence[Mapping[str, float]], groups: Indices, buckets: Indices
+    ) -> None:
+        """Count what there is beside sums, as JOIN and LEARN do; a decision that counted already had earned nothing."""
+        if not self._definition.has_tallies:
+            return
+        places = zip(buckets.tolist(), groups.tolist(), strict=True)
+        late = [0] * len(outcomes) if news.delays_ms is None else news.delays_ms.tolist()
+        for row, (bucket, group) in enumerate(places):
+            place = int(news.places[row])
+            shown = Shown(0, self._vectors[place].tobytes(), float(self._propensity[place]), str(place))
+            after = tallies_of(self._definition, _credits(outcomes[row], late[row]), shown, is_settled=False)
+            before = [] if news.is_first[row] else tallies_of(self._definition, [], shown, is_settled=False)
+            for tally in change(before, after):
+                if tally.width:
+                    counts = self._tallied.setdefault((bucket, group, tally.row), np.zeros(tally.width, np.int64))
+                    counts[tally.column] += tally.amount
+
+    def _count_rewards(self, news: News, groups: Indices, buckets: Indices) -> None:
+        """Count the same where rewards are told alone, all at once."""
+        if self._is_corrected:
+            self._count_delays(news, groups, buckets)
+        if self._definition.counts_propensities:
+            self._count_importance(news, groups, buckets)
+        if self._definition.context_bits is None:
+            return
+        before, after = (np.rint(np.ldexp(r, self._grid.reward_exponent)) for r in (news.before, news.after))
+        names = name_contexts(self._vectors[news.places], self._definition.context_bits)
+        places = zip(buckets.tolist(), groups.tolist(), names, strict=True)
+        earned = (after - before).astype(np.int64).tolist()
+        for place, is_first, more in zip(places, news.is_first.tolist(), earned, strict=True):
+            counts = self._tallied.setdefault(place, np.zeros(CONTEXT_COLUMNS, np.int64))
+            counts += (is_first, more)
 
     def _count_delays(self, news: News, groups: Indices, buckets: Indices) -> None:
         """Count how late came what has come now, as the ledger's tallies do."""
@@ -161,6 +202,17 @@ class Learner:
             counts = self._importance.setdefault(bucket, np.zeros(shape, np.int64))
             mine = buckets == bucket
             np.add.at(counts, groups[mine], np.column_stack((drawn, earned))[mine])
+
+    def _count_groups(self, news: News, groups: Indices, buckets: Indices, dr: Floats, drr: Floats) -> None:
+        """Count in groups at random, as the ledger's tallies do; an action is named by its number."""
+        parted = groups * GROUPS + np.array([group_for(str(place)) for place in news.places.tolist()])
+        count = len(self._segments) * len(self._arms) * GROUPS
+        for bucket in np.unique(buckets).tolist():
+            mine = buckets == bucket
+            vectors = self._vectors[news.places[mine]]
+            sums = fold(parted[mine], count, news.is_first[mine], dr[mine], drr[mine], vectors)
+            known = self._parted.get(bucket)
+            self._parted[bucket] = sums if known is None else known + sums
 
     def _grow_older(self, now_ms: int) -> None:
         """Let go of what was derived at another time."""
@@ -220,11 +272,16 @@ class Learner:
             for group in np.flatnonzero(counts.any(axis=1)).tolist():
                 key = RowKey(name, generation, *names[group], bucket, tally)
                 rows.append((key, Statistics(-COLUMNS, counts[group])))
+        for bucket, sums in self._parted.items():
+            for place in np.flatnonzero(sums[:, 0]).tolist():
+                group, part = divmod(place, GROUPS)
+                key = RowKey(name, generation, *names[group], bucket, group_name(part))
+                rows.append((key, Statistics(self._definition.dimension, sums[place])))
         for bucket, counts in self._importance.items():
             for group in np.flatnonzero(counts[:, 0]).tolist():
                 key = RowKey(name, generation, *names[group], bucket, IMPORTANCE_ROW)
                 rows.append((key, Statistics(-IMPORTANCE_COLUMNS, counts[group])))
-        for (bucket, group, row), counts in self._contexts.items():
+        for (bucket, group, row), counts in self._tallied.items():
             key = RowKey(name, generation, *names[group], bucket, row)
             rows.append((key, Statistics(-len(counts), counts)))
         return rows
@@ -257,3 +314,8 @@ class Learner:
         self._segment[moments.places] = segments
         self._bucket[moments.places] = moments.at_ms // self._definition.bucket_ms
         self._vectors[moments.places] = vectors
+
+
+def _credits(came: Mapping[str, float], late_ms: int) -> list[Credit]:
+    """Return what has come of a decision of time 0."""
+    return [Credit(kind, kind, value, late_ms) for kind, value in sorted(came.items())]

@@ -50,6 +50,8 @@ class News(NamedTuple):
     """The time when it is known."""
     delays_ms: Indices | None = None
     """How long after the decision it came; None: at once."""
+    outcomes: Sequence[Mapping[str, float]] | None = None
+    """What has come by now, value by kind; None: the environment tells rewards alone."""
 
 
 class Player(Protocol):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from pipeline.models.model import Floats
-from pipeline.simulate.environment import Changing, Delaying, Environment, Expecting, Timed
+from pipeline.simulate.environment import Changing, Delaying, Environment, Expecting, Telling, Timed
 from pipeline.simulate.player import Indices, Mask, Moments, News, Player
 
 SECOND_MS = 1_000
@@ -29,6 +29,8 @@ class Run:
     """(N,) expected reward of the best arm less that of the one chosen; NaN where nobody knows."""
     is_best: Mask
     """(N,) whether an arm as good as the best was chosen."""
+    kinds: Mapping[str, Floats] = field(default_factory=dict)
+    """(N,) what came of each kind, whenever that was, where the environment tells."""
 
     @property
     def total_regret(self) -> float:
@@ -51,6 +53,7 @@ class _Story:
         self._window_ms = environment.setting.window_ms
         self._mean = environment.mean if isinstance(environment, Expecting) else None
         self._delay_ms = environment.delay_ms if isinstance(environment, Delaying) else None
+        self._tell = environment.outcomes if isinstance(environment, Telling) else None
         self._coming: list[tuple[int, int]] = []
         """(when, place): a reward, or the end of a window."""
         self.arms = np.zeros(decisions, np.int64)
@@ -61,6 +64,8 @@ class _Story:
         """What of a reward comes inside the window."""
         self._delays_ms = np.zeros(decisions, np.int64)
         """How late."""
+        self._came: list[Mapping[str, float]] = [{}] * decisions if self._tell else []
+        """What comes, by kind."""
 
     def show(self, moments: Moments) -> tuple[list[int], list[float]]:
         """Let the visitors react; return the decisions that count at once, and as what."""
@@ -72,6 +77,8 @@ class _Story:
             if reward is None:
                 continue
             self.rewards[place] = reward
+            if self._tell is not None:
+                self._came[place] = self._tell(place, arm)
             if self._delay_ms is None:
                 self._credited[place] = reward
                 places.append(place)
@@ -101,7 +108,25 @@ class _Story:
         """Return what `due` decisions count for."""
         at = np.array(places, np.int64)
         first = np.full(len(at), self._waits)
-        return News(at, first, np.zeros(len(at)), self._credited[at], now_ms, self._delays_ms[at])
+        before, after = np.zeros(len(at)), self._credited[at]
+        return News(at, first, before, after, now_ms, self._delays_ms[at], self.came(places))
+
+    def early_news(self, places: list[int], rewards: list[float], now_ms: int) -> News:
+        """Return what decisions count for at once."""
+        at, first = np.array(places, np.int64), np.ones(len(places), np.bool_)
+        outcomes = self.came(places) if self._delay_ms is None else self._tell and [{}] * len(places)
+        return News(at, first, np.zeros(len(at)), np.array(rewards), now_ms, outcomes=outcomes)
+
+    def came(self, places: list[int]) -> Sequence[Mapping[str, float]] | None:
+        """Return what is credited of each kind, where the environment tells."""
+        if self._tell is None:
+            return None
+        return [self._came[place] if self._delays_ms[place] <= self._window_ms else {} for place in places]
+
+    def kinds(self) -> dict[str, Floats]:
+        """Return what came of each kind, by decision."""
+        names = [str(kind["kind"]) for kind in self._environment.setting.kinds] if self._tell else []
+        return {name: np.array([came.get(name, 0.0) for came in self._came]) for name in names}
 
     def _note_regret(self, place: int, arm: int) -> None:
         best = self._environment.best(place)
@@ -146,9 +171,7 @@ def run(
         story.arms[places], story.propensities[places] = choices
         counted, rewards = story.show(moments)
         if counted:
-            first = np.ones(len(counted), np.bool_)
-            nothing = np.zeros(len(counted))
-            player.learn(News(np.array(counted, np.int64), first, nothing, np.array(rewards), int(times[-1])))
+            player.learn(story.early_news(counted, rewards, int(times[-1])))
         start = stop
         on_progress(stop, decisions)
-    return Run(story.arms, story.propensities, story.rewards, story.regrets, story.regrets <= 0.0)
+    return Run(story.arms, story.propensities, story.rewards, story.regrets, story.regrets <= 0.0, story.kinds())

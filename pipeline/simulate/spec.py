@@ -1,10 +1,13 @@
 """`ALGORITHM[:PARAMETER=NUMBER,…]`: the short way to name a policy for an environment.
 
 Beside the algorithm's own parameters, `half_life`, `window` and `bucket` say in seconds how it forgets; in most
-environments a decision is made every second. `contexts` says how many are told apart, where they are counted.
+environments a decision is made every second. `contexts` says how many are told apart, where they are counted, and
+`worth.KIND` what one outcome of a kind is worth to the policy, where the environment has several.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from pipeline.errors import ConfigError
 from pipeline.models import ALGORITHMS
@@ -12,6 +15,7 @@ from pipeline.policy.definition import PolicyDefinition
 from pipeline.simulate.environment import Setting
 from pipeline.simulate.setting import definition_for
 
+_WORTH = "worth."
 _BUCKET_S = 50.0
 """What forgetting can tell apart, where nobody says otherwise."""
 
@@ -56,7 +60,20 @@ def definition_of(spec: str, setting: Setting, *, floor: float, settle: str) -> 
         statistics["contexts"] = round(parameters.pop("contexts"))
     if statistics:
         others["statistics"] = statistics
+    setting = _with_worths(setting, parameters)
     return definition_for(setting, name, parameters, floor=floor, settle=settle, others=others)
+
+
+def _with_worths(setting: Setting, parameters: dict[str, float]) -> Setting:
+    """Take the worths of kinds out of the parameters, into the setting."""
+    kinds = []
+    for kind in setting.kinds:
+        key = f"{_WORTH}{kind['kind']}"
+        kinds.append({**kind, "worth": parameters.pop(key)} if key in parameters else kind)
+    if unknown := [key for key in parameters if key.startswith(_WORTH)]:
+        known = ", ".join(f"{_WORTH}{kind['kind']}" for kind in setting.kinds) or "none: it tells rewards alone"
+        raise ConfigError("policy", [f"{unknown[0]} is none of the environment's kinds: {known}"])
+    return replace(setting, kinds=tuple(kinds))
 
 
 def _duration(seconds: float) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ class Summary:
     """(points,) after how many decisions the curve is told."""
     curves: Floats
     """(R, points) cumulative regret up to there."""
+    kinds: Mapping[str, Floats] = field(default_factory=dict)
+    """(R,) how much of each kind came a decision, where the environment tells."""
 
     @property
     def regret(self) -> float:
@@ -62,6 +64,7 @@ class Summary:
             "reward_error": standard_error(self.rewards),
             "best_share": float(self.best_shares.mean()) if self.has_regret else None,
             "known": self.known,
+            **({"kinds": {kind: _with_error(means) for kind, means in self.kinds.items()}} if self.kinds else {}),
         }
 
 
@@ -80,7 +83,12 @@ def summarise(environment: str, player: str, runs: Sequence[Run]) -> Summary:
         known=sum(int((~np.isnan(one.rewards)).sum()) for one in runs),
         at=(places + 1).astype(np.float64),
         curves=np.stack([one.regrets.cumsum()[places] for one in runs]),
+        kinds={kind: np.array([float(one.kinds[kind].mean()) for one in runs]) for kind in runs[0].kinds},
     )
+
+
+def _with_error(means: Floats) -> dict[str, float]:
+    return {"mean": float(means.mean()), "error": standard_error(means)}
 
 
 def standard_error(values: Floats) -> float:

@@ -8,7 +8,18 @@ from string import ascii_lowercase
 from typing import Any, NamedTuple
 
 from tests.naive.fold import NaiveFold, milliseconds, naive_fold
-from tests.samples import BASKET, linear_policy, plain_decision, plain_outcome, plain_policy
+from tests.samples import (
+    BASKET,
+    CLICK,
+    LIKE,
+    ensemble_policy,
+    exp3_policy,
+    linear_policy,
+    logistic_policy,
+    plain_decision,
+    plain_outcome,
+    plain_policy,
+)
 
 ACTIONS = 1_500
 HOUR_MS = 3_600_000
@@ -141,6 +152,24 @@ def linear(
     policy = linear_policy(**fields)
     policy["reward"]["outcomes"].append(BASKET)
     return traffic(policy | {"name": "linear"}, seed, actions, manner, now_ms)
+
+
+def counting_more(actions: int) -> tuple[Traffic, ...]:
+    """Make one of each sort whose decisions count for more than sums: by delay, context, kind, propensity and group."""
+    how = {"grace": GRACE, "publish": {"interval": "100ms"}}
+    worths = CLICK | {"worth": 0.5}, LIKE | {"worth": 0.2}
+    policies = {
+        "delays": plain_policy(settle="delay_corrected", statistics={"bucket": "2s"}, **how),
+        "contexts": logistic_policy(settle="optimistic", statistics={"bucket": "20s", "contexts": 81}, **how),
+        "kinds": linear_policy(settle="optimistic", combine="weighted", outcomes=worths, **how),
+        "importance": exp3_policy(settle="optimistic", **how),
+        "groups": ensemble_policy(settle="wait", combine="sum", **how),
+    }
+    now_ms = now()
+    return tuple(
+        traffic(policy | {"name": name}, seed, actions, now_ms=now_ms)
+        for seed, (name, policy) in enumerate(policies.items(), start=11)
+    )
 
 
 def wide(seed: int, actions: int, **others: Any) -> Traffic:

@@ -27,6 +27,6 @@ def test_suites_without_kafka(suite, tmp_path):
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("suite", ["pipeline", "freshness", "recovery"])
+@pytest.mark.parametrize("suite", ["pipeline", "freshness", "recovery", "serving"])
 def test_suites_on_kafka(suite, tmp_path):
     assert rows_of(suite, tmp_path)

@@ -21,20 +21,25 @@ WITHIN_S = 60.0
 NODE = """
 import asyncio, sys
 from pathlib import Path
-from pipeline.serve.http import run_node
+from pipeline.serve.http import loop_factory, run_node
 from pipeline.serve.settings import ServeSettings
-settings = ServeSettings(sys.argv[1], port=0, spill_dir=Path(sys.argv[2]), drain_timeout_s=float(sys.argv[3]))
-asyncio.run(run_node(settings, on_listening=lambda url: print(url, flush=True)))
+spill_dir = Path(sys.argv[2]) if sys.argv[2] else None
+settings = ServeSettings(sys.argv[1], port=0, spill_dir=spill_dir, drain_timeout_s=float(sys.argv[3]))
+with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    runner.run(run_node(settings, on_listening=lambda url: print(url, flush=True)))
 """
 PARTITIONS = 2
+# Requests answered while Kafka is frozen, and while it is not, before it is the other way about; some 100 come in a
+# second. The producer's patience is 5 s, and a round's is 1 s: some freezes are shorter, some longer than both.
+FREEZES = ((30, 50), (150, 20), (70, 100), (700, 50), (250, 300), (20, 10), (900, 200), (400, 5), (120, 30), (650, 100))
 
 
 @asynccontextmanager
 async def node_process(
-    servers: str, folder: Path, drain_timeout_s: float = 0.1
+    servers: str, folder: Path | None, drain_timeout_s: float = 0.1
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
     node = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", NODE, servers, str(folder), str(drain_timeout_s), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", NODE, servers, str(folder or ""), str(drain_timeout_s), stdout=asyncio.subprocess.PIPE
     )
     try:
         assert node.stdout is not None
@@ -125,3 +130,49 @@ async def test_a_frozen_kafka_is_away_too_and_records_arrive_when_it_thaws(
             own_kafka.resume()
         await arrived(servers, {"before", "one", "two"})
         await until(client, undelivered=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_disk", [True, False])
+async def test_a_kafka_that_freezes_and_thaws_again_and_again_costs_a_node_neither_its_life_nor_a_decision(
+    own_kafka: LocalKafka, tmp_path: Path, has_disk: bool
+) -> None:
+    servers = own_kafka.bootstrap_servers
+    await create_topics(servers, topic_specs("pipeline", PARTITIONS))
+    folder = tmp_path if has_disk else None
+    async with asyncio.timeout(6 * WITHIN_S), node_process(servers, folder, WITHIN_S) as (node, client):
+        answered: list[str] = []
+        asking = asyncio.create_task(ask_steadily(client, answered))
+        try:
+            for frozen, thawed in FREEZES:
+                own_kafka.pause()
+                try:
+                    await until_more(answered, frozen, asking)
+                finally:
+                    own_kafka.resume()
+                await until_more(answered, thawed, asking)
+        finally:
+            asking.cancel()
+        await until(client, undelivered=0, dropped=0)
+        assert node.returncode is None
+        await arrived(servers, set(answered))
+        node.send_signal(signal.SIGTERM)
+        assert await node.wait() == 0
+
+
+async def ask_steadily(client: httpx.AsyncClient, answered: list[str]) -> None:
+    """Ask a hundred times a second, whatever it takes; nothing but 200 in time is an answer."""
+    while True:
+        name = f"steady-{len(answered)}"
+        await decide(client, name)
+        answered.append(name)
+        await asyncio.sleep(0.01)
+
+
+async def until_more(answered: list[str], count: int, asking: asyncio.Task[None]) -> None:
+    """Wait for so many more answers; raises what ended the asking."""
+    wanted = len(answered) + count
+    while len(answered) < wanted:
+        if asking.done():
+            asking.result()
+        await asyncio.sleep(0.01)

@@ -8,21 +8,15 @@ from collections.abc import Mapping
 import httpx
 import numpy as np
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from pipeline.brokers.local_kafka import LocalKafka
-from pipeline.codec.wire import decode_event
 from pipeline.events import Decision
-from pipeline.learn.memory import RowKey
-from pipeline.models.statistics import Statistics, contributions
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.parse import load_policy
-from pipeline.publish.snapshot import build_snapshot
 from pipeline.serve import LoadedSnapshot, load_snapshot
-from pipeline.serve.http import listening
-from pipeline.serve.node import ServingNode
-from pipeline.serve.settings import ServeSettings
-from pipeline.stream.topics import DECISIONS, SNAPSHOTS, create_topics, partition_for, topic_specs
+from pipeline.stream.topics import create_topics, topic_specs
+from tests.harness.taught import logged, publish, serving, taught
 
 pytestmark = pytest.mark.kafka
 PARTITIONS, CLIENTS, VERSIONS = 2, 8, 60
@@ -57,15 +51,7 @@ floor = 0.02
 
 def content_of(definition: PolicyDefinition, version: int) -> bytes:
     """What 50 decisions an arm taught, of which the version's own arm was clicked most."""
-    rng = np.random.default_rng(version)
-    rows = []
-    for place, arm in enumerate(definition.arm_names):
-        X = rng.integers(-4096, 4097, (50, definition.dimension)).astype(np.int16)
-        X[:, 0] = 4096
-        rate = 0.6 if place == version % 3 else 0.4
-        sums = Statistics(definition.dimension, contributions(X, (rng.random(50) < rate) * 2**15))
-        rows.append((RowKey(definition.name, definition.generation, "all", arm, 0), sums))
-    return build_snapshot(definition, rows, {}, version, parent="")
+    return taught(definition, version, rate=lambda place: 0.6 if place == version % 3 else 0.4)
 
 
 async def ask_until(stop: asyncio.Event, client: httpx.AsyncClient, number: int) -> list[int]:
@@ -74,22 +60,6 @@ async def ask_until(stop: asyncio.Event, client: httpx.AsyncClient, number: int)
         body = {"context": {"x": len(statuses) % 10 / 10}, "action_id": f"reload-{number}-{len(statuses)}"}
         statuses.append((await client.post("/v1/policies/reloaded/decide", json=body)).status_code)
     return statuses
-
-
-async def logged(servers: str) -> list[Decision]:
-    found = []
-    async with AIOKafkaConsumer(bootstrap_servers=servers) as consumer:
-        places = [TopicPartition(DECISIONS, number) for number in range(PARTITIONS)]
-        consumer.assign(places)
-        await consumer.seek_to_beginning()
-        missing = sum((await consumer.end_offsets(places)).values())
-        while missing:
-            record = await consumer.getone()
-            missing -= 1
-            decision = decode_event(record.value, "decision", {})
-            if isinstance(decision, Decision):
-                found.append(decision)
-    return found
 
 
 def asked_of(snapshot: LoadedSnapshot, decision: Decision) -> np.ndarray:
@@ -102,20 +72,17 @@ async def test_under_load_no_request_fails_and_no_decision_mixes_two_snapshots(o
     await create_topics(servers, topic_specs("reload", PARTITIONS))
     definition = load_policy(POLICY, "test")
     contents = {version: content_of(definition, version) for version in range(1, VERSIONS + 1)}
-    partition = partition_for(definition.name, PARTITIONS)
     stop = asyncio.Event()
     async with (
         asyncio.timeout(120),
         AIOKafkaProducer(bootstrap_servers=servers) as producer,
-        ServingNode(ServeSettings(servers)) as node,
-        listening(node, "127.0.0.1", 0) as url,
-        httpx.AsyncClient(base_url=url) as client,
+        serving(servers) as (node, client),
     ):
-        await producer.send_and_wait(SNAPSHOTS, contents[1], b"reloaded", partition=partition)
+        await publish(producer, definition, contents[1], PARTITIONS)
         await node.wait_ready("reloaded")
         asking = [asyncio.create_task(ask_until(stop, client, number)) for number in range(CLIENTS)]
         for version in range(2, VERSIONS + 1):
-            await producer.send_and_wait(SNAPSHOTS, contents[version], b"reloaded", partition=partition)
+            await publish(producer, definition, contents[version], PARTITIONS)
             # Every third waits until it decides, the others overtake each other.
             if version % 3 == 0:
                 await node.wait_ready("reloaded", version)
@@ -123,7 +90,7 @@ async def test_under_load_no_request_fails_and_no_decision_mixes_two_snapshots(o
         stop.set()
         statuses = [status for each in await asyncio.gather(*asking) for status in each]
         await node.flush()
-        decisions = await logged(servers)
+        decisions = [decision async for decision in logged(servers, PARTITIONS)]
 
     assert set(statuses) == {200}
     assert len(decisions) == len(statuses)

@@ -17,7 +17,7 @@ from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.stream.topics import LEARN_TABLE, REWARDS, changelog_topic
 from tests.harness.client import Client
-from tests.harness.known import Traffic, chunks, homepage, linear
+from tests.harness.known import Traffic, chunks, counting_more, homepage, linear
 from tests.harness.place import Place, on_kafka
 from tests.harness.worker import Worker
 from tests.naive.fold import naive_fold
@@ -74,6 +74,18 @@ async def test_two_policies_with_repeats_and_late_outcomes_come_to_the_naive_pos
     data = homepage(), linear()
     async with place.loop(tmp_path, *data) as (client, _):
         await produce_all(client, *data)
+        await assert_exact(client, *data)
+
+
+async def test_policies_that_count_more_than_sums_come_to_the_naive_posteriors_over_a_kill(
+    place: Place, tmp_path: Path
+) -> None:
+    data = counting_more(400)
+    async with place.loop(tmp_path, *data) as (client, (worker,)):
+        async for part in produce(client, *data, parts=3):
+            if part == 1:
+                await client.until(lambda: client.snapshots("groups"), what="a first snapshot")
+                await asyncio.to_thread(restart, worker, tmp_path, loses_disk=True)
         await assert_exact(client, *data)
 
 

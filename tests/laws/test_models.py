@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from pipeline.models import ALGORITHMS, model_for
-from pipeline.models.contexts import ContextSums, context_name, weigh_contexts
+from pipeline.models.contexts import CONTEXT_ROW, ContextSums, context_name, weigh_contexts
 from pipeline.models.floor import apply_floor
 from pipeline.models.forgetting import Forgetting
 from pipeline.models.grid import FEATURE_BITS, Grid, features_from_grid
+from pipeline.models.groups import GROUP_ROW, GROUPS, GroupSums, group_name, weigh_groups
 from pipeline.models.importance import ImportanceSums, entries, weigh_importance
 from pipeline.models.model import Model, Posterior, Sums
 from pipeline.models.objectives import Weights
@@ -63,17 +64,15 @@ class Kept:
 
 
 @dataclass(frozen=True, eq=False)
-class Told(Kept, ContextSums):
-    """An arm with a context, whose decisions are told apart by it."""
+class Told(Kept, ContextSums, GroupSums):
+    """An arm with a context, whose decisions are told apart by it, and by group."""
 
     whole: Statistics
     rows: Mapping[str, Statistics]
 
     @classmethod
     def of(cls, whole: Statistics, rows: Mapping[str, Statistics]) -> Told:
-        parts = ((1.0, 1.0, name, row) for name, row in rows.items())
-        known = weigh_contexts(parts, whole, whole.dimension, FEATURE_BITS, GRID.reward_exponent)
-        return cls(known.sums, known.contexts, known.counts, known.rewards, whole, rows)
+        return cls(*told_apart(((1.0, 1.0, *row) for row in rows.items()), whole, whole.dimension, None), whole, rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +88,23 @@ class Drawn(Kept, ImportanceSums):
         return cls(known.sums, known.drawn, known.earned, whole, rows)
 
 
+def told_apart(
+    rows: Iterable[tuple[float, float, str, Statistics]], sums: Sums, dimension: int, prior: ArmPrior | None
+) -> tuple[Any, ...]:
+    """Give what PUBLISH makes of rows by context, and by group."""
+    rows = list(rows)
+    by_name = [[row for row in rows if row[2].startswith(name)] for name in (CONTEXT_ROW, GROUP_ROW)]
+    by_context = weigh_contexts(by_name[0], sums, dimension, FEATURE_BITS, GRID.reward_exponent, prior)
+    by_group = weigh_groups(by_name[1], sums, dimension, GRID.reward_exponent, prior)
+    told = by_context.contexts, by_context.counts, by_context.rewards
+    return sums, by_group.groups, by_group.before, *told
+
+
+@dataclass(frozen=True, eq=False)
+class Faded(ContextSums, GroupSums):
+    """What is known of an arm with a context, weighed."""
+
+
 AS_REWARDS = Weights((1,), 0)
 PROPENSITIES = 1.0, 0.5, 0.37, 1 / ARMS
 """By which the decisions of an arm were drawn, in turn."""
@@ -100,11 +116,8 @@ Known = Told | Drawn
 def merged(ours: Mapping[str, Statistics], theirs: Mapping[str, Statistics], sign: int) -> dict[str, Statistics]:
     rows = dict(ours)
     for name, row in theirs.items():
-        rows[name] = rows.get(name, NO_TALLY) + Statistics(-2, sign * row.sums)
+        rows[name] = rows.get(name, Statistics.zero(row.dimension)) + Statistics(row.dimension, sign * row.sums)
     return rows
-
-
-NO_TALLY = Statistics(-2, np.zeros(2, np.int64))
 
 
 def known_of(X: np.ndarray, rewards: Any, times: int = 1) -> Known:
@@ -116,12 +129,28 @@ def known_of(X: np.ndarray, rewards: Any, times: int = 1) -> Known:
     for x, reward, p in told:
         name, counts = (context_name(x), [1, reward]) if dimension else ("importance", entries(p, [reward]))
         rows = merged(rows, {name: Statistics(-2, np.array(counts) * times)}, 1)
+    if dimension:
+        groups = np.resize(np.random.default_rng(len(X)).permutation(GROUPS), len(X))
+        for group in sorted(set(groups.tolist())):
+            mine = groups == group
+            sums = contributions(X[mine], np.asarray(rewards)[mine]) * times
+            rows = merged(rows, {group_name(group): Statistics(dimension, sums)}, 1)
     return (Told if dimension else Drawn).of(whole, rows)
 
 
 def as_often(arm: Known, times: int) -> Known:
+    """Give decisions like these, so many times as many: each in another group, so that they are in all groups alike."""
+    assert times % GROUPS == 0
     whole = Statistics(arm.whole.dimension, arm.whole.sums * times)
-    return arm.of(whole, {name: Statistics(-2, row.sums * times) for name, row in arm.rows.items()})
+    rows = {
+        name: Statistics(row.dimension, row.sums * times)
+        for name, row in arm.rows.items()
+        if not name.startswith(GROUP_ROW)
+    }
+    if arm.whole.dimension:
+        part = Statistics(arm.whole.dimension, arm.whole.sums * (times // GROUPS))
+        rows |= {group_name(group): part for group in range(GROUPS)}
+    return arm.of(whole, rows)
 
 
 def weighed(parts: Iterable[tuple[float, Known]], dimension: int, prior: ArmPrior | None = None) -> Sums:
@@ -132,7 +161,7 @@ def weighed(parts: Iterable[tuple[float, Known]], dimension: int, prior: ArmPrio
         drawn = ((weight, 1.0, row) for weight, part in parts for row in part.rows.values())
         return weigh_importance(drawn, sums, AS_REWARDS, prior, GRID.reward_exponent)
     rows = ((weight, 1.0, *row) for weight, part in parts for row in part.rows.items())
-    return weigh_contexts(rows, sums, dimension, FEATURE_BITS, GRID.reward_exponent, prior)
+    return Faded(*told_apart(rows, sums, dimension, prior))
 
 
 def nothing(dimension: int) -> Known:
@@ -270,7 +299,7 @@ def test_some_arms_of_a_posterior_are_the_posterior_of_those_arms(model, dimensi
 
 def test_an_estimate_lies_within_its_interval_which_narrows_with_evidence(model, dimension):
     few = arms(dimension)
-    many = [as_often(arm, 100) for arm in few]
+    many = [as_often(arm, 96) for arm in few]
     for context in contexts(dimension):
         before, after = (model.estimates(model.posterior(known, GRID), context) for known in (few, many))
         for mean, low, high in (before, after):

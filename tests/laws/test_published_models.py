@@ -12,7 +12,7 @@ from pipeline.codec import avro
 from pipeline.learn.memory import RowKey
 from pipeline.models import ALGORITHMS
 from pipeline.models.statistics import Statistics, contributions
-from pipeline.models.tally import row_of
+from pipeline.models.tally import row_of, rows_beside
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import Credit
 from pipeline.policy.tallies import Shown, tallies_of
@@ -77,7 +77,8 @@ SORTS = {"": {}, "encoder": {"encoder": ENCODER}, "apart": APART, "delays": DELA
         (name, sort)
         for name, info in ALGORITHMS.items()
         for sort in SORTS
-        if (sort != "encoder" or info.needs_context) and (sort not in {"apart", "both"} or not info.counts_contexts)
+        if (sort != "encoder" or info.needs_context)
+        and (sort not in {"apart", "both"} or not (info.counts_contexts or info.counts_groups))
     ],
     ids=lambda param: ", ".join(filter(None, param)),
 )
@@ -118,11 +119,15 @@ def counted_for(definition: PolicyDefinition, X: np.ndarray, rng: np.random.Gene
             if ms
         ]
         vector = X[row].astype("<i2").tobytes()
-        shown = Shown(0, vector, float(rng.uniform(FLOOR, 1.0)))
+        shown = Shown(0, vector, float(rng.uniform(FLOOR, 1.0)), f"x{rng.integers(10**9)}")
         tallies += tallies_of(definition, credited, shown, is_settled=row < 2)
         rewards.append(definition.reward.combine(credited))
-    widths = {tally.row: tally.width for tally in tallies}
+    widths = {tally.row: tally.width for tally in tallies if tally.width}
     of_each = {name: row_of((one for one in tallies if one.row == name), width) for name, width in widths.items()}
+    beside = rows_beside(tallies)
+    for name in sorted(set(beside)):
+        mine = np.array([row == name for row in beside])
+        of_each[name] = Statistics(definition.dimension, contributions(X[mine], np.array(rewards)[mine]))
     return {"": Statistics(definition.dimension, contributions(X, rewards)), **of_each}
 
 

@@ -27,7 +27,8 @@ class NaiveFold(NamedTuple):
     (segment, arm, bucket, "settled") → [how many have settled], which is all of them; where kinds are counted apart, r
     is 0 and (segment, arm, bucket, "objectives") → [Σc of each kind, Σcc' of each pair, Σcx of each kind]; where
     decisions are counted by context, (segment, arm, bucket, "context:" + entries) → [n, Σr]; where by propensity p,
-    none below 2^-15, (segment, arm, bucket, "importance") → [Σ 2^15/p, Σ r/p], or Σ c/p of each kind."""
+    none below 2^-15, (segment, arm, bucket, "importance") → [Σ 2^15/p, Σ r/p], or Σ c/p of each kind;
+    where by group, (segment, arm, bucket, "group:" + number) → the same sums of the decisions in the group."""
     sha256: str
     """`posterior_sha256` as `pipeline/publish/snapshot.py` documents it."""
 
@@ -62,6 +63,8 @@ class NaiveEntry(NamedTuple):
     """Names the row of its context, where decisions are counted by context."""
     importance: tuple[int, ...] = ()
     """Where decisions count by propensity: 2^15/p, and r/p or c/p of each kind, to the nearest whole number."""
+    group: str = ""
+    """Names the row of its group, where decisions are parted at random."""
 
 
 def naive_ledger(policy: Fields, decisions: Iterable[Fields], outcomes: Iterable[Fields]) -> dict[str, NaiveEntry]:
@@ -84,6 +87,7 @@ def naive_ledger(policy: Fields, decisions: Iterable[Fields], outcomes: Iterable
             amounts_of(policy, credited[action_id]),
             context_row(policy, decision.get("context_vector", [])),
             importance_of(policy, decision["propensity"], credited[action_id]),
+            group_of(policy, action_id),
         )
         for action_id, decision in shown.items()
         if (decision["policy"], decision.get("generation", 1)) == (policy["name"], policy.get("generation", 1))
@@ -117,6 +121,13 @@ def importance_of(policy: Fields, propensity: float, outcomes: list[Fields]) -> 
     if policy["reward"]["combine"] == "weighted":
         amounts = list(amounts_of(policy, outcomes)) or [0] * len(kinds_of(policy))
     return tuple(round(amount / max(propensity, 1 / 2**15)) for amount in [2**15, *amounts])
+
+
+def group_of(policy: Fields, action_id: str) -> str:
+    """Name the group: one byte of a hash of the action, modulo 16."""
+    if policy["algorithm"]["name"] != "linear_ensemble":
+        return ""
+    return f"group:{hashlib.blake2b(action_id.encode(), digest_size=1).digest()[0] % 16}"
 
 
 def counts_propensities(policy: Fields) -> bool:
@@ -212,6 +223,8 @@ def sum_up(entries: Iterable[NaiveEntry]) -> Sums:
             add(sums, (*entry.key, f"delay:{kind}"), [int(index == column) for index in range(44)])
         if entry.context:
             add(sums, (*entry.key, entry.context), [1, entry.reward])
+        if entry.group:
+            add(sums, (*entry.key, entry.group), contribution(entry.reward, list(entry.vector)))
         if entry.importance:
             add(sums, (*entry.key, "importance"), list(entry.importance))
         if entry.amounts:
@@ -321,7 +334,7 @@ def sha256_of(policy: Fields, exponent: int, sums: Mapping[Any, list[int]]) -> s
         ]
     if (bits := context_bits(policy)) is not None:
         content["contexts"] = bits
-    if {"delays", "kinds", "contexts"} & content.keys() or counts_propensities(policy):
+    if {"delays", "kinds", "contexts"} & content.keys() or counts_propensities(policy) or group_of(policy, ""):
         content["tallies"] = [[*key, tallies[key]] for key in sorted(tallies)]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -80,6 +80,11 @@ def book_of(data: Traffic) -> PolicyBook:
     return KnownPolicies(define(data.policy)).book
 
 
+def is_of_one_reward(policy: dict[str, Any]) -> bool:
+    """Whether the algorithm can't have kinds counted apart."""
+    return policy["algorithm"]["name"] == "linear_ensemble" or "contexts" in policy["statistics"]
+
+
 def changed(policy: dict[str, Any], draw: st.DrawFn, *, narrower: bool) -> dict[str, Any]:
     """Draw other rules of attribution: windows, worths, combination, bounds, buckets, when a decision counts."""
     new = copy.deepcopy(policy)
@@ -88,7 +93,7 @@ def changed(policy: dict[str, Any], draw: st.DrawFn, *, narrower: bool) -> dict[
         rule["window"] = f"{draw(st.integers(1, seconds if narrower else 15))}s"
         rule["worth"] = draw(st.sampled_from([rule["worth"], 0.5, 0.3]))
     new["reward"].pop("cap", None)
-    allowed = COMBINATIONS[:4] if "contexts" in new["statistics"] else COMBINATIONS
+    allowed = COMBINATIONS[:4] if is_of_one_reward(new) else COMBINATIONS
     new["reward"]["combine"] = draw(st.sampled_from(allowed))
     new["reward"]["high"] = draw(st.sampled_from([new["reward"]["high"], 0.75, 9.0]))
     if policy["reward"]["low"] == 0.0:  # its algorithm takes rewards in [0, 1]

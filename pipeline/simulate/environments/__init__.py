@@ -17,6 +17,7 @@ ENVIRONMENTS: Mapping[str, str] = MappingProxyType(
             "switching": "switching:Switching",
             "drift": "drift:Drift",
             "catalogue": "catalogue:Catalogue",
+            "shop": "shop:Shop",
             "delayed": "delayed:Delayed",
             "display_advertising": "delayed:DisplayAdvertising",
             "only_delays": "delayed:OnlyDelays",

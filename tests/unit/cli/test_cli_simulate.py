@@ -36,6 +36,14 @@ def test_the_same_seed_gives_the_same_regret_and_a_policy_keeps_its_own_beside_o
     assert beside[0]["regrets"] != alone[0]["regrets"]
 
 
+def test_where_several_kinds_come_it_says_how_much_of_each():
+    policies = ("--policy", "gaussian_thompson", "--policy", "gaussian_thompson:worth.sale=0,worth.refund=0")
+    shop, clicks = orjson.loads(run("--environment", "shop", *SMALL, *policies, "--json"))
+    assert set(shop["kinds"]) == {"click", "sale", "refund"}
+    assert clicks["kinds"]["click"]["mean"] > shop["kinds"]["click"]["mean"]
+    assert "refund" in run("--environment", "shop", *SMALL, *policies)
+
+
 def test_a_policy_file_plays_as_it_is(tmp_path: Path):
     policy = tmp_path / "two.toml"
     policy.write_text(

@@ -33,6 +33,7 @@ def test_every_algorithm_says_what_a_policy_must_declare():
         "linear_thompson": (True, False),
         "lin_ucb": (True, False),
         "square_cb": (True, False),
+        "linear_ensemble": (True, False),
         "logistic_thompson": (True, True),
         "logistic_ucb": (True, True),
         "hybrid_thompson": (True, False),

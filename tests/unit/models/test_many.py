@@ -63,7 +63,12 @@ def test_a_point_among_the_rows_is_asked_alone() -> None:
 
 # Those that count decisions by context have a test of their own: test_logistic_thompson.py.
 @pytest.mark.parametrize(
-    "name", [name for name, info in ALGORITHMS.items() if info.needs_context and not info.counts_contexts]
+    "name",
+    [
+        name
+        for name, info in ALGORITHMS.items()
+        if info.needs_context and not info.counts_contexts and not info.counts_groups
+    ],
 )
 def test_every_model_says_of_many_what_it_says_of_one(name: str) -> None:
     d, rng = 5, np.random.default_rng(2)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError
+from pipeline.models.groups import group_for, group_name
 from pipeline.policy.changes import check_change
 from pipeline.policy.contexts import name_contexts, possible_contexts
 from pipeline.policy.reward import Credit
 from pipeline.policy.tallies import Shown, tallies_of
-from tests.samples import define, exp3_policy, linear_policy, logistic_policy, plain_policy
+from tests.samples import CLICK, define, ensemble_policy, exp3_policy, linear_policy, logistic_policy, plain_policy
 
 ONE = 2**15
 WORD = {"name": "device", "kind": "categorical", "values": ["mobile", "desktop", "other"]}
@@ -43,9 +44,9 @@ def test_a_decision_counts_in_its_context_with_its_reward() -> None:
     definition = define(logistic_policy(statistics={"contexts": 9}))
     vector = np.array([4096, 4000, -100], "<i2").tobytes()
     like = Credit("o", "like", 1.0, 5)  # worth a quarter
-    found = tallies_of(definition, [like], Shown(0, vector, 1.0), is_settled=True)
+    found = tallies_of(definition, [like], Shown(0, vector, 1.0, "x"), is_settled=True)
     assert [tuple(one) for one in found] == [("context:1,1,0", 2, 0, 1), ("context:1,1,0", 2, 1, ONE // 4)]
-    assert len(tallies_of(definition, [], Shown(0, vector, 1.0), is_settled=True)) == 1
+    assert len(tallies_of(definition, [], Shown(0, vector, 1.0, "x"), is_settled=True)) == 1
 
 
 def test_features_that_make_too_many_contexts_even_in_whole_steps_are_refused_with_what_to_do() -> None:
@@ -72,6 +73,17 @@ def test_propensities_are_counted_where_the_algorithm_wants_them_and_nowhere_els
         define(plain_policy(statistics={"propensities": True}))
     with pytest.raises(ConfigError, match="propensities: is false, but exp3 counts by them"):
         define(exp3_policy(statistics={"bucket": "20s", "propensities": False}))
+
+
+def test_groups_are_counted_where_the_algorithm_wants_them_and_not_with_kinds_apart() -> None:
+    ensemble = define(ensemble_policy())
+    assert ensemble.to_plain()["statistics"] == {"bucket": "20s", "groups": True}
+    found = tallies_of(ensemble, [], Shown(0, b"", 1.0, "x1"), is_settled=True)
+    assert [tuple(one) for one in found] == [(group_name(group_for("x1")), 0, 0, 0)]
+    with pytest.raises(ConfigError, match="linear_thompson counts none; leave it out, or choose linear_ensemble"):
+        define(linear_policy(statistics={"groups": True}))
+    with pytest.raises(ConfigError, match="linear_ensemble counts groups by one reward"):
+        define(ensemble_policy(combine="weighted", outcomes=(CLICK | {"worth": 0.5},)))
 
 
 def test_whether_and_how_finely_contexts_are_counted_cannot_change_under_a_generation() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -8,13 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, MessageSizeTooLargeError, RequestTimedOutError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RequestTimedOutError,
+    UnknownTopicOrPartitionError,
+)
 
+from pipeline.codec.murmur2 import partition_of
 from pipeline.errors import ConfigError
 from pipeline.serve import delivery as module
 from pipeline.serve.delivery import Delivery
 from pipeline.serve.spill import Parcel, Spill
-from pipeline.stream.topics import DECISIONS, OUTCOMES
+from pipeline.stream.topics import DECISIONS, OUTCOMES, SHADOW_DECISIONS
 
 WITHIN_S = 10.0
 ROOM = 1 << 20
@@ -25,15 +33,23 @@ class Producer:
 
     def __init__(self) -> None:
         self.arrived: list[tuple[str, bytes, bytes]] = []
+        self.logs: defaultdict[tuple[str, int], list[bytes]] = defaultdict(list)
+        """Values by topic and partition."""
+        self.sent = 0
+        """Batches."""
+        self.batches = 0
+        """Those of them that were acknowledged."""
         self.partitions = defaultdict[str, int](lambda: 4)
         self.start_failures: list[Exception] = []
         self.send_failures: list[Exception] = []
-        """Raised by `send` itself, as when its buffer stays full."""
+        """Raised by `send_batch` itself, as when its buffer stays full."""
         self.lost: dict[bytes, list[Exception]] = defaultdict(list)
-        """By value: acknowledgements that fail."""
+        """By value: failures of the batch that has it."""
         self.is_held = asyncio.Event()
         """Clear: acknowledgements wait."""
         self.is_held.set()
+        self.unknown: set[str] = set()
+        """Topics that the broker doesn't have."""
         self.starts = 0
         self.stops = 0
 
@@ -46,22 +62,55 @@ class Producer:
         self.stops += 1
 
     async def partitions_for(self, topic: str) -> set[int]:
+        if topic in self.unknown:
+            raise UnknownTopicOrPartitionError
         return set(range(self.partitions[topic]))
 
-    async def send(self, topic: str, value: bytes, key: bytes) -> asyncio.Future[Any]:
+    def create_batch(self) -> Batch:
+        return Batch()
+
+    async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> asyncio.Future[Any]:
+        assert batch.is_closed, "others could add to it"
         if self.send_failures:
             raise self.send_failures.pop(0)
-        return asyncio.ensure_future(self._acknowledge(topic, value, key))
+        self.sent += 1
+        # As aiokafka does: what it holds is not cancelled with whoever waits for it.
+        return asyncio.shield(asyncio.ensure_future(self._acknowledge(batch, topic, partition)))
 
-    async def _acknowledge(self, topic: str, value: bytes, key: bytes) -> None:
+    async def _acknowledge(self, batch: Batch, topic: str, partition: int) -> None:
         await self.is_held.wait()
-        if self.lost[value]:
-            raise self.lost[value].pop(0)
-        self.arrived.append((topic, key, value))
+        for _, value in batch.records:
+            if self.lost[value]:
+                raise self.lost[value].pop(0)
+        self.arrived += [(topic, key, value) for key, value in batch.records]
+        self.logs[topic, partition] += [value for _, value in batch.records]
+        self.batches += 1
 
     @property
     def values(self) -> list[bytes]:
         return [value for _, _, value in self.arrived]
+
+
+class Batch:
+    """Stands in for aiokafka's builder: full at `BATCH_BYTES`, but for a first record of any size."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[bytes, bytes]] = []
+        self.is_closed = False
+        self._bytes = 0
+
+    def append(self, *, key: bytes, value: bytes, timestamp: None) -> object | None:
+        assert timestamp is None
+        size = len(key) + len(value)
+        if self.is_closed or (self.records and self._bytes + size > module.BATCH_BYTES):
+            self.is_closed = True
+            return None
+        self._bytes += size
+        self.records.append((key, value))
+        return object()
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
 @pytest.fixture(autouse=True)
@@ -92,15 +141,34 @@ async def delivering(
         delivery.close()
 
 
-async def test_what_is_sent_arrives_in_order_with_its_key() -> None:
+async def test_what_is_sent_arrives_with_its_key_where_its_key_belongs() -> None:
     producer = Producer()
     async with delivering(producer) as delivery:
         delivery.send(DECISIONS, b"a", b"1")
         delivery.send(OUTCOMES, b"a", b"2")
         delivery.send(DECISIONS, b"b", b"3")
         await delivery.flush()
-        assert producer.arrived == [(DECISIONS, b"a", b"1"), (OUTCOMES, b"a", b"2"), (DECISIONS, b"b", b"3")]
+        assert sorted(producer.arrived) == [(DECISIONS, b"a", b"1"), (DECISIONS, b"b", b"3"), (OUTCOMES, b"a", b"2")]
+        # JOIN finds an action's records in partitions of one number.
+        assert set(producer.logs) == {
+            (DECISIONS, partition_of(b"a", 4)),
+            (OUTCOMES, partition_of(b"a", 4)),
+            (DECISIONS, partition_of(b"b", 4)),
+        }
         assert (delivery.delivered, delivery.undelivered, delivery.failures) == (3, 0, 0)
+
+
+async def test_a_partitions_records_go_as_few_batches_in_their_order() -> None:
+    producer = Producer()
+    async with delivering(producer) as delivery:
+        large = module.BATCH_BYTES // 2 - 1
+        values = [b"%d" % number * (large if number % 3 == 0 else 1) for number in range(10)]
+        for value in values:
+            delivery.send(DECISIONS, b"", value)
+        await delivery.flush()
+        assert producer.values == values
+        # Two large ones and two small ones fill a batch to the byte: 0 to 3; then 4 to 8, and 9 has no room there.
+        assert producer.batches == 3
 
 
 async def test_flushing_with_nothing_to_deliver_waits_for_nothing() -> None:
@@ -134,10 +202,23 @@ async def test_what_is_not_acknowledged_is_sent_again_until_it_is() -> None:
         for value in (b"1", b"2", b"3"):
             delivery.send(DECISIONS, b"", value)
         await delivery.flush()
-        assert producer.values == [b"1", b"3", b"2"]
+        # They are one batch.
+        assert producer.values == [b"1", b"2", b"3"]
         assert (delivery.delivered, delivery.failures, delivery.dropped) == (3, 2, 0)
         assert not delivery.is_failing
     assert producer.starts == producer.stops == 3
+
+
+async def test_what_is_acknowledged_is_not_sent_again_with_what_is_not() -> None:
+    producer = Producer()
+    producer.lost[b"2"] = [RequestTimedOutError()]
+    async with delivering(producer) as delivery:
+        delivery.send(DECISIONS, b"a", b"1")
+        delivery.send(OUTCOMES, b"a", b"2")
+        delivery.send(DECISIONS, b"a", b"3")
+        await delivery.flush()
+        assert producer.values == [b"1", b"3", b"2"]
+        assert (delivery.delivered, delivery.failures) == (3, 1)
 
 
 async def test_a_producer_that_takes_no_more_is_tried_again_from_there() -> None:
@@ -149,6 +230,19 @@ async def test_a_producer_that_takes_no_more_is_tried_again_from_there() -> None
         await delivery.flush()
         assert producer.values == [b"1", b"2"]
         assert delivery.failures == 1
+
+
+async def test_a_topic_that_is_not_there_does_not_hold_the_others_back() -> None:
+    producer = Producer()
+    producer.unknown = {SHADOW_DECISIONS}
+    async with delivering(producer) as delivery:
+        delivery.send(SHADOW_DECISIONS, b"a", b"1")
+        delivery.send(DECISIONS, b"a", b"2")
+        await until(lambda: delivery.failures > 0)
+        assert (producer.values, delivery.undelivered) == ([b"2"], 1)
+        producer.unknown.clear()
+        await delivery.flush()
+        assert producer.values == [b"2", b"1"]
 
 
 async def test_a_broker_that_is_away_from_the_start_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
@@ -168,6 +262,7 @@ async def test_a_record_that_the_broker_never_takes_is_let_go_and_counted(caplog
         for value in (b"1", b"large", b"2"):
             delivery.send(DECISIONS, b"k", value)
         await delivery.flush()
+        # Not the batch that it was in: its neighbours are sent alone then.
         assert producer.values == [b"1", b"2"]
         assert (delivery.delivered, delivery.dropped, delivery.failures) == (2, 1, 0)
     assert "record-refused-by-broker topic=decisions key=b'k'" in caplog.text
@@ -305,3 +400,20 @@ async def test_a_record_that_the_producer_lets_go_of_is_sent_again() -> None:
         await delivery.flush()
         assert producer.values == [b"1"]
         assert delivery.failures == 1
+
+
+async def test_what_fails_after_a_node_has_stopped_waiting_for_it_is_no_error_of_the_loops() -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    producer = Producer()
+    producer.is_held.clear()
+    producer.lost[b"1"] = [KafkaConnectionError("away")]
+    async with delivering(producer) as delivery:
+        delivery.send(DECISIONS, b"a", b"1")
+        await until(lambda: delivery._waiting_bytes > 0 and producer.sent > 0)
+    producer.is_held.set()
+    await until(lambda: not producer.lost[b"1"])
+    for _ in range(3):
+        await asyncio.sleep(0)
+    gc.collect()
+    assert told == []

@@ -1,0 +1,60 @@
+"""What callers send → what is decided and logged: checked, named, and with nobody's raw id in it. Pure."""
+
+from __future__ import annotations
+
+from pipeline.errors import InvalidRecordError
+from pipeline.events import Outcome, outcome_from
+from pipeline.serve.bodies import DecideBody, OutcomeBody, candidates, identifier, identifiers
+from pipeline.serve.ids import TimeOrderedIds
+from pipeline.serve.rollout import Request
+from pipeline.serve.subject import hash_subject
+
+
+class Intake:
+    """Names what has no name yet, by `ids`, and hashes subjects with a salt; without one it accepts none."""
+
+    def __init__(self, ids: TimeOrderedIds, subject_salt: str) -> None:
+        self._ids = ids
+        self._subject_salt = subject_salt
+
+    def request(self, policy: str, asked: DecideBody, now_ms: int) -> Request:
+        """Return what is asked of a policy.
+
+        Raises:
+            InvalidRecordError: out-of-range, wrong-type, subject-not-accepted.
+        """
+        return Request(
+            identifier("policy", policy),
+            asked.context,
+            None if asked.eligible is None else identifiers("eligible", asked.eligible),
+            self._ids.next(now_ms) if asked.action_id is None else identifier("action_id", asked.action_id),
+            now_ms,
+            None if asked.subject is None else self._hash_of(identifier("subject", asked.subject)),
+            candidates(asked.candidates),
+        )
+
+    def outcome(self, told: OutcomeBody, now_ms: int) -> Outcome:
+        """Return an outcome.
+
+        Raises:
+            InvalidRecordError: out-of-range, wrong-type, value-not-finite.
+        """
+        at_ms, given = told.occurred_at_ms, told.outcome_id
+        return outcome_from(
+            {
+                "outcome_id": self._ids.next(now_ms) if given is None else identifier("outcome_id", given),
+                "action_id": identifier("action_id", told.action_id),
+                "kind": identifier("kind", told.kind),
+                "value": told.value,
+                "occurred_at_ms": now_ms if at_ms is None else int(at_ms) if float(at_ms).is_integer() else at_ms,
+            }
+        )
+
+    def _hash_of(self, subject: str) -> str:
+        if not self._subject_salt:
+            # Answering without the hash would log what nobody could find again to erase.
+            raise InvalidRecordError(
+                "subject-not-accepted",
+                "this node has no salt to hash `subject` with: start it with --subject-salt, or leave the subject out",
+            )
+        return hash_subject(subject, self._subject_salt)

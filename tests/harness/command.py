@@ -1,0 +1,26 @@
+"""The command line of the project, against a test's broker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from tests.harness.place import Place
+
+WITHIN_S = 120
+
+
+async def pipeline(place: Place, *arguments: str) -> str:
+    """Run a command that must succeed; return what it says."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")}
+    environment |= {"PIPELINE_BROKER": place.broker, "PIPELINE_APP_ID": place.app_id}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pipeline", *arguments),
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, errors = await asyncio.wait_for(process.communicate(), WITHIN_S)
+    assert process.returncode == 0, f"{arguments} → {process.returncode}: {said!r} {errors!r}"
+    return said.decode()
