@@ -36,7 +36,7 @@ check: setup  ## ruff, mypy strict, import layers
 bench: stream-peers  ## speed of everything, with right answers checked: half an hour (benchmarks/README.md)
 	$(BIN)/python -m benchmarks all
 
-bench-learning: peers  ## how well policies learn, beside MABWiser and Vowpal Wabbit: a quarter of an hour
+bench-learning: peers  ## how well policies learn, beside MABWiser and Vowpal Wabbit: an hour or two of a core
 	$(BIN)/python -m benchmarks learning
 
 peers: setup  ## what the learning bench plays against; their tests are skipped without

@@ -31,6 +31,7 @@ from pipeline.join.agent import StoredRows
 from pipeline.join.progress import Progress
 from pipeline.join.row import ActionRow
 from pipeline.join.step import Arrival, Changes, Limits, decode_arrivals, take
+from pipeline.join.stored_row import row_to_bytes
 from pipeline.learn.ledger import LedgerRecord, fold_ledger
 from pipeline.learn.memory import FoldState, RowKey, statistics_to_bytes
 from pipeline.models.statistics import Statistics, contributions
@@ -160,7 +161,7 @@ def _templates(book: PolicyBook) -> tuple[list[bytes], int]:
     changes = take("decisions", _decisions_of(book, 0), Progress(), _NoRows(), book, Limits())
     rows = [row for row in changes.rows.values() if row is not None]
     due_ms = max(row.due_ms for row in rows)
-    return [replace(row, due_ms=due_ms, decided_at_ms=due_ms - WINDOW_MS).to_bytes() for row in rows], due_ms
+    return [row_to_bytes(replace(row, due_ms=due_ms, decided_at_ms=due_ms - WINDOW_MS)) for row in rows], due_ms
 
 
 def _fill(rows: ScratchRows, start: int, end: int, values: Sequence[bytes], due_ms: int) -> None:
@@ -209,7 +210,7 @@ def _join(
     changes = take(stream, arrivals, Progress(), actions, book, Limits())
     if len(changes.rewards) != BATCH:
         raise SystemExit(f"{len(changes.rewards)} ledger records of {BATCH} {stream}")
-    rows.write({ROW + id_.encode(): row and row.to_bytes() for id_, row in changes.rows.items()}, [])
+    rows.write({ROW + id_.encode(): row and row_to_bytes(row) for id_, row in changes.rows.items()}, [])
     return changes
 
 

@@ -12,6 +12,7 @@ from pipeline.codec.reward import RewardWriter
 from pipeline.join.progress import Progress
 from pipeline.join.row import ActionRow
 from pipeline.join.step import Changes, Limits, decode_arrivals, take
+from pipeline.join.stored_row import row_from_bytes, row_to_bytes
 from pipeline.learn.columns import fold_piece, pieces
 from pipeline.learn.memory import FoldState
 from pipeline.policy.book import PolicyBook
@@ -50,6 +51,10 @@ def measure(dimension: int, encoding: str, repetitions: int) -> list[Row]:
     changes = joined()
     if len(changes.rewards) != BATCH:
         raise SystemExit(f"{len(changes.rewards)} ledger records of {BATCH} decisions")
+    rows = [row for row in changes.rows.values() if row is not None]
+    stored = [row_to_bytes(row) for row in rows]
+    if [row_from_bytes(one).raw for one in stored] != [record.value for record in decisions]:
+        raise SystemExit("stored rows do not hold their decisions")
     ledger = written(changes)
     (piece,) = pieces(list(enumerate(ledger)))
     nothing = [None] * len(piece.action_ids)
@@ -57,6 +62,8 @@ def measure(dimension: int, encoding: str, repetitions: int) -> list[Row]:
     steps: dict[str, Callable[[], object]] = {
         f"decode and check, {name}": lambda: decode_arrivals("decisions", records, {}),
         f"join step, {name}": joined,
+        f"row to bytes, {name}": lambda: [row_to_bytes(row) for row in rows],
+        f"row from bytes, {name}": lambda: [row_from_bytes(one) for one in stored],
         f"ledger record to bytes, {name}": lambda: written(changes),
         f"ledger record from bytes, {name}": lambda: list(pieces(list(enumerate(ledger)))),
         f"fold, {name}": lambda: fold_piece(piece, nothing, (), FoldState()),

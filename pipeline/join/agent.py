@@ -8,14 +8,15 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from pipeline.codec import avro
 from pipeline.codec.reward import RewardWriter
-from pipeline.events import Decision, Tick
+from pipeline.events import Decision, Erasure, Outcome, Tick
 from pipeline.join.progress import DECISIONS, OUTCOMES, Progress, progress_from_bytes
 from pipeline.join.row import ActionRow
-from pipeline.join.step import STEP_BYTES, Arrival, Changes, Limits, Refusal, advance, decode_arrivals, take
+from pipeline.join.step import STEP_BYTES, ActionRows, Arrival, Changes, Limits, Refusal, advance, decode_arrivals, take
 from pipeline.join.stored_row import row_from_bytes, row_to_bytes
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
@@ -29,6 +30,10 @@ log = logging.getLogger(__name__)
 
 STEP_ROWS = 4_000
 """Records, or due rows, looked at in one step; `join/step.py` bounds its bytes."""
+
+TOGETHER_BYTES = STEP_BYTES // 4
+"""Of records and the stored rows that they are of: below it, batches of both streams are one step. What either adds to
+it is bounded at STEP_BYTES, so that both fit one record batch of the changelog."""
 
 STREAMS = (DECISIONS, OUTCOMES)
 
@@ -55,6 +60,32 @@ class StoredRows:
     def due(self, until_ms: int, limit: int) -> list[tuple[int, str]]:
         """Return rows that fall due, in order."""
         return [(due_ms, row_id.decode()) for due_ms, row_id in self._rows.due(until_ms, limit)]
+
+
+class RowsInHand:
+    """The rows that some records are of, loaded once; and what became of them in the step so far."""
+
+    def __init__(self, actions: ActionRows, arrivals: Sequence[Arrival]) -> None:
+        events = [arrival.event for arrival in arrivals]
+        self._rows = actions.load([e.action_id for e in events if isinstance(e, Decision | Outcome | Erasure)])
+        self.stored_bytes = sum(row.stored_bytes for row in self._rows.values())
+
+    def put(self, rows: Mapping[str, ActionRow | None]) -> None:
+        """Go on from changed rows."""
+        for action_id, row in rows.items():
+            if row is None:
+                self._rows.pop(action_id, None)
+            else:
+                self._rows[action_id] = row
+
+    def load(self, action_ids: Sequence[str]) -> dict[str, ActionRow]:
+        """Return those that exist."""
+        return {action_id: self._rows[action_id] for action_id in action_ids if action_id in self._rows}
+
+    def due(self, until_ms: int, limit: int) -> list[tuple[int, str]]:
+        """Return none: no time passes in the step."""
+        del until_ms, limit
+        return []
 
 
 class JoinPartition:
@@ -106,22 +137,49 @@ class JoinAgent:
         """Return the first offset that is not in the open partition's state."""
         return self.partitions.known(partition).progress.positions[topic]
 
-    async def handle(self, batch: Batch) -> None:
-        """Join one fetched batch of decisions or outcomes."""
-        partition = await self.open(batch.partition)
-        partition.fetched_at_ms = max(partition.fetched_at_ms, batch.fetched_at_ms)
-        records = [(r.offset, r.timestamp, r.key, r.value) for r in batch.records]
-        arrivals = decode_arrivals(batch.topic, records, self._limits.registry)
-        await self._learn_of_policies(arrivals)
-        for step in steps(arrivals):
-            while partition.progress.positions[batch.topic] <= step[-1].offset:
-                changes = take(
-                    batch.topic, step, partition.progress, partition.actions, self._policies.book, self._limits
-                )
-                await self._make_durable(partition, changes)
-        if not all(isinstance(arrival.event, Tick) for arrival in arrivals):
+    async def handle(self, *batches: Batch) -> None:
+        """Join batches of decisions and outcomes of one partition number."""
+        partition = await self.open(batches[0].partition)
+        partition.fetched_at_ms = max(partition.fetched_at_ms, *(batch.fetched_at_ms for batch in batches))
+        arrivals: dict[str, Sequence[Arrival]] = {}
+        for batch in batches:
+            records = [(r.offset, r.timestamp, r.key, r.value) for r in batch.records]
+            arrivals[batch.topic] = decode_arrivals(batch.topic, records, self._limits.registry)
+        await self._learn_of_policies(list(chain.from_iterable(arrivals.values())))
+        if all(stream in arrivals and _has_fresh(partition, stream, arrivals[stream]) for stream in STREAMS):
+            await self._take_together(partition, arrivals)
+        for stream, some in arrivals.items():
+            for step in steps(some):
+                await self._take(partition, stream, step)
+        if not all(isinstance(arrival.event, Tick) for some in arrivals.values() for arrival in some):
             partition.fall_quiet()
         await self._let_time_pass(partition)
+
+    async def _take(self, partition: JoinPartition, stream: str, step: Sequence[Arrival]) -> None:
+        while _has_fresh(partition, stream, step):
+            changes = take(stream, step, partition.progress, partition.actions, self._policies.book, self._limits)
+            await self._make_durable(partition, changes)
+
+    async def _take_together(self, partition: JoinPartition, arrivals: Mapping[str, Sequence[Arrival]]) -> None:
+        """Take small batches of both streams in one step: it costs more than its few records do.
+
+        What is not taken then, or not small, is left.
+        """
+        both = list(chain.from_iterable(arrivals.values()))
+        if len(both) > STEP_ROWS:
+            return
+        rows = RowsInHand(partition.actions, both)
+        if rows.stored_bytes + sum(len(arrival.raw) for arrival in both) > TOGETHER_BYTES:
+            return
+        together = Changes()
+        for stream in STREAMS:
+            changes = take(stream, arrivals[stream], partition.progress, rows, self._policies.book, self._limits)
+            rows.put(changes.rows)
+            together.rows |= changes.rows
+            together.rewards += changes.rewards
+            together.refusals += changes.refusals
+            together.gone_due += changes.gone_due
+        await self._make_durable(partition, together)
 
     async def _learn_of_policies(self, arrivals: Sequence[Arrival]) -> None:
         """Read the policies again if a record names a policy, generation or arm that may be a moment old."""
@@ -176,6 +234,10 @@ class JoinAgent:
         if partition.rows.due(2**62, 1):
             tick = avro.encode("tick", {"event_time_ms": partition.idle_event_time_ms()})
             await self._outbox.deliver([Record(topics.DECISIONS, number, b"", tick)])
+
+
+def _has_fresh(partition: JoinPartition, stream: str, arrivals: Sequence[Arrival]) -> bool:
+    return partition.progress.positions[stream] <= arrivals[-1].offset
 
 
 def steps(arrivals: Sequence[Arrival]) -> Iterator[Sequence[Arrival]]:

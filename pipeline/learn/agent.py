@@ -74,13 +74,14 @@ class LearnAgent:
         del topic  # it reads but one
         return self.partitions.known(partition).state.position
 
-    async def handle(self, batch: Batch) -> None:
-        """Fold one fetched batch of the ledger."""
-        partition = await self.open(batch.partition)
-        position = partition.state.position
-        fresh = [(record.offset, record.value) for record in batch.records if record.offset >= position]
-        for piece in pieces(fresh):
-            await self._fold(partition, piece)
+    async def handle(self, *batches: Batch) -> None:
+        """Fold batches of the ledger."""
+        for batch in batches:
+            partition = await self.open(batch.partition)
+            position = partition.state.position
+            fresh = [(record.offset, record.value) for record in batch.records if record.offset >= position]
+            for piece in pieces(fresh):
+                await self._fold(partition, piece)
 
     async def _fold(self, partition: LearnPartition, piece: Piece) -> None:
         result = partition.fold(piece)

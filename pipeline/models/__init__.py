@@ -21,6 +21,7 @@ and with it:
     linear_ensemble                                                               thirty, of halves of its decisions
     logistic_thompson, logistic_ucb                                               a logistic one, for rewards in [0, 1]
     hybrid_thompson, hybrid_ucb                                                   arms share by their features
+    logistic_hybrid_thompson, logistic_hybrid_ucb                                 both
 
 What they stand on:
 
@@ -57,6 +58,8 @@ from pipeline.models import (
     lin_ucb,
     linear_ensemble,
     linear_thompson,
+    logistic_hybrid_thompson,
+    logistic_hybrid_ucb,
     logistic_thompson,
     logistic_ucb,
     poisson_thompson,
@@ -86,6 +89,8 @@ ALGORITHMS: Mapping[str, AlgorithmInfo] = MappingProxyType(
         "linear_ensemble": linear_ensemble.INFO,
         "logistic_thompson": logistic_thompson.INFO,
         "logistic_ucb": logistic_ucb.INFO,
+        "logistic_hybrid_thompson": logistic_hybrid_thompson.INFO,
+        "logistic_hybrid_ucb": logistic_hybrid_ucb.INFO,
         "hybrid_thompson": hybrid_thompson.INFO,
         "hybrid_ucb": hybrid_ucb.INFO,
     }

@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.models.grid import FEATURE_BITS, REWARD_LIMIT, Grid, reward_from_grid
-from pipeline.models.linear import linear_posterior, measured_noise, solve
+from pipeline.models.linear import LinearPosterior, linear_posterior, measured_noise, solve
 from pipeline.models.model import Floats, Parameter, Posterior, Sums
 from pipeline.models.weighted import CandidateSums, features_of
 
@@ -61,14 +61,45 @@ def hybrid_posterior(statistics: Sequence[Sums], grid: Grid, ridge_shared: float
     statistics = [sums for sums in statistics if not isinstance(sums, CandidateSums)]
     own = linear_posterior(statistics, grid, ridge_own)
     z = np.array([(1.0, *features_of(sums)) for sums in statistics])
+    found = _combine(own, z, ridge_shared, ridge_own, [_moments(sums, grid) for sums in of_candidates])
+    theta, shared = found.theta, found.shared
+    return Posterior(
+        {"theta": theta, "own": own.covariance, "z": z, "noise": measured_noise(statistics, grid, own)},
+        {
+            "covariance": shared.covariance[0],
+            "mu": np.array(ridge_own),
+            **_for_candidates(of_candidates, grid, shared.theta[0]),
+        },
+    )
+
+
+class Eliminated(NamedTuple):
+    """A hybrid regression, solved."""
+
+    theta: Floats
+    """(K, d)."""
+    own: Floats
+    """(K, d, d) M_a."""
+    shared: LinearPosterior
+    """Of vec Θ, alone."""
+
+
+def eliminate(A: Floats, b: Floats, z: Floats, ridge_shared: float, ridge_own: float) -> Eliminated:
+    """Solve the hybrid regression of arms with moments A (K, d, d), b (K, d) and features z (K, m)."""
+    return _combine(solve(A + ridge_own * np.eye(A.shape[-1]), b, ridge_own), z, ridge_shared, ridge_own, ())
+
+
+def _combine(
+    own: LinearPosterior, z: Floats, ridge_shared: float, ridge_own: float, more: Sequence[tuple[Floats, Floats]]
+) -> Eliminated:
+    """Let arms share, given each one's regression by itself; `more` moments tell of Θ alone."""
     (K, d), m = own.theta.shape, z.shape[1]
     P = ridge_shared * np.eye(m * d)
     h = np.zeros(m * d)
     for a in range(K):
         P += np.kron(np.outer(z[a], z[a]), ridge_own * (np.eye(d) - ridge_own * own.covariance[a]))
         h += np.kron(z[a], ridge_own * own.theta[a])
-    for sums in of_candidates:
-        A, b = _moments(sums, grid)
+    for A, b in more:
         P += A
         h += b
     shared = solve(P[None], h[None], ridge_shared)
@@ -78,14 +109,7 @@ def hybrid_posterior(statistics: Sequence[Sums], grid: Grid, ridge_shared: float
     theta = own.theta.copy()
     for i in range(d):
         theta += ridge_own * own.covariance[:, :, i] * mean[:, i, None]
-    return Posterior(
-        {"theta": theta, "own": own.covariance, "z": z, "noise": measured_noise(statistics, grid, own)},
-        {
-            "covariance": shared.covariance[0],
-            "mu": np.array(ridge_own),
-            **_for_candidates(of_candidates, grid, shared.theta[0]),
-        },
-    )
+    return Eliminated(theta, own.covariance, shared)
 
 
 def join_candidates(posterior: Posterior, z: Floats) -> Posterior:

@@ -49,14 +49,14 @@ def laplace(contexts: Floats, successes: Floats, failures: Floats, ridge: float)
     """Return θ̂ and H⁻¹ from m contexts (m, d) and their counts (m,); O(m d²) a step, of about ten."""
     theta = np.zeros(contexts.shape[1])
     for _ in range(_STEPS):
-        gradient = _slope(contexts, successes, failures, theta, ridge)
-        curvature = _curvature(contexts, successes + failures, theta, ridge)
-        step = solve(curvature[None], gradient[None], ridge).theta[0]
+        gradient = slope(contexts, successes, failures, theta, ridge)
+        H = curvature(contexts, successes + failures, theta, ridge)
+        step = solve(H[None], gradient[None], ridge).theta[0]
         theta = theta + _damped(contexts, successes, failures, theta, step, gradient, ridge)
         if np.abs(step).max() <= _CLOSE * (1.0 + np.abs(theta).max()):
             break
-    curvature = _curvature(contexts, successes + failures, theta, ridge)
-    return Mode(theta, solve(curvature[None], np.zeros((1, len(theta))), ridge).covariance[0])
+    H = curvature(contexts, successes + failures, theta, ridge)
+    return Mode(theta, solve(H[None], np.zeros((1, len(theta))), ridge).covariance[0])
 
 
 def chance(odds: Floats) -> Floats:
@@ -76,7 +76,7 @@ def _damped(
     """Halve a step until the way does not lead steeply down again at its end: what is climbed is concave."""
     rise = _dot(gradient, step)
     for _ in range(_HALVINGS):
-        end = _dot(_slope(contexts, successes, failures, theta + step, ridge), step)
+        end = _dot(slope(contexts, successes, failures, theta + step, ridge), step)
         if end >= -0.5 * rise:
             break
         step = step / 2.0
@@ -84,13 +84,15 @@ def _damped(
     return step
 
 
-def _slope(contexts: Floats, successes: Floats, failures: Floats, theta: Floats, ridge: float) -> Floats:
+def slope(contexts: Floats, successes: Floats, failures: Floats, theta: Floats, ridge: float) -> Floats:
+    """Return the gradient at θ, (d,)."""
     odds = _odds(contexts, theta)
     rest = successes * chance(-odds) - failures * chance(odds)
     return _total(contexts * rest[:, None]) - ridge * theta
 
 
-def _curvature(contexts: Floats, counts: Floats, theta: Floats, ridge: float) -> Floats:
+def curvature(contexts: Floats, counts: Floats, theta: Floats, ridge: float) -> Floats:
+    """Return H at θ, (d, d), exactly symmetric."""
     odds = _odds(contexts, theta)
     weight = counts * (chance(odds) * chance(-odds))
     d = contexts.shape[1]

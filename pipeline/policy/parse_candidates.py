@@ -32,9 +32,10 @@ def read_candidates(
             "features", f"are {list(features)}, those of arms[0] are {list(declared)}; tell all arms by the same ones"
         )
     info = ALGORITHMS.get(algorithm.name)
-    if info is not None and not info.learns_across_arms:
-        able = ", ".join(name for name, one in ALGORITHMS.items() if one.learns_across_arms)
-        section.fault("", f"{algorithm.name} learns of each arm alone; choose one of {able}")
+    if info is not None and not (info.learns_across_arms and not info.counts_contexts):
+        able = ", ".join(name for name, one in ALGORITHMS.items() if one.learns_across_arms and not one.counts_contexts)
+        why = "counts the contexts of each arm" if info.learns_across_arms else "learns of each arm alone"
+        section.fault("", f"{algorithm.name} {why}; choose one of {able}")
     if guardrails.caps:
         section.fault("", "[[guardrails.caps]] are shares of what declared arms are shown; leave one of the two out")
     if reward.is_weighted:

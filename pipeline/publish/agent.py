@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -53,6 +56,8 @@ WRITE_BYTES = 2 << 20
 """Rows are gathered up to this size into one record batch of the changelog."""
 GONE_ROWS = 10_000
 """Keys of at most 300 bytes."""
+LEAST_WAIT_S = 0.002
+"""Between two looks at what is due, also where it can't be published now: in a rebalance."""
 PublisherOf = tuple[str, int]
 """A policy generation."""
 
@@ -104,6 +109,10 @@ class PublishPartition:
         last = self.published.get(policy)
         return (1, "") if last is None else (last.version + 1, last.id)
 
+    def is_held(self, policy: str) -> bool:
+        """Return whether what is new of a policy waits for an operator."""
+        return policy in self.published and self.holds.get(policy, Hold()).is_held
+
     def _restore(self) -> None:
         for stored_key, value in self.rows.scan(MARK):
             policy, generation, source = orjson.loads(stored_key[1:])
@@ -134,6 +143,7 @@ class PublishAgent:
         self._policies = policies
         self._reach = reach
         self.partitions = Partitions(opener.open, PublishPartition)
+        self._has_new = asyncio.Event()
 
     async def open(self, number: int) -> PublishPartition:
         """Return a partition's memory, claimed and restored on first use after an assignment."""
@@ -144,9 +154,12 @@ class PublishAgent:
         del topic  # it reads but one
         return self.partitions.known(partition).position
 
-    async def handle(self, batch: Batch) -> None:
-        """Take in one fetched batch of statistics."""
-        partition = await self.open(batch.partition)
+    async def handle(self, *batches: Batch) -> None:
+        """Take in batches of statistics."""
+        for batch in batches:
+            await self._gather(await self.open(batch.partition), batch)
+
+    async def _gather(self, partition: PublishPartition, batch: Batch) -> None:
         rows: dict[bytes, bytes | None] = {}
         size = 0
         for record in batch.records:
@@ -191,7 +204,7 @@ class PublishAgent:
             rows[PARTIAL + orjson.dumps([*key.row.parts(), key.source])] = value
             size += len(value)
         rows[MARK + orjson.dumps([policy, generation, source])] = orjson.dumps(list(mark))
-        partition.dirty.add(policy)
+        self._note_new(partition, policy)
         return size
 
     async def _rebase(self, partition: PublishPartition, content: bytes, fields: dict[str, Any]) -> None:
@@ -204,7 +217,7 @@ class PublishAgent:
         if gone is None:
             log.error("base-refused policy=%s generation=%s first_source=%s", policy, generation, base.first_source)
             return
-        partition.dirty.add(policy)
+        self._note_new(partition, policy)
         await self._write(partition, {BASE + orjson.dumps([policy, generation]): content})
         for start in range(0, len(gone), GONE_ROWS):
             keys = [orjson.dumps([*key.row.parts(), key.source]) for key in gone[start : start + GONE_ROWS]]
@@ -215,6 +228,27 @@ class PublishAgent:
             return
         async with partition.writing:
             await partition.held.make_durable({}, rows)
+
+    def _note_new(self, partition: PublishPartition, policy: str) -> None:
+        if policy not in partition.dirty:
+            partition.dirty.add(policy)
+            self._has_new.set()
+
+    async def until_due(self, at_most_s: float) -> None:
+        """Wait until a policy with something new is due, or so long: definitions and directives wake nobody."""
+        self._has_new.clear()
+        due_s = min(self._due_s(), default=math.inf)
+        wait_s = min(at_most_s, max(LEAST_WAIT_S, due_s - time.monotonic()))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._has_new.wait(), wait_s)
+
+    def _due_s(self) -> Iterator[float]:
+        """Yield when each policy with something new is due."""
+        for partition in self.partitions:
+            for name in partition.dirty:
+                definition = self._policies.book.latest(name)
+                if definition is not None and not partition.is_held(name):
+                    yield partition.published_at_s.get(name, -math.inf) + definition.publish_interval_ms / 1000
 
     async def publish_due(self, number: int) -> None:
         """Publish every policy of an owned partition that has changed and whose interval has passed."""
@@ -244,9 +278,9 @@ class PublishAgent:
         if directive is not None and hold.is_before(directive):
             await self._obey(partition, definition, directive)
             return
-        last = partition.published.get(name)
-        if last is not None and hold.is_held:
+        if partition.is_held(name):
             return
+        last = partition.published.get(name)
         is_new = last is None or last.definition_hash != definition.definition_hash
         waited_ms = (time.monotonic() - partition.published_at_s.get(name, -1e9)) * 1000
         if (is_new or name in partition.dirty) and waited_ms >= definition.publish_interval_ms:

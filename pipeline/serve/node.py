@@ -17,7 +17,7 @@ import numpy as np
 from msgspec import UNSET, structs
 
 from pipeline.codec import avro
-from pipeline.errors import InvalidRecordError
+from pipeline.errors import ConfigError, InvalidRecordError
 from pipeline.serve.answers import Explanation, LiveSnapshot, PolicyAnswer, ReadyAnswer
 from pipeline.serve.bodies import DecideBody, OutcomeBody, identifier
 from pipeline.serve.decided import Decided, NoAnswer
@@ -278,19 +278,24 @@ class ServingNode:
 
 
 async def _undying(work: Callable[[], Awaitable[None]]) -> None:
-    """Do `work` until somebody cancels this task.
+    """Do `work` until somebody cancels this task, or it says that it can't be done (ConfigError).
 
-    A cancellation from within, as aiokafka's when a broker freezes, would end it without an exception to be seen.
+    A cancellation from within, as aiokafka's when a broker freezes, would end it without an exception to be seen; and
+    an exception that nobody has thought of would end the node, which answers from what it has.
     """
     while True:
         try:
             await work()
+        except ConfigError:
+            raise
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
             log.warning("cancelled-from-within task=%s", task.get_name())
-            await asyncio.sleep(RESTART_S)
+        except Exception:  # whatever it is, it is seen, and begun anew
+            log.exception("failed-within work=%s", work)
+        await asyncio.sleep(RESTART_S)
 
 
 def _now_ms() -> int:

@@ -29,12 +29,11 @@ from faust.types.tuples import ConsumerMessage
 from mode.utils.futures import notify
 
 from pipeline.stream.failpoints import Reach
+from pipeline.stream.pace import PacedFetches
 
-# The broker answers a fetch when it has this much, or after this long. Faust's constants are one byte and 1.5 s: with
-# the first a trickle of records makes a step of every single one, and behind the second waits a partition that was
-# handed over meanwhile. A stage adds at most the wait to the age of a number.
-FETCH_MIN_BYTES = 16 << 10
-FETCH_WAIT_MS = 40
+# The broker answers a fetch with the first record there is (`pace.py` says when it is asked), or after this long:
+# behind Faust's 1.5 s waits a partition that was handed over meanwhile.
+FETCH_WAIT_MS = 100
 
 
 @dataclass(slots=True)
@@ -108,13 +107,13 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         # aiokafka takes it in the constructor, which Faust calls with its own constant.
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001
-        consumer._fetch_min_bytes = FETCH_MIN_BYTES  # noqa: SLF001
         return consumer
 
     async def _fetch_records(self, consumer: Any, *args: Any, **kwargs: Any) -> Any:
         fetcher = consumer._fetcher  # noqa: SLF001  made when the consumer starts
         if not isinstance(fetcher._records, RecordsAsRead):  # noqa: SLF001
             fetcher._records = RecordsAsRead(fetcher._records)  # noqa: SLF001
+            PacedFetches(fetcher, self.consumer.enough)
         return await super()._fetch_records(consumer, *args, **kwargs)
 
 
@@ -126,6 +125,8 @@ class BatchConsumer(driver.Consumer):
         self._read_offset = NothingRead()
         self._resume: dict[TP, int] = {}
         self._epochs: dict[TP, int] = {}
+        self.enough: set[TP] = set()
+        """Partitions of which so much waits that no more is asked for; the fetching thread looks into it."""
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 Fields = Mapping[str, Any]
 Key = tuple[str, str, int] | tuple[str, str, int, str]
 Sums = dict[Key, list[int]]
+LOGISTIC = {"logistic_thompson", "logistic_ucb", "logistic_hybrid_thompson", "logistic_hybrid_ucb"}
 UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -145,7 +146,7 @@ def context_row(policy: Fields, vector: list[int]) -> str:
 
 def context_bits(policy: Fields) -> int | None:
     """Return the most bits with which features make no more contexts than there may be; None where none are counted."""
-    if policy["algorithm"]["name"] not in {"logistic_thompson", "logistic_ucb"}:
+    if policy["algorithm"]["name"] not in LOGISTIC:
         return None
     most = policy["statistics"].get("contexts", 65_536)
 

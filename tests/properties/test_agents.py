@@ -39,8 +39,8 @@ from tests.traffic import FOREVER_MS, LIMITS, SUBJECTS, Rolled, Traffic, traffic
 pytestmark = pytest.mark.timeout(600)
 
 SOURCES = (topics.DECISIONS, topics.OUTCOMES, topics.REWARDS, topics.STATISTICS)
-PUBLISH, ARRIVE, FORGET, DIRECT = "publish", "arrive", "forget", "direct"
-DOINGS = (*SOURCES, PUBLISH, ARRIVE, FORGET, DIRECT)
+PUBLISH, ARRIVE, FORGET, DIRECT, TOGETHER = "publish", "arrive", "forget", "direct", "together"
+DOINGS = (*SOURCES, TOGETHER, PUBLISH, ARRIVE, FORGET, DIRECT)
 
 
 ROUNDS = 3
@@ -125,6 +125,8 @@ class Worker:
                 self.arrive(4 * move.count)
             elif move.what == FORGET:
                 self.forget(SUBJECTS[move.count % 2] or "")
+            elif move.what == TOGETHER:
+                await self.read_together(move.partition % self.broker.partitions, move.count)
             elif move.what == DIRECT:
                 self.direct(("rollback", "pin", "unpin")[move.partition % 3], move.count)
             else:
@@ -169,13 +171,25 @@ class Worker:
         for asked in forgetting.ask():
             self.broker.append(topics.DECISIONS, asked.partition, None, asked.value)
 
+    def next_batch(self, topic: str, partition: int, count: int) -> Batch | None:
+        start = self.acknowledged.get((topic, partition), 0)
+        records = self.broker.logs[topic, partition][start : start + count]
+        return Batch(topic, partition, records, records[-1].offset + 1) if records else None
+
+    async def read_together(self, partition: int, count: int) -> None:
+        """Have JOIN handle a batch of each of its topics at once, where there are."""
+        found = [self.next_batch(topic, partition, count) for topic in (topics.OUTCOMES, topics.DECISIONS)]
+        if batches := [batch for batch in found if batch is not None]:
+            await self.join.handle(*batches)
+        for batch in batches:
+            self.acknowledged[batch.topic, partition] = batch.resume_offset
+
     async def read(self, topic: str, partition: int, count: int) -> bool:
         """Read a batch from where the last acknowledged one ended; tell whether there was one."""
         start = self.acknowledged.get((topic, partition), 0)
-        records = self.broker.logs[topic, partition][start : start + count]
-        if not records:
+        batch = self.next_batch(topic, partition, count)
+        if batch is None:
             return False
-        batch = Batch(topic, partition, records, records[-1].offset + 1)
         agent = {topics.REWARDS: self.learn, topics.STATISTICS: self.publish}.get(topic, self.join)
         await agent.handle(batch)
         self.acknowledged[topic, partition] = max(start, batch.resume_offset)

@@ -29,10 +29,13 @@ def regrets(environment_name: str, spec: str, decisions: int, **options: str) ->
     [
         ("bernoulli", "beta_thompson", "fixed_split:decisions=2000", 3_000),
         ("bernoulli", "beta_thompson", "ucb1", 3_000),
+        ("bernoulli", "tsallis_inf", "ucb1", 3_000),
+        ("bernoulli", "exp3", "ucb1", 3_000),
         ("segments", "hierarchical_thompson", "ucb1", 2_000),
         ("switching", "beta_thompson:half_life=300", "beta_thompson", 4_000),
         ("drift", "beta_thompson:half_life=300", "beta_thompson", 4_000),
         ("logistic", "linear_thompson", "beta_thompson", 1_000),
+        ("logistic", "linear_ensemble", "beta_thompson", 1_000),
         ("catalogue", "hybrid_thompson", "beta_thompson", 400),
     ],
 )

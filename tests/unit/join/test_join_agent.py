@@ -99,6 +99,50 @@ def test_outputs_are_ledger_records_by_action_and_dead_letters_by_where_they_wer
     }
 
 
+def batches(bench) -> list[Batch]:
+    logs = [(topic, bench.broker.logs[topic, 0]) for topic in (OUTCOMES, DECISIONS)]
+    return [Batch(topic, 0, log, log[-1].offset + 1) for topic, log in logs]
+
+
+def deliveries(bench) -> list[str]:
+    """Return, from now on, each delivery that is made."""
+    made: list[str] = []
+    bench.broker.interrupt = lambda when: made.append(when) if when == "before" else None
+    return made
+
+
+async def test_small_batches_of_both_topics_are_one_step_in_which_an_outcome_finds_its_decision(bench):
+    bench.agent._policies.book.put(define(plain_policy(settle="optimistic")))
+    bench.send(OUTCOMES, plain_outcome("x", START_MS + 1))
+    bench.send(DECISIONS, plain_decision("x", START_MS))
+    made = deliveries(bench)
+    await bench.agent.handle(*batches(bench))
+    assert len(made) == 2  # the ledger and the changelog, once each
+    states = [len(avro.decode_as("reward", value)["outcomes"]) for value in bench.broker.values(topics.REWARDS)]
+    assert states == [0, 1]  # of the decision, and with its outcome
+    progress = bench.agent.partitions.known(0).progress
+    assert (progress.counts["decisions.open"], progress.counts["outcomes.credited"]) == (1, 1)
+
+
+async def test_batches_of_both_topics_read_again_change_nothing(bench):
+    bench.send(OUTCOMES, plain_outcome("x", START_MS + 1))
+    bench.send(DECISIONS, plain_decision("x", START_MS))
+    await bench.agent.handle(*batches(bench))
+    before = bench.broker.values("changelog")
+    await bench.agent.handle(*batches(bench))
+    assert bench.broker.values("changelog") == before
+
+
+async def test_batches_that_are_too_large_to_be_one_step_are_taken_one_after_the_other(bench, monkeypatch):
+    monkeypatch.setattr(join_agent, "TOGETHER_BYTES", 10)
+    bench.send(OUTCOMES, plain_outcome("x", START_MS + 1))
+    bench.send(DECISIONS, plain_decision("x", START_MS))
+    await bench.agent.handle(*batches(bench))
+    progress = bench.agent.partitions.known(0).progress
+    assert progress.positions == {DECISIONS: 1, OUTCOMES: 1}
+    assert progress.counts["outcomes.credited"] == 1
+
+
 async def test_the_ledger_is_delivered_before_the_state_is(bench):
     order = []
     bench.agent._policies.book.put(define(plain_policy(settle="optimistic")))

@@ -36,6 +36,8 @@ def test_every_algorithm_says_what_a_policy_must_declare():
         "linear_ensemble": (True, False),
         "logistic_thompson": (True, True),
         "logistic_ucb": (True, True),
+        "logistic_hybrid_thompson": (True, True),
+        "logistic_hybrid_ucb": (True, True),
         "hybrid_thompson": (True, False),
         "hybrid_ucb": (True, False),
     }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
@@ -150,6 +151,33 @@ async def test_the_latest_snapshot_and_the_history_are_the_same_bytes_keyed_by_p
     (latest,) = bench.broker.logs[topics.SNAPSHOTS, HOME]
     (past,) = bench.broker.logs[topics.SNAPSHOT_HISTORY, HOME]
     assert (latest.key, latest.value) == (b"homepage", past.value)
+
+
+async def test_who_waits_for_something_to_publish_is_woken_by_what_is_learned(bench):
+    await bench.publish()
+    waiting = asyncio.create_task(bench.agent.until_due(10_000.0))
+    await asyncio.sleep(0)
+    await bench.learn(1)
+    await waiting
+    assert [record["version"] for record in bench.history] == [1, 2]
+
+
+async def test_what_is_learned_is_due_an_interval_after_the_last_publishing_began(bench):
+    await bench.publish()
+    assert list(bench.agent._due_s()) == []
+    await bench.read(statistics(1, 1), mark(1))
+    assert list(bench.agent._due_s()) == [bench.now_s + 1]
+
+
+async def test_what_is_learned_of_a_pinned_policy_is_not_due_before_it_is_unpinned(bench):
+    await bench.publish()
+    bench.order("pin")
+    await bench.publish()
+    await bench.read(statistics(1, 1), mark(1))
+    assert list(bench.agent._due_s()) == []
+    bench.order("unpin")
+    await bench.publish()
+    assert bench.history[-1]["version"] == 2
 
 
 async def test_a_worker_publishes_only_the_policies_of_its_partitions(bench):

@@ -175,13 +175,14 @@ async def test_of_outcomes_told_together_all_are_logged_or_none(node: ServingNod
     assert node.outcomes_taken == 0
 
 
-async def test_a_cancellation_from_within_does_not_end_a_nodes_work() -> None:
+@pytest.mark.parametrize("fault", [asyncio.CancelledError(), RuntimeError("nobody thought of it"), OSError("away")])
+async def test_what_goes_wrong_within_does_not_end_a_nodes_work(fault: BaseException) -> None:
     seen: list[str] = []
 
     async def work() -> None:
         seen.append("began")
         if len(seen) == 1:
-            raise asyncio.CancelledError
+            raise fault
         await asyncio.Event().wait()
 
     task = asyncio.create_task(_undying(work))

@@ -68,7 +68,9 @@ def test_the_statistics_are_the_sums_of_what_was_chosen_and_earned(kind, algorit
         (Segments, "exp3"),
         (Segments, "tsallis_inf"),
         (Linear, "linear_thompson"),
+        (Linear, "linear_ensemble"),
         (Catalogue, "hybrid_thompson"),
+        (Catalogue, "logistic_hybrid_thompson"),
     ],
 )
 def test_it_decides_with_the_chances_that_a_node_would_have_from_a_snapshot_of_its_statistics(kind, algorithm):
