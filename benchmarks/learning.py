@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ REFRESH = 20
 """Decisions on one posterior."""
 REFRESHES = {"display_advertising": 200}
 """The same where a run has many more decisions: eleven hours of ninety days."""
+KEPT = ("arms", "propensities", "rewards", "regrets", "is_best")
+"""What is kept of a run: its arrays, that need no pickle."""
 SHOWN = 4
 """Policies of the platform in a panel of the picture: more can't be told apart."""
 PEERS = {"mabwiser": "MABWiser", "vowpalwabbit": "VW"}
@@ -195,7 +197,7 @@ def _run(
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".part")
         with unfinished.open("wb") as file:
-            np.savez_compressed(file, **{one.name: getattr(played, one.name) for one in fields(played)})
+            np.savez_compressed(file, **{name: getattr(played, name) for name in KEPT})
         unfinished.replace(path)
     return played
 
