@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pipeline.errors import ConfigError
+from pipeline.stream.connections import mend_connections
 
 PREFIX = "PIPELINE_KAFKA_"
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -143,6 +144,7 @@ def security_of(broker: str) -> KafkaSecurity:
 
 def client_options(broker: str) -> dict[str, Any]:
     """Return what every aiokafka client is made with."""
+    mend_connections()
     security = security_of(broker)
     options: dict[str, Any] = {
         "bootstrap_servers": str(broker),
