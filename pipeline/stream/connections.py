@@ -2,8 +2,8 @@
 
 A connection that the broker has reset is closed before anybody is told. What is written then asyncio's own loop drops;
 uvloop raises a RuntimeError. aiokafka takes only an OSError for a broken connection, so the other one ends whoever
-writes. Among them is the task that renews what a client knows of its brokers, of whose end nobody hears: a consumer goes
-on reading then, finds its group's coordinator no more, and commits nothing for as long as it lives.
+writes. Among them is the task that renews what a client knows of its brokers, of whose end nobody hears: a consumer
+goes on reading then, finds its group's coordinator no more, and commits nothing for as long as it lives.
 """
 
 from __future__ import annotations
