@@ -41,9 +41,9 @@ BUFFERED_BATCHES = 8
 PUBLISH_POLL_S = 0.02
 """How soon a new definition or directive is seen; what is learned says so itself."""
 JOIN_PACE_S = 0.08
-"""Of a partition, JOIN begins no step sooner after the one before; what is behind it follows. What outcomes wait for
-it, half of it in the mean, comes back: with 0.05 there were 1.6 times the steps, and every hop after it took longer by
-more at 10,000 events/s. A record that comes alone does not wait (ops/decisions/0024-pace.md)."""
+"""Of a partition, JOIN begins no step sooner after the one before. What outcomes wait for it, half of it in the mean,
+is paid back in CPU: with 0.05 there were 1.6 times the steps. Single runs do not tell 0.06 from 0.1. A record that
+comes alone does not wait (ops/decisions/0024-pace.md)."""
 LEARN_PACE_S = 0.25
 """LEARN's, at most: it hands over statistics four times as often as the most eager policy publishes."""
 TICK_POLL_S = 0.5

@@ -19,7 +19,7 @@ from typing import Any
 from faust.types import TP
 
 FETCH_PACE_S = 0.01
-"""Between two fetches of a broker; 0.02 made no fewer steps and each stage later."""
+"""Between two fetches of a broker."""
 
 
 class PacedFetches:
