@@ -10,6 +10,7 @@ from tests.samples import define, exp3_policy, plain_decision, plain_policy
 POLICY = define(plain_policy())
 CLICK = {"outcome_id": "o", "kind": "click", "value": 1.0, "occurred_at_ms": 25_000}
 RECORD = {
+    "action_id": "x",
     "reward": 2**15,  # a click is worth 1
     "reward_exponent": 15,
     "decided_at_ms": 20_000,
