@@ -57,7 +57,7 @@ def column_for(delay_ms: int, window_ms: int) -> int:
     """Return the column that a delay within the window is counted in.
 
     >>> [column_for(delay_ms, 3_600_000) for delay_ms in (0, 999, 1_000, 1_500, 3_600_000)]
-    [0, 0, 1, 2, 23]
+    [0, 0, 1, 2, 24]
     """
     return min(bisect_right(EDGES_MS, delay_ms), columns_for(window_ms) - 1)
 
