@@ -146,6 +146,7 @@ class JoinAgent:
             records = [(r.offset, r.timestamp, r.key, r.value) for r in batch.records]
             arrivals[batch.topic] = decode_arrivals(batch.topic, records, self._limits.registry)
         await self._learn_of_policies(list(chain.from_iterable(arrivals.values())))
+        await self._keep_promise(partition)  # a crash may have come before it
         if all(stream in arrivals and _has_fresh(partition, stream, arrivals[stream]) for stream in STREAMS):
             await self._take_together(partition, arrivals)
         for stream, some in arrivals.items():
@@ -158,6 +159,7 @@ class JoinAgent:
     async def _take(self, partition: JoinPartition, stream: str, step: Sequence[Arrival]) -> None:
         while _has_fresh(partition, stream, step):
             changes = take(stream, step, partition.progress, partition.actions, self._policies.book, self._limits)
+            partition.progress.promise(self._streams_at_end(partition))
             await self._make_durable(partition, changes)
 
     async def _take_together(self, partition: JoinPartition, arrivals: Mapping[str, Sequence[Arrival]]) -> None:
@@ -179,6 +181,7 @@ class JoinAgent:
             together.rewards += changes.rewards
             together.refusals += changes.refusals
             together.gone_due += changes.gone_due
+        partition.progress.promise(self._streams_at_end(partition))
         await self._make_durable(partition, together)
 
     async def _learn_of_policies(self, arrivals: Sequence[Arrival]) -> None:
@@ -191,12 +194,22 @@ class JoinAgent:
                 return
 
     async def _let_time_pass(self, partition: JoinPartition) -> None:
-        at_end = self._streams_at_end(partition)
-        while True:
-            changes = advance(partition.progress, at_end, partition.actions, self._policies.book, STEP_ROWS)
-            if changes is None:
-                return
-            # Time alone needs no writing: after a crash it is derived from the watermarks again.
+        """Let event time come to where the watermarks allow it, if a row waits for that.
+
+        The steps that took the records have mostly promised as much. If more of the ends is known by now, the promise
+        is made durable first: no ledger record tells of a time that a crash could take back.
+        """
+        progress, at_end = partition.progress, self._streams_at_end(partition)
+        target_ms = progress.next_event_time_ms(at_end)
+        if target_ms > progress.promised_ms and partition.rows.due(target_ms, 1):
+            progress.promise(at_end)
+            await self._make_durable(partition, Changes())
+        await self._keep_promise(partition)
+
+    async def _keep_promise(self, partition: JoinPartition) -> None:
+        progress, book = partition.progress, self._policies.book
+        while (changes := advance(progress, frozenset(), partition.actions, book, STEP_ROWS)) is not None:
+            # Time alone needs no writing: it is promised.
             if changes.rows or changes.gone_due:
                 await self._make_durable(partition, changes)
 

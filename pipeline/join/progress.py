@@ -20,7 +20,9 @@ import orjson
 
 from pipeline.errors import StateError
 
-VERSION = 1
+VERSION = 2
+VERSION_BEFORE = 1
+"""Without a promise."""
 NOT_YET_MS = -1
 """Event time before anything was read."""
 
@@ -40,6 +42,9 @@ class Progress:
     """The partition's event time: what closes windows. Never falls."""
     counts: Counter[str] = field(default_factory=Counter)
     """Conservation counts, named `stream.fate`, such as `outcomes.credited`."""
+    promised_ms: int = NOT_YET_MS
+    """Event time that is come to before anything else is read. Durable before a ledger record tells of it, or else a
+    crash would take it back, and what then is read could still count in JOIN and no more in LEARN."""
 
     def next_event_time_ms(self, at_end: frozenset[str]) -> int:
         """Return the event time that the watermarks allow.
@@ -55,11 +60,17 @@ class Progress:
         """
         behind = [mark for stream, mark in self.watermarks_ms.items() if stream not in at_end]
         allowed = min(behind) if behind else max(self.watermarks_ms.values())
-        return max(self.event_time_ms, allowed)
+        return max(self.event_time_ms, self.promised_ms, allowed)
+
+    def promise(self, at_end: frozenset[str]) -> None:
+        """Bind oneself to let event time come to where the watermarks allow it, whatever is read next."""
+        self.promised_ms = self.next_event_time_ms(at_end)
 
     def to_bytes(self) -> bytes:
         """Write the stored form."""
-        return orjson.dumps([VERSION, self.positions, self.watermarks_ms, self.event_time_ms, self.counts])
+        return orjson.dumps(
+            [VERSION, self.positions, self.watermarks_ms, self.event_time_ms, self.counts, self.promised_ms]
+        )
 
 
 def progress_from_bytes(stored: bytes) -> Progress:
@@ -69,12 +80,13 @@ def progress_from_bytes(stored: bytes) -> Progress:
         StateError: written by a version that this code does not know.
     """
     version, *fields = orjson.loads(stored)
-    if version != VERSION:
+    if version not in (VERSION_BEFORE, VERSION):
         raise StateError(
-            f"JOIN progress of version {version}, this code reads {VERSION}: use the release that wrote it"
+            f"JOIN progress of version {version}, this code reads {VERSION_BEFORE} and {VERSION}: "
+            "use the release that wrote it"
         )
-    positions, watermarks_ms, event_time_ms, counts = fields
-    return Progress(positions, watermarks_ms, event_time_ms, Counter(counts))
+    positions, watermarks_ms, event_time_ms, counts, *promised = fields
+    return Progress(positions, watermarks_ms, event_time_ms, Counter(counts), *promised)
 
 
 def imbalance(counts: Counter[str], stream: str) -> int:

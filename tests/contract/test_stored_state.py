@@ -128,6 +128,13 @@ def test_join_s_progress_of_version_1():
     assert progress_from_bytes(stored).counts["never.counted"] == 0
 
 
+def test_join_s_progress_of_version_2_has_a_promise():
+    stored = json.dumps([2, {"decisions": 7}, {"decisions": 900}, 850, {"decisions.read": 7}, 880]).encode()
+    progress = progress_from_bytes(stored)
+    assert (progress.event_time_ms, progress.promised_ms, progress.counts["decisions.read"]) == (850, 880, 7)
+    assert json.loads(progress.to_bytes()) == json.loads(stored)
+
+
 def test_what_an_action_counts_for_of_version_1():
     stored = struct.pack("<Bqqq", 1, 3, -32_768, 1_700_000_015_000)
     assert counted_from_bytes(stored) == Counted(3, -32_768, 1_700_000_015_000)
@@ -149,7 +156,7 @@ def test_how_far_the_ledger_was_folded_of_version_1():
     ("read", "stored"),
     [
         (row_from_bytes, b"\x04" + row_1([False, "", 0, "", "", 0, 0, 0, {}], 0, b"", b"")[1:]),
-        (progress_from_bytes, b"[2,{},{},0,{}]"),
+        (progress_from_bytes, b"[3,{},{},0,{},0]"),
         (counted_from_bytes, struct.pack("<Bqqq", 3, 0, 0, 0)),
         (statistics_from_bytes, struct.pack("<BI3q", 2, 0, 0, 0, 0)),
         (fold_state_from_bytes, b"[2,0,0]"),

@@ -9,8 +9,11 @@ What is left after a kill is the broker's topics, the acknowledged offsets, and 
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections import Counter
 from typing import Any, NamedTuple
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,8 +22,8 @@ from pipeline.codec import avro
 from pipeline.join.agent import JoinAgent
 from pipeline.join.progress import imbalance
 from pipeline.join.stored_row import due_of
-from pipeline.learn.agent import LearnAgent
-from pipeline.learn.memory import RowKey, expires_of
+from pipeline.learn.agent import SUMS, LearnAgent
+from pipeline.learn.memory import RowKey, expires_of, statistics_from_bytes
 from pipeline.models.statistics import Statistics
 from pipeline.policy.directive import Directive
 from pipeline.publish.agent import PublishAgent
@@ -33,7 +36,7 @@ from tests.doubles import Crashed, KnownPolicies, MemoryBroker, MemoryTable
 from tests.naive.fold import naive_fold
 from tests.samples import define
 from tests.simulation import LearnSimulation
-from tests.traffic import FOREVER_MS, LIMITS, SUBJECTS, Rolled, Traffic, traffic
+from tests.traffic import FOREVER_MS, GRACE_MS, LIMITS, SUBJECTS, Arrival, Rolled, Traffic, traffic
 
 # To make a failing example small may take hypothesis five minutes.
 pytestmark = pytest.mark.timeout(600)
@@ -299,6 +302,45 @@ def test_every_snapshot_is_the_fold_of_the_ledger_that_it_names_and_no_version_i
     assert lineage.fault is None
     # Each directive at most once; one that another came after in time is never acted on.
     assert lineage.rollbacks <= sum(directive.action == "rollback" for directive in worker.directives)
+
+
+@settings(max_examples=600)
+@given(
+    data=traffic(),
+    plan=moves(),
+    late_ms=st.lists(st.sampled_from([0, 0, GRACE_MS, 20_000, 60_000]), min_size=1, max_size=7),
+)
+def test_what_comes_later_than_the_grace_counts_in_the_ledger_and_in_learn_or_in_neither(
+    data: Traffic, plan: list[Move], late_ms: list[int]
+) -> None:
+    """Whether it counts is a matter of when it is read; but a crash must not make one say yes and the other no."""
+    late = data._replace(decisions=later(data.decisions, late_ms[::-1]), outcomes=later(data.outcomes, late_ms))
+    worker = asyncio.run(loop(late, 1, [move for move in plan if move.what != FORGET]))
+    last: dict[str, dict[str, Any]] = {}
+    for raw in worker.broker.values(topics.REWARDS):
+        record = avro.decode_as("reward", raw)
+        if record["revision"] >= last.get(record["action_id"], record)["revision"]:
+            last[record["action_id"]] = record
+    told: Counter[tuple[Any, ...]] = Counter()
+    for record in last.values():
+        place = (record["segment"], record["arm"], record["bucket"])
+        told.update({(*place, "n"): 1, (*place, "r"): record["reward"]})
+    counted: Counter[tuple[Any, ...]] = Counter()
+    for stored_key, stored in worker.tables["learn"].partition(0).scan(SUMS):
+        key, row = RowKey(*orjson.loads(stored_key[1:])), statistics_from_bytes(stored)
+        if not key.tally:
+            place = (key.segment, key.arm, key.bucket)
+            counted.update({(*place, "n"): row.n, (*place, "r"): row.reward_sum})
+    assert +counted == +told
+    assert -counted == -told
+
+
+def later(records: list[Arrival], late_ms: list[int]) -> list[Arrival]:
+    """Let records come later, by each of the delays in turn."""
+    delays_ms = itertools.cycle(late_ms)
+    return [
+        one._replace(arrived_ms=one.arrived_ms + delay_ms) for one, delay_ms in zip(records, delays_ms, strict=False)
+    ]
 
 
 @settings(max_examples=60)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import Any
 
 import orjson
 import pytest
@@ -13,9 +14,11 @@ from pipeline.join.agent import STEP_BYTES, STEP_ROWS, JoinAgent, outputs, steps
 from pipeline.join.progress import DECISIONS, OUTCOMES
 from pipeline.join.step import Arrival, Changes, Limits, Refusal
 from pipeline.join.stored_row import due_of
+from pipeline.learn.ledger import fold_ledger, ledger_record
+from pipeline.learn.memory import FoldState
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
-from tests.doubles import KnownPolicies, MemoryBroker, MemoryTable
+from tests.doubles import Crashed, KnownPolicies, MemoryBroker, MemoryTable
 from tests.samples import define, linear_policy, plain_decision, plain_outcome, plain_policy
 
 S = 1_000
@@ -277,3 +280,45 @@ async def test_vectors_that_are_encoded_here_fit_their_steps(monkeypatch):
         bench.send(DECISIONS, plain_decision(f"x{number}", START_MS, context={"country": "c1"}))
     await bench.read_all()
     assert bench.agent.partitions.known(0).progress.counts["decisions.open"] == STEP_ROWS
+
+
+@pytest.mark.parametrize(
+    ("asked", "sides"), [(0, 6), (2, 8)], ids=["ends-known-in-the-step", "ends-known-later-and-promised-by-themselves"]
+)
+async def test_time_that_the_ledger_tells_of_is_not_taken_back_by_a_crash(monkeypatch, asked: int, sides: int) -> None:
+    """
+    decisions  x at 0   y at 20 s   z at 60 s      x is let go at 15 s, y settles at 30 s: the ledger says so
+    killed     ─ ledger delivered ─×─ changelog    an outcome of x comes now, far too late
+
+    A delivery has two sides. The step that takes sends to the ledger and the changelog; a promise to the changelog; and
+    time that passes to the ledger, and at last to the changelog.
+    """
+    bench = await opened(Bench(monkeypatch, plain_policy(settle="optimistic")))
+    bench.now_s = 120.0
+    bench.send(DECISIONS, *(plain_decision(name, START_MS + s * S) for name, s in (("x", 0), ("y", 20), ("z", 60))))
+    deliveries = iter(range(sides))
+    questions = iter(range(asked))
+
+    def is_caught_up_later(*question: Any) -> bool:
+        return next(questions, None) is None and bench.is_caught_up(*question)
+
+    bench.agent._caught_up = is_caught_up_later
+
+    def killed(_: str) -> None:
+        if next(deliveries, None) is None:  # time's own changelog record, which is never sent
+            raise Crashed
+
+    bench.broker.interrupt = killed
+    with pytest.raises(Crashed):
+        await bench.read_all()
+    bench.broker.interrupt = lambda _: None
+    again = Bench(monkeypatch, plain_policy(settle="optimistic"))
+    again.broker = bench.broker
+    again.agent = JoinAgent(bench.table, bench.broker, again.agent._policies, bench.is_caught_up, Limits())
+    again.send(OUTCOMES, plain_outcome("x", START_MS + 5 * S))
+    await again.read_all()
+    records = [avro.decode_as("reward", raw) for raw in bench.broker.values(topics.REWARDS)]
+    folded = fold_ledger([ledger_record(offset, one) for offset, one in enumerate(records)], {}, FoldState())
+    last = {one["action_id"]: one for one in sorted(records, key=lambda one: one["revision"])}
+    assert sum(row.reward_sum for row in folded.deltas.values()) == sum(one["reward"] for one in last.values())
+    assert sum(row.n for row in folded.deltas.values()) == len(last) == 3
