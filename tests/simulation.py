@@ -55,6 +55,8 @@ class JoinSimulation:
             now_ms: records that arrive later are not there yet.
             crash: end after this many emitted records of the step, and begin again from what is durable.
         """
+        if not self._keep_promise(crash):
+            return
         position = self.progress.positions[stream]
         start, stop = max(0, position - back), min(self._end(stream, now_ms), position + count)
         sent = self.topics[stream]
@@ -62,6 +64,7 @@ class JoinSimulation:
             stream, [(o, sent[o][0], b"key", sent[o][1]) for o in range(start, stop)], self.limits.registry
         )
         changes = take(stream, arrivals, self.progress, self.actions, self.book, self.limits)
+        self.progress.promise(self._streams_at_end(now_ms))
         if self._make_durable(changes, crash):
             self._let_time_pass(now_ms, crash)
 
@@ -81,14 +84,22 @@ class JoinSimulation:
     def _end(self, stream: str, now_ms: int) -> int:
         return sum(arrived_ms <= now_ms for arrived_ms, _ in self.topics[stream])
 
+    def _streams_at_end(self, now_ms: int) -> frozenset[str]:
+        return frozenset(s for s in STREAMS if self.progress.positions[s] >= self._end(s, now_ms))
+
     def _let_time_pass(self, now_ms: int, crash: int | None) -> None:
-        at_end = frozenset(s for s in STREAMS if self.progress.positions[s] >= self._end(s, now_ms))
-        while True:
-            changes = advance(self.progress, at_end, self.actions, self.book, self.step_rows)
-            if changes is None:
+        at_end = self._streams_at_end(now_ms)
+        if self.progress.next_event_time_ms(at_end) > self.progress.promised_ms:
+            self.progress.promise(at_end)
+            if not self._make_durable(Changes(), crash):
                 return
+        self._keep_promise(crash)
+
+    def _keep_promise(self, crash: int | None) -> bool:
+        while (changes := advance(self.progress, frozenset(), self.actions, self.book, self.step_rows)) is not None:
             if (changes.rows or changes.gone_due) and not self._make_durable(changes, crash):
-                return
+                return False
+        return True
 
     def _make_durable(self, changes: Changes, crash: int | None) -> bool:
         emitted = [avro.encode("reward", reward.fields()) for reward in changes.rewards]
