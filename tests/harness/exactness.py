@@ -186,7 +186,7 @@ class Examination:
             in_topic = Counter(record.partition for record in await self._client.read(stream))
             total += in_topic.total()
             for number in range(self._client.partitions):
-                _, positions, _, _, counts = progress.get(number, (1, {DECISIONS: 0, OUTCOMES: 0}, {}, 0, {}))
+                _, positions, _, _, counts, _ = progress.get(number, (2, {DECISIONS: 0, OUTCOMES: 0}, {}, 0, {}, 0))
                 fates = {
                     name.removeprefix(f"{stream}."): n for name, n in counts.items() if name.startswith(f"{stream}.")
                 }
