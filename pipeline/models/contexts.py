@@ -18,7 +18,8 @@ import numpy as np
 
 from pipeline.errors import StateError
 from pipeline.models.model import Floats, Sums
-from pipeline.models.statistics import Integers, Statistics
+from pipeline.models.refined import RefinedSums
+from pipeline.models.statistics import Statistics
 from pipeline.models.weighted import ArmPrior, features_of
 
 CONTEXT_ROW = "context:"
@@ -37,36 +38,15 @@ def context_name(steps: Sequence[int]) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class ContextSums:
+class ContextSums(RefinedSums):
     """One arm's sums, and the same decisions told apart by context."""
 
-    sums: Sums
-    """All of its decisions together."""
     contexts: Floats
     """(m, d) distinct contexts."""
     counts: Floats
     """(m,) how many decisions each had, by their weights."""
     rewards: Floats
     """(m,) what they earned, in grid units."""
-
-    @property
-    def n(self) -> float:
-        """How many decisions count."""
-        return self.sums.n
-
-    @property
-    def reward_sum(self) -> float:
-        """Σr in grid units."""
-        return self.sums.reward_sum
-
-    @property
-    def reward_square_sum(self) -> float:
-        """Σr² in grid units squared."""
-        return self.sums.reward_square_sum
-
-    def moments(self) -> tuple[Integers | Floats, Integers | Floats]:
-        """Return A (d, d) and b (d,)."""
-        return self.sums.moments()
 
     def is_same(self, other: Sums) -> bool:
         """Whether the contexts are the same, and what is known of each."""

@@ -22,7 +22,8 @@ from hashlib import blake2b
 import numpy as np
 
 from pipeline.models.model import Floats, Sums
-from pipeline.models.statistics import Integers, Statistics
+from pipeline.models.refined import RefinedSums
+from pipeline.models.statistics import Statistics
 from pipeline.models.weighted import ArmPrior, Countable, Maturing, weigh_maturing
 
 GROUPS = 16
@@ -62,34 +63,13 @@ def halves() -> Floats:
 
 
 @dataclass(frozen=True, eq=False)
-class GroupSums:
+class GroupSums(RefinedSums):
     """One arm's sums, and the same decisions by group."""
 
-    sums: Sums
-    """All of its decisions together, on top of what is known beforehand."""
     groups: Sequence[Countable]
     """Those of each group."""
     before: Countable
     """What is known beforehand: each member counts it once."""
-
-    @property
-    def n(self) -> float:
-        """How many decisions count."""
-        return self.sums.n
-
-    @property
-    def reward_sum(self) -> float:
-        """Σr in grid units."""
-        return self.sums.reward_sum
-
-    @property
-    def reward_square_sum(self) -> float:
-        """Σr² in grid units squared."""
-        return self.sums.reward_square_sum
-
-    def moments(self) -> tuple[Integers | Floats, Integers | Floats]:
-        """Return A (d, d) and b (d,)."""
-        return self.sums.moments()
 
     def is_same(self, other: Sums) -> bool:
         """Whether each group's sums are the same, and what is known beforehand."""

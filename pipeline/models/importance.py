@@ -30,6 +30,7 @@ from pipeline.models.empirical import empirical_posterior
 from pipeline.models.grid import Grid, reward_from_grid
 from pipeline.models.model import Floats, Posterior, Sums
 from pipeline.models.objectives import Weights
+from pipeline.models.refined import RefinedSums
 from pipeline.models.statistics import Integers, Statistics
 from pipeline.models.weighted import ArmPrior
 
@@ -64,34 +65,13 @@ def entries_of_many(propensities: Floats, amounts: Floats) -> Integers:
 
 
 @dataclass(frozen=True, eq=False)
-class ImportanceSums:
+class ImportanceSums(RefinedSums):
     """One arm's sums, and the same decisions weighed by 1/p."""
 
-    sums: Sums
-    """Each decision as one."""
     drawn: float
     """Σ w/p, w by its age."""
     earned: float
     """Σ w r/p in grid units."""
-
-    @property
-    def n(self) -> float:
-        """How many decisions count."""
-        return self.sums.n
-
-    @property
-    def reward_sum(self) -> float:
-        """Σr in grid units."""
-        return self.sums.reward_sum
-
-    @property
-    def reward_square_sum(self) -> float:
-        """Σr² in grid units squared."""
-        return self.sums.reward_square_sum
-
-    def moments(self) -> tuple[Integers | Floats, Integers | Floats]:
-        """Return A (d, d) and b (d,)."""
-        return self.sums.moments()
 
     def is_same(self, other: Sums) -> bool:
         """Whether the same is known of the same decisions."""
