@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 
 from pipeline.errors import InvalidRecordError, RecordError
-from pipeline.events import Decision
+from pipeline.events import Decision, Event, Outcome, Tick
+from pipeline.join.progress import NOT_YET_MS
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.candidates import CANDIDATES, candidate_vector, features_within
 from pipeline.policy.definition import PolicyDefinition
@@ -116,3 +117,23 @@ def check_vector(decision: Decision, definition: PolicyDefinition) -> None:
             "schema-mismatch",
             f"context_vector has {length} entries, policy {definition.name!r} has {definition.dimension}",
         )
+
+
+def event_time_ms(event: Event) -> int:
+    """Return the time of what a record tells."""
+    if isinstance(event, Decision):
+        return event.decided_at_ms
+    if isinstance(event, Outcome):
+        return event.occurred_at_ms
+    if isinstance(event, Tick):
+        return event.event_time_ms
+    return NOT_YET_MS  # an erasure is of the past: it moves no time
+
+
+def far_future(at_ms: int, timestamp_ms: int, skew_ms: int) -> InvalidRecordError:
+    """Return the refusal of a record from the future: it would close everybody's windows."""
+    return InvalidRecordError(
+        "far-future",
+        f"event time {at_ms} is {at_ms - timestamp_ms} ms ahead of the broker's clock, accepted are "
+        f"{skew_ms}: check the producer's clock and unit (milliseconds)",
+    )

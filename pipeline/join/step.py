@@ -17,11 +17,9 @@ from __future__ import annotations
 
 from pipeline.join.advance import advance
 from pipeline.join.changes import STEP_BYTES, ActionRows, Arrival, Changes, Limits, Refusal, decode_arrivals
-from pipeline.join.take import MAX_AWAITING_BYTES, MAX_OUTCOMES, take
+from pipeline.join.take import take
 
 __all__ = [
-    "MAX_AWAITING_BYTES",
-    "MAX_OUTCOMES",
     "STEP_BYTES",
     "ActionRows",
     "Arrival",

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from pipeline.codec.wire import decode_event
 from pipeline.errors import InvalidRecordError, RecordError, StateError
-from pipeline.events import Contribution, Decision, Erasure, Event, Outcome, Tick
-from pipeline.join.admission import admit, counted_in, encode_missing
+from pipeline.events import Contribution, Decision, Erasure, Outcome, Tick
+from pipeline.join.admission import admit, counted_in, encode_missing, event_time_ms, far_future
 from pipeline.join.budget import within_budget
 from pipeline.join.changes import (
     ActionRows,
@@ -19,16 +19,13 @@ from pipeline.join.changes import (
     no_decision,
     refused_outcome,
 )
+from pipeline.join.crediting import MAX_AWAITING_BYTES, credit, too_many
 from pipeline.join.emit import Emitter, definition_of
 from pipeline.join.erasure import erased_record, is_same, without_subject
-from pipeline.join.progress import NOT_YET_MS, Progress
+from pipeline.join.progress import Progress
 from pipeline.join.row import ActionRow, AwaitingOutcome, OutcomeFact
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
-
-# A row must fit that batch, whatever a broken producer sends.
-MAX_OUTCOMES = 500
-MAX_AWAITING_BYTES = 1 << 20
 
 OfAction = Decision | Outcome | Erasure
 _OF_ACTION = (Decision, Outcome, Erasure)
@@ -118,9 +115,9 @@ class _Taker:
             try:
                 if isinstance(event, RecordError):
                     raise event
-                at_ms = event.decided_at_ms if isinstance(event, Decision) else _event_time_ms(event)
+                at_ms = event.decided_at_ms if isinstance(event, Decision) else event_time_ms(event)
                 if at_ms > arrival.timestamp_ms + skew_ms:
-                    raise _far_future(at_ms, arrival.timestamp_ms, skew_ms)
+                    raise far_future(at_ms, arrival.timestamp_ms, skew_ms)
                 if isinstance(event, Decision):
                     definition = self._definition_for(event)
                     decisions.append((event, definition))
@@ -244,7 +241,7 @@ class _Taker:
         counts["outcomes.awaiting-decision"] -= 1
         fact = OutcomeFact(outcome.kind, outcome.value, outcome.occurred_at_ms, outcome.offset)
         try:
-            counts[f"outcomes.{_credit(outcome.outcome_id, fact, definition, row)}"] += 1
+            counts[f"outcomes.{credit(outcome.outcome_id, fact, definition, row)}"] += 1
         except RecordError as error:
             counts[f"outcomes.rejected.{error.reason}"] += 1
             self.changes.refusals.append(refused_outcome(outcome, error))
@@ -281,7 +278,7 @@ class _Taker:
         if row is None or not row.has_decision:
             return self._put_awaiting(arrival, outcome, row)
         fact = OutcomeFact(outcome.kind, outcome.value, outcome.occurred_at_ms, arrival.offset)
-        fate = _credit(outcome.outcome_id, fact, definition_of(row, self.book), row)
+        fate = credit(outcome.outcome_id, fact, definition_of(row, self.book), row)
         self.count(fate)
         return row if fate == "credited" else None
 
@@ -306,54 +303,8 @@ class _Taker:
             self.count("duplicate")
             return None
         if row.bound_bytes > MAX_AWAITING_BYTES:
-            raise _too_many(f"{len(row.awaiting)} outcomes wait for one decision")
+            raise too_many(f"{len(row.awaiting)} outcomes wait for one decision")
         row.awaiting.append(awaiting)
         row.due_ms = max(row.due_ms, due_ms)
         self.count("awaiting-decision")
         return row
-
-
-def _credit(outcome_id: str, fact: OutcomeFact, definition: PolicyDefinition, row: ActionRow) -> str:
-    """Attach an outcome to its decision if it counts; return its fate.
-
-    An id counts once: the first that can be credited, in the order of `outcomes`.
-    """
-    if outcome_id in row.outcomes:
-        return "duplicate"
-    refusal = definition.reward.refusal(fact.kind, fact.value)
-    if refusal is not None:
-        raise refusal
-    if not _is_in_window(definition, row, fact):
-        return "outside-window"
-    if len(row.outcomes) >= MAX_OUTCOMES:
-        raise _too_many(f"{MAX_OUTCOMES} outcomes of this action are credited already")
-    row.outcomes[outcome_id] = fact
-    return "credited"
-
-
-def _too_many(seen: str) -> InvalidRecordError:
-    return InvalidRecordError("too-many-outcomes", f"{seen}: does each have an outcome_id and action_id of its own?")
-
-
-def _event_time_ms(event: Event) -> int:
-    if isinstance(event, Decision):
-        return event.decided_at_ms
-    if isinstance(event, Outcome):
-        return event.occurred_at_ms
-    if isinstance(event, Tick):
-        return event.event_time_ms
-    return NOT_YET_MS  # an erasure is of the past: it moves no time
-
-
-def _far_future(at_ms: int, timestamp_ms: int, skew_ms: int) -> InvalidRecordError:
-    return InvalidRecordError(
-        "far-future",
-        f"event time {at_ms} is {at_ms - timestamp_ms} ms ahead of the broker's clock, accepted are "
-        f"{skew_ms}: check the producer's clock and unit (milliseconds)",
-    )
-
-
-def _is_in_window(definition: PolicyDefinition, row: ActionRow, fact: OutcomeFact) -> bool:
-    """Law: an outcome counts by when it occurred, whenever it arrives."""
-    until_ms = row.decided_at_ms + definition.reward.window_ms_for(fact.kind)
-    return row.decided_at_ms <= fact.occurred_at_ms <= until_ms
