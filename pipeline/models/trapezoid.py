@@ -12,7 +12,7 @@ are not covered here. For few rows most of the time is the calls of numpy, so th
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from math import ceil, log, sqrt, tau
 
 import numpy as np
@@ -32,6 +32,7 @@ _CHUNK_BYTES = 1 << 18
 _DENSITY = 1.0 / sqrt(tau)
 # What the methods of arrays call; for few numbers most of the time is the way there.
 _largest, _smallest, _sum, _product = np.maximum.reduce, np.minimum.reduce, np.add.reduce, np.multiply.reduce
+_all = partial(np.logical_and.reduce, axis=None)
 
 
 def normal_best(mean: Floats, sd: Floats) -> Floats:
@@ -43,15 +44,15 @@ def normal_best(mean: Floats, sd: Floats) -> Floats:
     centre = mean - _largest(mean, 1)[:, None]
     centre -= low_end(centre, sd)[:, None]
     ends = centre + ABOVE * sd
-    finest = _smallest(np.where(ends > 0.0, sd, np.inf), 1)
-    step = _step(mean.shape[1])
-    covered = (_largest(ends, 1) < _MOST_POINTS * step * finest) & (_smallest(sd, 1) > 0.0)  # false for NaN
-    if covered.all():
-        return _chunks(centre, sd, ends, step * finest)
+    reach = _largest(ends, 1)
+    step = _step(mean.shape[1]) * _smallest(np.where(ends > 0.0, sd, np.inf), 1)
+    covered = (reach < _MOST_POINTS * step) & (_smallest(sd, 1) > 0.0)  # false for NaN
+    if _all(covered):
+        return _chunks(centre, sd, ends, reach, step)
     best = np.full(mean.shape, np.nan)
     chosen = covered.nonzero()[0]
     if len(chosen):
-        best[chosen] = _chunks(centre[chosen], sd[chosen], ends[chosen], step * finest[chosen])
+        best[chosen] = _chunks(centre[chosen], sd[chosen], ends[chosen], reach[chosen], step[chosen])
     return best
 
 
@@ -89,8 +90,7 @@ def _step(arms: int) -> float:
     return min(0.55, 1.5 / (log(arms) + 0.9))
 
 
-def _chunks(centre: Floats, sd: Floats, ends: Floats, step: Floats) -> Floats:
-    reach = _largest(ends, 1)
+def _chunks(centre: Floats, sd: Floats, ends: Floats, reach: Floats, step: Floats) -> Floats:
     points = reach / step
     count = ceil(_largest(points)) + 1
     rows = max(1, _CHUNK_BYTES // (8 * count * centre.shape[1]))
@@ -104,20 +104,20 @@ def _chunks(centre: Floats, sd: Floats, ends: Floats, step: Floats) -> Floats:
 
 def _best(centre: Floats, sd: Floats, ends: Floats, reach: Floats, count: int) -> Floats:
     """Return the chances on a grid of `count` points from 0 to each row's reach."""
-    is_dead = ends <= 0.0
-    if is_dead.any():
-        alive = ~is_dead.all(0)
-        if not alive.all():  # arms that are dead in every row cost nothing
+    is_alive = ends > 0.0
+    if not (are_all_alive := _all(is_alive)):
+        alive = is_alive.any(0)
+        if not _all(alive):  # arms that are dead in every row cost nothing
             best = np.zeros(centre.shape)
             best[:, alive] = _best(centre[:, alive], sd[:, alive], ends[:, alive], reach, count)
             return best
         # Elsewhere they stay at their upper end, where they are below everything and weigh nothing.
-        centre, sd = np.where(is_dead, -ABOVE, centre), np.where(is_dead, 1.0, sd)
+        centre, sd = np.where(is_alive, centre, -ABOVE), np.where(is_alive, sd, 1.0)
     line = np.empty((*centre.shape, 2))  # each arm's z is a line over the grid
     np.divide(centre, sd, out=line[:, :, 0])
     width = np.divide((reach / (count - 1))[:, None], sd, out=line[:, :, 1])
-    if is_dead.any():
-        width[is_dead] = 0.0
+    if not are_all_alive:
+        width[~is_alive] = 0.0
     z = (line.reshape(-1, 2) @ _grid(count)).reshape(*centre.shape, count)
     # No arm begins above the grid's start, so none of these is below the tail of `low_end`.
     cdf = ndtr(z)
