@@ -73,6 +73,8 @@ class RecordsAsRead(OrderedDict[Any, Any]):
     def __setitem__(self, tp: Any, fetched: Any) -> None:
         """Take in a fetch, or the error that came instead."""
         if isinstance(fetched, FetchResult):
+            # The iterator is never begun. It and the fetch hold each other, which only Python's collector would find.
+            fetched._partition_records._records_iterator = None  # noqa: SLF001
             fetched.getall = partial(_all_records, fetched)
         super().__setitem__(tp, fetched)
 
@@ -97,6 +99,7 @@ def _all_records(fetched: FetchResult, max_records: int | None = None) -> list[A
         partition.next_fetch_offset = max(start, batch.next_offset)
     fetched._update_position()  # noqa: SLF001
     fetched._partition_records = None  # noqa: SLF001
+    del fetched.getall  # it holds what holds it
     return records[bisect_left(records, start, key=attrgetter("offset")) :]
 
 

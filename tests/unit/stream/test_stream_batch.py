@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,6 +72,19 @@ def test_records_as_read_say_what_aiokafka_s_copies_say(start: int) -> None:
     assert [record.offset for record in as_read] == [*range(start, 15), 20]
     assert (our_state.position, kept[TP].has_more()) == (their_state.position, theirs.has_more()) == (21, False)
     assert type(as_read[0]) is not type(copied[0])
+
+
+def test_what_was_fetched_is_let_go_when_it_is_handed_out_without_the_collector_s_help() -> None:
+    kept = RecordsAsRead()
+    kept[TP], _ = fetched(batch(10), 10)
+    held = [weakref.ref(kept[TP]), weakref.ref(kept[TP]._partition_records)]
+    gc.disable()
+    try:
+        assert kept[TP].getall(None)
+        del kept[TP]
+        assert [one() for one in held] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_a_damaged_batch_is_an_error_and_the_position_stays() -> None:
