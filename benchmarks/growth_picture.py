@@ -26,10 +26,11 @@ def save(points: Sequence[Point], path: Path) -> None:
         lows, highs = zip(*((min(point.row.values), max(point.row.values)) for point in some), strict=True)
         axes.fill_between(sizes, lows, highs, color="#0072b2", alpha=0.2)
         axes.plot(sizes, medians, color="#0072b2", marker="o", label="measured: median, lowest to highest")
-        if some[0].curve:
-            curve = CURVES[some[0].curve]
-            stated = [medians[0] * curve(size) / curve(sizes[0]) for size in sizes]
-            axes.plot(sizes, stated, color="#888888", linestyle="--", label=f"stated: {some[0].curve}")
+        if stated := [point for point in some if point.curve]:
+            first, curve = stated[0], CURVES[stated[0].curve]
+            ends = [point.size for point in stated]
+            along = [first.row.median * curve(size) / curve(first.size) for size in ends]
+            axes.plot(ends, along, color="#888888", linestyle="--", label=f"stated: {first.curve}")
         axes.set(xscale="log", yscale="log")
         axes.set_ylim(min(lows) / 3, max(highs) * 3)
         axes.set_title(f"{case}, {some[0].row.unit}", loc="left", fontsize=9)
