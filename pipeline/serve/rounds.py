@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from pipeline.codec.murmur2 import partition_of
+from pipeline.codec.murmur2 import partitions_of
 from pipeline.errors import UnavailableError
 from pipeline.serve.spill import Parcel
 
@@ -61,22 +61,24 @@ async def _by_partition(
     producer: Any, parcels: Sequence[Parcel]
 ) -> tuple[dict[tuple[str, int], list[int]], list[int], BaseException | None]:
     """Return places by (topic, partition), and those of a topic that has none, with why."""
+    of_topic: defaultdict[str, list[int]] = defaultdict(list)
+    for place, parcel in enumerate(parcels):
+        of_topic[parcel.topic].append(place)
     found: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
-    counts: dict[str, int] = {}
     unsent: list[int] = []
     failure: BaseException | None = None
-    for place, (topic, key, _) in enumerate(parcels):
-        count = counts.get(topic)
-        if count is None:
-            try:
-                count = len(await producer.partitions_for(topic))
-            except KafkaError as error:
-                count, failure = 0, error
-            counts[topic] = count
-        if count:
-            found[topic, partition_of(key, count)].append(place)
-        else:
-            unsent.append(place)
+    for topic, places in of_topic.items():
+        try:
+            count = len(await producer.partitions_for(topic))
+        except KafkaError as error:
+            count, failure = 0, error
+        if not count:
+            unsent += places
+            continue
+        for place, partition in zip(
+            places, partitions_of([parcels[place].key for place in places], count), strict=True
+        ):
+            found[topic, partition].append(place)
     return found, unsent, failure
 
 

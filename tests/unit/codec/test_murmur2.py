@@ -4,7 +4,7 @@ import random
 
 from aiokafka.partitioner import DefaultPartitioner
 
-from pipeline.codec.murmur2 import partition_of
+from pipeline.codec.murmur2 import MANY, partition_of, partitions_of
 
 
 def test_a_key_belongs_to_the_partition_where_other_clients_put_it() -> None:
@@ -15,3 +15,11 @@ def test_a_key_belongs_to_the_partition_where_other_clients_put_it() -> None:
         for partitions in (1, 4, 7, 12):
             key, numbers = rng.randbytes(length), list(range(partitions))
             assert partition_of(key, partitions) == elsewhere(key, numbers, numbers), (key, partitions)
+
+
+def test_keys_side_by_side_belong_where_each_belongs_by_itself() -> None:
+    rng = random.Random(2)  # noqa: S311  any bytes will do
+    for length in range(40):
+        keys = [rng.randbytes(length) for _ in range(MANY + 3)]
+        for some in (keys, keys[: MANY - 1], [*keys, b"another length", b""]):
+            assert partitions_of(some, 12) == [partition_of(key, 12) for key in some], (length, len(some))
