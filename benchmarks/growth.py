@@ -5,7 +5,8 @@
     arms, segments  linear for a step of LEARN, until each event of it touches a row of its own; then flat
     features        square: Σxxᵀ has d (d + 1) / 2 entries
     partitions      linear for a merge: as many partials a row
-    policies        flat: a policy is found by its name
+    policies        flat: a policy is found by its name (each is checked once a step, which shows where a step has as
+                    many policies as it has dozens of records)
     arms, deciding  linear: every arm has a probability
 
 The case's value at the smallest size that its curve is stated for is the curve's start; told beside is the largest
