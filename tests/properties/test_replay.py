@@ -28,8 +28,8 @@ from pipeline.replay.plan import make_plan, plan_from_json
 from pipeline.replay.rebuild import topics_of
 from pipeline.stream import topics
 from tests.doubles import Crashed, KnownPolicies
+from tests.killed_worker import Worker, killer
 from tests.naive.fold import naive_fold
-from tests.properties.test_agents import Worker, killer
 from tests.replaying import ReplayMemory, cut_at, replayed, replayed_rows
 from tests.samples import define, linear_policy
 from tests.traffic import (
