@@ -53,10 +53,12 @@ class NumericFeature:
 
     def encode(self, value: object) -> tuple[int, ...]:
         """Scale and round half to even; a value outside the bounds is refused, never clipped."""
-        number = _finite(self.name, value)
-        if not self.low <= number <= self.high:
-            raise _out_of_bounds(self.name, value, f"{self.low!r} to {self.high!r}")
-        return (round(((number - self.low) / (self.high - self.low) * 2.0 - 1.0) * GRID_ONE),)
+        low, high = self.low, self.high
+        # A float, as most are, need not be looked at first: what is not finite is within no bounds.
+        number = value if type(value) is float and low <= value <= high else _finite(self.name, value)
+        if not low <= number <= high:
+            raise _out_of_bounds(self.name, value, f"{low!r} to {high!r}")
+        return (round(((number - low) / (high - low) * 2.0 - 1.0) * GRID_ONE),)
 
     def encode_column(self, values: Sequence[object], out: NDArray[np.int16]) -> NDArray[np.bool_]:
         """Encode `values` (m,) into `out` (m, 1); return which rows are sound (the others get -1)."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain
-from math import inf
 from operator import itemgetter
 
 import numpy as np
@@ -37,8 +36,6 @@ class FeatureSchema:
     """Entries of the features' own vector."""
     dimension: int = field(init=False, compare=False)
     """Entries of the context vector, d."""
-    _named: tuple[tuple[str, Feature, float, float], ...] = field(init=False, compare=False, repr=False)
-    """The features with their names, and the bounds of the numeric ones; others have none that a number is within."""
     _numbers: _Numbers | None = field(init=False, compare=False, repr=False)
     """The numeric features, where there are several: encoded side by side."""
     _others: tuple[tuple[Feature, int], ...] = field(init=False, compare=False, repr=False)
@@ -48,11 +45,6 @@ class FeatureSchema:
         starts = list(accumulate((feature.width for feature in self.features), initial=1))
         placed = tuple(zip(self.features, starts, strict=False))
         numeric = [(feature, start) for feature, start in placed if isinstance(feature, NumericFeature)]
-        named = (
-            (one.name, one, *((one.low, one.high) if isinstance(one, NumericFeature) else (inf, -inf)))
-            for one in self.features
-        )
-        object.__setattr__(self, "_named", tuple(named))
         several = len(numeric) > 1
         raw = starts[-1] if self.features else 0
         object.__setattr__(self, "raw_dimension", raw)
@@ -70,16 +62,12 @@ class FeatureSchema:
         if not self.features:
             return np.zeros(0, dtype=np.int16)
         entries = [GRID_ONE]
-        for name, feature, low, high in self._named:
+        for feature in self.features:
             try:
-                value = context[name]
+                value = context[feature.name]
             except KeyError:
-                raise InvalidRecordError("missing-feature", f"{name} is not in the context") from None
-            # What `NumericFeature.encode` does to a float within bounds, as most are, without asking what it is.
-            if type(value) is float and low <= value <= high:
-                entries.append(round(((value - low) / (high - low) * 2.0 - 1.0) * GRID_ONE))
-            else:
-                entries.extend(feature.encode(value))
+                raise InvalidRecordError("missing-feature", f"{feature.name} is not in the context") from None
+            entries.extend(feature.encode(value))
         vector = np.array(entries, dtype=np.int16)
         return vector if self.encoder is None else self.encoder.encode(vector[None])[0]
 
