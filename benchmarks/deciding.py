@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from pipeline.models.model import Floats
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.parse import load_policy
 from pipeline.serve import Decided, LoadedSnapshot, decide, load_snapshot
+from pipeline.serve.http import collect_garbage_rarely
 from tests.harness.taught import taught
 
 DIMENSION = 16
@@ -136,13 +138,12 @@ def _run_us(count: int, one: Callable[[np.random.Generator], object], rng: np.ra
 
 @contextmanager
 def collector_of_a_node() -> Iterator[None]:
-    """Let Python's collector be set as a node sets it (`serve/http.py`): it looks at what is new alone."""
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
+    """Let Python's collector be set as a node sets it."""
+    before, interval_s = gc.get_threshold(), sys.getswitchinterval()
+    collect_garbage_rarely()
     try:
         yield
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+        sys.setswitchinterval(interval_s)

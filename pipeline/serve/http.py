@@ -95,7 +95,7 @@ async def run_node(settings: ServeSettings, *, on_listening: Callable[[str], Non
     try:
         async with ServingNode(settings) as node, listening(node, settings.host, settings.port) as url:
             log.info("serving url=%s broker=%s", url, settings.broker)
-            _collect_garbage_rarely()
+            collect_garbage_rarely()
             if on_listening is not None:
                 on_listening(url)
             await _until(stop, node)
@@ -114,7 +114,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _collect_garbage_rarely() -> None:
+def collect_garbage_rarely() -> None:
     """Leave out of a collection what was made at the start, and collect after many allocations only.
 
     A request leaves no cycles, but makes some hundred objects: by default a collection, over all decisions that are

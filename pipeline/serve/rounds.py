@@ -75,9 +75,8 @@ async def _by_partition(
         if not count:
             unsent += places
             continue
-        for place, partition in zip(
-            places, partitions_of([parcels[place].key for place in places], count), strict=True
-        ):
+        partitions = partitions_of([parcels[place].key for place in places], count)
+        for place, partition in zip(places, partitions, strict=True):
             found[topic, partition].append(place)
     return found, unsent, failure
 
