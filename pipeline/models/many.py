@@ -1,8 +1,8 @@
 """Arm probabilities in many contexts at once: what `Model.probabilities` gives for each, to 1e-6.
 
-For linear and logistic Thompson sampling all contexts are one pass of array operations (`trapezoid.py`): most of the
-time of one context alone, for a few dozen arms, is the cost of calling numpy. Rows that this form does not cover (arms
-of very unequal width, a standard deviation of 0, numbers that are no numbers) and other models are asked one by one.
+For linear and logistic Thompson sampling all contexts are one pass of array operations: most of the time of one context
+alone, for a few dozen arms, is the cost of calling numpy. Rows that `trapezoid.py` does not cover (arms of very unequal
+width, a standard deviation of 0, numbers that are no numbers) and other models are asked one by one.
 """
 
 from __future__ import annotations

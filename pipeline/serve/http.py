@@ -21,6 +21,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from pipeline.errors import ConfigError
+from pipeline.models.trapezoid import kernel
 from pipeline.serve.direct import DirectProtocol
 from pipeline.serve.node import ServingNode
 from pipeline.serve.routes import build_metrics_routes, build_routes
@@ -88,6 +89,7 @@ async def run_node(settings: ServeSettings, *, on_listening: Callable[[str], Non
     Raises:
         ConfigError: the address is taken, or decisions and outcomes can't be joined.
     """
+    kernel()  # whatever has to be compiled is so before anybody waits for an answer
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in STOP_SIGNALS:

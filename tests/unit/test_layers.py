@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,7 +71,7 @@ WORLDLY = {
     "report": ("picture",),
     "simulate": ("environments", "named", "picture"),  # environments make their own chance, from a seed
 }
-LIBRARIES = {"numpy", "scipy", "orjson", "fastavro", "msgspec"}
+LIBRARIES = {"numpy", "numba", "scipy", "orjson", "fastavro", "msgspec"}
 # Of the standard library, what knows the time, the machine, chance or the log.
 UNCLEAN = {
     "asyncio",
@@ -90,6 +91,7 @@ UNCLEAN = {
 }
 # Faust and RocksDB have one home; the command that starts a worker hands it to Faust's own runner.
 FAUST = {"faust", "mode", "rocksdict"}
+COMPILED = "pipeline.models.normal_kernel"
 FAUST_USERS = ("pipeline.stream", "pipeline.cli.worker")
 
 
@@ -203,3 +205,14 @@ def test_pure_code_calls_nothing_that_reads_prints_or_rolls_dice():
             called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
             assert called not in {"open", "print", "input"}, f"{path}:{node.lineno}: {called}()"
             assert not called.startswith("np.random."), f"{path}:{node.lineno}: {called}(): chance is an argument"
+
+
+def test_a_compiler_is_loaded_by_nobody_who_only_imports():
+    """100 MiB and tenths of a second: what decides asks for it (`models/trapezoid.py`)."""
+    imported = [name for name in sorted(MODULES) if name != COMPILED and not name.endswith("__main__")]
+    asked = (
+        f"import sys, importlib; [importlib.import_module(name) for name in {imported}]; print('numba' in sys.modules)"
+    )
+    answer = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout.split()[-1] == "False"
+    assert {name for name, used in MODULES.items() if COMPILED in used} == {"pipeline.models.trapezoid"}

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 from scipy.stats import norm
 
-from pipeline.models import ALGORITHMS, model_for
+from pipeline.models import ALGORITHMS, model_for, normal_kernel
 from pipeline.models.grid import Grid
 from pipeline.models.many import probabilities_many
 from pipeline.models.model import Posterior
@@ -28,7 +29,7 @@ def truth(mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("K", [1, 2, 3, 20, 50, 300])
 @pytest.mark.parametrize("spread", [0.0, 0.01, 0.3, 5.0])
-@pytest.mark.parametrize("scales", [0.0, 0.2, 0.5])
+@pytest.mark.parametrize("scales", [0.0, 0.2, 0.5, 1.0])
 def test_every_row_is_within_a_hundredth_of_what_is_promised(K: int, spread: float, scales: float) -> None:
     rng = np.random.default_rng(7)
     mean, sd = rng.normal(0.0, spread, (10, K)), 0.1 * 10.0 ** rng.uniform(-scales, 0.0, (10, K))
@@ -36,21 +37,44 @@ def test_every_row_is_within_a_hundredth_of_what_is_promised(K: int, spread: flo
     np.testing.assert_allclose(normal_best(mean, sd), exact, atol=1e-8)
 
 
-def test_more_rows_than_a_chunk_holds_are_all_answered() -> None:
+def test_a_row_gives_the_same_bytes_alone_and_among_others() -> None:
     rng = np.random.default_rng(3)
-    mean = rng.normal(0.0, 1.0, (300, 50))
-    chances = normal_best(mean, np.ones_like(mean))
-    np.testing.assert_allclose(chances.sum(1), 1.0, atol=1e-12)
-    np.testing.assert_allclose(
-        chances[[0, 150, 299]], [truth(row, np.ones(50)) for row in mean[[0, 150, 299]]], atol=1e-8
-    )
+    mean, sd = rng.normal(0.0, 1.0, (30, 50)), rng.uniform(0.3, 1.0, (30, 50))
+    chances = normal_best(mean, sd)
+    assert [normal_best(mean[row : row + 1], sd[row : row + 1]).tobytes() for row in range(30)] == [
+        row.tobytes() for row in chances
+    ]
+
+
+def test_arms_far_from_zero_keep_their_digits() -> None:
+    mean, sd = np.array([[0.0, 0.5, 0.25]]), np.array([[1.0, 0.5, 0.25]])
+    np.testing.assert_allclose(normal_best(mean + 2.0**30, sd), normal_best(mean, sd), atol=1e-12)
+
+
+def test_whatever_array_holds_the_numbers() -> None:
+    mean, sd = np.array([[0.0, 0.5, 0.25]]), np.array([[1.0, 0.5, 0.25]])
+    kept = np.broadcast_to(mean, (2, 3))  # not contiguous, read-only
+    np.testing.assert_array_equal(normal_best(kept, np.repeat(sd, 2, axis=0)), np.repeat(normal_best(mean, sd), 2, 0))
+    whole = np.array([[0, 1]])
+    np.testing.assert_array_equal(normal_best(whole, whole + 1), normal_best(whole * 1.0, whole + 1.0))
+
+
+def test_where_no_folder_can_be_written_to_the_loops_are_compiled_all_the_same(monkeypatch) -> None:
+    def njit(signature: str, *, cache: bool = False) -> object:
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return numba.njit(signature)
+
+    monkeypatch.setattr(normal_kernel, "njit", njit)
+    assert normal_kernel._compiled("float64(float64)")(lambda x: 2.0 * x)(1.5) == 3.0
 
 
 def test_what_is_not_covered_is_said_to_be() -> None:
-    mean = np.array([[0.0, 1.0], [np.nan, 1.0], [0.0, np.inf], [0.0, 1.0], [0.0, 1.0]])
-    sd = np.array([[1.0, 1.0], [1.0, 1.0], [1.0, 1.0], [0.0, 1.0], [0.001, 1.0]])
-    with np.errstate(invalid="ignore"):
-        assert np.isnan(normal_best(mean, sd)).all(1).tolist() == [False, True, True, True, True]
+    mean = np.array([[0.0, 1.0], [np.nan, 1.0], [0.0, np.inf], [0.0, 1.0], [0.0, 1.0], [-9.0, 1.0], [9.0, 1.0], [0, 0]])
+    sd = np.array([[1.0, 1.0], [1.0, 1.0], [1.0, 1.0], [0.0, 1.0], [0.001, 1.0], [-1.0, 1.0], [np.nan, 1.0], [0, 0]])
+    chances = normal_best(mean, sd)
+    assert np.isnan(chances).all(1).tolist() == [False, *[True] * 7]
+    assert not np.isnan(chances[0]).any()
 
 
 def test_a_point_among_the_rows_is_asked_alone() -> None:
