@@ -12,9 +12,9 @@ from scipy.special import betainc, betaincc, betaincinv, expit, ndtr
 
 from pipeline.models.model import Floats
 from pipeline.models.quadrature import chances, panels
-from pipeline.models.trapezoid import low_end, normal_best
+from pipeline.models.trapezoid import ABOVE, low_end, normal_best
 
-_BELOW, _ABOVE = 6.2, 6.5  # standard deviations: tails of 2.8e-10 and 4.0e-11
+_BELOW = 6.2  # standard deviations: a tail of 2.8e-10
 TAIL = 3e-10
 
 
@@ -35,7 +35,7 @@ def _by_panels(mean: Floats, sd: Floats) -> Floats:
     # Distances from that arm's mean: close means keep all their digits, however far from 0 they are.
     centre = mean - mean[first]
     lo = -_BELOW * sd[first] if sd.min() <= 0.0 else low_end(centre, sd)
-    upper = centre + _ABOVE * sd
+    upper = centre + ABOVE * sd
     live = np.flatnonzero((upper > lo) & (sd > 0.0))
     best = np.zeros(len(mean))
     all_below = 1.0

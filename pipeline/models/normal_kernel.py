@@ -24,11 +24,10 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from pipeline.models.model import Floats
+from pipeline.models.trapezoid import ABOVE
 
 Loop = TypeVar("Loop", bound=Callable[..., object])
 
-ABOVE = 6.5
-"""Standard deviations: an arm's upper end, a tail of 4.0e-11."""
 MOST_POINTS = 1_000
 """Of twenty arms about thirty widths to one; beyond, panels may be sooner done."""
 _TOLERANCE = 1e-6
@@ -55,9 +54,9 @@ def _compiled(signature: str) -> Callable[[Loop], Loop]:
 
     def compiled(loop: Loop) -> Loop:
         try:
-            return cast("Loop", njit(signature, cache=True)(loop))
+            return cast("Loop", njit(signature, error_model="numpy", cache=True)(loop))
         except RuntimeError:  # there is no folder that can be written to: every process compiles
-            return cast("Loop", njit(signature)(loop))
+            return cast("Loop", njit(signature, error_model="numpy")(loop))
 
     return compiled
 

@@ -22,6 +22,8 @@ from scipy.special import ndtri
 
 from pipeline.models.model import Floats
 
+ABOVE = 6.5
+"""Standard deviations: an arm's upper end, a tail of 4.0e-11."""
 _TAIL_BELOW = 2.8e-10
 """That the best arm lies below `low_end`."""
 

@@ -60,10 +60,10 @@ def test_whatever_array_holds_the_numbers() -> None:
 
 
 def test_where_no_folder_can_be_written_to_the_loops_are_compiled_all_the_same(monkeypatch) -> None:
-    def njit(signature: str, *, cache: bool = False) -> object:
+    def njit(signature: str, *, error_model: str, cache: bool = False) -> object:
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
-        return numba.njit(signature)
+        return numba.njit(signature, error_model=error_model)
 
     monkeypatch.setattr(normal_kernel, "njit", njit)
     assert normal_kernel._compiled("float64(float64)")(lambda x: 2.0 * x)(1.5) == 3.0
