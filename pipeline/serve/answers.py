@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -155,14 +154,14 @@ class Explanation(Struct, frozen=True):
 def decided_answer(answer: Decided, expires_at_ms: int | None) -> DecidedAnswer:
     """Return the body that tells a decision; `detail` says why the model was not asked."""
     decision = answer.decision
-    # Eligible arms stand by name, and a sort is stable: equal ones rank by name.
-    ranked = sorted(zip(decision.probabilities, decision.eligible, strict=True), key=itemgetter(0), reverse=True)
+    probabilities = answer.probabilities
     return DecidedAnswer(
         action_id=decision.action_id,
         arm=decision.arm,
         propensity=decision.propensity,
-        probabilities=answer.probabilities,
-        ranking=[arm for _, arm in ranked],
+        probabilities=probabilities,
+        # Eligible arms stand by name, and a sort is stable: equal ones rank by name.
+        ranking=sorted(probabilities, key=probabilities.__getitem__, reverse=True),
         segment=decision.segment,
         snapshot_version=decision.snapshot_version,
         snapshot_id=decision.snapshot_id,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.events import Decision
+from pipeline.events import NO_CANDIDATES, Decision
 from pipeline.policy.guardrails import Switches
 from pipeline.serve.choose import choose
 from pipeline.serve.decide import draw_from
@@ -48,8 +48,7 @@ class Known:
         return switches.is_killed
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What is asked."""
 
     policy: str
@@ -58,7 +57,7 @@ class Request:
     action_id: str
     now_ms: int
     subject_hash: str | None = None
-    candidates: Features = field(default_factory=dict)
+    candidates: Features = NO_CANDIDATES
     """Arms that it brings: their features, by arm."""
 
     @property
