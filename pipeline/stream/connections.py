@@ -1,24 +1,37 @@
-"""aiokafka's connections, on uvloop.
+"""aiokafka's connections, on uvloop, and the task that renews what a client knows of its brokers.
 
 A connection that the broker has reset is closed before anybody is told. What is written then asyncio's own loop drops;
 uvloop raises a RuntimeError. aiokafka takes only an OSError for a broken connection, so the other one ends whoever
 writes. Among them is the task that renews what a client knows of its brokers, of whose end nobody hears: a consumer
-goes on reading then, finds its group's coordinator no more, and commits nothing for as long as it lives.
+goes on reading then, finds its group's coordinator no more, and commits nothing for as long as it lives. So the error
+becomes one that aiokafka knows, and that task, whatever else may end it, is begun anew.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from functools import cache
 from typing import Any
 
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError
+
+log = logging.getLogger(__name__)
+
+RESTART_S = 1.0
 
 
 @cache
 def mend_connections() -> None:
-    """Let a write on a closed connection be what it is, for every client of this process; once is enough."""
-    send = AIOKafkaConnection.send
+    """Mend every client of this process; once is enough."""
+    AIOKafkaConnection.send = _told(AIOKafkaConnection.send)
+    AIOKafkaClient._md_synchronizer = _undying(AIOKafkaClient._md_synchronizer)  # noqa: SLF001  no public way in 0.14
+
+
+def _told(send: Any) -> Any:
+    """Let a write on a closed connection be what it is."""
 
     def mended(self: Any, request: Any, expect_response: bool = True) -> Any:
         try:
@@ -27,4 +40,18 @@ def mend_connections() -> None:
             self.close(reason=CloseReason.CONNECTION_BROKEN)
             raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken: {error}") from error
 
-    AIOKafkaConnection.send = mended
+    return mended
+
+
+def _undying(synchronize: Any) -> Any:
+    """Begin anew what an exception that nobody has thought of has ended."""
+
+    async def mended(self: Any) -> None:
+        while True:
+            try:
+                await synchronize(self)
+            except Exception:  # whatever it is, it is seen
+                log.exception("metadata-task-failed client=%s", self)
+            await asyncio.sleep(RESTART_S)
+
+    return mended

@@ -5,10 +5,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.admin import ApiVersionRequest
 
+from pipeline.stream import connections
 from pipeline.stream.connections import mend_connections
 
 # What uvloop says of a transport that was closed under the writer; asyncio's own loop says nothing.
@@ -29,3 +31,29 @@ async def test_a_write_on_a_connection_that_was_reset_is_an_error_that_aiokafka_
     with pytest.raises(KafkaConnectionError, match="broken: unable to perform operation"):
         connection.send(ApiVersionRequest())
     assert not connection.connected()
+
+
+async def test_what_a_client_knows_of_its_brokers_is_renewed_after_any_failure(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(connections, "RESTART_S", 0.0)
+    mend_connections()
+    client: Any = AIOKafkaClient(bootstrap_servers="127.0.0.1:9092")
+    asked = 0
+
+    async def update(*_: object) -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise ValueError("a failure that aiokafka does not know")
+        return True
+
+    client._metadata_update = update
+    client._sync_task = asyncio.create_task(client._md_synchronizer())
+    async with asyncio.timeout(10):
+        assert await client.force_metadata_update()
+    assert asked == 2
+    assert "metadata-task-failed" in caplog.text
+    async with asyncio.timeout(10):
+        await client.close()
+    assert client._sync_task is None
