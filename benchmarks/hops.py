@@ -25,7 +25,7 @@ import orjson
 from numpy.typing import NDArray
 
 from pipeline.codec import avro
-from pipeline.publish.agent import MARK, VERSION
+from pipeline.publish.partition import MARK, VERSION
 from pipeline.stream.follow import TopicFollower
 from pipeline.stream.state import PROGRESS
 from pipeline.stream.topics import (

@@ -2,11 +2,7 @@
 
 A policy is published by the one worker that owns its partition of `statistics`. A snapshot is written to the
 changelog, whole, before it is sent: after a crash the same bytes are sent again, so a version is never used
-for two contents. Where it has parts, `sending.py` tells of their order.
-
-Table rows:   p[row key, source] statistics | m[policy, generation, source] mark | b[policy, generation] base
-              v<policy> last version | h<policy> last directive acted on | s where reading begins again
-              o, t parts of the last version (`sending.py`)
+for two contents. Where it has parts, `sending.py` tells of their order; where all of it lies, `partition.py`.
 """
 
 from __future__ import annotations
@@ -15,30 +11,27 @@ import asyncio
 import logging
 import math
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
 
 from pipeline.codec import avro
-from pipeline.errors import DecodeError, StateError
-from pipeline.learn.memory import RowKey, statistics_from_bytes, statistics_to_bytes
+from pipeline.learn.memory import RowKey, statistics_to_bytes
 from pipeline.models.statistics import Statistics
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.directive import ROLLBACK, Directive
-from pipeline.publish.derivation import Derivation
-from pipeline.publish.hold import Hold, hold_from_bytes, republish
-from pipeline.publish.partials import Mark, PartialKey, Partials, base_from
-from pipeline.publish.parts import SnapshotContent, divide, part_names
-from pipeline.publish.sending import Sending, Write
-from pipeline.publish.snapshot import snapshot_fields, snapshot_id
+from pipeline.publish.hold import Hold, republish
+from pipeline.publish.partials import Mark, PartialKey, base_from
+from pipeline.publish.partition import BASE, HOLD, MARK, PARTIAL, VERSION, PublishPartition, published_from
+from pipeline.publish.parts import SnapshotContent, divide
+from pipeline.publish.sending import Write
+from pipeline.publish.snapshot import snapshot_fields
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
-from pipeline.stream.durable import DurablePartition
 from pipeline.stream.failpoints import Reach, pass_by
 from pipeline.stream.outbox import Outbox
 from pipeline.stream.partitions import Opens, Partitions
@@ -47,90 +40,12 @@ from pipeline.stream.state import PROGRESS
 
 log = logging.getLogger(__name__)
 
-PARTIAL = b"p"
-MARK = b"m"
-BASE = b"b"
-VERSION = b"v"
-HOLD = b"h"
 WRITE_BYTES = 2 << 20
 """Rows are gathered up to this size into one record batch of the changelog."""
 GONE_ROWS = 10_000
 """Keys of at most 300 bytes."""
 LEAST_WAIT_S = 0.002
 """Between two looks at what is due, also where it can't be published now: in a rebalance."""
-PublisherOf = tuple[str, int]
-"""A policy generation."""
-
-
-class Published(NamedTuple):
-    """The last snapshot of a policy."""
-
-    version: int
-    id: str
-    definition_hash: str
-    parts: frozenset[str]
-    """Names of its parts; none where it is one record."""
-
-
-class PublishPartition:
-    """What is in memory of one partition of `statistics`: the policies that hash to it."""
-
-    def __init__(self, held: DurablePartition) -> None:
-        rows = held.rows
-        self.held = held
-        self.rows = rows
-        self.partials: dict[PublisherOf, Partials] = {}
-        self.staged_since: dict[tuple[str, int, int], int] = {}
-        """By policy, generation and source: offset of the first row that waits for its mark."""
-        stored = rows.get(PROGRESS)
-        self.position = 0 if stored is None else int(stored)
-        """Next offset of `statistics` to read; in the store, the first that is not in or waits for its mark."""
-        self.published: dict[str, Published] = {}
-        self.holds: dict[str, Hold] = {}
-        """By policy: the last directive that was acted on."""
-        self.unsent: list[bytes] = []
-        """Last snapshots as stored: the crash may have come before they were sent."""
-        self.sending = Sending(held)
-        """What is stored and sent of their snapshots' parts."""
-        self.derivations: defaultdict[str, Derivation] = defaultdict(Derivation)
-        """By policy: what the next posterior goes on from."""
-        self.dirty: set[str] = set()
-        self.published_at_s: dict[str, float] = {}
-        self.writing = asyncio.Lock()
-        """Held from changelog to RocksDB: the local store takes changelog batches in their order."""
-        self._restore()
-
-    def of(self, policy: str, generation: int) -> Partials:
-        """Return what is known of a policy generation."""
-        return self.partials.setdefault((policy, generation), Partials())
-
-    def next_of(self, policy: str) -> tuple[int, str]:
-        """Return version and parent of a policy's next snapshot."""
-        last = self.published.get(policy)
-        return (1, "") if last is None else (last.version + 1, last.id)
-
-    def is_held(self, policy: str) -> bool:
-        """Return whether what is new of a policy waits for an operator."""
-        return policy in self.published and self.holds.get(policy, Hold()).is_held
-
-    def _restore(self) -> None:
-        for stored_key, value in self.rows.scan(MARK):
-            policy, generation, source = orjson.loads(stored_key[1:])
-            self.of(policy, generation).marks[source] = Mark(*orjson.loads(value))
-        for stored_key, value in self.rows.scan(BASE):
-            policy, generation = orjson.loads(stored_key[1:])
-            self.of(policy, generation).base = base_from(_stored("statistics_base", value))
-        for stored_key, value in self.rows.scan(PARTIAL):
-            *row, source = orjson.loads(stored_key[1:])
-            key = PartialKey(RowKey(*row), source)
-            self.of(key.row.policy, key.row.generation).merged[key] = statistics_from_bytes(value)
-        for stored_key, value in self.rows.scan(HOLD):
-            self.holds[stored_key[1:].decode()] = hold_from_bytes(value)
-        for stored_key, content in self.rows.scan(VERSION):
-            policy = stored_key[1:].decode()
-            self.published[policy] = _published(content)
-            self.unsent.append(content)
-            self.dirty.add(policy)
 
 
 class PublishAgent:
@@ -262,7 +177,7 @@ class PublishAgent:
     async def _resend(self, partition: PublishPartition) -> None:
         """Send the last snapshots again after a crash, and parts only where they may not have been sent."""
         for record in partition.unsent:
-            last = _published(record)
+            last = published_from(record)
             policy: str = avro.decode_as("snapshot", record)["policy"]
             is_sent = partition.sending.is_sent(policy, last.id)
             await self._send(partition, policy, SnapshotContent(record), frozenset() if is_sent else last.parts)
@@ -322,7 +237,7 @@ class PublishAgent:
         self, partition: PublishPartition, name: str, content: SnapshotContent, rows: dict[bytes, bytes | None]
     ) -> None:
         self._reach("publish.snapshot-built")
-        published = _published(content.record)
+        published = published_from(content.record)
         store = partition.sending.store
         fresh = await store(name, published.parts, content.parts, self._writer(partition), self._reach)
         await self._write(partition, {**rows, VERSION + name.encode(): content.record})
@@ -353,20 +268,3 @@ class PublishAgent:
 
     def _writer(self, partition: PublishPartition) -> Write:
         return partial(self._write, partition)
-
-
-def _stored(schema: str, value: bytes) -> dict[str, Any]:
-    """Read a record that a worker has stored: this one, or one of a later release before it was taken back."""
-    try:
-        return avro.decode_as(schema, value)
-    except DecodeError as error:
-        raise StateError(
-            f"a stored {schema} can't be read ({error}): use the release that wrote it, or a later one; "
-            "ops/runbooks/rolling-restart.md says how a release is taken back"
-        ) from error
-
-
-def _published(content: bytes) -> Published:
-    record = _stored("snapshot", content)
-    parts = frozenset(part_names(record))
-    return Published(record["version"], snapshot_id(content), record["definition_hash"], parts)

@@ -33,7 +33,7 @@ PURE = {
 WORLDLY = {
     "join": ("agent",),
     "learn": ("agent",),
-    "publish": ("agent", "sending"),
+    "publish": ("agent", "partition", "sending"),
     "client": ("http",),
     "replay": (
         "dead_letters",

@@ -11,6 +11,7 @@ from pipeline.learn.memory import RowKey
 from pipeline.policy.directive import Directive
 from pipeline.publish import agent as publish_agent
 from pipeline.publish.agent import PublishAgent
+from pipeline.publish.partition import VERSION
 from pipeline.publish.snapshot import snapshot_id
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
@@ -480,7 +481,7 @@ async def test_a_snapshot_that_a_later_release_has_stored_stops_the_worker_and_s
     bench = Bench(monkeypatch)
     await bench.learn(3)
     rows = (await bench.agent.open(HOME)).rows
-    ((key, content),) = rows.scan(publish_agent.VERSION)
+    ((key, content),) = rows.scan(VERSION)
     of_later_release = content[:2] + bytes(8) + content[10:]  # another schema's fingerprint
     rows.write({key: of_later_release}, 99, ())
     bench.restart()
