@@ -11,7 +11,8 @@ from pipeline.replay.cuts import Cut, of_partition
 from pipeline.replay.log import Step
 from pipeline.replay.plan import ReplayPlan
 from pipeline.replay.rebuild import recount_partition
-from pipeline.replay.recount import Recount, open_recount, sums_of
+from pipeline.replay.recount import Recount, open_recount
+from pipeline.replay.rows import sums_of
 from pipeline.stream.state import due_key
 from tests.doubles import MemoryBroker, MemoryRows
 

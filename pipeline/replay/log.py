@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 
 from pipeline.errors import ConfigError, StateError, UnavailableError
 from pipeline.join.step import STEP_BYTES
-from pipeline.replay.recount import Raw
+from pipeline.replay.rows import Raw
 from pipeline.stream.follow import partition_numbers
 from pipeline.stream.security import client_options
 from pipeline.stream.topics import MAX_BATCH_BYTES

@@ -12,7 +12,8 @@ from pipeline.models.statistics import Statistics
 from pipeline.replay.cuts import Cut, distance, of_partition, partitions_of
 from pipeline.replay.log import Log, open_log
 from pipeline.replay.plan import ReplayPlan
-from pipeline.replay.recount import STEP_OFFSETS, Recount, StillOpen, open_recount, sums_of
+from pipeline.replay.recount import Recount, open_recount
+from pipeline.replay.rows import STEP_OFFSETS, StillOpen, sums_of
 from pipeline.stream.scratch import scratch_rows
 from pipeline.stream.topics import DECISIONS, OUTCOMES, REWARDS
 
