@@ -9,7 +9,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ import numpy as np
 from msgspec import UNSET, structs
 
 from pipeline.codec import avro
-from pipeline.errors import ConfigError, InvalidRecordError
+from pipeline.errors import InvalidRecordError
 from pipeline.serve.answers import Explanation, LiveSnapshot, PolicyAnswer, ReadyAnswer
 from pipeline.serve.bodies import DecideBody, OutcomeBody, identifier
 from pipeline.serve.decided import Decided, NoAnswer
@@ -37,10 +37,9 @@ from pipeline.serve.status import Status
 from pipeline.serve.switches import SwitchFollower
 from pipeline.serve.turn import Turn, Waiter
 from pipeline.stream.topics import OUTCOMES
+from pipeline.stream.undying import undying
 
 log = logging.getLogger(__name__)
-
-RESTART_S = 0.1
 
 
 class ServingNode:
@@ -75,9 +74,9 @@ class ServingNode:
     async def start(self) -> None:
         """Begin to follow and to deliver."""
         self._tasks = [
-            asyncio.create_task(_undying(self.follower.follow), name="follow-snapshots"),
-            asyncio.create_task(_undying(self._switches.follow), name="follow-switches"),
-            asyncio.create_task(_undying(self.delivery.deliver), name="deliver"),
+            asyncio.create_task(undying(self.follower.follow), name="follow-snapshots"),
+            asyncio.create_task(undying(self._switches.follow), name="follow-switches"),
+            asyncio.create_task(undying(self.delivery.deliver), name="deliver"),
         ]
         self._sync = asyncio.create_task(self.delivery.sync(), name="sync-spill")
 
@@ -275,27 +274,6 @@ class ServingNode:
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 task.result()
-
-
-async def _undying(work: Callable[[], Awaitable[None]]) -> None:
-    """Do `work` until somebody cancels this task, or it says that it can't be done (ConfigError).
-
-    A cancellation from within, as aiokafka's when a broker freezes, would end it without an exception to be seen; and
-    an exception that nobody has thought of would end the node, which answers from what it has.
-    """
-    while True:
-        try:
-            await work()
-        except ConfigError:
-            raise
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            log.warning("cancelled-from-within task=%s", task.get_name())
-        except Exception:  # whatever it is, it is seen, and begun anew
-            log.exception("failed-within work=%s", work)
-        await asyncio.sleep(RESTART_S)
 
 
 def _now_ms() -> int:

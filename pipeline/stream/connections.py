@@ -9,25 +9,21 @@ becomes one that aiokafka knows, and that task, whatever else may end it, is beg
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError
 
-log = logging.getLogger(__name__)
-
-RESTART_S = 1.0
+from pipeline.stream.undying import undying
 
 
 @cache
 def mend_connections() -> None:
     """Mend every client of this process; once is enough."""
     AIOKafkaConnection.send = _told(AIOKafkaConnection.send)
-    AIOKafkaClient._md_synchronizer = _undying(AIOKafkaClient._md_synchronizer)  # noqa: SLF001  no public way in 0.14
+    AIOKafkaClient._md_synchronizer = _begun_anew(AIOKafkaClient._md_synchronizer)  # noqa: SLF001  no public way in 0.14
 
 
 def _told(send: Any) -> Any:
@@ -43,15 +39,10 @@ def _told(send: Any) -> Any:
     return mended
 
 
-def _undying(synchronize: Any) -> Any:
-    """Begin anew what an exception that nobody has thought of has ended."""
+def _begun_anew(synchronize: Any) -> Any:
+    """Let the task go on, whatever ends it within."""
 
     async def mended(self: Any) -> None:
-        while True:
-            try:
-                await synchronize(self)
-            except Exception:  # whatever it is, it is seen
-                log.exception("metadata-task-failed client=%s", self)
-            await asyncio.sleep(RESTART_S)
+        await undying(partial(synchronize, self))
 
     return mended

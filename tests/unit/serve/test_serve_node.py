@@ -15,7 +15,7 @@ from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.guardrails import Rollout, Switches
 from pipeline.serve import Decided, NoAnswer, load_snapshot
 from pipeline.serve.bodies import OutcomeBody
-from pipeline.serve.node import ServingNode, _undying
+from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
 from pipeline.stream.topics import DECISIONS, OUTCOMES, SHADOW_DECISIONS
 
@@ -173,25 +173,3 @@ async def test_of_outcomes_told_together_all_are_logged_or_none(node: ServingNod
         await node.take_outcomes([OutcomeBody("x1", "click"), OutcomeBody("x2", "\ud800")])
     assert logged(node) == []
     assert node.outcomes_taken == 0
-
-
-@pytest.mark.parametrize("fault", [asyncio.CancelledError(), RuntimeError("nobody thought of it"), OSError("away")])
-async def test_what_goes_wrong_within_does_not_end_a_nodes_work(fault: BaseException) -> None:
-    seen: list[str] = []
-
-    async def work() -> None:
-        seen.append("began")
-        if len(seen) == 1:
-            raise fault
-        await asyncio.Event().wait()
-
-    task = asyncio.create_task(_undying(work))
-    async with asyncio.timeout(10):
-        while True:
-            if len(seen) == 2:
-                break
-            await asyncio.sleep(0.01)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-    assert seen == ["began", "began"]
