@@ -30,11 +30,11 @@ from benchmarks.load import ONE, Load, policy
 from benchmarks.process import rss_mib
 from benchmarks.report import Row
 from benchmarks.timing import timed
-from pipeline.join.agent import StoredRows
 from pipeline.join.progress import Progress
 from pipeline.join.row import ActionRow
 from pipeline.join.step import Arrival, Changes, Limits, decode_arrivals, take
 from pipeline.join.stored_row import row_to_bytes
+from pipeline.join.stored_rows import StoredRows
 from pipeline.learn.ledger import LedgerRecord, fold_ledger
 from pipeline.learn.memory import FoldState, RowKey, statistics_to_bytes
 from pipeline.models.statistics import Statistics, contributions
@@ -118,7 +118,7 @@ def _open_actions(sizes: Sequence[int], repetitions: int) -> Iterator[Point]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         rows = stack.enter_context(scratch_rows(folder / "rows"))
-        actions = StoredRows(rows)  # type: ignore[arg-type]  it reads the same way
+        actions = StoredRows(rows, ROW)
         rng = np.random.default_rng(0)
         templates, due_ms = _templates(book)
         filled, numbers = 0, iter(range(1_000_000_000))

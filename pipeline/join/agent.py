@@ -17,14 +17,15 @@ from pipeline.events import Decision, Erasure, Outcome, Tick
 from pipeline.join.progress import DECISIONS, OUTCOMES, Progress, progress_from_bytes
 from pipeline.join.row import ActionRow
 from pipeline.join.step import STEP_BYTES, ActionRows, Arrival, Changes, Limits, Refusal, advance, decode_arrivals, take
-from pipeline.join.stored_row import row_from_bytes, row_to_bytes
+from pipeline.join.stored_row import row_to_bytes
+from pipeline.join.stored_rows import StoredRows
 from pipeline.stream import topics
 from pipeline.stream.batch import Batch
 from pipeline.stream.durable import DurablePartition
 from pipeline.stream.outbox import Outbox, Outgoing, Record
 from pipeline.stream.partitions import Opens, Partitions
 from pipeline.stream.policies import Policies
-from pipeline.stream.state import PROGRESS, ROW, PartitionRows, due_key
+from pipeline.stream.state import PROGRESS, ROW, due_key
 
 log = logging.getLogger(__name__)
 
@@ -39,27 +40,6 @@ STREAMS = (DECISIONS, OUTCOMES)
 
 CaughtUp = Callable[[str, int, int, int], bool]
 """(topic, partition, position, since_ms) → whether the position is the end, by a fetch of since_ms or later."""
-
-
-class StoredRows:
-    """The pure core's view of the table."""
-
-    def __init__(self, rows: PartitionRows) -> None:
-        self._rows = rows
-
-    def load(self, action_ids: Sequence[str]) -> dict[str, ActionRow]:
-        """Return the rows that exist."""
-        distinct = list(dict.fromkeys(action_ids))
-        stored = self._rows.get_many([ROW + action_id.encode() for action_id in distinct])
-        return {
-            action_id: row_from_bytes(value)
-            for action_id, value in zip(distinct, stored, strict=True)
-            if value is not None
-        }
-
-    def due(self, until_ms: int, limit: int) -> list[tuple[int, str]]:
-        """Return rows that fall due, in order."""
-        return [(due_ms, row_id.decode()) for due_ms, row_id in self._rows.due(until_ms, limit)]
 
 
 class RowsInHand:
@@ -96,7 +76,7 @@ class JoinPartition:
         self.held = held
         self.rows = held.rows
         self.progress = Progress() if stored is None else progress_from_bytes(stored)
-        self.actions = StoredRows(held.rows)
+        self.actions = StoredRows(held.rows, ROW)
         self.fetched_at_ms = 0
         """When the last batch of either stream was fetched: an end known from before may be none any more."""
         self.fall_quiet()

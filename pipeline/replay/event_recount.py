@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from pipeline.events import Decision, Erasure
 from pipeline.join.progress import DECISIONS, OUTCOMES, Progress, progress_from_bytes
-from pipeline.join.row import ActionRow
 from pipeline.join.step import Arrival, Changes, advance, decode_arrivals, take
 from pipeline.join.stored_row import row_from_bytes, row_to_bytes
+from pipeline.join.stored_rows import StoredRows
 from pipeline.learn.memory import FoldState, fold_state_from_bytes
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import Attribution
@@ -29,6 +29,7 @@ class EventRecount:
         self.rows = rows
         self._plan = plan
         self._book = _book_of(plan)
+        self._actions = StoredRows(rows, ACTION)
         stored = stored_state(rows)
         self.finished, progress, fold = stored or (0, "", "")
         self._progress = progress_from_bytes(progress.encode()) if stored else Progress(positions=dict(start))
@@ -49,7 +50,7 @@ class EventRecount:
         """Join a step's records; as many as JOIN takes at once."""
         limits = self._plan.limits
         arrivals = [self._as_counted(arrival) for arrival in decode_arrivals(topic, records, limits.registry)]
-        changes = take(topic, arrivals, self._progress, _Actions(self.rows), self._book, limits)
+        changes = take(topic, arrivals, self._progress, self._actions, self._book, limits)
         is_through = not records or self._progress.positions[topic] > records[-1][0]
         if reached is not None and is_through:
             self._progress.positions[topic] = reached
@@ -58,7 +59,7 @@ class EventRecount:
     def let_time_pass(self, end: Mapping[str, int]) -> None:
         """Let event time come to where the watermarks allow it."""
         at_end = frozenset(topic for topic, position in self.positions.items() if position >= end[topic])
-        while changes := advance(self._progress, at_end, _Actions(self.rows), self._book, STEP_OFFSETS):
+        while changes := advance(self._progress, at_end, self._actions, self._book, STEP_OFFSETS):
             if changes.rows or changes.gone_due:
                 self._write(changes)
 
@@ -120,23 +121,6 @@ class EventRecount:
         rows |= folded(records, self._fold, self.rows, self._plan)
         rows[STATE] = state_bytes(self.finished, self._progress.to_bytes(), self._fold)
         self.rows.write(rows, due)
-
-
-class _Actions:
-    """JOIN's view of the rows."""
-
-    def __init__(self, rows: ReplayRows) -> None:
-        self._rows = rows
-
-    def load(self, action_ids: Sequence[str]) -> dict[str, ActionRow]:
-        """Return the rows that exist."""
-        ids = list(dict.fromkeys(action_ids))
-        stored = self._rows.get_many([ACTION + action_id.encode() for action_id in ids])
-        return {one: row_from_bytes(value) for one, value in zip(ids, stored, strict=True) if value is not None}
-
-    def due(self, until_ms: int, limit: int) -> list[tuple[int, str]]:
-        """Return rows that fall due, in order."""
-        return [(due_ms, row_id.decode()) for due_ms, row_id in self._rows.due(until_ms, limit)]
 
 
 def _book_of(plan: ReplayPlan) -> PolicyBook:
