@@ -28,7 +28,7 @@ from pipeline.models.trapezoid import ABOVE
 
 Loop = TypeVar("Loop", bound=Callable[..., object])
 
-MOST_POINTS = 1_000
+_MOST_POINTS = 1_000
 """Of twenty arms about thirty widths to one; beyond, panels may be sooner done."""
 _TOLERANCE = 1e-6
 """By how much the chances may miss 1 before they are brought to it."""
@@ -104,7 +104,7 @@ def normal_best(mean: Floats, sd: Floats, z: Floats, orders: NDArray[np.int64], 
                 live += 1
                 reach, finest = max(reach, end), min(finest, width)
         step = density * finest
-        if not (isfinite(low) and smallest > 0.0 and reach < MOST_POINTS * step):
+        if not (isfinite(low) and smallest > 0.0 and reach < _MOST_POINTS * step):
             best[row] = nan
             continue
         total = 0.0

@@ -70,10 +70,14 @@ def test_where_no_folder_can_be_written_to_the_loops_are_compiled_all_the_same(m
 
 
 def test_what_is_not_covered_is_said_to_be() -> None:
-    mean = np.array([[0.0, 1.0], [np.nan, 1.0], [0.0, np.inf], [0.0, 1.0], [0.0, 1.0], [-9.0, 1.0], [9.0, 1.0], [0, 0]])
-    sd = np.array([[1.0, 1.0], [1.0, 1.0], [1.0, 1.0], [0.0, 1.0], [0.001, 1.0], [-1.0, 1.0], [np.nan, 1.0], [0, 0]])
+    mean = np.array(
+        [[0.0, 1.0], [np.nan, 1.0], [0.0, np.inf], [0.0, 1.0], [0.0, 1.0], [-9.0, 1.0], [9.0, 1.0], [0, 0], [0, 5]]
+    )
+    sd = np.array(
+        [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0], [0.0, 1.0], [0.001, 1.0], [-1.0, 1.0], [np.nan, 1.0], [0, 0], [0, 1]]
+    )
     chances = normal_best(mean, sd)
-    assert np.isnan(chances).all(1).tolist() == [False, *[True] * 7]
+    assert np.isnan(chances).all(1).tolist() == [False, *[True] * 8]
     assert not np.isnan(chances[0]).any()
 
 

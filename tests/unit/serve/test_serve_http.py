@@ -6,7 +6,9 @@ import socket
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.serve.http import _listen
+from pipeline.serve import http
+from pipeline.serve.http import _listen, run_node
+from pipeline.serve.settings import ServeSettings
 
 
 async def test_answers_leave_at_once() -> None:
@@ -31,3 +33,21 @@ def test_an_address_of_another_machine_is_refused() -> None:
     # 192.0.2.0/24 is for documentation: nobody has it (RFC 5737).
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1:8080 can't be listened on"):
         _listen("192.0.2.1", 8080)
+
+
+async def test_a_node_listens_when_all_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the first who asks for a decision waits for seconds."""
+    told: list[str] = []
+
+    def kernel() -> None:
+        told.append("compiled")
+
+    def listening(*_: object) -> None:
+        told.append("listening")
+        raise ConfigError("this test", ["ends here"])
+
+    monkeypatch.setattr(http, "kernel", kernel)
+    monkeypatch.setattr(http, "listening", listening)
+    with pytest.raises(ConfigError, match="ends here"):
+        await run_node(ServeSettings("127.0.0.1:1", "0123456789abcdef", port=0))
+    assert told == ["compiled", "listening"]
