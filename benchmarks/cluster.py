@@ -23,7 +23,7 @@ from benchmarks.report import Row
 from pipeline.codec import avro
 from pipeline.learn.ledger import LedgerRecord, fold_ledger, merge_deltas
 from pipeline.learn.memory import FoldState, RowKey
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.statistics import Statistics
 from pipeline.publish.derivation import Derivation
 from pipeline.publish.partials import Mark, PartialKey, Partials
 from pipeline.publish.parts import divide

@@ -14,9 +14,9 @@ import numpy as np
 from benchmarks.report import Row
 from pipeline.models.model import Floats
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.parse import load_policy
+from pipeline.policy.parsing.parse import load_policy
 from pipeline.serve import Decided, LoadedSnapshot, decide, load_snapshot
-from pipeline.serve.http import collect_garbage_rarely
+from pipeline.serve.http.server import collect_garbage_rarely
 from tests.harness.taught import taught
 
 DIMENSION = 16

@@ -31,9 +31,9 @@ from benchmarks.worker import PARTITIONS, WARM_UP, all_assigned, hash_of, produc
 from pipeline.brokers import default_cache_dir
 from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.cli.policy import apply_policy
-from pipeline.serve.follower import SnapshotFollower
-from pipeline.serve.snapshot import LoadedSnapshot
-from pipeline.stream.topics import create_topics, topic_specs
+from pipeline.serve.following.follower import SnapshotFollower
+from pipeline.serve.following.snapshot import LoadedSnapshot
+from pipeline.stream.log.topics import create_topics, topic_specs
 
 RATES = (1_000, 5_000, 10_000, 20_000)
 LEAD_S = 5.0

@@ -37,14 +37,14 @@ from pipeline.join.stored_row import row_to_bytes
 from pipeline.join.stored_rows import StoredRows
 from pipeline.learn.ledger import LedgerRecord, fold_ledger
 from pipeline.learn.memory import FoldState, RowKey, statistics_to_bytes
-from pipeline.models.statistics import Statistics, contributions
+from pipeline.models.sums.statistics import Statistics, contributions
 from pipeline.policy.book import PolicyBook
 from pipeline.publish.partials import Mark, PartialKey, Partials
 from pipeline.publish.snapshot import build_snapshot
-from pipeline.serve.decide import decide
-from pipeline.serve.snapshot import load_snapshot
-from pipeline.stream.scratch import ScratchRows, scratch_rows
-from pipeline.stream.state import ROW
+from pipeline.serve.decision.decide import decide
+from pipeline.serve.following.snapshot import load_snapshot
+from pipeline.stream.state.scratch import ScratchRows, scratch_rows
+from pipeline.stream.state.tables import ROW
 
 BATCH = 250
 """A step of JOIN takes what fits 2 MiB of rows."""

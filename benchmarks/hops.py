@@ -26,9 +26,8 @@ from numpy.typing import NDArray
 
 from pipeline.codec import avro
 from pipeline.publish.partition import MARK, VERSION
-from pipeline.stream.follow import TopicFollower
-from pipeline.stream.state import PROGRESS
-from pipeline.stream.topics import (
+from pipeline.stream.log.follow import TopicFollower
+from pipeline.stream.log.topics import (
     JOIN_TABLE,
     LEARN_TABLE,
     OUTCOMES,
@@ -38,6 +37,7 @@ from pipeline.stream.topics import (
     STATISTICS,
     changelog_topic,
 )
+from pipeline.stream.state.tables import PROGRESS
 
 Moments = NDArray[np.float64]
 """Epoch milliseconds, one for each outcome."""

@@ -15,7 +15,7 @@ import orjson
 from benchmarks.expected import Sums, sha256, sums_of
 from pipeline.codec import avro
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.parse import load_policy
+from pipeline.policy.parsing.parse import load_policy
 
 ARMS = 10
 OUTCOME_SHARE = 0.34

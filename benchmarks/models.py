@@ -10,13 +10,13 @@ from benchmarks.timing import timed
 from pipeline.learn.ledger import LedgerRecord, fold_ledger
 from pipeline.learn.memory import FoldState, RowKey
 from pipeline.models import ALGORITHMS
-from pipeline.models.statistics import Statistics, fold
-from pipeline.models.tally import Tally
+from pipeline.models.sums.statistics import Statistics, fold
+from pipeline.models.sums.tally import Tally
 from pipeline.policy.encoder import Encoder, Layer
 from pipeline.policy.tallies import context_tallies, group_tallies, importance_tallies
 from pipeline.publish.snapshot import build_snapshot, segment_posteriors
-from pipeline.serve.decide import decide
-from pipeline.serve.snapshot import load_snapshot
+from pipeline.serve.decision.decide import decide
+from pipeline.serve.following.snapshot import load_snapshot
 
 BATCH = 2_000
 DIMENSION = 16

@@ -15,13 +15,13 @@ from benchmarks.load import ONE, plain_policy, policy
 from benchmarks.report import Row
 from benchmarks.timing import own_peak_mib, timed
 from pipeline.learn.memory import RowKey
-from pipeline.models.statistics import Statistics, contributions
+from pipeline.models.sums.statistics import Statistics, contributions
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.derivation import Derivation
 from pipeline.publish.partials import Mark, PartialKey, Partials
 from pipeline.publish.parts import SnapshotContent, divide, whole
 from pipeline.publish.snapshot import snapshot_fields
-from pipeline.serve.snapshot import load_snapshot
+from pipeline.serve.following.snapshot import load_snapshot
 
 SOURCES = 4
 CHANGED = 20

@@ -26,13 +26,13 @@ from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.cli.policy import apply_policy
 from pipeline.codec import avro
 from pipeline.join.stored_row import due_of
-from pipeline.stream.changelog import FETCH_BYTES
 from pipeline.stream.failpoints import pass_by
-from pipeline.stream.follow import TopicFollower
-from pipeline.stream.outbox import Outbox
-from pipeline.stream.restore import Opener
-from pipeline.stream.state import ROW
-from pipeline.stream.topics import JOIN_TABLE, SNAPSHOTS, TopicSpec, changelog_topic, create_topics, topic_specs
+from pipeline.stream.log.follow import TopicFollower
+from pipeline.stream.log.outbox import Outbox
+from pipeline.stream.log.topics import JOIN_TABLE, SNAPSHOTS, TopicSpec, changelog_topic, create_topics, topic_specs
+from pipeline.stream.state.changelog import FETCH_BYTES
+from pipeline.stream.state.restore import Opener
+from pipeline.stream.state.tables import ROW
 
 APP_ID = "pipeline"
 ROW_BYTES = 350

@@ -19,10 +19,10 @@ from benchmarks.timing import own_peak_mib
 from benchmarks.worker import LEAD_MS, PARTITIONS, all_assigned, hash_of, produce, running_workers, until_hash
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.cli.policy import apply_policy
-from pipeline.replay.run import Request, replay
-from pipeline.replay.verify import verify_snapshots
-from pipeline.stream.follow import TopicFollower
-from pipeline.stream.topics import SNAPSHOTS, create_topics, topic_specs
+from pipeline.replay.proof.verify import verify_snapshots
+from pipeline.replay.recounting.run import Request, replay
+from pipeline.stream.log.follow import TopicFollower
+from pipeline.stream.log.topics import SNAPSHOTS, create_topics, topic_specs
 
 
 class _Taken(NamedTuple):

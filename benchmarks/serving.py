@@ -30,7 +30,7 @@ from benchmarks.process import cpu_s
 from benchmarks.report import Row
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.brokers.ports import free_ports
-from pipeline.stream.topics import create_topics, topic_specs
+from pipeline.stream.log.topics import create_topics, topic_specs
 from tests.harness.taught import logged, publish, taught
 
 ARMS, PARTITIONS, CONNECTIONS, RATE = 20, 4, 16, 1_000

@@ -29,9 +29,8 @@ from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.cli.policy import apply_policy
 from pipeline.codec import avro
 from pipeline.join.progress import DECISIONS, OUTCOMES, Progress, imbalance, progress_from_bytes
-from pipeline.stream.follow import TopicFollower
-from pipeline.stream.state import PROGRESS
-from pipeline.stream.topics import (
+from pipeline.stream.log.follow import TopicFollower
+from pipeline.stream.log.topics import (
     JOIN_TABLE,
     LEARN_TABLE,
     SNAPSHOTS,
@@ -40,6 +39,7 @@ from pipeline.stream.topics import (
     create_topics,
     topic_specs,
 )
+from pipeline.stream.state.tables import PROGRESS
 
 APP_ID = "pipeline"
 PARTITIONS = 4

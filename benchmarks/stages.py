@@ -25,10 +25,10 @@ from pipeline.join.stored_row import due_of
 from pipeline.learn.agent import LearnAgent
 from pipeline.learn.memory import expires_of
 from pipeline.policy.book import PolicyBook
-from pipeline.stream.batch import Batch
-from pipeline.stream.durable import DurablePartition
-from pipeline.stream.outbox import BUILDER_BYTES, Outbox, Outgoing
-from pipeline.stream.state import BLOCK_CACHE_BYTES, Database, IndexOf, PartitionRows
+from pipeline.stream.log.fetch import Batch
+from pipeline.stream.log.outbox import BUILDER_BYTES, Outbox, Outgoing
+from pipeline.stream.state.durable import DurablePartition
+from pipeline.stream.state.tables import BLOCK_CACHE_BYTES, Database, IndexOf, PartitionRows
 
 FETCHED = {"decisions": 2_400, "outcomes": 816}
 """Records in a batch: about a megabyte of decisions, and the outcomes that came beside them."""

@@ -29,8 +29,8 @@ from benchmarks.report import Row
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.cli.policy import apply_policy
 from pipeline.codec import avro
-from pipeline.stream.follow import TopicFollower
-from pipeline.stream.topics import SNAPSHOTS, create_topics, topic_specs
+from pipeline.stream.log.follow import TopicFollower
+from pipeline.stream.log.topics import SNAPSHOTS, create_topics, topic_specs
 
 PARTITIONS = 4
 DEADLINE_S = 300.0

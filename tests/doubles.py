@@ -13,9 +13,9 @@ from pipeline.join.step import Changes
 from pipeline.join.stored_row import due_of, row_from_bytes, row_to_bytes
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.stream.durable import DurablePartition
-from pipeline.stream.outbox import BUILDER_BYTES, Outgoing, Record, by_partition
-from pipeline.stream.state import INDEX, ROW, due_key
+from pipeline.stream.log.outbox import BUILDER_BYTES, Outgoing, Record, by_partition
+from pipeline.stream.state.durable import DurablePartition
+from pipeline.stream.state.tables import INDEX, ROW, due_key
 
 
 class MemoryActions:

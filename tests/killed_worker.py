@@ -19,9 +19,9 @@ from pipeline.learn.agent import LearnAgent
 from pipeline.learn.memory import expires_of
 from pipeline.policy.directive import Directive
 from pipeline.publish.agent import PublishAgent
-from pipeline.replay.forgetting import Forgetting, decision_of
-from pipeline.stream import topics
-from pipeline.stream.batch import Batch
+from pipeline.replay.erasure.forgetting import Forgetting, decision_of
+from pipeline.stream.log import topics
+from pipeline.stream.log.fetch import Batch
 from tests.doubles import Crashed, KnownPolicies, MemoryBroker, MemoryTable
 from tests.samples import define
 from tests.traffic import FOREVER_MS, LIMITS, SUBJECTS, Rolled, Traffic

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.learn.ledger import LedgerRecord, fold_ledger, merge_deltas
 from pipeline.learn.memory import Counted, FoldState, RowKey
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.statistics import Statistics
 from pipeline.publish.partials import Mark
 
 

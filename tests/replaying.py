@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipeline.learn.memory import RowKey
-from pipeline.models.statistics import Statistics
-from pipeline.replay.cuts import Cut, of_partition
-from pipeline.replay.log import Step
-from pipeline.replay.plan import ReplayPlan
-from pipeline.replay.rebuild import recount_partition
-from pipeline.replay.recount import Recount, open_recount
-from pipeline.replay.rows import sums_of
-from pipeline.stream.state import due_key
+from pipeline.models.sums.statistics import Statistics
+from pipeline.replay.recounting.cuts import Cut, of_partition
+from pipeline.replay.recounting.log import Step
+from pipeline.replay.recounting.plan import ReplayPlan
+from pipeline.replay.recounting.rebuild import recount_partition
+from pipeline.replay.recounting.recount import Recount, open_recount
+from pipeline.replay.recounting.rows import sums_of
+from pipeline.stream.state.tables import due_key
 from tests.doubles import MemoryBroker, MemoryRows
 
 

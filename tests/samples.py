@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.parse import parse_policy
+from pipeline.policy.parsing.parse import parse_policy
 
 Plain = dict[str, Any]
 

@@ -22,7 +22,7 @@ from pipeline.learn.memory import (
     statistics_from_bytes,
     statistics_to_bytes,
 )
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.statistics import Statistics
 from pipeline.policy.book import PolicyBook
 from pipeline.publish.partials import Mark, PartialKey
 from tests.doubles import MemoryActions

@@ -17,7 +17,7 @@ from pipeline.codec import avro
 from pipeline.join.progress import DECISIONS, OUTCOMES
 from pipeline.join.step import Limits
 from pipeline.learn.memory import RowKey
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.statistics import Statistics
 from tests.samples import (
     BASKET,
     ensemble_policy,

@@ -19,8 +19,8 @@ from benchmarks.load import Load
 from benchmarks.process import cpu_s, peak_rss_mib, waited_s
 from benchmarks.worker import DEADLINE_S, LEAD_MS, PARTITIONS, Run, produce
 from pipeline.brokers import default_cache_dir, running_broker
-from pipeline.stream.follow import TopicFollower
-from pipeline.stream.topics import TopicSpec, create_topics, topic_specs
+from pipeline.stream.log.follow import TopicFollower
+from pipeline.stream.log.topics import TopicSpec, create_topics, topic_specs
 
 FOLDER = Path(__file__).parent
 WARM_UP = 1_000

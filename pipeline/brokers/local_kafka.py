@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.brokers.folder import Folder, take_folder, taking_turns
 from pipeline.brokers.kafka_jars import find_java, ops_file, resolve_jars
-from pipeline.brokers.lifeline import Lifeline
+from pipeline.brokers.parent_watch import ParentWatch
 from pipeline.brokers.ports import HOST, free_ports
 from pipeline.brokers.storage import format_storage, read_cluster_id
 from pipeline.errors import UnavailableError
@@ -42,7 +42,7 @@ class LocalKafka:
         self._properties = properties
         self._port, self._controller_port = free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
-        self._lifeline: Lifeline | None = None
+        self._parent_watch: ParentWatch | None = None
         self.bootstrap_servers = f"{HOST}:{self._port}"
 
     @classmethod
@@ -134,7 +134,7 @@ class LocalKafka:
                 pass_fds=(self._folder.lock,),
                 start_new_session=True,
             )
-        self._lifeline = Lifeline(self._process.pid)
+        self._parent_watch = ParentWatch(self._process.pid)
         self._folder.note(f"process {self._process.pid}, to be used as --broker {self.bootstrap_servers}")
         self._wait_until_it_answers()
 
@@ -177,9 +177,9 @@ class LocalKafka:
             self._process.kill()
             self._process.wait()
         self._process = None
-        if self._lifeline is not None:
-            self._lifeline.cut()
-            self._lifeline = None
+        if self._parent_watch is not None:
+            self._parent_watch.cut()
+            self._parent_watch = None
 
 
 def _answers(client: AdminClient, cluster_id: str) -> bool:

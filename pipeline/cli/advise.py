@@ -20,8 +20,8 @@ from pipeline.models.advice import Advice, Rule
 from pipeline.models.advice import advise as advise_on
 from pipeline.models.beliefs import beliefs_of
 from pipeline.policy.durations import duration_text, parse_duration_ms
-from pipeline.serve.snapshot import LoadedSnapshot, load_snapshot
-from pipeline.stream.topics import SNAPSHOT_HISTORY
+from pipeline.serve.following.snapshot import LoadedSnapshot, load_snapshot
+from pipeline.stream.log.topics import SNAPSHOT_HISTORY
 
 MINUTE_MS = 60_000
 

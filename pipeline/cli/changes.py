@@ -9,7 +9,7 @@ import orjson
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.replay.diff import ABSENT, ON_OFFER, RETIRED, Count, SnapshotDiff
+from pipeline.replay.proof.diff import ABSENT, ON_OFFER, RETIRED, Count, SnapshotDiff
 
 
 def in_words(found: SnapshotDiff) -> Iterator[str]:

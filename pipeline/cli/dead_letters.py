@@ -18,9 +18,9 @@ from rich.text import Text
 
 from pipeline.cli import options
 from pipeline.errors import ConfigError
-from pipeline.replay.dead_letters import read_letters, send_back
-from pipeline.replay.letters import Choice, DeadLetter, Plan, choose, describe, plan_replay
-from pipeline.stream.topics import DECISIONS, OUTCOMES
+from pipeline.replay.dead_letters.letters import Choice, DeadLetter, Plan, choose, describe, plan_replay
+from pipeline.replay.dead_letters.resend import read_letters, send_back
+from pipeline.stream.log.topics import DECISIONS, OUTCOMES
 
 SHOWN_CHARACTERS = 70
 """How much of a detail a list shows."""

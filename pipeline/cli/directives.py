@@ -12,10 +12,10 @@ from pipeline.errors import ConfigError, UnavailableError
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.directive import PIN, ROLLBACK, UNPIN, Directive
 from pipeline.publish.parts import part_key, part_of
-from pipeline.stream.follow import TopicFollower
-from pipeline.stream.outbox import BUILDER_BYTES, Outbox, Record
+from pipeline.stream.log.follow import TopicFollower
+from pipeline.stream.log.outbox import BUILDER_BYTES, Outbox, Record
+from pipeline.stream.log.topics import POLICIES, SNAPSHOTS, partition_for
 from pipeline.stream.policies import Policies
-from pipeline.stream.topics import POLICIES, SNAPSHOTS, partition_for
 
 OBEYED_WITHIN_S = 10.0
 # Published again, a record may be a little longer: its parent's id, greater numbers, the row of the hold.

@@ -30,7 +30,7 @@ from pipeline.evaluate.read import gather_ledger
 from pipeline.evaluate.target import Logged, Target, Uniform
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.features import FeatureSchema
-from pipeline.policy.parse import load_policy, parse_policy
+from pipeline.policy.parsing.parse import load_policy, parse_policy
 from pipeline.stream.policies import Policies
 
 LOGGED, UNIFORM, LATEST, BERNOULLI_TS = "logged", "uniform", "latest", "bernoulli-ts"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from pipeline.replay.compare import Difference
-from pipeline.replay.lineage import Lineage
-from pipeline.replay.verify import AtOffsets, Sampled, Verdict
+from pipeline.replay.proof.compare import Difference
+from pipeline.replay.proof.lineage import Lineage
+from pipeline.replay.proof.verify import AtOffsets, Sampled, Verdict
 
 
 class Found(NamedTuple):

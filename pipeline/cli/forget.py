@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from pipeline.cli import options
-from pipeline.replay.forget import WORK_DIR, Forgotten, read_forgotten
-from pipeline.replay.forget import forget as forget_subject
+from pipeline.replay.erasure.forget import WORK_DIR, Forgotten, read_forgotten
+from pipeline.replay.erasure.forget import forget as forget_subject
 
 
 @click.command()

@@ -14,8 +14,8 @@ from pipeline.cli.directives import give, is_held, read_book
 from pipeline.cli.snapshots import find_published, find_snapshot
 from pipeline.errors import ConfigError
 from pipeline.policy.directive import PIN, ROLLBACK, UNPIN, Directive, next_number
-from pipeline.replay.diff import diff_snapshots
-from pipeline.serve.snapshot import load_snapshot
+from pipeline.replay.proof.diff import diff_snapshots
+from pipeline.serve.following.snapshot import load_snapshot
 
 policy_name = click.argument("policy_name", metavar="POLICY")
 dry_run_flag = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")

@@ -21,11 +21,11 @@ from pipeline.policy.changes import check_change
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.guardrails import RolloutMode
 from pipeline.policy.operations import keep_switches, killed, revived, rolled_out
-from pipeline.policy.parse import load_policy
-from pipeline.replay.run import read_base
-from pipeline.stream.outbox import Outbox, Record
+from pipeline.policy.parsing.parse import load_policy
+from pipeline.replay.recounting.run import read_base
+from pipeline.stream.log.outbox import Outbox, Record
+from pipeline.stream.log.topics import POLICIES, partition_for
 from pipeline.stream.policies import Policies
-from pipeline.stream.topics import POLICIES, partition_for
 
 policy_file = click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 

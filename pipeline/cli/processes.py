@@ -16,7 +16,7 @@ from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import NoReturn
 
-from pipeline.brokers.lifeline import Lifeline
+from pipeline.brokers.parent_watch import ParentWatch
 from pipeline.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class _Member:
         process = multiprocessing.get_context("spawn").Process(target=self._run, args=(self._settings,))
         process.start()
         self.process = process
-        self._lifeline = Lifeline(process.pid or 0)
+        self._parent_watch = ParentWatch(process.pid or 0)
         self._started_s = time.monotonic()
         log.info("worker-started state_dir=%s pid=%s", self._settings.state_dir, process.pid)
 
@@ -58,7 +58,7 @@ class _Member:
             return
         self.process.join()
         exit_code = self.process.exitcode
-        self._lifeline.cut()
+        self._parent_watch.cut()
         self.process = None
         if exit_code == 0:
             self.is_stopped = True

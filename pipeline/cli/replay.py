@@ -17,14 +17,14 @@ from pipeline.cli.policy import apply_policy
 from pipeline.cli.snapshots import find_snapshot
 from pipeline.errors import ConfigError
 from pipeline.join.step import Limits
-from pipeline.policy.parse import load_policy
-from pipeline.replay.base import FoundBase
-from pipeline.replay.journal import Journal
-from pipeline.replay.plan import plan_from_json
+from pipeline.policy.parsing.parse import load_policy
 from pipeline.replay.promote import preview, wait_until_published, wait_until_taken_in
-from pipeline.replay.rebuild import Rebuilt
-from pipeline.replay.run import Request, Where, read_base
-from pipeline.replay.run import replay as run_replay
+from pipeline.replay.recounting.base import FoundBase
+from pipeline.replay.recounting.journal import Journal
+from pipeline.replay.recounting.plan import plan_from_json
+from pipeline.replay.recounting.rebuild import Rebuilt
+from pipeline.replay.recounting.run import Request, Where, read_base
+from pipeline.replay.recounting.run import replay as run_replay
 
 TAKEN_IN_WITHIN_S = 60.0
 PUBLISHED_WITHIN_S = 30.0

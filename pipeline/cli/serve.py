@@ -11,7 +11,7 @@ import click
 
 from pipeline.cli import options
 from pipeline.cli.logs import LOG_FORMAT
-from pipeline.serve.http import loop_factory, run_node
+from pipeline.serve.http.server import loop_factory, run_node
 from pipeline.serve.keys import parse_keys
 from pipeline.serve.settings import ServeSettings
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from pipeline.cli import options
 from pipeline.errors import ConfigError
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.parse import load_policy
+from pipeline.policy.parsing.parse import load_policy
 from pipeline.simulate.environment import Environment, Setting
 from pipeline.simulate.environments import ENVIRONMENTS
 from pipeline.simulate.learner import Learner

@@ -16,10 +16,10 @@ from pipeline.cli.directives import is_held, read_book
 from pipeline.cli.pins import pin, rollback, unpin
 from pipeline.cli.snapshots import Published, find_snapshot, read_published
 from pipeline.policy.book import PolicyBook
-from pipeline.policy.parse import parse_policy
+from pipeline.policy.parsing.parse import parse_policy
 from pipeline.publish.parts import rewards_counted
-from pipeline.replay.diff import diff_snapshots
-from pipeline.stream.topics import SNAPSHOT_HISTORY
+from pipeline.replay.proof.diff import diff_snapshots
+from pipeline.stream.log.topics import SNAPSHOT_HISTORY
 
 
 @click.group()

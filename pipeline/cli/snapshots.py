@@ -9,9 +9,9 @@ from pipeline.codec import avro
 from pipeline.errors import ConfigError
 from pipeline.publish.parts import SnapshotContent, part_of, whole
 from pipeline.publish.snapshot import snapshot_id
-from pipeline.replay.parts import with_parts
-from pipeline.stream.follow import TopicFollower
-from pipeline.stream.topics import SNAPSHOT_HISTORY, SNAPSHOTS
+from pipeline.replay.proof.parts import with_parts
+from pipeline.stream.log.follow import TopicFollower
+from pipeline.stream.log.topics import SNAPSHOT_HISTORY, SNAPSHOTS
 
 
 class Published(NamedTuple):

@@ -8,7 +8,7 @@ import click
 import orjson
 
 from pipeline.cli import options
-from pipeline.stream.topics import create_topics, topic_specs
+from pipeline.stream.log.topics import create_topics, topic_specs
 
 
 @click.group()

@@ -15,8 +15,8 @@ from pipeline.errors import ConfigError
 from pipeline.evaluate.log import DecisionLog
 from pipeline.evaluate.read import gather_ledger
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.parse import load_policy, parse_policy
-from pipeline.policy.toml import to_toml
+from pipeline.policy.parsing.parse import load_policy, parse_policy
+from pipeline.policy.parsing.toml import to_toml
 
 
 @click.command()

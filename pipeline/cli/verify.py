@@ -17,8 +17,8 @@ from pipeline.cli.directives import read_book
 from pipeline.cli.findings import Found, in_words
 from pipeline.codec import avro
 from pipeline.errors import ConfigError
-from pipeline.replay.history import PolicyHistory, read_history
-from pipeline.replay.verify import OnProgress, look_at_sample, offsets_of, statistics_at, verify_snapshots
+from pipeline.replay.proof.history import PolicyHistory, read_history
+from pipeline.replay.proof.verify import OnProgress, look_at_sample, offsets_of, statistics_at, verify_snapshots
 
 T = TypeVar("T")
 

@@ -19,8 +19,8 @@ from pipeline.cli.snapshots import find_snapshot
 from pipeline.errors import ConfigError
 from pipeline.evaluate.log import DecisionLog
 from pipeline.evaluate.warm_start import ArmStart, Shown, arm_starts, arm_transfers, with_priors
-from pipeline.policy.parse import load_policy
-from pipeline.policy.toml import to_toml
+from pipeline.policy.parsing.parse import load_policy
+from pipeline.policy.parsing.toml import to_toml
 
 TRUST = 1.0
 TRUST_WITHOUT = 0.25

@@ -19,7 +19,7 @@ from pipeline.cli.processes import run_processes
 from pipeline.settings import WorkerSettings
 from pipeline.stream import failpoints
 from pipeline.stream.app import build_app
-from pipeline.stream.topics import create_topics, topic_specs
+from pipeline.stream.log.topics import create_topics, topic_specs
 
 
 @click.command()

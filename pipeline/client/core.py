@@ -17,7 +17,7 @@ from urllib.parse import quote
 import msgspec
 
 from pipeline.errors import PipelineError, UnavailableError
-from pipeline.serve.answers import (
+from pipeline.serve.messages.answers import (
     BatchAnswer,
     DecidedAnswer,
     DecidedManyAnswer,
@@ -28,7 +28,7 @@ from pipeline.serve.answers import (
     PoliciesAnswer,
     PolicyAnswer,
 )
-from pipeline.serve.bodies import DecideBody, DecideManyBody, ExplainBody, OutcomeBody, OutcomesBody
+from pipeline.serve.messages.bodies import DecideBody, DecideManyBody, ExplainBody, OutcomeBody, OutcomesBody
 
 T = TypeVar("T")
 NOBODY = 0

@@ -14,9 +14,9 @@ from struct import Struct, error
 from typing import Any, NamedTuple
 
 from pipeline.codec import avro
-from pipeline.codec.kept import Kept
-from pipeline.codec.longs import read_long, read_long_as_byte
+from pipeline.codec.interned import Interned
 from pipeline.codec.schemas import current_schema
+from pipeline.codec.varints import read_long, read_long_as_byte
 from pipeline.errors import InvalidRecordError
 from pipeline.events import MAX_ID_CHARACTERS, MAX_TIME_MS, REASONS, Decision, check_probabilities
 
@@ -58,8 +58,8 @@ class DecisionReader:
 
     def __init__(self) -> None:
         self._is_known = current_schema("decision").fingerprint == LAYOUT
-        self._names = Kept(_names_in)
-        self._rests = Kept(_rest_in)
+        self._names = Interned(_names_in)
+        self._rests = Interned(_rest_in)
         self._context = _Context((), (), Struct(""))
 
     def read(self, raw: bytes) -> Decision | None:

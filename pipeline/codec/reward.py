@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pipeline.codec import avro
-from pipeline.codec.kept import Kept
-from pipeline.codec.longs import behind_long, long, read_long, read_long_as_byte, text, varint
+from pipeline.codec.interned import Interned
 from pipeline.codec.schemas import current_schema
+from pipeline.codec.varints import behind_long, long, read_long, read_long_as_byte, text, varint
 from pipeline.errors import DecodeError
 
 LAYOUT = bytes.fromhex("5dfd7193b3040a4b")
@@ -85,10 +85,10 @@ class RewardWriter:
 
     def __init__(self) -> None:
         self._is_known = current_schema("reward").fingerprint == LAYOUT
-        self._names = Kept(_names)
-        self._longs = Kept(long)
-        self._longs_behind = Kept(varint)
-        self._texts = Kept(text)
+        self._names = Interned(_names)
+        self._longs = Interned(long)
+        self._longs_behind = Interned(varint)
+        self._texts = Interned(text)
 
     def write(self, record: Reward) -> bytes:
         """Return the bytes of one ledger record."""
@@ -171,7 +171,7 @@ class RewardReader:
     """Reads the records of one batch."""
 
     def __init__(self) -> None:
-        self._names = Kept(read_names)
+        self._names = Interned(read_names)
         self._times: dict[bytes, int] = {}
         self._attribution = text("")
         """The rules' hash as it stood in the last record, with its length."""

@@ -29,9 +29,9 @@ from pipeline.demo.stage import Apply, Stage, staged
 from pipeline.demo.watch import Published, Watch
 from pipeline.errors import ConfigError
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.serve.snapshot import load_snapshot
-from pipeline.stream.outbox import Outbox, Record
-from pipeline.stream.topics import DECISIONS, OUTCOMES
+from pipeline.serve.following.snapshot import load_snapshot
+from pipeline.stream.log.outbox import Outbox, Record
+from pipeline.stream.log.topics import DECISIONS, OUTCOMES
 
 ITEM_CONTEXT = "item_context.csv"
 # Half of the time for which a worker holds an outcome whose decision it has not read, in event time.

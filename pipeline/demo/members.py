@@ -9,7 +9,7 @@ from confluent_kafka import ConsumerGroupState, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from pipeline.demo.failure import DemoError
-from pipeline.stream.topics import DECISIONS
+from pipeline.stream.log.topics import DECISIONS
 
 ASSIGNED_WITHIN_S = 90.0
 _ASK_EVERY_S = 0.5

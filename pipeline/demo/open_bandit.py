@@ -19,7 +19,7 @@ from pipeline.demo.recount import ArmKey, Total
 from pipeline.errors import ConfigError
 from pipeline.join.progress import DECISIONS, OUTCOMES
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.parse import parse_policy
+from pipeline.policy.parsing.parse import parse_policy
 
 POLICY = "open-bandit"
 CLICK_AFTER_MS = 1_000

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
-from pipeline.brokers.lifeline import Lifeline
+from pipeline.brokers.parent_watch import ParentWatch
 from pipeline.demo.failure import DemoError
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ class _Child(NamedTuple):
     name: str
     log: Path
     process: subprocess.Popen[bytes]
-    lifeline: Lifeline
+    parent_watch: ParentWatch
 
 
 class Processes:
@@ -60,7 +60,7 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._children.append(_Child(name, log, process, Lifeline(process.pid)))
+        self._children.append(_Child(name, log, process, ParentWatch(process.pid)))
 
     def check(self) -> None:
         """Raise DemoError, with the tail of its log, if one has ended."""
@@ -89,7 +89,7 @@ class Processes:
             except subprocess.TimeoutExpired:
                 _signal(child, signal.SIGKILL)
                 child.process.wait()
-            child.lifeline.cut()
+            child.parent_watch.cut()
 
 
 def tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:

@@ -23,8 +23,8 @@ from pipeline.demo.stage import Apply, Stage, staged
 from pipeline.demo.visitors import ARMS, SEGMENTS, Visitors, simulate_visitors, true_means
 from pipeline.demo.watch import Published, Watch
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.parse import load_policy
-from pipeline.serve.snapshot import load_snapshot
+from pipeline.policy.parsing.parse import load_policy
+from pipeline.serve.following.snapshot import load_snapshot
 
 NODES = 2
 VISITORS_A_SECOND = 60.0

@@ -18,7 +18,7 @@ from pipeline.demo.members import wait_for_partitions
 from pipeline.demo.processes import Processes, beside
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.stream.topics import create_topics, topic_specs
+from pipeline.stream.log.topics import create_topics, topic_specs
 
 APP_ID = "pipeline"
 

@@ -11,8 +11,8 @@ from pipeline.codec import avro
 from pipeline.demo.recount import ArmKey, Recount, Total, snapshot_totals
 from pipeline.publish.parts import part_of
 from pipeline.publish.snapshot import snapshot_id
-from pipeline.stream.follow import TopicFollower
-from pipeline.stream.topics import DEAD_LETTERS, REWARDS, SNAPSHOT_HISTORY
+from pipeline.stream.log.follow import TopicFollower
+from pipeline.stream.log.topics import DEAD_LETTERS, REWARDS, SNAPSHOT_HISTORY
 
 
 class Published(NamedTuple):

@@ -17,17 +17,17 @@ from pipeline.evaluate.log import DecisionLog, Indices
 from pipeline.evaluate.reward_model import folds_of
 from pipeline.learn.memory import RowKey
 from pipeline.models.grid import REWARD_LIMIT
-from pipeline.models.groups import GROUPS, group_for, group_name
-from pipeline.models.importance import ONE, columns_for, entries_of_many
 from pipeline.models.model import Floats
-from pipeline.models.statistics import Statistics, fold
+from pipeline.models.sums.groups import GROUPS, group_for, group_name
+from pipeline.models.sums.importance import ONE, columns_for, entries_of_many
+from pipeline.models.sums.statistics import Statistics, fold
 from pipeline.policy.contexts import name_contexts
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.tallies import IMPORTANCE_ROW
 from pipeline.publish.partials import Mark
 from pipeline.publish.parts import SnapshotContent
 from pipeline.publish.snapshot import build_snapshot
-from pipeline.serve.snapshot import LoadedSnapshot, load_snapshot
+from pipeline.serve.following.snapshot import LoadedSnapshot, load_snapshot
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +83,7 @@ class Learned:
         return chances
 
     def _chances(self, snapshot: LoadedSnapshot, log: DecisionLog, place: int) -> Floats:
-        """Decide as `serve/decide.py` does: uniformly where the model can't be asked."""
+        """Decide as `serve/decision/decide.py` does: uniformly where the model can't be asked."""
         offered = log.offered[log.offer[place]]
         active = frozenset(snapshot.active)
         known = sorted((log.arms[i], i) for i in np.flatnonzero(offered) if log.arms[i] in active)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pipeline.codec import avro
 from pipeline.evaluate.ledger import Gathering
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.replay.read import read_up_to
-from pipeline.stream.follow import TopicFollower
-from pipeline.stream.topics import REWARDS
+from pipeline.replay.proof.read import read_up_to
+from pipeline.stream.log.follow import TopicFollower
+from pipeline.stream.log.topics import REWARDS
 
 
 async def gather_ledger(

@@ -23,7 +23,7 @@ import orjson
 from pipeline.errors import ConfigError
 from pipeline.models.model import Floats
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.parse import parse_policy
+from pipeline.policy.parsing.parse import parse_policy
 
 
 class Shown(NamedTuple):

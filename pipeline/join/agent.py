@@ -1,4 +1,4 @@
-"""The agent around JOIN: load, step, make durable (`stream/durable.py`), for each step.
+"""The agent around JOIN: load, step, make durable (`stream/state/durable.py`), for each step.
 
 A step that a crash repeats changes nothing: ledger records are absolute.
 """
@@ -19,13 +19,13 @@ from pipeline.join.row import ActionRow
 from pipeline.join.step import STEP_BYTES, ActionRows, Arrival, Changes, Limits, Refusal, advance, decode_arrivals, take
 from pipeline.join.stored_row import row_to_bytes
 from pipeline.join.stored_rows import StoredRows
-from pipeline.stream import topics
-from pipeline.stream.batch import Batch
-from pipeline.stream.durable import DurablePartition
-from pipeline.stream.outbox import Outbox, Outgoing, Record
-from pipeline.stream.partitions import Opens, Partitions
+from pipeline.stream.log import topics
+from pipeline.stream.log.fetch import Batch
+from pipeline.stream.log.outbox import Outbox, Outgoing, Record
 from pipeline.stream.policies import Policies
-from pipeline.stream.state import PROGRESS, ROW, due_key
+from pipeline.stream.state.durable import DurablePartition
+from pipeline.stream.state.partitions import Opens, Partitions
+from pipeline.stream.state.tables import PROGRESS, ROW, due_key
 
 log = logging.getLogger(__name__)
 

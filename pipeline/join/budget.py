@@ -9,7 +9,7 @@ from pipeline.join.admission import VECTOR_ITEM_BYTES
 from pipeline.join.changes import STEP_BYTES, Arrival
 from pipeline.join.erasure import bound_without_subject
 from pipeline.join.row import CHARACTER_BYTES, FACTS_BYTES, ActionRow
-from pipeline.policy.parse_context import MAX_DIMENSION
+from pipeline.policy.parsing.context import MAX_DIMENSION
 
 _LONGEST_VECTOR = VECTOR_ITEM_BYTES * MAX_DIMENSION
 

@@ -1,4 +1,4 @@
-"""The agent around LEARN: load, fold, make durable; step by step (`stream/durable.py`).
+"""The agent around LEARN: load, fold, make durable; step by step (`stream/state/durable.py`).
 
 Table rows:   r<action_id> what an action counts for | e<action_id> it is erased | c<row key> statistics
               | s how far the ledger is folded
@@ -18,17 +18,17 @@ from pipeline.learn.memory import (
     statistics_from_bytes,
     statistics_to_bytes,
 )
-from pipeline.models.statistics import Statistics
-from pipeline.stream import topics
-from pipeline.stream.batch import Batch
-from pipeline.stream.durable import DurablePartition
-from pipeline.stream.outbox import Outbox, Record, by_partition
-from pipeline.stream.partitions import Opens, Partitions
-from pipeline.stream.state import PROGRESS, ROW, due_key
+from pipeline.models.sums.statistics import Statistics
+from pipeline.stream.log import topics
+from pipeline.stream.log.fetch import Batch
+from pipeline.stream.log.outbox import Outbox, Record, by_partition
+from pipeline.stream.state.durable import DurablePartition
+from pipeline.stream.state.partitions import Opens, Partitions
+from pipeline.stream.state.tables import PROGRESS, ROW, due_key
 
 SUMS = b"c"
 GONE = b"e"
-"""Of an erased action. Kept for ever: whoever asks for an erasure again, it is done once."""
+"""Of an erased action. Interned for ever: whoever asks for an erasure again, it is done once."""
 FORGET_ROWS, FORGET_BYTES = 5_000, 2 << 20
 """Expired actions forgotten in one step."""
 

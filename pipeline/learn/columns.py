@@ -17,8 +17,8 @@ from pipeline.codec.reward import Names, RewardReader, read_names
 from pipeline.codec.reward_columns import Integers, Mask, RewardColumns, read_columns
 from pipeline.learn.ledger import Fold, LedgerRecord, fold_ledger, merge_deltas, sum_changes
 from pipeline.learn.memory import COUNTED, VERSION, FoldState, RowKey, counted_from_bytes
-from pipeline.models.statistics import width
-from pipeline.models.tally import Tally
+from pipeline.models.sums.statistics import width
+from pipeline.models.sums.tally import Tally
 
 STEP_RECORDS = 5_000
 STEP_BYTES = 4 << 20

@@ -20,8 +20,8 @@ import numpy as np
 
 from pipeline.errors import StateError
 from pipeline.learn.memory import NEVER_MS, Counted, FoldState, RowKey
-from pipeline.models.statistics import Integers, Statistics, fold
-from pipeline.models.tally import Tally, change, row_of, rows_beside, tallies_from
+from pipeline.models.sums.statistics import Integers, Statistics, fold
+from pipeline.models.sums.tally import Tally, change, row_of, rows_beside, tallies_from
 
 VECTOR_ITEM_BYTES = 2
 

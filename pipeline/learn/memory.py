@@ -11,8 +11,8 @@ import numpy as np
 import orjson
 
 from pipeline.errors import StateError
-from pipeline.models.statistics import Statistics
-from pipeline.models.tally import Tally
+from pipeline.models.sums.statistics import Statistics
+from pipeline.models.sums.tally import Tally
 
 VERSION = 1
 TALLIED_VERSION = 2

@@ -1,39 +1,39 @@
 """Pure mathematics: exact statistics → posterior → arm probabilities.
 
-    grid             the fixed-point grid, and the proof that its sums are exact
-    statistics       exact sums of one row, a commutative group; `fold` sums a batch of changes
-    forgetting       how much a decision still counts, by its age
-    weighted         buckets merged by those weights, on top of what is known of an arm beforehand
-    model            what every algorithm is: `Model`, `Posterior`, `Estimates`
-    floor            the exploration floor, and the draw
     beliefs, advice  what a posterior says of the arms' means, and whether that is enough to stop
+    many_contexts    arm probabilities in many contexts at once
 
-The algorithms, each in its file, without context:
+    algorithms/      each in its file, without context:
+        beta_thompson, hierarchical_thompson, gaussian_thompson, poisson_thompson     by P(an arm is the best)
+        kl_ucb, ucb_tuned, ucb1                                          by an upper confidence bound
+        epsilon_greedy, fixed_split                                      by the mean, and by chance
+        tsallis_inf, exp3                                                by 1 / propensity, for an adversary
+                     and with it:
+        linear_thompson, lin_ucb, square_cb                              a ridge regression per arm
+        linear_ensemble                                                  thirty, of halves of its decisions
+        logistic_thompson, logistic_ucb                                  a logistic one, for rewards in [0, 1]
+        hybrid_thompson, hybrid_ucb                                      arms share by their features
+        logistic_hybrid_thompson, logistic_hybrid_ucb                    both
 
-    beta_thompson, hierarchical_thompson, gaussian_thompson, poisson_thompson     by P(an arm is the best)
-    kl_ucb, ucb_tuned, ucb1                                                       by an upper confidence bound
-    epsilon_greedy, fixed_split                                                   by the mean, and by chance
-    tsallis_inf, exp3                                                             by 1 / propensity, for an adversary
+    regressions/     posteriors of what a reward is worth
+        empirical        an arm's count, mean and variance; importance: the same by 1 / propensity
+        linear, hybrid   ridge posteriors
+        logistic         Laplace's posterior from counts by context; logistic_hybrid
+    sums/            exact sums
+        statistics       of one row, a commutative group; `fold` sums a batch of changes; tally, refined: beside them
+        forgetting       how much a decision still counts, by its age
+        weighted         buckets merged by those weights, on top of what is known of an arm beforehand
+        objectives, delays   amounts by kind; how long outcomes take
+        contexts, groups, importance   decisions by distinct context, parted at random, by 1 / propensity
+    chances/         from posteriors to probabilities
+        best_arm, best_student, best_gamma   P(an arm is the best); `quadrature` is the integral behind it
+        trapezoid, normal_kernel             the same for normal arms, compiled
+        sampling         where arms share what is not known
+        largest          from an index an arm to weights
+        floor            the exploration floor, and the draw
 
-and with it:
-
-    linear_thompson, lin_ucb, square_cb                                           a ridge regression per arm
-    linear_ensemble                                                               thirty, of halves of its decisions
-    logistic_thompson, logistic_ucb                                               a logistic one, for rewards in [0, 1]
-    hybrid_thompson, hybrid_ucb                                                   arms share by their features
-    logistic_hybrid_thompson, logistic_hybrid_ucb                                 both
-
-What they stand on:
-
-    empirical        an arm's count, mean and variance
-    linear, hybrid   ridge posteriors
-    contexts         decisions counted by distinct context
-    importance       decisions counted by 1 / propensity
-    groups           decisions parted at random, and halves of them
-    logistic         Laplace's posterior from such counts
-    best_arm, best_student, best_gamma   P(an arm is the best); `quadrature` is the integral behind it
-    sampling         P(an arm is the best) where arms share what is not known
-    largest          from an index an arm to weights
+    model            what every algorithm is: `Model`, `Posterior`, `Estimates`
+    grid             the fixed-point grid, and the proof that its sums are exact
 
 Nothing here knows a clock, a generator of random numbers, a socket or a log.
 """
@@ -45,7 +45,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pipeline.errors import ConfigError
-from pipeline.models import (
+from pipeline.models.algorithms import (
     beta_thompson,
     epsilon_greedy,
     exp3,

@@ -14,9 +14,9 @@ from typing import Protocol
 import numpy as np
 from scipy.special import betainc, gammainc, ndtr, stdtr
 
-from pipeline.models.best_arm import beta_best, gaussian_best
-from pipeline.models.best_gamma import gamma_best
-from pipeline.models.best_student import student_best
+from pipeline.models.chances.best_arm import beta_best, gaussian_best
+from pipeline.models.chances.best_gamma import gamma_best
+from pipeline.models.chances.best_student import student_best
 from pipeline.models.model import Floats, Posterior
 
 

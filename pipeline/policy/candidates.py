@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InvalidRecordError
 from pipeline.models.grid import FEATURE_BITS
 from pipeline.policy.feature_kinds import GRID_ONE
-from pipeline.policy.shown import shown
+from pipeline.policy.render_value import shown
 
 CANDIDATES = "*"
 """The arm of their row."""

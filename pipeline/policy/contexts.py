@@ -13,8 +13,8 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models.contexts import context_name
 from pipeline.models.grid import FEATURE_BITS, FEATURE_LIMIT
+from pipeline.models.sums.contexts import context_name
 from pipeline.policy.feature_kinds import CategoricalFeature, CyclicFeature, Feature, NumericFeature
 from pipeline.policy.features import FeatureSchema
 

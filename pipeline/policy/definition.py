@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from pipeline.models.forgetting import Forgetting
-from pipeline.models.weighted import ArmPrior
+from pipeline.models.sums.forgetting import Forgetting
+from pipeline.models.sums.weighted import ArmPrior
 from pipeline.policy.candidates import CANDIDATES
 from pipeline.policy.canonical import sha256_hex
 from pipeline.policy.contexts import bits_for

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InvalidRecordError
 from pipeline.models.grid import FEATURE_BITS, FEATURE_LIMIT
-from pipeline.policy.circle import sine_cosine
-from pipeline.policy.shown import shown
+from pipeline.policy.exact_trigonometry import sine_cosine
+from pipeline.policy.render_value import shown
 
 GRID_ONE = 1 << FEATURE_BITS
 

@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple
 
 from pipeline.errors import InvalidRecordError, RecordError
 from pipeline.models.grid import reward_exponent
-from pipeline.models.objectives import Weights
+from pipeline.models.sums.objectives import Weights
 from pipeline.policy.durations import duration_text
-from pipeline.policy.shown import shown
+from pipeline.policy.render_value import shown
 
 OUTCOME_REASONS = frozenset({"unknown-outcome-kind", "value-not-finite", "value-out-of-bounds"})
 

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.models.contexts import COLUMNS as CONTEXT_COLUMNS
-from pipeline.models.delays import COLUMNS, column_for
-from pipeline.models.groups import group_for, group_name
-from pipeline.models.importance import columns_for as importance_columns_for
-from pipeline.models.importance import entries as importance_entries
-from pipeline.models.objectives import columns_for, entries
-from pipeline.models.tally import Tally
+from pipeline.models.sums.contexts import COLUMNS as CONTEXT_COLUMNS
+from pipeline.models.sums.delays import COLUMNS, column_for
+from pipeline.models.sums.groups import group_for, group_name
+from pipeline.models.sums.importance import columns_for as importance_columns_for
+from pipeline.models.sums.importance import entries as importance_entries
+from pipeline.models.sums.objectives import columns_for, entries
+from pipeline.models.sums.tally import Tally
 from pipeline.policy.contexts import name_contexts
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import Credit
@@ -23,9 +23,9 @@ DELAY_ROW = "delay:"
 SETTLED_ROW = "settled"
 """Of one column: how many decisions have settled."""
 OBJECTIVES_ROW = "objectives"
-"""How much of each outcome kind came: see `models/objectives.py`."""
+"""How much of each outcome kind came: see `models/sums/objectives.py`."""
 IMPORTANCE_ROW = "importance"
-"""Decisions by 1 / propensity: see `models/importance.py`."""
+"""Decisions by 1 / propensity: see `models/sums/importance.py`."""
 _SETTLED = Tally(SETTLED_ROW, 1, 0, 1)
 
 

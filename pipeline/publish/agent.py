@@ -21,7 +21,7 @@ import orjson
 
 from pipeline.codec import avro
 from pipeline.learn.memory import RowKey, statistics_to_bytes
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.statistics import Statistics
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.directive import ROLLBACK, Directive
 from pipeline.publish.hold import Hold, republish
@@ -30,13 +30,13 @@ from pipeline.publish.partition import BASE, HOLD, MARK, PARTIAL, VERSION, Publi
 from pipeline.publish.parts import SnapshotContent, divide
 from pipeline.publish.sending import Write
 from pipeline.publish.snapshot import snapshot_fields
-from pipeline.stream import topics
-from pipeline.stream.batch import Batch
 from pipeline.stream.failpoints import Reach, pass_by
-from pipeline.stream.outbox import Outbox
-from pipeline.stream.partitions import Opens, Partitions
+from pipeline.stream.log import topics
+from pipeline.stream.log.fetch import Batch
+from pipeline.stream.log.outbox import Outbox
 from pipeline.stream.policies import Policies
-from pipeline.stream.state import PROGRESS
+from pipeline.stream.state.partitions import Opens, Partitions
+from pipeline.stream.state.tables import PROGRESS
 
 log = logging.getLogger(__name__)
 

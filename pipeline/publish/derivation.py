@@ -12,13 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.models import ALGORITHMS
-from pipeline.models.contexts import ContextSums
 from pipeline.models.grid import Grid
-from pipeline.models.groups import GroupSums
-from pipeline.models.importance import ImportanceSums
 from pipeline.models.model import LearnsAcrossSegments, Model, Posterior, Sums, posteriors
-from pipeline.models.statistics import Statistics
-from pipeline.models.weighted import WeightedSums
+from pipeline.models.sums.contexts import ContextSums
+from pipeline.models.sums.groups import GroupSums
+from pipeline.models.sums.importance import ImportanceSums
+from pipeline.models.sums.statistics import Statistics
+from pipeline.models.sums.weighted import WeightedSums
 
 
 class _Basis(NamedTuple):

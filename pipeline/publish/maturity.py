@@ -3,9 +3,9 @@
 A decision that is open counts by the chance that what comes of it has come by now, a settled one whole: of a bucket's
 open part, n and A by the mean of F over its ages, b and Σr as they are. (Vernade, Cappé & Perchet 2017, "Stochastic
 Bandit Models for Delayed Conversions": the estimator S / Σ F(age).) F is estimated from the policy's own delays
-(`models/delays.py`): per kind over all arms, on top of delays that are even in every octave, worth 10 outcomes; and per
-kind and arm on top of that, worth 5. So an arm's own delays prevail where it has had more outcomes than that; and where
-none can have come yet, an arm goes on as it went lately.
+(`models/sums/delays.py`): per kind over all arms, on top of delays that are even in every octave, worth 10 outcomes;
+and per kind and arm on top of that, worth 5. So an arm's own delays prevail where it has had more outcomes than that;
+and where none can have come yet, an arm goes on as it went lately.
 
 Where outcomes of several kinds count, F is that of the reward: the kinds' own, by what each brings in the end.
 """
@@ -19,9 +19,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.learn.memory import RowKey
-from pipeline.models.delays import DelayEstimate, estimate, even_prior, exposures, weights
 from pipeline.models.model import Floats
-from pipeline.models.statistics import Integers, Statistics
+from pipeline.models.sums.delays import DelayEstimate, estimate, even_prior, exposures, weights
+from pipeline.models.sums.statistics import Integers, Statistics
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import OutcomeRule
 from pipeline.policy.tallies import DELAY_ROW, SETTLED_ROW

@@ -1,7 +1,7 @@
 """A policy's rows → the sums that arms' posteriors are made of: buckets as they count, and what is told apart. Pure.
 
-Buckets count by their age (`models/forgetting.py`), and where delays are corrected for by what has come of them; what
-is known of an arm beforehand stands below.
+Buckets count by their age (`models/sums/forgetting.py`), and where delays are corrected for by what has come of them;
+what is known of an arm beforehand stands below.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.learn.memory import RowKey
-from pipeline.models.contexts import CONTEXT_ROW, weigh_contexts
-from pipeline.models.groups import GROUP_ROW, weigh_groups
-from pipeline.models.importance import weigh_importance
 from pipeline.models.model import Sums
-from pipeline.models.objectives import Weights
-from pipeline.models.statistics import Statistics, total
-from pipeline.models.weighted import CandidateSums, Countable, Maturing, weigh, weigh_maturing
+from pipeline.models.sums.contexts import CONTEXT_ROW, weigh_contexts
+from pipeline.models.sums.groups import GROUP_ROW, weigh_groups
+from pipeline.models.sums.importance import weigh_importance
+from pipeline.models.sums.objectives import Weights
+from pipeline.models.sums.statistics import Statistics, total
+from pipeline.models.sums.weighted import CandidateSums, Countable, Maturing, weigh, weigh_maturing
 from pipeline.policy.candidates import CANDIDATES
 from pipeline.policy.definition import Arm, PolicyDefinition
 from pipeline.policy.tallies import IMPORTANCE_ROW

@@ -1,7 +1,7 @@
 """The rewards of a policy that counts its outcome kinds apart, made of its worths when rows are merged. Pure.
 
 Statistics rows of such a policy have n and A, and no reward; a row of tallies beside each has the kinds
-(`models/objectives.py`). Another worth is another weighting of the same whole numbers: nothing is learned anew.
+(`models/sums/objectives.py`). Another worth is another weighting of the same whole numbers: nothing is learned anew.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from pipeline.learn.memory import RowKey
-from pipeline.models.objectives import Composed, columns_for, compose, with_rewards
-from pipeline.models.statistics import Statistics, total
-from pipeline.models.weighted import WeightedSums
+from pipeline.models.sums.objectives import Composed, columns_for, compose, with_rewards
+from pipeline.models.sums.statistics import Statistics, total
+from pipeline.models.sums.weighted import WeightedSums
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.tallies import OBJECTIVES_ROW
 

@@ -22,8 +22,8 @@ from pipeline.publish.partials import Mark, PartialKey, Partials, base_from
 from pipeline.publish.parts import part_names
 from pipeline.publish.sending import Sending
 from pipeline.publish.snapshot import snapshot_id
-from pipeline.stream.durable import DurablePartition
-from pipeline.stream.state import PROGRESS
+from pipeline.stream.state.durable import DurablePartition
+from pipeline.stream.state.tables import PROGRESS
 
 PARTIAL = b"p"
 MARK = b"m"

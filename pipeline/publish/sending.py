@@ -20,10 +20,10 @@ import orjson
 from pipeline.errors import StateError
 from pipeline.publish.parts import PART_BYTES, SnapshotContent, part_key, part_of
 from pipeline.publish.snapshot import snapshot_id
-from pipeline.stream.durable import DurablePartition
 from pipeline.stream.failpoints import Reach, pass_by
-from pipeline.stream.outbox import Record
-from pipeline.stream.topics import SNAPSHOT_HISTORY, SNAPSHOTS
+from pipeline.stream.log.outbox import Record
+from pipeline.stream.log.topics import SNAPSHOT_HISTORY, SNAPSHOTS
+from pipeline.stream.state.durable import DurablePartition
 
 PART = b"o"
 SENT = b"t"

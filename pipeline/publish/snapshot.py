@@ -39,7 +39,7 @@ from pipeline.codec import avro
 from pipeline.learn.memory import RowKey
 from pipeline.models import model_for
 from pipeline.models.grid import Grid
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.statistics import Statistics
 from pipeline.policy.candidates import CANDIDATES
 from pipeline.policy.canonical import canonical_bytes, to_canonical_json
 from pipeline.policy.definition import PolicyDefinition

@@ -14,12 +14,12 @@ from pipeline.codec import avro
 from pipeline.errors import UnavailableError
 from pipeline.publish.parts import part_of
 from pipeline.publish.snapshot import snapshot_fields
-from pipeline.replay.base import FoundBase
-from pipeline.replay.diff import SnapshotDiff, diff_snapshots
-from pipeline.replay.plan import plan_from_json
-from pipeline.stream.follow import TopicFollower, partition_numbers
+from pipeline.replay.proof.diff import SnapshotDiff, diff_snapshots
+from pipeline.replay.recounting.base import FoundBase
+from pipeline.replay.recounting.plan import plan_from_json
+from pipeline.stream.log.follow import TopicFollower, partition_numbers
+from pipeline.stream.log.topics import SNAPSHOTS, STATISTICS, partition_for
 from pipeline.stream.security import client_options
-from pipeline.stream.topics import SNAPSHOTS, STATISTICS, partition_for
 
 POLL_S = 0.1
 

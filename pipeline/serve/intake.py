@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pipeline.errors import InvalidRecordError
 from pipeline.events import Outcome, outcome_from
-from pipeline.serve.bodies import DecideBody, OutcomeBody, candidates, identifier, identifiers
+from pipeline.serve.decision.rollout import Request
 from pipeline.serve.ids import TimeOrderedIds
-from pipeline.serve.rollout import Request
+from pipeline.serve.messages.bodies import DecideBody, OutcomeBody, candidates, identifier, identifiers
 from pipeline.serve.subject import hash_subject
 
 

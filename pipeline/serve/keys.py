@@ -15,7 +15,7 @@ from hmac import compare_digest
 from typing import Any, Literal, get_args
 
 from pipeline.errors import ConfigError
-from pipeline.policy.shown import shown
+from pipeline.policy.render_value import shown
 
 Right = Literal["decide", "outcomes", "operate"]
 RIGHTS: tuple[Right, ...] = get_args(Right)

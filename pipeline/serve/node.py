@@ -18,26 +18,26 @@ from msgspec import UNSET, structs
 
 from pipeline.codec import avro
 from pipeline.errors import InvalidRecordError
-from pipeline.serve.answers import Explanation, LiveSnapshot, PolicyAnswer, ReadyAnswer
-from pipeline.serve.bodies import DecideBody, OutcomeBody, identifier
-from pipeline.serve.decided import Decided, NoAnswer
-from pipeline.serve.delivery import Delivery
-from pipeline.serve.explain import explain
-from pipeline.serve.follower import OnLive, SnapshotFollower
+from pipeline.serve.batching import Turn, Waiter
+from pipeline.serve.decision.explain import explain
+from pipeline.serve.decision.rollout import Known, Request, answer_many
+from pipeline.serve.decision.rollout import answer as answer_request
+from pipeline.serve.delivery.delivery import Delivery
+from pipeline.serve.delivery.journal import Journal, check_size
+from pipeline.serve.delivery.spill import Spill
+from pipeline.serve.following.follower import OnLive, SnapshotFollower
+from pipeline.serve.following.snapshot import LoadedSnapshot
+from pipeline.serve.following.switches import SwitchFollower
 from pipeline.serve.guardrails.frequency import SubjectMemory
 from pipeline.serve.ids import TimeOrderedIds
 from pipeline.serve.intake import Intake
-from pipeline.serve.journal import Journal, check_size
-from pipeline.serve.rollout import Known, Request, answer_many
-from pipeline.serve.rollout import answer as answer_request
+from pipeline.serve.messages.answers import Explanation, LiveSnapshot, PolicyAnswer, ReadyAnswer
+from pipeline.serve.messages.bodies import DecideBody, OutcomeBody, identifier
+from pipeline.serve.messages.decided import Decided, NoAnswer
 from pipeline.serve.settings import ServeSettings
-from pipeline.serve.snapshot import LoadedSnapshot
-from pipeline.serve.spill import Spill
 from pipeline.serve.status import Status
-from pipeline.serve.switches import SwitchFollower
-from pipeline.serve.turn import Turn, Waiter
-from pipeline.stream.topics import OUTCOMES
-from pipeline.stream.undying import undying
+from pipeline.stream.log.topics import OUTCOMES
+from pipeline.stream.supervise import supervise
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +74,9 @@ class ServingNode:
     async def start(self) -> None:
         """Begin to follow and to deliver."""
         self._tasks = [
-            asyncio.create_task(undying(self.follower.follow), name="follow-snapshots"),
-            asyncio.create_task(undying(self._switches.follow), name="follow-switches"),
-            asyncio.create_task(undying(self.delivery.deliver), name="deliver"),
+            asyncio.create_task(supervise(self.follower.follow), name="follow-snapshots"),
+            asyncio.create_task(supervise(self._switches.follow), name="follow-switches"),
+            asyncio.create_task(supervise(self.delivery.deliver), name="deliver"),
         ]
         self._sync = asyncio.create_task(self.delivery.sync(), name="sync-spill")
 

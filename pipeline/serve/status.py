@@ -6,10 +6,10 @@ from typing import Any
 
 from msgspec import structs
 
-from pipeline.serve.answers import LiveSnapshot, PolicyAnswer, ReadyAnswer
-from pipeline.serve.delivery import Delivery
-from pipeline.serve.follower import SnapshotFollower
-from pipeline.serve.journal import Journal
+from pipeline.serve.delivery.delivery import Delivery
+from pipeline.serve.delivery.journal import Journal
+from pipeline.serve.following.follower import SnapshotFollower
+from pipeline.serve.messages.answers import LiveSnapshot, PolicyAnswer, ReadyAnswer
 
 
 class Status:

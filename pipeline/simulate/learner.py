@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from pipeline.errors import ConfigError
 from pipeline.learn.memory import RowKey
 from pipeline.models import ALGORITHMS, model_for
-from pipeline.models.contexts import COLUMNS as CONTEXT_COLUMNS
-from pipeline.models.delays import COLUMNS, column_for
-from pipeline.models.floor import apply_floor, draw
+from pipeline.models.chances.floor import apply_floor, draw
 from pipeline.models.grid import Grid
-from pipeline.models.groups import GROUPS, group_for, group_name
-from pipeline.models.importance import ONE, columns_for, entries_of_many
 from pipeline.models.model import Floats, LearnsAcrossSegments, Posterior, Sums, posteriors
-from pipeline.models.statistics import Statistics, fold
-from pipeline.models.tally import change
+from pipeline.models.sums.contexts import COLUMNS as CONTEXT_COLUMNS
+from pipeline.models.sums.delays import COLUMNS, column_for
+from pipeline.models.sums.groups import GROUPS, group_for, group_name
+from pipeline.models.sums.importance import ONE, columns_for, entries_of_many
+from pipeline.models.sums.statistics import Statistics, fold
+from pipeline.models.sums.tally import change
 from pipeline.policy.contexts import name_contexts
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.features import decode

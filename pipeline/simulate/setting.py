@@ -8,7 +8,7 @@ from pipeline.errors import ConfigError
 from pipeline.models import ALGORITHMS
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.durations import duration_text
-from pipeline.policy.parse import parse_policy
+from pipeline.policy.parsing.parse import parse_policy
 from pipeline.simulate.environment import Setting
 
 KIND = "reward"

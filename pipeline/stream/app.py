@@ -23,16 +23,16 @@ from pipeline.learn.memory import expires_of
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.agent import PublishAgent
 from pipeline.settings import WorkerSettings
-from pipeline.stream import topics
-from pipeline.stream.batch import BatchTransport
 from pipeline.stream.credentials import faust_credentials
 from pipeline.stream.failpoints import failpoint
+from pipeline.stream.log import topics
+from pipeline.stream.log.fetch import BatchTransport
+from pipeline.stream.log.outbox import Outbox
+from pipeline.stream.log.shell import consume, keep_running
 from pipeline.stream.metrics import WorkerMetrics
-from pipeline.stream.outbox import Outbox
 from pipeline.stream.policies import Policies
-from pipeline.stream.restore import Opener
-from pipeline.stream.shell import consume, keep_running
-from pipeline.stream.state import BLOCK_CACHE_BYTES, IndexOf, StateTable
+from pipeline.stream.state.restore import Opener
+from pipeline.stream.state.tables import BLOCK_CACHE_BYTES, IndexOf, StateTable
 
 log = logging.getLogger(__name__)
 

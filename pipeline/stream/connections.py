@@ -16,7 +16,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError
 
-from pipeline.stream.undying import undying
+from pipeline.stream.supervise import supervise
 
 
 @cache
@@ -43,6 +43,6 @@ def _begun_anew(synchronize: Any) -> Any:
     """Let the task go on, whatever ends it within."""
 
     async def mended(self: Any) -> None:
-        await undying(partial(synchronize, self))
+        await supervise(partial(synchronize, self))
 
     return mended

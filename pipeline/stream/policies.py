@@ -13,10 +13,10 @@ from pipeline.codec import avro
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.directive import ROLLBACK, Directive, parse_directive
-from pipeline.policy.parse import parse_policy
+from pipeline.policy.parsing.parse import parse_policy
 from pipeline.publish.parts import part_names, part_of
-from pipeline.stream.follow import TopicFollower
-from pipeline.stream.topics import POLICIES
+from pipeline.stream.log.follow import TopicFollower
+from pipeline.stream.log.topics import POLICIES
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from pipeline.errors import ConfigError
 from pipeline.evaluate.log import DecisionLog
 from pipeline.models import ALGORITHMS
 from pipeline.models.grid import features_from_grid
-from pipeline.models.linear import solve
 from pipeline.models.model import Floats
+from pipeline.models.regressions.linear import solve
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.features import FeatureSchema
 from pipeline.train.network import Examples, train_encoder

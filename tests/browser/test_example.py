@@ -18,7 +18,7 @@ from selenium.webdriver.common.by import By
 
 from pipeline.brokers import EmbeddedBroker
 from pipeline.cli.policy import apply_policy
-from pipeline.serve.http import listening
+from pipeline.serve.http.server import listening
 from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
 from tests.harness.worker import Worker

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth, negative_data_rejection, positive_data_acceptance
 
-from pipeline.policy.parse import load_policy
+from pipeline.policy.parsing.parse import load_policy
 from pipeline.publish.snapshot import build_snapshot
 from pipeline.serve import load_snapshot
+from pipeline.serve.http.openapi import Operation, openapi
+from pipeline.serve.http.routes import OPERATIONS, build_routes
 from pipeline.serve.keys import ApiKey, hash_key
 from pipeline.serve.node import ServingNode
-from pipeline.serve.openapi import Operation, openapi
-from pipeline.serve.routes import OPERATIONS, build_routes
 from pipeline.serve.settings import ServeSettings
 
 HOMEPAGE = Path(__file__).parents[2] / "ops" / "policies" / "homepage-linear.toml"

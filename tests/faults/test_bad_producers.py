@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from pipeline.codec import avro
-from pipeline.stream.topics import DECISIONS, OUTCOMES, REWARDS
+from pipeline.stream.log.topics import DECISIONS, OUTCOMES, REWARDS
 from tests.faults.trial import Trial
 from tests.harness.client import partition_of
 from tests.harness.flow import Raw

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 
-from pipeline.stream.topics import SNAPSHOT_HISTORY
+from pipeline.stream.log.topics import SNAPSHOT_HISTORY
 from tests.faults.test_boundaries import dies
 from tests.faults.trial import RECOVERED_WITHIN_S, Trial
 from tests.harness.following import Following, following

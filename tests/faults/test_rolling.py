@@ -12,7 +12,7 @@ import pytest
 
 import pipeline
 from pipeline.codec.schemas import schemas_folder
-from pipeline.stream.topics import DECISIONS
+from pipeline.stream.log.topics import DECISIONS
 from tests.contract.avro_writer import single_object
 from tests.faults.trial import Trial
 from tests.harness.client import partition_of

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.codec.wire import decode_event
-from pipeline.stream.topics import DECISIONS, OUTCOMES
+from pipeline.stream.log.topics import DECISIONS, OUTCOMES
 from tests.faults.trial import RECOVERED_WITHIN_S, Trial
 from tests.harness.known import Traffic
 from tests.harness.node import Node, Visitors

@@ -10,7 +10,7 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.stream.topics import REWARDS
+from pipeline.stream.log.topics import REWARDS
 from tests.faults.table import Row
 from tests.harness.client import Client
 from tests.harness.exactness import Examination

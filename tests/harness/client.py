@@ -17,7 +17,7 @@ from pipeline.cli.policy import apply_policy
 from pipeline.codec import avro
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.parts import SnapshotContent, part_of, whole
-from pipeline.stream import topics
+from pipeline.stream.log import topics
 from tests.harness.supervised import Supervised
 from tests.harness.worker import Worker
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pipeline.codec import avro
-from pipeline.stream.topics import (
+from pipeline.stream.log.topics import (
     DECISIONS,
     JOIN_TABLE,
     OUTCOMES,

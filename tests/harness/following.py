@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from pipeline.serve.follower import SnapshotFollower
-from pipeline.serve.snapshot import LoadedSnapshot
+from pipeline.serve.following.follower import SnapshotFollower
+from pipeline.serve.following.snapshot import LoadedSnapshot
 
 
 class Live(NamedTuple):

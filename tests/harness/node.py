@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import httpx
 
-from pipeline.brokers.lifeline import Lifeline
+from pipeline.brokers.parent_watch import ParentWatch
 from pipeline.brokers.ports import HOST, free_ports
 
 ANSWERS_WITHIN_S = 30.0
@@ -27,7 +27,7 @@ class Node:
         self._broker = broker
         (self._port,) = free_ports(1)
         self._process: subprocess.Popen[bytes] | None = None
-        self._lifeline: Lifeline | None = None
+        self._parent_watch: ParentWatch | None = None
         self.url = f"http://{HOST}:{self._port}"
 
     def __enter__(self) -> Self:
@@ -53,7 +53,7 @@ class Node:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._lifeline = Lifeline(self._process.pid)
+        self._parent_watch = ParentWatch(self._process.pid)
         self._wait_until_it_answers()
 
     def kill(self) -> None:
@@ -62,9 +62,9 @@ class Node:
             self._process.kill()
             self._process.wait()
         self._process = None
-        if self._lifeline is not None:
-            self._lifeline.cut()
-            self._lifeline = None
+        if self._parent_watch is not None:
+            self._parent_watch.cut()
+            self._parent_watch = None
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + ANSWERS_WITHIN_S

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from pipeline.codec import avro
-from pipeline.stream.topics import DECISIONS, OUTCOMES
+from pipeline.stream.log.topics import DECISIONS, OUTCOMES
 from tests.samples import plain_decision, plain_outcome
 from tests.traffic import as_avro
 

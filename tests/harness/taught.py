@@ -13,13 +13,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pipeline.codec.wire import decode_event
 from pipeline.events import Decision
 from pipeline.learn.memory import RowKey
-from pipeline.models.statistics import Statistics, contributions
+from pipeline.models.sums.statistics import Statistics, contributions
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.snapshot import build_snapshot
-from pipeline.serve.http import listening
+from pipeline.serve.http.server import listening
 from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
-from pipeline.stream.topics import DECISIONS, SNAPSHOTS, partition_for
+from pipeline.stream.log.topics import DECISIONS, SNAPSHOTS, partition_for
 
 ONE = 2**15
 """A reward of 1, where rewards lie in [0, 1]."""

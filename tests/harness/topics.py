@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from pipeline.stream.topics import TopicSpec, create_topics, topic_specs
+from pipeline.stream.log.topics import TopicSpec, create_topics, topic_specs
 
 GONE_WITHIN_S = 30.0
 

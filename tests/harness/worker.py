@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pipeline.brokers.lifeline import Lifeline
+from pipeline.brokers.parent_watch import ParentWatch
 
 STOPPED_WITHIN_S = 30.0
 
@@ -57,7 +57,7 @@ class Worker:
             **{f"--{name.replace('_', '-')}": value for name, value in options.items()},
         }
         self._process: subprocess.Popen[bytes] | None = None
-        self._lifeline: Lifeline | None = None
+        self._parent_watch: ParentWatch | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -96,9 +96,9 @@ class Worker:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        if self._lifeline is not None:
-            self._lifeline.cut()  # of a life that ended by itself: its number may be another's now
-        self._lifeline = Lifeline(self._process.pid)
+        if self._parent_watch is not None:
+            self._parent_watch.cut()  # of a life that ended by itself: its number may be another's now
+        self._parent_watch = ParentWatch(self._process.pid)
 
     def kill(self) -> None:
         """End it as `kill -9` does."""
@@ -145,6 +145,6 @@ class Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        if self._lifeline is not None:
-            self._lifeline.cut()
-            self._lifeline = None
+        if self._parent_watch is not None:
+            self._parent_watch.cut()
+            self._parent_watch = None

@@ -11,11 +11,11 @@ from click.testing import CliRunner, Result
 from pipeline.brokers import Broker
 from pipeline.cli import cli
 from pipeline.learn.memory import RowKey
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.statistics import Statistics
 from pipeline.publish.partials import Mark
 from pipeline.publish.snapshot import build_snapshot
-from pipeline.stream.outbox import Outbox, Record
-from pipeline.stream.topics import SNAPSHOT_HISTORY, SNAPSHOTS, partition_for
+from pipeline.stream.log.outbox import Outbox, Record
+from pipeline.stream.log.topics import SNAPSHOT_HISTORY, SNAPSHOTS, partition_for
 from tests.samples import define, plain_policy
 
 ONE = 2**15

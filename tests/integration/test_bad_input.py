@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.codec import avro
-from pipeline.stream.topics import DECISIONS, OUTCOMES, REWARDS
+from pipeline.stream.log.topics import DECISIONS, OUTCOMES, REWARDS
 from tests.harness.client import Client
 from tests.harness.poison import ALONE, decision, now_ms
 from tests.harness.worker import Worker

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.client.http import AsyncNodeClient
-from pipeline.serve.http import listening
+from pipeline.serve.http.server import listening
 from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
 from tests.harness.worker import Worker

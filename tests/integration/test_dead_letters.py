@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.cli import cli
 from pipeline.errors import ConfigError
-from pipeline.stream.topics import DECISIONS, REWARDS
+from pipeline.stream.log.topics import DECISIONS, REWARDS
 from tests.harness.client import Client, partition_of
 from tests.harness.worker import Worker
 from tests.samples import define, plain_decision, plain_outcome, plain_policy

@@ -14,14 +14,14 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pipeline.brokers.local_kafka import LocalKafka
-from pipeline.stream.topics import DECISIONS, create_topics, topic_specs
+from pipeline.stream.log.topics import DECISIONS, create_topics, topic_specs
 
 pytestmark = pytest.mark.kafka
 WITHIN_S = 60.0
 NODE = """
 import asyncio, sys
 from pathlib import Path
-from pipeline.serve.http import loop_factory, run_node
+from pipeline.serve.http.server import loop_factory, run_node
 from pipeline.serve.settings import ServeSettings
 spill_dir = Path(sys.argv[2]) if sys.argv[2] else None
 settings = ServeSettings(sys.argv[1], port=0, spill_dir=spill_dir, drain_timeout_s=float(sys.argv[3]))

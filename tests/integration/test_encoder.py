@@ -15,11 +15,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.codec.wire import decode_event
 from pipeline.events import Decision
-from pipeline.policy.parse import load_policy
-from pipeline.serve.http import listening
+from pipeline.policy.parsing.parse import load_policy
+from pipeline.serve.http.server import listening
 from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
-from pipeline.stream.topics import DECISIONS
+from pipeline.stream.log.topics import DECISIONS
 from tests.harness.client import Client
 from tests.harness.command import pipeline
 from tests.harness.known import now

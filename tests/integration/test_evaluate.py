@@ -16,8 +16,8 @@ from pipeline.codec import avro
 from pipeline.learn.ledger import ledger_record
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.publish.snapshot import build_snapshot
-from pipeline.stream.outbox import Outbox, Record
-from pipeline.stream.topics import POLICIES, REWARDS, SNAPSHOT_HISTORY, SNAPSHOTS
+from pipeline.stream.log.outbox import Outbox, Record
+from pipeline.stream.log.topics import POLICIES, REWARDS, SNAPSHOT_HISTORY, SNAPSHOTS
 from tests.ledger_fold import LedgerFold
 from tests.samples import define, plain_decision, plain_policy
 

@@ -18,7 +18,7 @@ from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.cli import cli
 from pipeline.codec import avro
 from pipeline.errors import UnavailableError
-from pipeline.stream.topics import REWARDS
+from pipeline.stream.log.topics import REWARDS
 from tests.harness.client import Client
 from tests.harness.worker import Worker
 from tests.naive.fold import naive_fold

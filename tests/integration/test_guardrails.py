@@ -16,12 +16,12 @@ from click.testing import CliRunner
 from pipeline.brokers import Broker, default_cache_dir, running_broker
 from pipeline.cli import cli
 from pipeline.codec import avro
-from pipeline.policy.parse import load_policy
+from pipeline.policy.parsing.parse import load_policy
 from pipeline.publish.snapshot import build_snapshot
 from pipeline.serve import Decided, decide, load_snapshot
 from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
-from pipeline.stream.topics import REWARDS
+from pipeline.stream.log.topics import REWARDS
 from tests.integration.test_node import publish, until
 
 POLICY = """

@@ -13,9 +13,9 @@ from aiokafka import AIOKafkaProducer
 from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.events import Decision
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.parse import load_policy
+from pipeline.policy.parsing.parse import load_policy
 from pipeline.serve import LoadedSnapshot, load_snapshot
-from pipeline.stream.topics import create_topics, topic_specs
+from pipeline.stream.log.topics import create_topics, topic_specs
 from tests.harness.taught import logged, publish, serving, taught
 
 pytestmark = pytest.mark.kafka

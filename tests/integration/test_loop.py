@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.brokers.local_kafka import LocalKafka
-from pipeline.stream.topics import LEARN_TABLE, REWARDS, changelog_topic
+from pipeline.stream.log.topics import LEARN_TABLE, REWARDS, changelog_topic
 from tests.harness.client import Client
 from tests.harness.known import Traffic, chunks, counting_more, homepage, linear
 from tests.harness.place import Place, on_kafka

@@ -10,7 +10,7 @@ import httpx
 
 from pipeline.brokers import EmbeddedBroker
 from pipeline.brokers.ports import free_ports
-from pipeline.stream.topics import DECISIONS
+from pipeline.stream.log.topics import DECISIONS
 from tests.harness.client import Client
 from tests.harness.worker import Worker
 from tests.samples import define, plain_decision, plain_outcome, plain_policy

@@ -21,15 +21,15 @@ from pipeline.codec.wire import decode_event
 from pipeline.errors import ConfigError
 from pipeline.events import Decision, Event, Outcome
 from pipeline.learn.memory import RowKey
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.statistics import Statistics
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.parse import load_policy
+from pipeline.policy.parsing.parse import load_policy
 from pipeline.publish.snapshot import build_snapshot, snapshot_id
 from pipeline.serve import Decided, LoadedSnapshot
-from pipeline.serve.http import listening
+from pipeline.serve.http.server import listening
 from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
-from pipeline.stream.topics import DECISIONS, OUTCOMES, SNAPSHOTS, create_topics, partition_for, topic_specs
+from pipeline.stream.log.topics import DECISIONS, OUTCOMES, SNAPSHOTS, create_topics, partition_for, topic_specs
 
 HOMEPAGE = Path(__file__).parents[2] / "ops" / "policies" / "homepage.toml"
 SALT = "0123456789abcdef"
@@ -252,7 +252,7 @@ async def test_what_was_decided_while_kafka_was_away_arrives_when_it_is_back(own
 
 NODE_PROCESS = """
 import asyncio, sys
-from pipeline.serve.http import run_node
+from pipeline.serve.http.server import run_node
 from pipeline.serve.settings import ServeSettings
 settings = ServeSettings(sys.argv[1], "0123456789abcdef", port=0)
 asyncio.run(run_node(settings, on_listening=lambda url: print(url, flush=True)))

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.cli import cli
 from pipeline.publish.parts import part_of
-from pipeline.serve.snapshot import LoadedSnapshot
-from pipeline.stream.topics import MAX_BATCH_BYTES, SNAPSHOT_HISTORY, SNAPSHOTS
+from pipeline.serve.following.snapshot import LoadedSnapshot
+from pipeline.stream.log.topics import MAX_BATCH_BYTES, SNAPSHOT_HISTORY, SNAPSHOTS
 from tests.harness.client import Client
 from tests.harness.following import Following, following
 from tests.harness.place import Place, on_kafka

@@ -19,9 +19,9 @@ from pipeline.learn.ledger import ledger_record
 from pipeline.publish import parts as publish_parts
 from pipeline.publish.parts import SnapshotContent, divide, part_key, part_names, whole
 from pipeline.publish.snapshot import snapshot_fields, snapshot_id
-from pipeline.stream.outbox import Outbox, Record
+from pipeline.stream.log.outbox import Outbox, Record
+from pipeline.stream.log.topics import REWARDS, SNAPSHOT_HISTORY, SNAPSHOTS
 from pipeline.stream.policies import Policies
-from pipeline.stream.topics import REWARDS, SNAPSHOT_HISTORY, SNAPSHOTS
 from tests.integration.test_verify import LEDGER, POLICY
 from tests.ledger_fold import LedgerFold
 

@@ -7,7 +7,7 @@ import pytest
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.codec import avro
 from pipeline.errors import ConfigError
-from pipeline.stream.topics import POLICIES
+from pipeline.stream.log.topics import POLICIES
 from tests.harness.client import Client
 from tests.samples import define, plain_policy
 

@@ -21,8 +21,8 @@ from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.codec import avro
 from pipeline.policy.canonical import to_canonical_json
-from pipeline.replay.run import read_base
-from pipeline.stream import topics
+from pipeline.replay.recounting.run import read_base
+from pipeline.stream.log import topics
 from tests.harness.client import Client
 from tests.harness.topics import make_topics
 from tests.harness.worker import Worker

@@ -20,10 +20,11 @@ import rocksdict
 
 from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.errors import FencedError, StateError
-from pipeline.stream import changelog, restore, state, topics
-from pipeline.stream.durable import DurablePartition
 from pipeline.stream.failpoints import failpoint
-from pipeline.stream.state import Database, due_key
+from pipeline.stream.log import topics
+from pipeline.stream.state import changelog, restore, tables
+from pipeline.stream.state.durable import DurablePartition
+from pipeline.stream.state.tables import Database, due_key
 from tests.harness.topics import make_specs
 
 pytestmark = pytest.mark.kafka
@@ -111,7 +112,7 @@ async def test_an_earlier_owner_writes_nothing_any_more(bench: Bench) -> None:
 async def test_an_owner_that_renews_its_claim_goes_on_and_an_earlier_one_can_t(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.stream.claim.RENEW_AFTER_S", 0.0)
+    monkeypatch.setattr("pipeline.stream.log.claim.RENEW_AFTER_S", 0.0)
     zombie = await bench.open("first")
     await work(zombie, 0, 20)
     successor = await bench.open("second")
@@ -226,5 +227,5 @@ def test_a_folder_that_another_process_holds_is_an_error_that_names_it(tmp_path:
 if __name__ == "__main__":
     # A worker that reads and writes in small pieces, and is killed by a failpoint.
     changelog.FETCH_BYTES = 6_000
-    state.WRITE_BUFFER_BYTES = 1 << 16
+    tables.WRITE_BUFFER_BYTES = 1 << 16
     asyncio.run(Bench(*sys.argv[1:3], Path(sys.argv[3])).open("second"))

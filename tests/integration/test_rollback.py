@@ -20,10 +20,10 @@ from pipeline.codec.wire import decode_event
 from pipeline.errors import ConfigError, UnavailableError
 from pipeline.events import Decision
 from pipeline.publish.snapshot import snapshot_id
-from pipeline.serve.decide import Decided
+from pipeline.serve.decision.decide import Decided
 from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
-from pipeline.stream.topics import DECISIONS, SNAPSHOT_HISTORY
+from pipeline.stream.log.topics import DECISIONS, SNAPSHOT_HISTORY
 from tests.harness.client import Client
 from tests.harness.topics import make_topics
 from tests.harness.worker import Worker

@@ -23,12 +23,12 @@ from confluent_kafka.admin import (
 from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.brokers.ports import free_ports
 from pipeline.errors import UnavailableError
-from pipeline.serve.http import listening
+from pipeline.serve.http.server import listening
 from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
-from pipeline.stream.follow import TopicFollower
+from pipeline.stream.log.follow import TopicFollower
+from pipeline.stream.log.topics import POLICIES
 from pipeline.stream.security import KafkaSecurity, SecuredBroker
-from pipeline.stream.topics import POLICIES
 from tests.harness.certificates import issue
 from tests.harness.worker import Worker
 

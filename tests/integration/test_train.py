@@ -13,10 +13,10 @@ import pytest
 
 from pipeline.brokers import running_broker
 from pipeline.codec import avro
-from pipeline.policy.parse import load_policy
+from pipeline.policy.parsing.parse import load_policy
 from pipeline.publish.snapshot import build_snapshot
-from pipeline.stream.outbox import Outbox, Record
-from pipeline.stream.topics import REWARDS, SNAPSHOT_HISTORY, SNAPSHOTS
+from pipeline.stream.log.outbox import Outbox, Record
+from pipeline.stream.log.topics import REWARDS, SNAPSHOT_HISTORY, SNAPSHOTS
 from tests.samples import define, linear_policy, plain_decision
 from tests.unit.train.test_train_network import corners
 

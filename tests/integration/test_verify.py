@@ -17,8 +17,8 @@ from pipeline.learn.ledger import ledger_record
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.hold import republish
 from pipeline.publish.snapshot import build_snapshot, posterior_sha256, snapshot_id
-from pipeline.stream.outbox import Outbox, Record
-from pipeline.stream.topics import REWARDS, SNAPSHOT_HISTORY, SNAPSHOTS
+from pipeline.stream.log.outbox import Outbox, Record
+from pipeline.stream.log.topics import REWARDS, SNAPSHOT_HISTORY, SNAPSHOTS
 from tests.ledger_fold import LedgerFold
 from tests.samples import define, plain_policy
 

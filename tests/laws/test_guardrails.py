@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.models.floor import apply_floors, fit_floors
+from pipeline.models.chances.floor import apply_floors, fit_floors
 from pipeline.serve.guardrails.budget import afford
 from pipeline.serve.guardrails.cap import cap
 from pipeline.serve.guardrails.diversity import spread

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 
 from pipeline.models import ALGORITHMS, model_for
-from pipeline.models.contexts import CONTEXT_ROW, ContextSums, context_name, weigh_contexts
-from pipeline.models.floor import apply_floor
-from pipeline.models.forgetting import Forgetting
+from pipeline.models.chances.floor import apply_floor
 from pipeline.models.grid import FEATURE_BITS, Grid, features_from_grid
-from pipeline.models.groups import GROUP_ROW, GROUPS, GroupSums, group_name, weigh_groups
-from pipeline.models.importance import ImportanceSums, entries, weigh_importance
 from pipeline.models.model import Model, Posterior, Sums
-from pipeline.models.objectives import Weights
-from pipeline.models.statistics import Statistics, contributions
-from pipeline.models.weighted import ArmPrior, weigh
+from pipeline.models.sums.contexts import CONTEXT_ROW, ContextSums, context_name, weigh_contexts
+from pipeline.models.sums.forgetting import Forgetting
+from pipeline.models.sums.groups import GROUP_ROW, GROUPS, GroupSums, group_name, weigh_groups
+from pipeline.models.sums.importance import ImportanceSums, entries, weigh_importance
+from pipeline.models.sums.objectives import Weights
+from pipeline.models.sums.statistics import Statistics, contributions
+from pipeline.models.sums.weighted import ArmPrior, weigh
 
 ARMS = 7
 GRID = Grid(15)
@@ -43,7 +43,7 @@ def dimension(model) -> int:
     return 5 if ALGORITHMS[model.name].needs_context else 0
 
 
-class Kept:
+class Interned:
     """Exact sums of an arm, and rows of tallies that add up as they do."""
 
     whole: Statistics
@@ -64,7 +64,7 @@ class Kept:
 
 
 @dataclass(frozen=True, eq=False)
-class Told(Kept, ContextSums, GroupSums):
+class Told(Interned, ContextSums, GroupSums):
     """An arm with a context, whose decisions are told apart by it, and by group."""
 
     whole: Statistics
@@ -76,7 +76,7 @@ class Told(Kept, ContextSums, GroupSums):
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn(Kept, ImportanceSums):
+class Drawn(Interned, ImportanceSums):
     """An arm without context, whose decisions count by their propensity too."""
 
     whole: Statistics

@@ -11,17 +11,17 @@ import pytest
 from pipeline.codec import avro
 from pipeline.learn.memory import RowKey
 from pipeline.models import ALGORITHMS
-from pipeline.models.statistics import Statistics, contributions
-from pipeline.models.tally import row_of, rows_beside
+from pipeline.models.sums.statistics import Statistics, contributions
+from pipeline.models.sums.tally import row_of, rows_beside
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import Credit
 from pipeline.policy.tallies import Shown, tallies_of
 from pipeline.publish.derivation import Derivation
 from pipeline.publish.partials import Mark, PartialKey, Partials
 from pipeline.publish.snapshot import build_snapshot, posterior_sha256, snapshot_fields
-from pipeline.replay.compare import first_difference
-from pipeline.serve.decide import Decided, decide
-from pipeline.serve.snapshot import load_snapshot
+from pipeline.replay.proof.compare import first_difference
+from pipeline.serve.decision.decide import Decided, decide
+from pipeline.serve.following.snapshot import load_snapshot
 from tests.naive.fold import sha256_of
 from tests.samples import define
 from tests.traffic import plain_sums

@@ -16,10 +16,10 @@ from pipeline.codec import avro
 from pipeline.join.progress import imbalance
 from pipeline.learn.agent import SUMS
 from pipeline.learn.memory import RowKey, statistics_from_bytes
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.statistics import Statistics
 from pipeline.publish.snapshot import posterior_sha256, snapshot_id
-from pipeline.replay.lineage import Lineage
-from pipeline.stream import topics
+from pipeline.replay.proof.lineage import Lineage
+from pipeline.stream.log import topics
 from tests.killed_worker import FORGET, Move, history, loop, moves
 from tests.naive.fold import naive_fold
 from tests.samples import define

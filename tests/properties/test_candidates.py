@@ -23,13 +23,13 @@ from pipeline.join.progress import DECISIONS, OUTCOMES, Progress
 from pipeline.join.step import Limits, advance, decode_arrivals, take
 from pipeline.learn.ledger import fold_ledger, ledger_record, merge_deltas
 from pipeline.learn.memory import Counted, FoldState, RowKey
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.statistics import Statistics
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.candidates import CANDIDATES
 from pipeline.publish.partials import Mark
 from pipeline.publish.snapshot import build_snapshot, posterior_sha256
 from pipeline.serve import Decided, LoadedSnapshot, NoAnswer, decide, load_snapshot
-from pipeline.serve.explain import explain
+from pipeline.serve.decision.explain import explain
 from tests.doubles import MemoryActions
 from tests.samples import define, plain_decision, plain_outcome, plain_policy
 

@@ -16,14 +16,14 @@ from pipeline.codec.wire import decode_event
 from pipeline.events import Decision
 from pipeline.learn.memory import RowKey
 from pipeline.models import ALGORITHMS
-from pipeline.models.statistics import Statistics, contributions
+from pipeline.models.sums.statistics import Statistics, contributions
 from pipeline.policy.guardrails import Switches
-from pipeline.policy.parse import parse_policy
+from pipeline.policy.parsing.parse import parse_policy
 from pipeline.publish.partials import Mark
 from pipeline.publish.snapshot import build_snapshot
 from pipeline.serve import Decided, LoadedSnapshot, NoAnswer, load_snapshot
+from pipeline.serve.decision.rollout import Known, Request, answer
 from pipeline.serve.guardrails.chain import Exposures
-from pipeline.serve.rollout import Known, Request, answer
 
 NOW_MS = 1_700_000_000_000
 DAY_MS = 86_400_000

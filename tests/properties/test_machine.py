@@ -25,7 +25,7 @@ from pipeline.join.erasure import ERASED_REVISION
 from pipeline.join.progress import DECISIONS, OUTCOMES
 from pipeline.learn.memory import counted_from_bytes
 from pipeline.policy.book import PolicyBook
-from pipeline.replay.forgetting import Forgetting, decision_of
+from pipeline.replay.erasure.forgetting import Forgetting, decision_of
 from tests.naive.fold import naive_fold
 from tests.samples import define, plain_decision, plain_outcome
 from tests.simulation import STREAMS, JoinSimulation, LearnSimulation

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.learn.memory import RowKey
-from pipeline.models.importance import ImportanceSums
-from pipeline.models.objectives import columns_for, compose, entries
-from pipeline.models.statistics import HEAD, Statistics
+from pipeline.models.sums.importance import ImportanceSums
+from pipeline.models.sums.objectives import columns_for, compose, entries
+from pipeline.models.sums.statistics import HEAD, Statistics
 from pipeline.policy.changes import check_change
 from pipeline.policy.tallies import OBJECTIVES_ROW
 from pipeline.publish.merging import weigh_buckets

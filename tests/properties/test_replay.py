@@ -20,13 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.learn.memory import RowKey
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.statistics import Statistics
 from pipeline.policy.book import PolicyBook
 from pipeline.publish.snapshot import posterior_sha256
-from pipeline.replay import rebuild as rebuild_module
-from pipeline.replay.plan import make_plan, plan_from_json
-from pipeline.replay.rebuild import topics_of
-from pipeline.stream import topics
+from pipeline.replay.recounting import rebuild as rebuild_module
+from pipeline.replay.recounting.plan import make_plan, plan_from_json
+from pipeline.replay.recounting.rebuild import topics_of
+from pipeline.stream.log import topics
 from tests.doubles import Crashed, KnownPolicies
 from tests.killed_worker import Worker, killer
 from tests.naive.fold import naive_fold

@@ -10,7 +10,7 @@ import rocksdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.stream.state import PROGRESS, ROW, Database, PartitionRows, due_key
+from pipeline.stream.state.tables import PROGRESS, ROW, Database, PartitionRows, due_key
 from tests.doubles import MemoryRows
 
 ids = st.sampled_from([b"", b"a", b"aa", b"b", b"\xff", "ö".encode()])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.models.grid import FEATURE_LIMIT, REWARD_LIMIT
-from pipeline.models.statistics import Statistics, contributions, fold, width
+from pipeline.models.sums.statistics import Statistics, contributions, fold, width
 
 
 class Change(NamedTuple):

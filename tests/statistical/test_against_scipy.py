@@ -15,15 +15,15 @@ import pytest
 from scipy import integrate, optimize, special, stats
 
 from pipeline.models import ALGORITHMS, model_for
-from pipeline.models.contexts import context_name, weigh_contexts
+from pipeline.models.algorithms.linear_ensemble import beginnings
 from pipeline.models.grid import FEATURE_BITS, Grid
-from pipeline.models.groups import GROUPS, group_name, halves, weigh_groups
-from pipeline.models.importance import entries, weigh_importance
-from pipeline.models.linear_ensemble import beginnings
 from pipeline.models.model import Sums, posteriors
-from pipeline.models.objectives import Weights
-from pipeline.models.statistics import Statistics, contributions
-from pipeline.models.weighted import weigh
+from pipeline.models.sums.contexts import context_name, weigh_contexts
+from pipeline.models.sums.groups import GROUPS, group_name, halves, weigh_groups
+from pipeline.models.sums.importance import entries, weigh_importance
+from pipeline.models.sums.objectives import Weights
+from pipeline.models.sums.statistics import Statistics, contributions
+from pipeline.models.sums.weighted import weigh
 
 ONE, D, GRID = 2**15, 3, Grid(15)
 CONTEXT = np.array([1.0, 0.3, -0.6])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad_vec
 from scipy.special import betainc, betaincc, betaincinv, betaln, expit, ndtr
 
-from pipeline.models.best_arm import beta_best, gaussian_best
+from pipeline.models.chances.best_arm import beta_best, gaussian_best
 
 ACCURACY = 1e-6  # what is promised; measured at these arms: better than 1e-8
 DRAWS = 200_000

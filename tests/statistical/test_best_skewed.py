@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import gammainc, gammainccinv, gammaincinv, gammaln, stdtr, stdtrit
 
-from pipeline.models.best_gamma import gamma_best
-from pipeline.models.best_student import student_best
+from pipeline.models.chances.best_gamma import gamma_best
+from pipeline.models.chances.best_student import student_best
 from tests.statistical.test_best_arm import (
     DRAWS,
     assert_accurate,

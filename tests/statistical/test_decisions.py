@@ -14,19 +14,19 @@ from scipy.stats import chisquare
 
 from pipeline.learn.memory import RowKey
 from pipeline.models import ALGORITHMS
-from pipeline.models.linear import predict
-from pipeline.models.sampling import best_arm_by_sampling
-from pipeline.models.statistics import Statistics, contributions
+from pipeline.models.chances.sampling import best_arm_by_sampling
+from pipeline.models.regressions.linear import predict
+from pipeline.models.sums.statistics import Statistics, contributions
 from pipeline.policy.features import decode
-from pipeline.policy.parse import parse_policy
+from pipeline.policy.parsing.parse import parse_policy
 from pipeline.publish.partials import Mark
 from pipeline.publish.snapshot import build_snapshot
 from pipeline.serve import Decided, LoadedSnapshot, decide, load_snapshot
-from pipeline.serve.choose import choose
-from pipeline.serve.decide import draw_from
+from pipeline.serve.decision.choose import choose
+from pipeline.serve.decision.decide import draw_from
+from pipeline.serve.decision.plan import Asked, Plan, plan
+from pipeline.serve.decision.rollout import Known, Request, answer_many
 from pipeline.serve.guardrails.chain import Exposures
-from pipeline.serve.plan import Asked, Plan, plan
-from pipeline.serve.rollout import Known, Request, answer_many
 from tests.statistical.test_best_arm import ACCURACY, beta_reference, gaussian_reference
 
 DRAWS = 200_000

@@ -14,9 +14,9 @@ from pipeline.demo.regret import cumulative_regret, last_third_shares, uniform_c
 from pipeline.demo.simulated import homepage_policy, play_seconds
 from pipeline.demo.visitors import ARMS, SEGMENTS, Visitors, simulate_visitors, true_means
 from pipeline.models import model_for
-from pipeline.models.floor import apply_floor
+from pipeline.models.chances.floor import apply_floor
 from pipeline.models.grid import Grid, reward_to_grid
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.statistics import Statistics
 
 HOMEPAGE = homepage_policy()
 FRESHNESS_MS = 1_000

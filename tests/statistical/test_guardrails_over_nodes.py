@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.parse import parse_policy
+from pipeline.policy.parsing.parse import parse_policy
 from pipeline.serve.guardrails.chain import Exposures, Guards
 
 HOUR_MS = 3_600_000

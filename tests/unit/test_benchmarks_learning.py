@@ -10,7 +10,7 @@ from benchmarks import chapelle_li, learning
 from benchmarks.learning import Contender
 from benchmarks.retrained import Retrained
 from pipeline.models import ALGORITHMS
-from pipeline.models.best_arm import beta_best
+from pipeline.models.chances.best_arm import beta_best
 from pipeline.simulate.named import environment_for
 from pipeline.simulate.run import Run, run
 from pipeline.simulate.spec import definition_of

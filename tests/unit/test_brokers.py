@@ -22,8 +22,8 @@ from pipeline.brokers.kafka_jars import (
     ops_file,
     resolve_jars,
 )
-from pipeline.brokers.lifeline import Lifeline
 from pipeline.brokers.local_kafka import render_properties
+from pipeline.brokers.parent_watch import ParentWatch
 from pipeline.brokers.ports import free_ports
 from pipeline.brokers.storage import format_storage, new_cluster_id, read_cluster_id
 from pipeline.errors import ConfigError, StateError, UnavailableError
@@ -268,9 +268,9 @@ def test_only_one_sets_up_at_a_time(tmp_path: Path) -> None:
 
 def test_a_lifeline_kills_when_its_owner_is_killed() -> None:
     program = (
-        "import subprocess, sys; from pipeline.brokers.lifeline import Lifeline\n"
+        "import subprocess, sys; from pipeline.brokers.parent_watch import ParentWatch\n"
         "child = subprocess.Popen(['/bin/sleep', '600'], start_new_session=True)\n"
-        "line = Lifeline(child.pid); print('tied', flush=True); sys.stdin.read()"
+        "line = ParentWatch(child.pid); print('tied', flush=True); sys.stdin.read()"
     )
     owner = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert owner.stdout is not None
@@ -282,7 +282,7 @@ def test_a_lifeline_kills_when_its_owner_is_killed() -> None:
 
 def test_a_lifeline_that_was_cut_harms_nobody() -> None:
     with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as child:
-        Lifeline(child.pid).cut()
+        ParentWatch(child.pid).cut()
         assert child.poll() is None
     assert child.returncode == 0
 

@@ -12,7 +12,7 @@ import yaml
 
 from pipeline.brokers.kafka_jars import kafka_version
 from pipeline.cli import cli
-from pipeline.serve.metrics import NodeMetrics
+from pipeline.serve.http.metrics import NodeMetrics
 from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
 from pipeline.stream.metrics import WorkerMetrics

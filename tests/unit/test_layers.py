@@ -26,7 +26,16 @@ PURE = {
     "replay": ("errors", "events", "models", "policy", "codec", "join", "learn", "publish"),
     "serve": ("errors", "models", "policy", "events", "codec", "publish.snapshot", "publish.parts"),
     "simulate": ("errors", "models", "policy", "learn.memory", "publish.merging"),
-    "evaluate": ("errors", "models", "policy", "events", "codec", "learn.memory", "publish", "serve.snapshot"),
+    "evaluate": (
+        "errors",
+        "models",
+        "policy",
+        "events",
+        "codec",
+        "learn.memory",
+        "publish",
+        "serve.following.snapshot",
+    ),
     "report": ("events", "policy", "evaluate.ledger"),
 }
 # What touches the world in those folders; everything else there is pure.
@@ -36,40 +45,66 @@ WORLDLY = {
     "publish": ("agent", "partition", "sending"),
     "client": ("http",),
     "replay": (
-        "dead_letters",
-        "behind",
-        "forget",
-        "ground",
-        "history",
-        "journal",
-        "log",
-        "parts",
+        "dead_letters.resend",
+        "erasure.forget",
+        "erasure.late_erasures",
+        "proof.history",
+        "proof.parts",
+        "proof.read",
+        "proof.verify",
+        "recounting.journal",
+        "recounting.log",
+        "recounting.rebuild",
+        "recounting.recount_bases",
         "promote",
-        "read",
-        "rebuild",
-        "run",
-        "verify",
+        "recounting.run",
     ),
     "serve": (
-        "access",
-        "delivery",
-        "direct",
-        "follower",
-        "front",
-        "http",
-        "journal",
-        "metrics",
+        "delivery.batch_sender",
+        "delivery.delivery",
+        "delivery.journal",
+        "delivery.spill",
+        "following.follower",
+        "following.switches",
+        "http.access",
+        "batching",
+        "http.fast_path",
+        "http.metrics",
+        "http.protocol",
+        "http.routes",
+        "http.server",
         "node",
-        "rounds",
-        "routes",
-        "spill",
         "status",
-        "switches",
-        "turn",
     ),
     "evaluate": ("open_bandit", "picture", "read"),
     "report": ("picture",),
     "simulate": ("environments", "named", "picture"),  # environments make their own chance, from a seed
+}
+# The rooms of the largest folders, upper ones first: a room uses itself and what stands behind it. Files that lie
+# beside the rooms are named; "*" is all the others.
+ROOMS = {
+    "models": (
+        ("__init__", "advice", "beliefs", "many_contexts"),
+        ("algorithms",),
+        ("regressions",),
+        ("sums", "chances"),
+        ("model",),
+        ("grid",),
+    ),
+    "serve": (
+        ("__init__",),
+        ("http",),
+        ("node", "status"),
+        ("delivery",),
+        ("intake",),
+        ("decision",),
+        ("following",),
+        ("settings",),
+        ("guardrails", "messages", "batching", "keys", "ids", "subject"),
+    ),
+    "policy": (("parsing",), ("*",)),
+    "replay": (("promote",), ("erasure",), ("proof",), ("recounting",), ("dead_letters",)),
+    "stream": (("app",), ("metrics",), ("state",), ("policies",), ("log",), ("*",)),
 }
 LIBRARIES = {"numpy", "numba", "scipy", "orjson", "fastavro", "msgspec"}
 # Of the standard library, what knows the time, the machine, chance or the log.
@@ -91,7 +126,7 @@ UNCLEAN = {
 }
 # Faust and RocksDB have one home; the command that starts a worker hands it to Faust's own runner.
 FAUST = {"faust", "mode", "rocksdict"}
-COMPILED = "pipeline.models.normal_kernel"
+COMPILED = "pipeline.models.chances.normal_kernel"
 FAUST_USERS = ("pipeline.stream", "pipeline.cli.worker")
 
 
@@ -128,8 +163,13 @@ def folder_of(module: str) -> str:
 
 
 def part_of(module: str) -> str:
-    """Return the file or folder within the module's folder."""
-    return ".".join(module.split(".")[2:3])
+    """Return the file or room within the module's folder; the folder's own file is its `__init__`."""
+    return ".".join(module.split(".")[2:3]) or "__init__"
+
+
+def is_worldly(module: str) -> bool:
+    folder = folder_of(module)
+    return is_within(module, *(f"pipeline.{folder}.{name}" for name in WORLDLY.get(folder, ())))
 
 
 def is_within(module: str, *folders: str) -> bool:
@@ -137,11 +177,7 @@ def is_within(module: str, *folders: str) -> bool:
 
 
 def pure_modules() -> list[str]:
-    return sorted(
-        module
-        for module in MODULES
-        if folder_of(module) in PURE and part_of(module) not in WORLDLY.get(folder_of(module), ())
-    )
+    return sorted(module for module in MODULES if folder_of(module) in PURE and not is_worldly(module))
 
 
 def reached_from(module: str) -> dict[str, str]:
@@ -178,6 +214,30 @@ def test_pure_code_imports_only_what_is_pure_and_below_it(module):
             assert not is_within(used, "numpy.random"), f"{module} → {used}: chance is an argument"
 
 
+def layer_of(module: str) -> int:
+    """Return how far down in its folder's rooms the module stands."""
+    layers = ROOMS[folder_of(module)]
+    named = [depth for depth, names in enumerate(layers) if part_of(module) in names]
+    return named[0] if named else next(depth for depth, names in enumerate(layers) if "*" in names)
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if folder_of(name) in ROOMS))
+def test_a_room_uses_itself_and_the_rooms_below_it(module):
+    for used in MODULES[module]:
+        if folder_of(used) == folder_of(module):
+            assert layer_of(used) >= layer_of(module), f"{module} → {used}: an upper room"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """A circle of files is one file in pieces. What an `__init__` names of its own package is no circle."""
+    packages = {name.rpartition(".")[0] for name in MODULES}
+    waiting = {name: {used for used in MODULES[name] if used in MODULES} - packages for name in MODULES}
+    while free := [name for name, used in waiting.items() if not used & waiting.keys()]:
+        for name in free:
+            del waiting[name]
+    assert not waiting
+
+
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_faust_and_rocksdb_are_used_in_their_home_only(module):
     used = {name for name in MODULES[module] if name.split(".")[0] in FAUST}
@@ -208,11 +268,11 @@ def test_pure_code_calls_nothing_that_reads_prints_or_rolls_dice():
 
 
 def test_a_compiler_is_loaded_by_nobody_who_only_imports():
-    """100 MiB and tenths of a second: what decides asks for it (`models/trapezoid.py`)."""
+    """100 MiB and tenths of a second: what decides asks for it (`models/chances/trapezoid.py`)."""
     imported = [name for name in sorted(MODULES) if name != COMPILED and not name.endswith("__main__")]
     asked = (
         f"import sys, importlib; [importlib.import_module(name) for name in {imported}]; print('numba' in sys.modules)"
     )
     answer = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.split()[-1] == "False"
-    assert {name for name, used in MODULES.items() if COMPILED in used} == {"pipeline.models.trapezoid"}
+    assert {name for name, used in MODULES.items() if COMPILED in used} == {"pipeline.models.chances.trapezoid"}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.models.floor import ROUNDING
+from pipeline.models.chances.floor import ROUNDING
 from pipeline.models.model import Floats
 
 SOFT = 0.1

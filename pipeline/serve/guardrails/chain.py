@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.models.floor import apply_floors, fit_floors
+from pipeline.models.chances.floor import apply_floors, fit_floors
 from pipeline.models.model import Floats
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.guardrails import ExposureCap

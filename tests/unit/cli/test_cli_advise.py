@@ -10,10 +10,10 @@ from pipeline.codec import avro
 from pipeline.errors import ConfigError
 from pipeline.learn.memory import RowKey
 from pipeline.models.advice import Rule
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.statistics import Statistics
 from pipeline.publish.partials import Mark
 from pipeline.publish.snapshot import build_snapshot
-from pipeline.serve.snapshot import load_snapshot
+from pipeline.serve.following.snapshot import load_snapshot
 from tests.samples import define, linear_policy, plain_policy
 
 ONE = 2**15

@@ -13,8 +13,8 @@ from pipeline.cli.snapshots import Found
 from pipeline.codec import avro
 from pipeline.errors import ConfigError
 from pipeline.learn.memory import RowKey
-from pipeline.models.statistics import Statistics
-from pipeline.policy.parse import load_policy
+from pipeline.models.sums.statistics import Statistics
+from pipeline.policy.parsing.parse import load_policy
 from pipeline.publish.parts import SnapshotContent
 from pipeline.publish.snapshot import build_snapshot, snapshot_id
 from tests.open_bandit import uniform_rows, write_rows

@@ -15,10 +15,10 @@ from pipeline.errors import UnavailableError
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.snapshot import build_snapshot
 from pipeline.serve import load_snapshot
-from pipeline.serve.bodies import DecideBody, OutcomeBody
+from pipeline.serve.http.routes import build_routes
 from pipeline.serve.keys import ApiKey, hash_key
+from pipeline.serve.messages.bodies import DecideBody, OutcomeBody
 from pipeline.serve.node import ServingNode
-from pipeline.serve.routes import build_routes
 from pipeline.serve.settings import ServeSettings
 from tests.samples import define, plain_policy
 

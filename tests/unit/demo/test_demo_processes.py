@@ -59,7 +59,7 @@ def test_settings_of_the_readers_own_deployment_dont_reach_the_demos_processes(
         def wait(self, _: float) -> int:
             return 0
 
-    class NoLifeline:
+    class NoParentWatch:
         def __init__(self, _: int) -> None:
             pass
 
@@ -67,7 +67,7 @@ def test_settings_of_the_readers_own_deployment_dont_reach_the_demos_processes(
             pass
 
     monkeypatch.setattr("pipeline.demo.processes.subprocess.Popen", NoProcess)
-    monkeypatch.setattr("pipeline.demo.processes.Lifeline", NoLifeline)
+    monkeypatch.setattr("pipeline.demo.processes.ParentWatch", NoParentWatch)
     with Processes(tmp_path) as processes:
         processes.start("worker-1", ["worker"], {"PIPELINE_PORT": "1"})
     assert "PIPELINE_SUBJECT_SALT" not in seen

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.evaluate.ranks import beta_ranks
-from pipeline.models.best_arm import beta_best
+from pipeline.models.chances.best_arm import beta_best
 
 
 def test_the_first_rank_is_the_chance_to_be_best_and_each_rank_is_filled():

@@ -9,10 +9,10 @@ from pipeline.codec import avro
 from pipeline.errors import ConfigError
 from pipeline.evaluate.warm_start import ArmStart, Shown, arm_starts, arm_transfers, with_priors
 from pipeline.learn.memory import RowKey
-from pipeline.models.statistics import Statistics
-from pipeline.policy.parse import parse_policy
+from pipeline.models.sums.statistics import Statistics
+from pipeline.policy.parsing.parse import parse_policy
 from pipeline.publish.snapshot import build_snapshot
-from pipeline.serve.snapshot import load_snapshot
+from pipeline.serve.following.snapshot import load_snapshot
 from tests.samples import define, plain_policy
 
 POLICY = define(plain_policy())

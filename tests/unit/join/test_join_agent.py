@@ -16,8 +16,8 @@ from pipeline.join.step import Arrival, Changes, Limits, Refusal
 from pipeline.join.stored_row import due_of
 from pipeline.learn.ledger import fold_ledger, ledger_record
 from pipeline.learn.memory import FoldState
-from pipeline.stream import topics
-from pipeline.stream.batch import Batch
+from pipeline.stream.log import topics
+from pipeline.stream.log.fetch import Batch
 from tests.doubles import Crashed, KnownPolicies, MemoryBroker, MemoryTable
 from tests.samples import define, linear_policy, plain_decision, plain_outcome, plain_policy
 

@@ -8,8 +8,8 @@ from pipeline.codec import avro
 from pipeline.learn.agent import FORGET_ROWS, LearnAgent
 from pipeline.learn.columns import STEP_BYTES, STEP_RECORDS, pieces
 from pipeline.learn.memory import expires_of
-from pipeline.stream import topics
-from pipeline.stream.batch import Batch
+from pipeline.stream.log import topics
+from pipeline.stream.log.fetch import Batch
 from tests.doubles import MemoryBroker, MemoryTable
 
 PARTITION = 2

@@ -6,7 +6,7 @@ import pytest
 from pipeline.errors import StateError
 from pipeline.learn.ledger import LedgerRecord, fold_ledger, ledger_record, merge_deltas
 from pipeline.learn.memory import Counted, FoldState, RowKey
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.statistics import Statistics
 
 A = RowKey("homepage", 1, "new", "a", 0)
 B = A._replace(arm="b")

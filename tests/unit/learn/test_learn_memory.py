@@ -17,7 +17,7 @@ from pipeline.learn.memory import (
     statistics_from_bytes,
     statistics_to_bytes,
 )
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.statistics import Statistics
 
 
 def test_what_an_action_counts_for_is_read_back():

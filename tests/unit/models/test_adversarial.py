@@ -11,11 +11,11 @@ from scipy.optimize import brentq, minimize
 from pipeline.errors import StateError
 from pipeline.models import model_for
 from pipeline.models.grid import Grid
-from pipeline.models.importance import entries, weigh_importance
 from pipeline.models.model import Model, Posterior
-from pipeline.models.objectives import Weights
-from pipeline.models.statistics import Statistics, contributions
-from pipeline.models.weighted import ArmPrior, weigh
+from pipeline.models.sums.importance import entries, weigh_importance
+from pipeline.models.sums.objectives import Weights
+from pipeline.models.sums.statistics import Statistics, contributions
+from pipeline.models.sums.weighted import ArmPrior, weigh
 
 NAMES = ["exp3", "tsallis_inf"]
 GRID = Grid(15)

@@ -9,7 +9,7 @@ from pipeline.models.advice import Rule, advise, expected_losses
 from pipeline.models.beliefs import BetaBeliefs, GammaBeliefs, NormalBeliefs, StudentBeliefs, beliefs_of
 from pipeline.models.grid import Grid
 from pipeline.models.model import Posterior
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.statistics import Statistics
 
 ONE = 2**15
 

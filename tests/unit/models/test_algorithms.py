@@ -6,9 +6,9 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.models import ALGORITHMS, model_for
-from pipeline.models.beta_thompson import BetaThompson
-from pipeline.models.lin_ucb import LinUcb
-from pipeline.models.linear_thompson import LinearThompson
+from pipeline.models.algorithms.beta_thompson import BetaThompson
+from pipeline.models.algorithms.lin_ucb import LinUcb
+from pipeline.models.algorithms.linear_thompson import LinearThompson
 
 
 def test_parameters_that_are_not_given_take_their_defaults():

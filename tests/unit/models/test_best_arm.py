@@ -5,7 +5,7 @@ import pytest
 from scipy.special import betaln
 from scipy.stats import norm
 
-from pipeline.models.best_arm import beta_best, gaussian_best
+from pipeline.models.chances.best_arm import beta_best, gaussian_best
 
 ACCURACY = 1e-6  # what is promised; what is reached is tested against tighter numbers where they're known
 

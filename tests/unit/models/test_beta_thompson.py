@@ -5,9 +5,9 @@ import pytest
 from scipy.stats import beta
 
 from pipeline.errors import StateError
-from pipeline.models.beta_thompson import BetaThompson
+from pipeline.models.algorithms.beta_thompson import BetaThompson
 from pipeline.models.grid import Grid
-from pipeline.models.statistics import Statistics, contributions
+from pipeline.models.sums.statistics import Statistics, contributions
 
 ONE = 2**15
 GRID = Grid(15)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import StateError
-from pipeline.models.contexts import context_name, weigh_contexts
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.contexts import context_name, weigh_contexts
+from pipeline.models.sums.statistics import Statistics
 
 ONE = 2**15
 NOTHING = Statistics.zero(2)

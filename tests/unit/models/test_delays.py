@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.models.delays import (
+from pipeline.models.sums.delays import (
     COLUMNS,
     EDGES_MS,
     column_for,

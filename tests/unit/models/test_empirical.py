@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import StateError
-from pipeline.models.empirical import decisions, empirical_estimates, empirical_posterior
 from pipeline.models.grid import Grid
-from pipeline.models.statistics import Statistics, contributions
+from pipeline.models.regressions.empirical import decisions, empirical_estimates, empirical_posterior
+from pipeline.models.sums.statistics import Statistics, contributions
 
 
 def rewarded(rewards: list[int]) -> Statistics:

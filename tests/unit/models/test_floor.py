@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.models.floor import apply_floor, apply_floors, check_distribution, draw, fit_floors
+from pipeline.models.chances.floor import apply_floor, apply_floors, check_distribution, draw, fit_floors
 
 
 def test_the_floor_is_given_first_and_the_rest_follows_the_weights():

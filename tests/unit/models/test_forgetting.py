@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.models.forgetting import Forgetting
+from pipeline.models.sums.forgetting import Forgetting
 
 DAY_MS = 86_400_000
 

@@ -6,7 +6,7 @@ from scipy.stats import t
 
 from pipeline.models import model_for
 from pipeline.models.grid import Grid
-from pipeline.models.statistics import Statistics, contributions
+from pipeline.models.sums.statistics import Statistics, contributions
 
 PRIOR = {"prior_mean": 0.7, "prior_weight": 3.0, "prior_deviation": 2.0, "prior_shape": 1.5}
 

@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pipeline.models.groups import GROUPS, MEMBERS, group_for, group_name, halves, weigh_groups
-from pipeline.models.statistics import Statistics, contributions
-from pipeline.models.weighted import ArmPrior, weigh
+from pipeline.models.sums.groups import GROUPS, MEMBERS, group_for, group_name, halves, weigh_groups
+from pipeline.models.sums.statistics import Statistics, contributions
+from pipeline.models.sums.weighted import ArmPrior, weigh
 
 NO_CONTEXT = np.zeros((0, 0), np.int16)
 

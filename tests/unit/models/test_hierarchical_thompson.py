@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from pipeline.models import model_for
-from pipeline.models.beta_thompson import BetaThompson
+from pipeline.models.algorithms.beta_thompson import BetaThompson
+from pipeline.models.algorithms.hierarchical_thompson import lent
 from pipeline.models.grid import Grid
-from pipeline.models.hierarchical_thompson import lent
 from pipeline.models.model import posteriors
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.statistics import Statistics
 
 ONE = 2**15
 GRID = Grid(15)

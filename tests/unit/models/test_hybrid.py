@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from pipeline.models import model_for
+from pipeline.models.algorithms.hybrid_thompson import particular
 from pipeline.models.grid import Grid
-from pipeline.models.hybrid import deviations, hybrid_posterior, scores
-from pipeline.models.hybrid_thompson import particular
 from pipeline.models.model import Posterior, Sums
-from pipeline.models.statistics import Statistics, contributions
-from pipeline.models.weighted import weigh
+from pipeline.models.regressions.hybrid import deviations, hybrid_posterior, scores
+from pipeline.models.sums.statistics import Statistics, contributions
+from pipeline.models.sums.weighted import weigh
 
 K, D = 4, 3
 GRID = Grid(12)

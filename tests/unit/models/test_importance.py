@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from pipeline.errors import StateError
 from pipeline.models.grid import MAX_ROWS, REWARD_LIMIT
-from pipeline.models.importance import columns_for, entries, entries_of_many, weigh_importance
-from pipeline.models.objectives import Weights
-from pipeline.models.statistics import Statistics
-from pipeline.models.weighted import ArmPrior
+from pipeline.models.sums.importance import columns_for, entries, entries_of_many, weigh_importance
+from pipeline.models.sums.objectives import Weights
+from pipeline.models.sums.statistics import Statistics
+from pipeline.models.sums.weighted import ArmPrior
 
 ONE = 2**15
 NOTHING = Statistics.zero(0)

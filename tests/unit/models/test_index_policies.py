@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import brentq
 
 from pipeline.models import model_for
-from pipeline.models.kl_ucb import upper_bounds
+from pipeline.models.algorithms.kl_ucb import upper_bounds
 from pipeline.models.model import Posterior
 
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.models.algorithms.lin_ucb import LinUcb
 from pipeline.models.grid import Grid
-from pipeline.models.lin_ucb import LinUcb
 from pipeline.models.model import Posterior
-from pipeline.models.statistics import Statistics, contributions
+from pipeline.models.sums.statistics import Statistics, contributions
 
 
 def arms(theta: list[float], variance: list[float]) -> Posterior:

@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.errors import StateError
 from pipeline.models.grid import Grid
-from pipeline.models.linear import linear_posterior, predict
 from pipeline.models.model import Posterior
-from pipeline.models.statistics import Statistics, contributions
+from pipeline.models.regressions.linear import linear_posterior, predict
+from pipeline.models.sums.statistics import Statistics, contributions
 
 ONE = 2**12  # a feature of 1 on the grid
 EXPONENT = 6
@@ -75,8 +75,8 @@ def test_an_arm_does_not_depend_on_the_arms_beside_it():
 POSTERIOR_IN_HEX = """
 import numpy as np
 from pipeline.models.grid import Grid
-from pipeline.models.linear import linear_posterior
-from pipeline.models.statistics import Statistics, contributions
+from pipeline.models.regressions.linear import linear_posterior
+from pipeline.models.sums.statistics import Statistics, contributions
 rng = np.random.default_rng(8)
 X = rng.integers(-4096, 4097, (500, 16)).astype(np.int16)
 posterior = linear_posterior([Statistics(16, contributions(X, rng.integers(0, 2**15, 500)))], Grid(15), 1.0)

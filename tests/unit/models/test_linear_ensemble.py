@@ -7,11 +7,11 @@ import pytest
 
 from pipeline.errors import StateError
 from pipeline.models import model_for
+from pipeline.models.algorithms.linear_ensemble import beginnings, best_of_members
 from pipeline.models.grid import Grid
-from pipeline.models.groups import GROUPS, MEMBERS, GroupSums, group_name, halves, weigh_groups
-from pipeline.models.linear_ensemble import beginnings, best_of_members
-from pipeline.models.statistics import Statistics, contributions
-from pipeline.models.weighted import ArmPrior, weigh
+from pipeline.models.sums.groups import GROUPS, MEMBERS, GroupSums, group_name, halves, weigh_groups
+from pipeline.models.sums.statistics import Statistics, contributions
+from pipeline.models.sums.weighted import ArmPrior, weigh
 
 D = 4
 ONE = 2**15

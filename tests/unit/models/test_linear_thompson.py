@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from pipeline.models.linear_thompson import LinearThompson
+from pipeline.models.algorithms.linear_thompson import LinearThompson
 from pipeline.models.model import Posterior
 
 TWO_ARMS = Posterior({"theta": np.array([[1.0], [2.0]]), "covariance": np.array([[[4.0]], [[9.0]]])})

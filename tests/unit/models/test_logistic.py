@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import brentq, minimize
 from scipy.special import expit
 
-from pipeline.models.logistic import chance, laplace
+from pipeline.models.regressions.logistic import chance, laplace
 
 Floats = np.ndarray
 

@@ -8,10 +8,10 @@ from scipy.special import expit
 
 from pipeline.errors import ConfigError, StateError
 from pipeline.models import model_for
-from pipeline.models.contexts import ContextSums, context_name, weigh_contexts
 from pipeline.models.grid import Grid
-from pipeline.models.statistics import Statistics
-from pipeline.models.weighted import weigh
+from pipeline.models.sums.contexts import ContextSums, context_name, weigh_contexts
+from pipeline.models.sums.statistics import Statistics
+from pipeline.models.sums.weighted import weigh
 from tests.samples import define, logistic_policy
 
 ONE, GRID = 2**15, Grid(15)

@@ -7,12 +7,12 @@ from scipy.special import expit, logit, ndtr
 
 from pipeline.errors import StateError
 from pipeline.models import model_for
-from pipeline.models.contexts import context_name, weigh_contexts
 from pipeline.models.grid import Grid
-from pipeline.models.many import probabilities_many
+from pipeline.models.many_contexts import probabilities_many
 from pipeline.models.model import Sums
-from pipeline.models.statistics import Statistics
-from pipeline.models.weighted import ArmPrior
+from pipeline.models.sums.contexts import context_name, weigh_contexts
+from pipeline.models.sums.statistics import Statistics
+from pipeline.models.sums.weighted import ArmPrior
 
 ONE = 2**15
 GRID = Grid(15)

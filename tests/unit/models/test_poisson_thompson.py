@@ -7,7 +7,7 @@ from scipy.stats import gamma
 from pipeline.errors import StateError
 from pipeline.models import model_for
 from pipeline.models.grid import Grid
-from pipeline.models.statistics import Statistics, contributions
+from pipeline.models.sums.statistics import Statistics, contributions
 
 MODEL = model_for("poisson_thompson", {"prior_shape": 2.0, "prior_rate": 0.5})
 

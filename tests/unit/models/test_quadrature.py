@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.models.quadrature import NODES, chances, panels, panels_by_scale
+from pipeline.models.chances.quadrature import NODES, chances, panels, panels_by_scale
 
 
 def test_panels_cover_the_way_to_the_last_end_without_gaps():

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.models.best_arm import gaussian_best
-from pipeline.models.sampling import best_arm_by_sampling, frequencies, normal_points
+from pipeline.models.chances.best_arm import gaussian_best
+from pipeline.models.chances.sampling import best_arm_by_sampling, frequencies, normal_points
 
 SAMPLES = 2**12
 

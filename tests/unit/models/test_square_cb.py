@@ -5,8 +5,8 @@ import pytest
 from scipy.optimize import brentq
 
 from pipeline.models import model_for
+from pipeline.models.algorithms.square_cb import inverse_gap_weights
 from pipeline.models.model import Posterior
-from pipeline.models.square_cb import inverse_gap_weights
 
 
 @pytest.mark.parametrize("count", [1, 2, 10, 1000])

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import StateError
-from pipeline.models import statistics
 from pipeline.models.grid import BLOCK_ROWS, MAX_ROWS
-from pipeline.models.statistics import Statistics, contributions, fold, total, width
+from pipeline.models.sums import statistics
+from pipeline.models.sums.statistics import Statistics, contributions, fold, total, width
 
 
 def some_rows(n: int, *, dimension: int = 0) -> Statistics:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.models.statistics import Statistics, contributions
-from pipeline.models.weighted import ArmPrior, Maturing, WeightedSums, weigh, weigh_maturing
+from pipeline.models.sums.statistics import Statistics, contributions
+from pipeline.models.sums.weighted import ArmPrior, Maturing, WeightedSums, weigh, weigh_maturing
 
 ONE = 2**15
 

@@ -5,7 +5,7 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.changes import check_change
-from pipeline.policy.parse import load_canonical_json
+from pipeline.policy.parsing.parse import load_canonical_json
 from tests.samples import define, plain_policy
 
 CONTEXT = [{"name": "x", "kind": "numeric", "low": -1.0, "high": 1.0}]

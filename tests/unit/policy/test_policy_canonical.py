@@ -7,7 +7,7 @@ from hashlib import sha256
 import pytest
 
 from pipeline.policy.canonical import to_canonical_json
-from pipeline.policy.parse import load_canonical_json, parse_policy
+from pipeline.policy.parsing.parse import load_canonical_json, parse_policy
 
 
 @pytest.mark.parametrize("which", ["full", "smallest"])

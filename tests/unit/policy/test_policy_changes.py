@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.policy.changes import check_change
-from pipeline.policy.parse import parse_policy
+from pipeline.policy.parsing.parse import parse_policy
 
 
 def faults_of_change(old, new):

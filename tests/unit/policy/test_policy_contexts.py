@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.models.groups import group_for, group_name
+from pipeline.models.sums.groups import group_for, group_name
 from pipeline.policy.changes import check_change
 from pipeline.policy.contexts import name_contexts, possible_contexts
 from pipeline.policy.reward import Credit

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.policy.parse import parse_policy
+from pipeline.policy.parsing.parse import parse_policy
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000

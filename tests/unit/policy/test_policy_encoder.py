@@ -10,8 +10,8 @@ from pipeline.errors import ConfigError, InvalidRecordError
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.changes import check_change
 from pipeline.policy.encoder import Encoder, Layer
-from pipeline.policy.parse import load_canonical_json, load_policy
-from pipeline.policy.toml import to_toml
+from pipeline.policy.parsing.parse import load_canonical_json, load_policy
+from pipeline.policy.parsing.toml import to_toml
 from tests.samples import define, linear_policy
 
 ONE = 4096

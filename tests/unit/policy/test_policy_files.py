@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.policy.canonical import to_canonical_json
-from pipeline.policy.parse import load_canonical_json, load_policy
+from pipeline.policy.parsing.parse import load_canonical_json, load_policy
 
 FOLDER = Path(__file__).parents[3] / "ops" / "policies"
 

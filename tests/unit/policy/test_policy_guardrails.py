@@ -23,7 +23,7 @@ from pipeline.policy.guardrails import (
     Rollout,
     Switches,
 )
-from pipeline.policy.parse import load_canonical_json, parse_policy
+from pipeline.policy.parsing.parse import load_canonical_json, parse_policy
 from pipeline.policy.segments import Condition
 from tests.unit.policy.test_policy_parse import ABSENT, JSON, faults_of, places_in, put
 

@@ -10,7 +10,7 @@ from pipeline.policy.changes import check_change
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.guardrails import Rollout, Switches
 from pipeline.policy.operations import keep_switches, killed, revived, rolled_out
-from pipeline.policy.parse import parse_policy
+from pipeline.policy.parsing.parse import parse_policy
 
 
 @pytest.fixture

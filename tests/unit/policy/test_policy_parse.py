@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
 from pipeline.models import ALGORITHMS
-from pipeline.models.forgetting import Forgetting
-from pipeline.models.weighted import ArmPrior
+from pipeline.models.sums.forgetting import Forgetting
+from pipeline.models.sums.weighted import ArmPrior
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.definition import Arm, Attribution
 from pipeline.policy.feature_kinds import CategoricalFeature, CyclicFeature, NumericFeature
-from pipeline.policy.parse import load_canonical_json, load_policy, parse_policy
+from pipeline.policy.parsing.parse import load_canonical_json, load_policy, parse_policy
 from pipeline.policy.reward import OutcomeRule
 from pipeline.policy.segments import Condition
 

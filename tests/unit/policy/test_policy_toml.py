@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.policy.parse import load_policy
-from pipeline.policy.toml import to_toml
+from pipeline.policy.parsing.parse import load_policy
+from pipeline.policy.parsing.toml import to_toml
 from tests.samples import define, linear_policy, plain_policy
 
 FILES = sorted((Path(__file__).parents[3] / "ops" / "policies").glob("*.toml"))

@@ -9,8 +9,8 @@ from pipeline.learn.memory import RowKey
 from pipeline.policy.directive import Directive
 from pipeline.publish import agent as publish_agent
 from pipeline.publish.agent import PublishAgent
-from pipeline.stream import topics
-from pipeline.stream.batch import Batch
+from pipeline.stream.log import topics
+from pipeline.stream.log.fetch import Batch
 from tests.doubles import KnownPolicies, MemoryBroker, MemoryTable
 from tests.samples import define, plain_policy
 

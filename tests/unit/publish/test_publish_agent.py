@@ -7,7 +7,7 @@ import pytest
 from pipeline.errors import StateError
 from pipeline.publish.partition import VERSION
 from pipeline.publish.snapshot import snapshot_id
-from pipeline.stream import topics
+from pipeline.stream.log import topics
 from tests.samples import define, plain_policy
 from tests.unit.publish.bench import HOME, Bench, mark, statistics
 

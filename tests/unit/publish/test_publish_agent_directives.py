@@ -7,7 +7,7 @@ import pytest
 from pipeline.codec import avro
 from pipeline.policy.directive import Directive
 from pipeline.publish.snapshot import snapshot_id
-from pipeline.stream import topics
+from pipeline.stream.log import topics
 from tests.doubles import Crashed, KnownPolicies
 from tests.samples import define, plain_policy
 from tests.unit.publish.bench import mark, statistics

@@ -17,8 +17,8 @@ from pipeline.publish import sending
 from pipeline.publish.agent import PublishAgent
 from pipeline.publish.parts import SnapshotContent, part_names, part_of, whole
 from pipeline.publish.snapshot import snapshot_id
-from pipeline.stream import topics
-from pipeline.stream.batch import Batch
+from pipeline.stream.log import topics
+from pipeline.stream.log.fetch import Batch
 from tests.doubles import Crashed, KnownPolicies, MemoryBroker, MemoryTable
 from tests.samples import define, plain_policy
 

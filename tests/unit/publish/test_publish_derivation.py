@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from pipeline.models import model_for
+from pipeline.models.algorithms.linear_thompson import LinearThompson
 from pipeline.models.grid import Grid
-from pipeline.models.linear_thompson import LinearThompson
 from pipeline.models.model import Posterior, Sums
-from pipeline.models.statistics import Statistics, contributions
+from pipeline.models.sums.statistics import Statistics, contributions
 from pipeline.publish.derivation import Derivation
 
 ARMS = ("a", "b", "c")

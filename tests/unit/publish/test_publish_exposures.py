@@ -6,12 +6,12 @@ import pytest
 
 from pipeline.codec import avro
 from pipeline.learn.memory import RowKey
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.statistics import Statistics
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.exposures import count_exposures
 from pipeline.publish.partials import Mark
 from pipeline.publish.snapshot import build_snapshot
-from pipeline.replay.compare import first_difference
+from pipeline.replay.proof.compare import first_difference
 from tests.samples import define, plain_policy
 
 # Buckets of 20 s.

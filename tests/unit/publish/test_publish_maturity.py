@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline.learn.memory import RowKey
-from pipeline.models.delays import COLUMNS, column_for
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.delays import COLUMNS, column_for
+from pipeline.models.sums.statistics import Statistics
 from pipeline.policy.tallies import DELAY_ROW, SETTLED_ROW
 from pipeline.publish.maturity import as_of, mature
 from tests.samples import CLICK, define, plain_policy

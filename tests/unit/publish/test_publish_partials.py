@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.learn.memory import RowKey
-from pipeline.models.statistics import Statistics
+from pipeline.models.sums.statistics import Statistics
 from pipeline.publish.partials import Mark, PartialKey, Partials
 
 A = RowKey("homepage", 1, "new", "a", 0)

@@ -9,7 +9,7 @@ import pytest
 from pipeline.codec import avro
 from pipeline.errors import StateError
 from pipeline.learn.memory import RowKey
-from pipeline.models.statistics import Statistics, contributions
+from pipeline.models.sums.statistics import Statistics, contributions
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.partials import Mark
 from pipeline.publish.parts import (

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.codec import avro
 from pipeline.learn.memory import RowKey
-from pipeline.models.statistics import Statistics
-from pipeline.policy.parse import load_canonical_json
+from pipeline.models.sums.statistics import Statistics
+from pipeline.policy.parsing.parse import load_canonical_json
 from pipeline.publish.merging import merge_buckets
 from pipeline.publish.partials import Mark
 from pipeline.publish.snapshot import build_snapshot, posterior_sha256, snapshot_id

@@ -5,12 +5,12 @@ import numpy as np
 from pipeline.codec import avro
 from pipeline.join.step import Limits
 from pipeline.learn.memory import RowKey
-from pipeline.models.statistics import Statistics, width
-from pipeline.replay.base import SOURCE_BYTES, FindBase, base_key, base_record, source_batches
-from pipeline.replay.cuts import from_positions, to_positions
-from pipeline.replay.journal import Journal, journal_of, read_journal
-from pipeline.replay.plan import ReplayPlan
-from pipeline.stream.outbox import BUILDER_BYTES
+from pipeline.models.sums.statistics import Statistics, width
+from pipeline.replay.recounting.base import SOURCE_BYTES, FindBase, base_key, base_record, source_batches
+from pipeline.replay.recounting.cuts import from_positions, to_positions
+from pipeline.replay.recounting.journal import Journal, journal_of, read_journal
+from pipeline.replay.recounting.plan import ReplayPlan
+from pipeline.stream.log.outbox import BUILDER_BYTES
 from tests.samples import define, plain_policy
 
 PLAN = ReplayPlan(define(plain_policy(generation=2)), "events", (1,), Limits())

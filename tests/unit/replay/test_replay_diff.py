@@ -8,10 +8,10 @@ import orjson
 
 from pipeline.codec import avro
 from pipeline.learn.memory import RowKey
-from pipeline.models.statistics import Statistics, width
+from pipeline.models.sums.statistics import Statistics, width
 from pipeline.publish.partials import Mark
 from pipeline.publish.snapshot import build_snapshot
-from pipeline.replay.diff import (
+from pipeline.replay.proof.diff import (
     ABSENT,
     ON_OFFER,
     RETIRED,

@@ -10,7 +10,7 @@ import pytest
 from pipeline.codec import avro
 from pipeline.codec.wire import decode_event
 from pipeline.events import Decision
-from pipeline.replay.forgetting import Forgetting, decision_of
+from pipeline.replay.erasure.forgetting import Forgetting, decision_of
 from tests.samples import plain_decision
 from tests.traffic import as_avro
 

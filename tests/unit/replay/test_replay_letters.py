@@ -9,7 +9,7 @@ from pipeline.codec import avro
 from pipeline.errors import InvalidRecordError
 from pipeline.join.agent import dead_letter
 from pipeline.join.step import Refusal
-from pipeline.replay.letters import (
+from pipeline.replay.dead_letters.letters import (
     SHOWN_BYTES,
     Choice,
     DeadLetter,

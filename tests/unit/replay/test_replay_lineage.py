@@ -7,7 +7,7 @@ import pytest
 from pipeline.codec import avro
 from pipeline.publish.hold import republish
 from pipeline.publish.snapshot import build_snapshot, snapshot_id
-from pipeline.replay.lineage import Lineage
+from pipeline.replay.proof.lineage import Lineage
 from tests.samples import define, plain_policy
 
 

@@ -7,8 +7,8 @@ from aiokafka import TopicPartition
 
 from pipeline.errors import ConfigError, StateError
 from pipeline.join.step import STEP_BYTES
-from pipeline.replay.cuts import parse_offsets
-from pipeline.replay.log import Log
+from pipeline.replay.recounting.cuts import parse_offsets
+from pipeline.replay.recounting.log import Log
 
 TP = TopicPartition("decisions", 0)
 # Offsets 3 and 4 are a gap, as markers of transactions leave one; 6 is very large.

@@ -7,7 +7,7 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.join.step import Limits
 from pipeline.policy.book import PolicyBook
-from pipeline.replay.plan import make_plan, plan_from_json
+from pipeline.replay.recounting.plan import make_plan, plan_from_json
 from tests.samples import BASKET, define, linear_policy, plain_policy
 
 

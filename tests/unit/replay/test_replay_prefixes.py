@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.learn.ledger import LedgerRecord
 from pipeline.learn.memory import RowKey
-from pipeline.replay.prefixes import WAVE_PREFIXES, Prefix, PrefixFold, PrefixRows, Rows, waves
+from pipeline.replay.proof.prefixes import WAVE_PREFIXES, Prefix, PrefixFold, PrefixRows, Rows, waves
 from tests.ledger_fold import LedgerFold
 
 LENGTH = 60

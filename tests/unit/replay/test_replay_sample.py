@@ -3,7 +3,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from pipeline.replay.sample import can_be_judged, record_fault, spread
+from pipeline.replay.proof.sample import can_be_judged, record_fault, spread
 from tests.samples import CLICK as CLICK_RULE
 from tests.samples import define, exp3_policy, plain_decision, plain_policy
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from pipeline.learn.memory import RowKey
-from pipeline.models.statistics import Statistics, contributions
+from pipeline.models.sums.statistics import Statistics, contributions
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.parse import parse_policy
+from pipeline.policy.parsing.parse import parse_policy
 from pipeline.publish.partials import Mark
 from pipeline.publish.snapshot import build_snapshot
 

@@ -11,12 +11,12 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.serve import access as module
 from pipeline.serve import load_snapshot
-from pipeline.serve.http import listening
+from pipeline.serve.http import access as module
+from pipeline.serve.http.routes import OPERATIONS, build_routes
+from pipeline.serve.http.server import listening
 from pipeline.serve.keys import ApiKey, Right, hash_key
 from pipeline.serve.node import ServingNode
-from pipeline.serve.routes import OPERATIONS, build_routes
 from pipeline.serve.settings import ServeSettings
 from tests.harness.certificates import issue
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import DecodeError, InvalidRecordError, RecordError
-from pipeline.serve.bodies import MAX_BATCH, DecideBody, DecideManyBody, OutcomeBody, identifier
-from pipeline.serve.reading import reader_of
+from pipeline.serve.messages.bodies import MAX_BATCH, DecideBody, DecideManyBody, OutcomeBody, identifier
+from pipeline.serve.messages.reading import reader_of
 
 decide_body = reader_of(DecideBody)
 outcome_body = reader_of(OutcomeBody)

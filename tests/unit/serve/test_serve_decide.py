@@ -17,11 +17,11 @@ from pipeline.codec import avro
 from pipeline.codec.wire import decode_event
 from pipeline.events import Decision
 from pipeline.join.admission import admit, encode_missing
-from pipeline.models.floor import apply_floor
+from pipeline.models.chances.floor import apply_floor
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.features import decode
-from pipeline.policy.parse import load_policy
+from pipeline.policy.parsing.parse import load_policy
 from pipeline.serve import Decided, LoadedSnapshot, NoAnswer, decide, load_snapshot
 
 CLICKS = {"news": (30, 100), "best": (40, 100), "fresh": (1, 2)}

@@ -9,11 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.parse import parse_policy
-from pipeline.serve import Decided, NoAnswer, choose, decide, load_snapshot
-from pipeline.serve.bodies import DecideBody
-from pipeline.serve.rollout import Known, Request, answer_many
-from pipeline.serve.snapshot import LoadedSnapshot
+from pipeline.policy.parsing.parse import parse_policy
+from pipeline.serve import Decided, NoAnswer, decide, load_snapshot
+from pipeline.serve.decision import choose
+from pipeline.serve.decision.rollout import Known, Request, answer_many
+from pipeline.serve.following.snapshot import LoadedSnapshot
+from pipeline.serve.messages.bodies import DecideBody
 from tests.unit.serve.conftest import BETA
 
 CLICKS = {"news": (30, 100), "best": (40, 100), "fresh": (1, 2)}

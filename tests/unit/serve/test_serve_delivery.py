@@ -19,10 +19,10 @@ from aiokafka.errors import (
 
 from pipeline.codec.murmur2 import partition_of
 from pipeline.errors import ConfigError
-from pipeline.serve import delivery as module
-from pipeline.serve.delivery import Delivery
-from pipeline.serve.spill import Parcel, Spill
-from pipeline.stream.topics import DECISIONS, OUTCOMES, SHADOW_DECISIONS
+from pipeline.serve.delivery import delivery as module
+from pipeline.serve.delivery.delivery import Delivery
+from pipeline.serve.delivery.spill import Parcel, Spill
+from pipeline.stream.log.topics import DECISIONS, OUTCOMES, SHADOW_DECISIONS
 
 WITHIN_S = 10.0
 ROOM = 1 << 20

@@ -9,7 +9,7 @@ from msgspec import UNSET
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.features import decode
 from pipeline.serve import Decided, LoadedSnapshot, decide, load_snapshot
-from pipeline.serve.explain import INTERCEPT, explain
+from pipeline.serve.decision.explain import INTERCEPT, explain
 
 SOUND = {"age": 30, "device": "mobile"}
 CLICKS = {"news": (30, 100), "best": (40, 100), "fresh": (1, 2)}

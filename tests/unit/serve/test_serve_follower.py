@@ -15,8 +15,8 @@ from pipeline.codec import avro
 from pipeline.errors import UnavailableError
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.serve import LoadedSnapshot, load_snapshot
-from pipeline.serve import follower as module
-from pipeline.serve.follower import SnapshotFollower
+from pipeline.serve.following import follower as module
+from pipeline.serve.following.follower import SnapshotFollower
 
 Content = Callable[..., bytes]
 WITHIN_S = 10.0

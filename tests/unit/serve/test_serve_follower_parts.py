@@ -16,8 +16,8 @@ from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish import parts as publish_parts
 from pipeline.publish.parts import SnapshotContent, divide, part_key, part_names
 from pipeline.publish.snapshot import snapshot_id
-from pipeline.serve import follower as module
-from pipeline.serve.follower import SnapshotFollower
+from pipeline.serve.following import follower as module
+from pipeline.serve.following.follower import SnapshotFollower
 
 Build = Callable[..., SnapshotContent]
 Entry = tuple[bytes, bytes | None]

@@ -13,7 +13,7 @@ import pytest
 from pipeline.codec import avro
 from pipeline.codec.wire import decode_event
 from pipeline.policy.guardrails import Switches
-from pipeline.policy.parse import parse_policy
+from pipeline.policy.parsing.parse import parse_policy
 from pipeline.publish.snapshot import build_snapshot
 from pipeline.serve import Decided, LoadedSnapshot, NoAnswer, decide, load_snapshot
 from pipeline.serve.guardrails.chain import Exposures

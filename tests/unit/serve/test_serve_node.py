@@ -14,10 +14,10 @@ from pipeline.events import Decision, Event, Outcome
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.guardrails import Rollout, Switches
 from pipeline.serve import Decided, NoAnswer, load_snapshot
-from pipeline.serve.bodies import OutcomeBody
+from pipeline.serve.messages.bodies import OutcomeBody
 from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
-from pipeline.stream.topics import DECISIONS, OUTCOMES, SHADOW_DECISIONS
+from pipeline.stream.log.topics import DECISIONS, OUTCOMES, SHADOW_DECISIONS
 
 SETTINGS = ServeSettings("127.0.0.1:1", "0123456789abcdef", drain_timeout_s=0.05)
 Content = Callable[..., bytes]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.serve import load_snapshot
-from pipeline.serve.recent import ENTRY_BYTES, RecentDecision, RecentDecisions, RecentSnapshots
+from pipeline.serve.delivery.recent import ENTRY_BYTES, RecentDecision, RecentDecisions, RecentSnapshots
 
 Content = Callable[..., bytes]
 

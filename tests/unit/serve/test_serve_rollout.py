@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from pipeline.policy.guardrails import Switches
-from pipeline.policy.parse import parse_policy
+from pipeline.policy.parsing.parse import parse_policy
 from pipeline.serve import Decided, LoadedSnapshot, NoAnswer, load_snapshot
-from pipeline.serve.rollout import Known, Request, answer
+from pipeline.serve.decision.rollout import Known, Request, answer
 from tests.unit.serve.conftest import BETA
 
 Plain = dict[str, Any]

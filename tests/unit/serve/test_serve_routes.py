@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.serve import load_snapshot
+from pipeline.serve.http.routes import OPERATIONS, build_metrics_routes, build_routes
 from pipeline.serve.node import ServingNode
-from pipeline.serve.routes import OPERATIONS, build_metrics_routes, build_routes
 from pipeline.serve.settings import ServeSettings
 
 DECIDE = "/v1/policies/homepage/decide"

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from pipeline.codec import avro
 from pipeline.errors import DecodeError, StateError
-from pipeline.models.floor import apply_floor
+from pipeline.models.chances.floor import apply_floor
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.snapshot import posterior_sha256
 from pipeline.serve import load_snapshot
-from pipeline.serve.snapshot import KEPT_VECTORS
+from pipeline.serve.following.snapshot import KEPT_VECTORS
 
 CLICKS = {"news": (30, 100), "best": (40, 100), "fresh": (1, 2)}
 NOTHING = np.zeros(0, np.int16)

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
-from pipeline.serve import spill as module
-from pipeline.serve.spill import Parcel, Spill
+from pipeline.serve.delivery import spill as module
+from pipeline.serve.delivery.spill import Parcel, Spill
 
 ROOM = 1 << 20
 Opened = Callable[..., Spill]

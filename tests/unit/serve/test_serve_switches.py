@@ -14,9 +14,9 @@ from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.guardrails import Switches
 from pipeline.policy.operations import killed, revived
-from pipeline.serve import follower as retrying
-from pipeline.serve import switches as module
-from pipeline.serve.switches import SwitchFollower
+from pipeline.serve.following import follower as retrying
+from pipeline.serve.following import switches as module
+from pipeline.serve.following.switches import SwitchFollower
 from tests.unit.serve.test_serve_follower import WITHIN_S, Topic
 
 

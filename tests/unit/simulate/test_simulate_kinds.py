@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.models.objectives import entries
+from pipeline.models.sums.objectives import entries
 from pipeline.publish.snapshot import segment_posteriors
 from pipeline.simulate.environments.delayed import Delayed
 from pipeline.simulate.environments.shop import Shop

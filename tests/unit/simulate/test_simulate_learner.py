@@ -8,7 +8,7 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.learn.memory import RowKey
 from pipeline.publish.snapshot import build_snapshot
-from pipeline.serve.snapshot import load_snapshot
+from pipeline.serve.following.snapshot import load_snapshot
 from pipeline.simulate.environment import Setting
 from pipeline.simulate.environments.catalogue import Catalogue
 from pipeline.simulate.environments.linear import Linear

@@ -10,7 +10,7 @@ import pytest
 from aiokafka.protocol.fetch import FetchRequest
 from faust.types import TP
 
-from pipeline.stream.pace import PacedFetches
+from pipeline.stream.log.pace import PacedFetches
 
 NODE = 1
 

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from faust.types import TP
 
-from pipeline.stream import shell
-from pipeline.stream.batch import Batch
-from pipeline.stream.shell import _Lane, consume, joint, rounds
+from pipeline.stream.log import shell
+from pipeline.stream.log.fetch import Batch
+from pipeline.stream.log.shell import _Lane, consume, joint, rounds
 
 GENERATION = 7
 

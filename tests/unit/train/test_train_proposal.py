@@ -14,13 +14,13 @@ from pipeline.cli import train as train_module
 from pipeline.errors import ConfigError
 from pipeline.evaluate.log import DecisionLog
 from pipeline.learn.memory import RowKey
-from pipeline.models.statistics import Statistics, contributions
+from pipeline.models.sums.statistics import Statistics, contributions
 from pipeline.policy.changes import check_change
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.parse import load_policy
+from pipeline.policy.parsing.parse import load_policy
 from pipeline.publish.snapshot import build_snapshot
-from pipeline.serve.decide import Decided, decide
-from pipeline.serve.snapshot import load_snapshot
+from pipeline.serve.decision.decide import Decided, decide
+from pipeline.serve.following.snapshot import load_snapshot
 from pipeline.train.proposal import Proposal, propose
 from tests.samples import define, linear_policy, plain_policy
 from tests.unit.train.test_train_network import corners

@@ -1,0 +1,1 @@
+"""Posteriors of what a reward is worth, by context or without: what algorithms stand on."""

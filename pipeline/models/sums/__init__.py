@@ -1,0 +1,1 @@
+"""Exact sums: one row's statistics, and what is counted beside them."""

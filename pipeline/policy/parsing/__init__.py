@@ -1,0 +1,1 @@
+"""A policy as people write it → `PolicyDefinition`, or every fault at once."""

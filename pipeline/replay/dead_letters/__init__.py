@@ -1,0 +1,1 @@
+"""What was refused: read, chosen, sent again."""

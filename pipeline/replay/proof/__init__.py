@@ -1,0 +1,1 @@
+"""What was published, re-derived and compared."""

@@ -1,0 +1,273 @@
+"""Prove published snapshots: fold their ledger prefixes afresh, count anew what replays put under them, compare."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from pipeline.codec import avro
+from pipeline.errors import UnavailableError
+from pipeline.learn.ledger import ledger_record, merge_deltas
+from pipeline.learn.memory import RowKey
+from pipeline.models.sums.statistics import Statistics
+from pipeline.policy.book import PolicyBook
+from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.parsing.parse import parse_policy
+from pipeline.publish.parts import SnapshotContent, divide, part_names, whole
+from pipeline.publish.snapshot import posterior_sha256, segment_posteriors, snapshot_id
+from pipeline.replay.proof.compare import Difference, first_difference
+from pipeline.replay.proof.parts import find_parts
+from pipeline.replay.proof.prefixes import Prefix, PrefixFold, PrefixRows, Rows, waves
+from pipeline.replay.proof.read import check_complete, read_up_to
+from pipeline.replay.proof.sample import can_be_judged, record_fault, spread
+from pipeline.replay.recounting.recount_bases import Ground, count_grounds, ground_of, offsets_in, rules_of
+from pipeline.stream.log.topics import REWARDS
+from pipeline.stream.security import client_options
+
+OnProgress = Callable[[int, int], None]
+Grounds = Mapping[Ground, Mapping[RowKey, Statistics]]
+"""What replays came to, counted anew."""
+FETCH_MS = 5_000
+
+
+class Verdict(NamedTuple):
+    """What verifying a snapshot found."""
+
+    policy: str
+    version: int
+    id: str
+    posterior_sha256: str
+    """As published."""
+    ledger_records: int
+    """Records that were folded."""
+    difference: Difference | None
+    """None: equal."""
+    base_offsets: int = 0
+    """Offsets that were counted anew for what a replay put under the snapshot."""
+
+
+class AtOffsets(NamedTuple):
+    """A policy's statistics at an offset vector."""
+
+    policy: str
+    generation: int
+    posterior_sha256: str
+    """What a snapshot of them would say, under the definition of the newest one."""
+    rewards_counted: int
+    ledger_records: int
+    """Records that were folded."""
+
+
+class Sampled(NamedTuple):
+    """What a quick look at single ledger records found."""
+
+    looked_at: int
+    """Records whose reward was made again from their outcomes."""
+    passed_over: int
+    """Records of rules that are not in force any more, and of decisions that were erased."""
+    fault: Difference | None
+    """The first."""
+
+
+async def verify_snapshots(broker: str, contents: Sequence[bytes], on_progress: OnProgress) -> list[Verdict]:
+    """Recompute snapshots from the ledger; the verdicts are in the order of `contents`.
+
+    Args:
+        broker: bootstrap servers.
+        contents: the snapshot records' bytes.
+        on_progress: told how many of how many ledger records are folded.
+
+    Raises:
+        StateError: the ledger does not hold what is needed. UnavailableError: no broker answers.
+    """
+    by_id = {snapshot_id(content): content for content in contents}
+    prefixes = [_prefix_of(id_, avro.decode_as("snapshot", content)) for id_, content in by_id.items()]
+    verdicts = {}
+    grounds = await _grounds_of(broker, by_id.values(), on_progress)
+    async for done in fold_prefixes(broker, prefixes, on_progress):
+        verdicts[done.prefix.name] = await _verdict(broker, done, by_id[done.prefix.name], grounds)
+    return [verdicts[snapshot_id(content)] for content in contents]
+
+
+async def fold_prefixes(broker: str, prefixes: Sequence[Prefix], on_progress: OnProgress) -> AsyncIterator[PrefixRows]:
+    """Read the ledger once, and yield each prefix as soon as it is complete.
+
+    Raises:
+        StateError: the ledger does not hold what is needed. UnavailableError: no broker answers.
+    """
+    fold = PrefixFold(prefixes)
+    stops = waves(prefixes)
+    done, total = 0, sum(stops[-1].values())
+    async for partition, records in read_up_to(broker, REWARDS, stops[-1], stops=stops[:-1]):
+        decoded = [ledger_record(record.offset, avro.decode_as("reward", record.value)) for record in records]
+        for complete in fold.add(partition, decoded):
+            yield complete
+        done += len(records)
+        on_progress(done, total)
+    for complete in fold.finish():
+        yield complete
+
+
+async def statistics_at(
+    broker: str,
+    newest: Mapping[str, bytes],
+    at_vector: Sequence[bytes],
+    ends: Mapping[int, int],
+    on_progress: OnProgress,
+) -> tuple[list[AtOffsets], list[Verdict]]:
+    """Fold the ledger up to an offset vector.
+
+    Args:
+        broker: bootstrap servers.
+        newest: by policy, the snapshot whose definition the statistics are read with.
+        at_vector: snapshots that say they are of this vector, to be compared.
+        ends: the vector.
+        on_progress: told how many of how many ledger records are folded.
+
+    Raises:
+        StateError: the ledger does not hold what is needed. UnavailableError: no broker answers.
+    """
+    by_id = {snapshot_id(content): content for content in at_vector}
+    models = {policy: avro.decode_as("snapshot", content) for policy, content in newest.items()}
+    prefixes = [Prefix("", policy, model["generation"], ends) for policy, model in models.items()]
+    prefixes += [_prefix_of(id_, avro.decode_as("snapshot", content)) for id_, content in by_id.items()]
+    found: list[AtOffsets] = []
+    verdicts: list[Verdict] = []
+    grounds = await _grounds_of(broker, [*by_id.values(), *newest.values()], on_progress)
+    async for done in fold_prefixes(broker, prefixes, on_progress):
+        if done.prefix.name:
+            verdicts.append(await _verdict(broker, done, by_id[done.prefix.name], grounds))
+        else:
+            model = models[done.prefix.policy]
+            rows = _on_ground(done.rows, model, grounds)
+            hash_ = posterior_sha256(definition_of(model), rows, _event_time_of(done, model))
+            counted = sum(statistics.n for key, statistics in rows if not key.tally)
+            found.append(AtOffsets(done.prefix.policy, done.prefix.generation, hash_, counted, done.ledger_records))
+    return sorted(found), sorted(verdicts, key=lambda verdict: (verdict.policy, verdict.version))
+
+
+async def look_at_sample(broker: str, ends: Mapping[int, int], count: int, book: PolicyBook) -> Sampled:
+    """Make the rewards of up to `count` ledger records, evenly spread below `ends`, again from their outcomes.
+
+    Raises:
+        StateError: the ledger is shorter than that. UnavailableError: no broker answers.
+    """
+    looked_at = passed_over = 0
+    async for place, fields in _records_at(broker, ends, spread(ends, count)):
+        definition = book.find(fields["policy"], fields["generation"])
+        if definition is None or not can_be_judged(fields, definition):
+            passed_over += 1
+            continue
+        looked_at += 1
+        fault = record_fault(fields, definition)
+        if fault is not None:
+            where = f"ledger record {REWARDS}/{place[0]}/{place[1]}, action {fields['action_id']}: {fault.where}"
+            return Sampled(looked_at, passed_over, fault._replace(where=where))
+    return Sampled(looked_at, passed_over, None)
+
+
+def definition_of(snapshot: Mapping[str, Any]) -> PolicyDefinition:
+    """Return the definition that a snapshot carries."""
+    return parse_policy(orjson.loads(snapshot["definition"]), f"snapshot {snapshot['version']}")
+
+
+def offsets_of(snapshot: Mapping[str, Any]) -> dict[int, int]:
+    """Return a snapshot's offset vector, without the partitions of which nothing is in."""
+    return {entry["partition"]: entry["offset"] for entry in snapshot["ledger_offsets"] if entry["offset"] > 0}
+
+
+def _prefix_of(name: str, snapshot: Mapping[str, Any]) -> Prefix:
+    return Prefix(name, snapshot["policy"], snapshot["generation"], offsets_of(snapshot))
+
+
+async def _verdict(broker: str, done: PrefixRows, content: bytes, grounds: Grounds) -> Verdict:
+    snapshot = avro.decode_as("snapshot", content)
+    definition, ground = definition_of(snapshot), ground_of(snapshot)
+    if ground is not None and rules_of(ground) != definition.statistics_hash:
+        difference: Difference | None = Difference(
+            "rules that the replay under it counted by", rules_of(ground), definition.statistics_hash
+        )
+    else:
+        rows = _on_ground(done.rows, snapshot, grounds)
+        as_of_ms = _event_time_of(done, snapshot)
+        filled = await _with_posteriors(broker, content, definition, rows, as_of_ms)
+        difference = filled if isinstance(filled, Difference) else first_difference(filled, definition, rows, as_of_ms)
+    return Verdict(
+        snapshot["policy"],
+        snapshot["version"],
+        done.prefix.name,
+        snapshot["posterior_sha256"],
+        done.ledger_records,
+        difference,
+        0 if ground is None else offsets_in(ground),
+    )
+
+
+def _event_time_of(done: PrefixRows, snapshot: Mapping[str, Any]) -> int:
+    """Return the latest event time that is in; where nothing was learned beside a base, the base's."""
+    at_base_ms: int = snapshot["event_time_ms"]
+    return done.event_time_ms if offsets_of(snapshot) else at_base_ms
+
+
+async def _with_posteriors(
+    broker: str, content: bytes, definition: PolicyDefinition, rows: Rows, as_of_ms: int
+) -> dict[str, Any] | Difference:
+    """Return a snapshot's fields with the posteriors of its parts.
+
+    What is made again has the name of what was published where they are equal to the bit; only the others are read.
+    """
+    snapshot = avro.decode_as("snapshot", content)
+    if not snapshot["parts"]:
+        return snapshot
+    parts = divide({**snapshot, "segments": segment_posteriors(definition, rows, as_of_ms), "parts": []}).parts
+    others = [name for name in part_names(snapshot) if name not in parts]
+    found = {**parts, **await find_parts(broker, others)}
+    missing = [name for name in others if name not in found]
+    if missing:
+        where = f"{len(missing)} of {len(snapshot['parts'])} parts, the first is {missing[0]}"
+        return Difference(where, "not what is recomputed, and not kept any more", "there")
+    return whole(SnapshotContent(content, found))
+
+
+async def _grounds_of(broker: str, contents: Iterable[bytes], on_progress: OnProgress) -> Grounds:
+    """Count anew what replays put under snapshots."""
+    grounds = [ground_of(avro.decode_as("snapshot", content)) for content in contents]
+    return await count_grounds(broker, [ground for ground in grounds if ground is not None], on_progress)
+
+
+def _on_ground(rows: Rows, snapshot: Mapping[str, Any], grounds: Grounds) -> Rows:
+    """Add what a snapshot rests on to what was learned beside it."""
+    ground = ground_of(snapshot)
+    if ground is None:
+        return rows
+    merged = dict(rows)
+    merge_deltas(merged, grounds[ground].items())
+    return sorted(merged.items(), key=lambda row: row[0])
+
+
+async def _records_at(
+    broker: str, ends: Mapping[int, int], places: Sequence[tuple[int, int]]
+) -> AsyncIterator[tuple[tuple[int, int], dict[str, Any]]]:
+    """Yield the ledger record at each place; where the log has none there, the next one."""
+    consumer = AIOKafkaConsumer(
+        **client_options(broker), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    try:
+        await consumer.start()
+    except KafkaError as error:
+        raise UnavailableError(f"no broker answers at {broker}: {error}") from error
+    targets = {TopicPartition(REWARDS, number): end for number, end in ends.items()}
+    try:
+        consumer.assign(list(targets))
+        await check_complete(consumer, targets)
+        for number, offset in places:
+            partition = TopicPartition(REWARDS, number)
+            consumer.seek(partition, offset)
+            for record in (await consumer.getmany(partition, timeout_ms=FETCH_MS, max_records=1)).get(partition, ()):
+                yield (number, record.offset), avro.decode_as("reward", record.value)
+    finally:
+        await consumer.stop()

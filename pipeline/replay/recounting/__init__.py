@@ -1,0 +1,1 @@
+"""The past counted again by other rules."""

@@ -1,0 +1,87 @@
+"""What a replay has to remember of itself in its folder, to go on after an interruption."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pipeline.errors import StateError
+from pipeline.replay.recounting.base import FIRST_SOURCE, FoundBase, source_after
+from pipeline.replay.recounting.cuts import Cut, from_positions, to_positions
+from pipeline.replay.recounting.plan import ReplayPlan, plan_from_json
+
+VERSION = 1
+NAME = "replay.json"
+
+
+@dataclass(slots=True)
+class Journal:
+    """A replay's plan, its cuts, and which of them are sent."""
+
+    plan: ReplayPlan
+    """Never changes."""
+    cuts: list[Cut] = field(default_factory=list)
+    """Where it began, and each end."""
+    sent: int = 0
+    """How many ends have a base in the topic."""
+    next_source: int = FIRST_SOURCE
+    """The first source that is free."""
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether an end was set and is not sent."""
+        return self.sent < len(self.cuts) - 1
+
+    def note_sent(self, sources: int) -> None:
+        """Note that the last end has a base of so many sources."""
+        self.sent = len(self.cuts) - 1
+        self.next_source = source_after(self.next_source, sources)
+
+    def write(self, folder: Path) -> None:
+        """Write it as a whole: after a crash the file is the old or the new one."""
+        plain: dict[str, Any] = {
+            "version": VERSION,
+            "plan": self.plan.to_json(),
+            "cuts": [to_positions(cut) for cut in self.cuts],
+            "sent": self.sent,
+            "next_source": self.next_source,
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        new = folder / f"{NAME}.new"
+        with new.open("wb") as file:
+            file.write(orjson.dumps(plain))
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(folder / NAME)
+
+
+def read_journal(folder: Path) -> Journal | None:
+    """Return the journal of a folder; None where nothing was begun.
+
+    Raises:
+        StateError: written by a version that this code does not know.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    plain = orjson.loads(path.read_bytes())
+    if plain["version"] != VERSION:
+        raise StateError(f"{path} is of version {plain['version']}, this code reads {VERSION}: use another folder")
+    cuts: Sequence[Any] = plain["cuts"]
+    return Journal(
+        plan_from_json(plain["plan"]),
+        [from_positions(positions) for positions in cuts],
+        plain["sent"],
+        plain["next_source"],
+    )
+
+
+def journal_of(found: FoundBase) -> Journal:
+    """Return the journal of a replay whose folder is gone, from what it has sent."""
+    cuts = found.cuts
+    return Journal(plan_from_json(found.base.plan), cuts, len(cuts) - 1, found.next_source)

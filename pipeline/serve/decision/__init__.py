@@ -1,0 +1,1 @@
+"""One decision: which arms, which weights, which arm, and why."""

@@ -1,0 +1,137 @@
+"""Second step of a decision: contexts become vectors, and the model is asked, once for all plans that are alike. Pure.
+
+Plans of one snapshot, segment and set of arms are one question, with a row for each context. A single plan takes the
+same way with one row, so a batch can't be decided by other rules.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.models.chances.floor import check_distribution
+from pipeline.models.many_contexts import probabilities_many
+from pipeline.policy.features import decode
+from pipeline.serve.decision.plan import Plan
+from pipeline.serve.following.snapshot import LoadedSnapshot
+
+Vectors = NDArray[np.int16]
+
+
+def choose(plans: Sequence[Plan]) -> None:
+    """Fill in the propensities of plans; each keeps the snapshot that it was made with."""
+    if len(plans) == 1:
+        if plans[0].snapshot is not None:
+            _choose(plans[0].snapshot, plans)
+        return
+    of_snapshot: defaultdict[int, list[Plan]] = defaultdict(list)
+    for plan in plans:
+        of_snapshot[id(plan.snapshot)].append(plan)
+    for alike in of_snapshot.values():
+        snapshot = alike[0].snapshot
+        if snapshot is not None:
+            _choose(snapshot, alike)
+
+
+def _choose(snapshot: LoadedSnapshot, plans: Sequence[Plan]) -> None:
+    vectors = _encode(snapshot, plans)
+    control = snapshot.definition.guardrails.control
+    questions: defaultdict[tuple[str, tuple[str, ...]], list[int]] = defaultdict(list)
+    for row, plan in enumerate(plans):
+        if plan.is_held_out or plan.fallback in {"killed", "stale-snapshot"}:
+            plan.propensities = _certain(plan.arms, control)
+        elif plan.fallback is None and plan.candidates:
+            _ask_each(snapshot, plans, vectors, (row,))
+        elif plan.fallback is None:
+            questions[plan.segment, plan.arms].append(row)
+    for (segment, arms), rows in questions.items():
+        if len(rows) == 1 or not snapshot.needs_context:
+            _ask_each(snapshot, plans, vectors, rows)
+        else:
+            _ask(snapshot, segment, arms, plans, vectors, rows)
+    for plan in plans:
+        if plan.propensities is None and plan.fallback != "no-known-arm":
+            _hold_uniform_within_bounds(plan, snapshot)
+
+
+def _encode(snapshot: LoadedSnapshot, plans: Sequence[Plan]) -> Vectors:
+    """Note each plan's context vector, or why there is none; return them, (m, d)."""
+    definition = snapshot.definition
+    vectors, errors = definition.features.encode_many([plan.asked.context for plan in plans])
+    width, raw = 2 * definition.dimension, vectors.astype("<i2", copy=False).tobytes()
+    for row, (plan, error) in enumerate(zip(plans, errors, strict=True)):
+        if error is not None:
+            plan.fall_back("unencodable-context", str(error))
+            continue
+        plan.context_vector = raw[row * width : (row + 1) * width]
+        plan.schema_hash = definition.schema_hash
+        if plan.segment not in snapshot.segments and not plan.is_held_out:
+            plan.fall_back("unknown-segment", f"snapshot {snapshot.version} has no segment {plan.segment!r}")
+    return vectors
+
+
+def _certain(arms: tuple[str, ...], control: str) -> list[float] | None:
+    """Return the control arm for certain; where it can't be shown, nothing, which is uniform."""
+    return [float(arm == control) for arm in arms] if control in arms else None
+
+
+def _ask(
+    snapshot: LoadedSnapshot,
+    segment: str,
+    arms: tuple[str, ...],
+    plans: Sequence[Plan],
+    vectors: Vectors,
+    rows: Sequence[int],
+) -> None:
+    """Ask for all rows at once; those that have no answer so are asked alone, which tells why."""
+    try:
+        weights = probabilities_many(snapshot.model, snapshot.segments[segment].of(arms), decode(vectors[rows]))
+        times_ms = [plans[row].asked.now_ms for row in rows]
+        guarded = snapshot.guards.apply_many(segment, arms, weights, times_ms)
+    except Exception:  # noqa: BLE001  one context may have made all of them fail
+        _ask_each(snapshot, plans, vectors, rows)
+        return
+    unanswered = []
+    for row, (propensities, acted) in zip(rows, guarded, strict=True):
+        if not _take(plans[row], propensities, acted):
+            unanswered.append(row)
+    _ask_each(snapshot, plans, vectors, unanswered)
+
+
+def _ask_each(snapshot: LoadedSnapshot, plans: Sequence[Plan], vectors: Vectors, rows: Iterable[int]) -> None:
+    for row in rows:
+        plan = plans[row]
+        try:
+            propensities, acted = snapshot.guarded(
+                plan.segment, plan.arms, vectors[row], plan.asked.now_ms, plan.candidates
+            )
+            # A list of some dozens is sooner summed than an array.
+            check_distribution(listed := propensities.tolist())
+        except Exception as error:  # noqa: BLE001  whatever a model does wrong, there is an answer (law 10)
+            plan.fall_back("model-failed", str(error) or type(error).__name__)
+            continue
+        plan.propensities = listed
+        plan.guardrails += acted
+
+
+def _take(plan: Plan, propensities: list[float], acted: tuple[str, ...]) -> bool:
+    try:
+        check_distribution(propensities)
+    except ValueError:
+        return False
+    plan.propensities = propensities
+    plan.guardrails += acted
+    return True
+
+
+def _hold_uniform_within_bounds(plan: Plan, snapshot: LoadedSnapshot) -> None:
+    """Put what is drawn without a model under the guardrails too; the holdout's uniform draw is left as it is."""
+    if plan.is_held_out or not snapshot.guards.shape_uniform:
+        return
+    even = np.full(len(plan.arms), 1.0 / len(plan.arms))
+    propensities, acted = snapshot.guards.apply(plan.segment, plan.arms, even, plan.asked.now_ms)
+    plan.propensities = propensities.tolist()
+    plan.guardrails += acted

@@ -1,0 +1,113 @@
+"""Why a decision was what it was: what the snapshot thinks of each arm in this context. Pure.
+
+The effect of a feature on an arm is the arm's posterior mean less what it would be were the feature's entries of the
+context vector 0. For a linear model that is the feature's part of θᵀx, and the parts sum to the mean; for others it
+is what the feature moves with all the others as they are. The intercept is shown as a feature of that name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec import UNSET
+from numpy.typing import NDArray
+
+from pipeline.models.model import Estimates, Posterior
+from pipeline.policy.features import FeatureSchema, decode
+from pipeline.serve.following.snapshot import LoadedSnapshot
+from pipeline.serve.messages.answers import ArmExplanation, Explanation, FeatureEffect
+from pipeline.serve.messages.decided import Decided
+
+INTERCEPT = "intercept"
+
+
+def explain(decided: Decided, snapshot: LoadedSnapshot | None) -> Explanation:
+    """Explain a decision by the snapshot that made it; None: there was none, or it is no longer held."""
+    decision = decided.decision
+    estimates, effects = _beliefs(decided, snapshot)
+    arms = [
+        ArmExplanation(
+            arm=arm,
+            probability=probability,
+            mean=None if estimates is None else float(estimates.mean[place]),
+            low=None if estimates is None else float(estimates.low[place]),
+            high=None if estimates is None else float(estimates.high[place]),
+            features=effects[place] if effects else [],
+        )
+        for place, (arm, probability) in enumerate(zip(decision.eligible, decision.probabilities, strict=True))
+    ]
+    return Explanation(
+        policy=decision.policy,
+        segment=decision.segment,
+        reason=decision.reason,
+        snapshot_version=decision.snapshot_version,
+        snapshot_id=decision.snapshot_id,
+        guardrails=list(decision.guardrails),
+        floor=None if snapshot is None else snapshot.definition.floor,
+        arms=sorted(arms, key=lambda arm: (-arm.probability, arm.arm)),
+        fallback=decided.fallback or UNSET,
+        detail=_detail(decided, snapshot) or UNSET,
+        action_id=decision.action_id,
+        arm=decision.arm,
+        propensity=decision.propensity,
+        decided_at_ms=decision.decided_at_ms,
+    )
+
+
+def _detail(decided: Decided, snapshot: LoadedSnapshot | None) -> str:
+    if decided.detail:
+        return decided.detail
+    version = decided.decision.snapshot_version
+    if snapshot is None and version:
+        return f"snapshot {version} is no longer held here: see `pipeline snapshot show --version {version}`"
+    return ""
+
+
+def _beliefs(decided: Decided, snapshot: LoadedSnapshot | None) -> tuple[Estimates | None, list[list[FeatureEffect]]]:
+    decision = decided.decision
+    if snapshot is None or decision.segment not in snapshot.segments:
+        return None, []
+    segment = snapshot.segments[decision.segment]
+    if not all(arm in segment.index or arm in decision.candidates for arm in decision.eligible):
+        return None, []
+    candidates = {arm: tuple(features.values()) for arm, features in decision.candidates.items()}
+    posterior = segment.of(tuple(decision.eligible), candidates)
+    vector = np.frombuffer(decision.context_vector, "<i2")
+    if not snapshot.needs_context:
+        return snapshot.model.estimates(posterior, None), []
+    if len(vector) != snapshot.definition.dimension:  # the context could not be encoded
+        return None, []
+    estimates = snapshot.model.estimates(posterior, decode(vector))
+    return estimates, _effects(snapshot, posterior, vector, estimates)
+
+
+def _effects(
+    snapshot: LoadedSnapshot, posterior: Posterior, vector: NDArray[np.int16], estimates: Estimates
+) -> list[list[FeatureEffect]]:
+    """Return the effects of each arm, the largest first; one evaluation of the model a feature that is not 0."""
+    moved = []
+    for name, entries in _entries(snapshot.definition.features):
+        if not vector[entries].any():
+            continue
+        without = vector.copy()
+        without[entries] = 0
+        mean = snapshot.model.estimates(posterior, decode(without)).mean
+        moved.append((name, estimates.mean - mean))
+    return [
+        sorted(
+            (FeatureEffect(name, float(effect[place])) for name, effect in moved),
+            key=lambda each: (-abs(each.effect), each.feature),
+        )
+        for place in range(posterior.arm_count)
+    ]
+
+
+def _entries(schema: FeatureSchema) -> Sequence[tuple[str, slice]]:
+    entries, start = [(INTERCEPT, slice(0, 1))], 1
+    if schema.encoder is not None:  # no entry is any one feature's
+        return entries + [(f"encoder unit {unit}", slice(unit, unit + 1)) for unit in range(1, schema.dimension)]
+    for feature in schema.features:
+        entries.append((feature.name, slice(start, start + feature.width)))
+        start += feature.width
+    return entries

@@ -1,0 +1,289 @@
+"""Decisions and outcomes on their way to the broker: taken at once, kept until acknowledged.
+
+`send` never waits. One task delivers what waits, oldest first, and sends again what was not acknowledged: a
+record may arrive twice, which JOIN counts once.
+
+While the broker answers, records wait in memory for a round trip. When it does not (a round failed, or goes on for
+longer than `SPILL_AFTER_S`), and there is a folder to spill to, what waits and what comes is written there, from where
+it is delivered later, by this process or by the next one. Where there is no room at all the newest record is shed and
+counted; `wait_for_room` lets a caller who would rather be slow wait before that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from pipeline.codec.wire import MAX_RECORD_BYTES
+from pipeline.errors import ConfigError, UnavailableError
+from pipeline.serve.delivery.batch_sender import Round, send_round
+from pipeline.serve.delivery.spill import Parcel, Spill
+from pipeline.stream.log.topics import DECISIONS, OUTCOMES
+from pipeline.stream.security import client_options
+
+log = logging.getLogger(__name__)
+
+# A round waits for its acknowledgement; what comes meanwhile makes the next one.
+ROUND_RECORDS = 2_000
+ROUND_BYTES = 2 << 20
+# Small enough for a broker's default of 1 MB a batch; one larger record still goes, in a batch of its own.
+BATCH_BYTES = 256 << 10
+REQUEST_TIMEOUT_MS = 5_000
+# A round costs a batch for each partition that it has records of, which is as much as a dozen records: so long it waits
+# for company. At a thousand decisions a second it finds fifty; of what kill -9 can lose, and of an outcome's way to a
+# snapshot, it is a small part.
+LINGER_S = 0.05
+SPILL_AFTER_S = 1.0
+SYNC_S = 0.1
+RETRY_S = 0.1
+LONGEST_RETRY_S = 5.0
+
+
+def make_producer(broker: str) -> AIOKafkaProducer:
+    """Return a producer.
+
+    It is not idempotent: such a one never gives up on a batch, so neither would a stopping node.
+    """
+    return AIOKafkaProducer(
+        **client_options(broker),
+        acks="all",
+        max_batch_size=BATCH_BYTES,
+        max_request_size=2 * MAX_RECORD_BYTES,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+    )
+
+
+class Delivery:
+    """What waits, and the task that delivers it."""
+
+    def __init__(
+        self,
+        broker: str,
+        capacity_bytes: int,
+        *,
+        spill: Spill | None = None,
+        open_producer: Callable[[str], Any] = make_producer,
+    ) -> None:
+        self.delivered = 0
+        """Records acknowledged."""
+        self.dropped = 0
+        """Records that found no room, or that the broker will never take."""
+        self.failures = 0
+        """Rounds after which something had to be sent again."""
+        self.is_failing = False
+        """Whether the last round was one of them."""
+        self._broker = broker
+        self._capacity_bytes = capacity_bytes
+        self._open_producer = open_producer
+        self._waiting: deque[Parcel] = deque()
+        self._waiting_bytes = 0
+        self._has_work = asyncio.Event()
+        self._is_done = asyncio.Event()
+        self._is_done.set()
+        self._is_full = False
+        self._spill = spill
+        self._moved = 0
+        """Records of the present round that were moved to the disk while it went on."""
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        if spill is not None and spill.records:
+            log.info("spill-found records=%s bytes=%s", spill.records, spill.bytes)
+            self._has_work.set()
+            self._is_done.clear()
+
+    @property
+    def undelivered(self) -> int:
+        """Records that wait, in memory and on disk."""
+        return len(self._waiting) + self.spilled
+
+    @property
+    def spilled(self) -> int:
+        """Records that wait on disk."""
+        return 0 if self._spill is None else self._spill.records
+
+    @property
+    def spilled_bytes(self) -> int:
+        """How much they take up."""
+        return 0 if self._spill is None else self._spill.bytes
+
+    def send(self, topic: str, key: bytes, value: bytes) -> None:
+        """Take a record; without room it is dropped, counted and logged."""
+        parcel = Parcel(topic, key, value)
+        if self.is_failing and self._spilled(parcel):
+            return
+        if self._waiting_bytes + parcel.size <= self._capacity_bytes:
+            self._waiting.append(parcel)
+            self._waiting_bytes += parcel.size
+            if self._waiting_bytes > self._capacity_bytes // 2:
+                self._has_room.clear()
+        elif not self._spilled(parcel):
+            self._drop_newest(topic)
+            return
+        self._is_full = False
+        self._has_work.set()
+        self._is_done.clear()
+
+    async def wait_for_room(self, longest_s: float) -> None:
+        """Wait while memory is more than half full, but no longer than `longest_s`."""
+        if not self._has_room.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._has_room.wait(), longest_s)
+
+    async def flush(self) -> None:
+        """Wait until nothing waits."""
+        await self._is_done.wait()
+
+    def close(self) -> int:
+        """Keep on disk what was not delivered, once `deliver` has ended; return how many records are lost without."""
+        if self._spill is None:
+            return len(self._waiting)
+        self._fail()
+        self._spill.close()
+        return len(self._waiting)
+
+    async def sync(self) -> None:
+        """Bring what was spilled to the disk itself, until cancelled."""
+        while self._spill is not None:
+            await asyncio.sleep(SYNC_S)
+            if self._spill.records:
+                await asyncio.to_thread(self._spill.sync)
+
+    async def deliver(self) -> None:
+        """Deliver until cancelled, whatever the broker does.
+
+        Raises:
+            ConfigError: decisions and outcomes of one action would go to different partitions.
+        """
+        retry_s = RETRY_S
+        while True:
+            delivered_before = self.delivered
+            try:
+                await self._session()
+            except (KafkaError, UnavailableError) as error:
+                self.failures += 1
+                self._fail()
+                if self.delivered > delivered_before:
+                    retry_s = RETRY_S
+                log.warning(
+                    "delivery-failed broker=%s undelivered=%s retry_s=%s error=%r",
+                    self._broker,
+                    self.undelivered,
+                    retry_s,
+                    error,
+                )
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+
+    async def _session(self) -> None:
+        """Deliver with one producer until something fails; the next one begins anew."""
+        producer = self._open_producer(self._broker)
+        try:
+            await producer.start()
+            await _require_co_partitioning(producer)
+            while True:
+                await self._has_work.wait()
+                await asyncio.sleep(LINGER_S)
+                if self._waiting:
+                    await self._deliver_round(producer)
+                if self._spill is not None and self._spill.records:
+                    await self._deliver_spilled(self._spill, producer)
+        finally:
+            await producer.stop()
+
+    async def _deliver_round(self, producer: Any) -> None:
+        parcels = self._next_round()
+        self._moved = 0
+        impatience = asyncio.get_running_loop().call_later(SPILL_AFTER_S, self._fail)
+        try:
+            sent = await self._send(producer, parcels)
+        finally:
+            impatience.cancel()
+        # What was moved meanwhile is delivered from the disk, a second time perhaps.
+        self._settle(len(parcels) - self._moved, [parcels[place] for place in sent.unsent if place >= self._moved])
+        if sent.failure is not None:
+            raise sent.failure
+        self.is_failing = False
+
+    async def _deliver_spilled(self, spill: Spill, producer: Any) -> None:
+        parcels = spill.next_round(ROUND_RECORDS, ROUND_BYTES)
+        sent = await self._send(producer, parcels)
+        if sent.failure is not None:
+            raise sent.failure  # the whole round comes again: it is on disk
+        spill.settle()
+        self.is_failing = False
+        self._note_room()
+
+    async def _send(self, producer: Any, parcels: list[Parcel]) -> Round:
+        """Send a round, and count what became of it."""
+        sent = await send_round(producer, parcels)
+        for place in sent.refused:
+            topic, key, value = parcels[place]
+            log.error("record-refused-by-broker topic=%s key=%r bytes=%s", topic, key, len(value))
+        self.dropped += len(sent.refused)
+        self.delivered += len(parcels) - len(sent.unsent) - len(sent.refused)
+        return sent
+
+    def _next_round(self) -> list[Parcel]:
+        parcels: list[Parcel] = []
+        size = 0
+        for parcel in self._waiting:
+            size += parcel.size
+            if parcels and (size > ROUND_BYTES or len(parcels) == ROUND_RECORDS):
+                break
+            parcels.append(parcel)
+        return parcels
+
+    def _settle(self, count: int, again: list[Parcel]) -> None:
+        """Let go of the `count` oldest records, but for those to send again."""
+        for _ in range(count):
+            self._waiting_bytes -= self._waiting.popleft().size
+        self._waiting.extendleft(reversed(again))
+        self._waiting_bytes += sum(parcel.size for parcel in again)
+        self._note_room()
+
+    def _note_room(self) -> None:
+        if self._waiting_bytes <= self._capacity_bytes // 2:
+            self._has_room.set()
+        if not self.undelivered:
+            self._has_work.clear()
+            self._is_done.set()
+
+    def _fail(self) -> None:
+        """Move what waits in memory to the disk, as far as there is room, and have what comes follow it."""
+        self.is_failing = True
+        if self._spill is None:
+            return
+        while self._waiting and self._spill.append(self._waiting[0]):
+            self._waiting_bytes -= self._waiting.popleft().size
+            self._moved += 1
+        self._note_room()
+
+    def _spilled(self, parcel: Parcel) -> bool:
+        if self._spill is None or not self._spill.append(parcel):
+            return False
+        self._has_work.set()
+        self._is_done.clear()
+        return True
+
+    def _drop_newest(self, topic: str) -> None:
+        self.dropped += 1
+        if not self._is_full:  # once for each time it fills up: the broker may be away for hours
+            log.error("buffer-full topic=%s undelivered=%s bytes=%s", topic, self.undelivered, self._waiting_bytes)
+        self._is_full = True
+
+
+async def _require_co_partitioning(producer: Any) -> None:
+    decisions, outcomes = [len(await producer.partitions_for(topic)) for topic in (DECISIONS, OUTCOMES)]
+    if decisions != outcomes:
+        fault = (
+            f"{DECISIONS} has {decisions} partitions and {OUTCOMES} {outcomes}, but JOIN needs both of an action in "
+            "one partition: make the topics anew with equal counts"
+        )
+        raise ConfigError("topics", [fault])

@@ -1,0 +1,1 @@
+"""Topics followed: snapshots to decide with, and the switches of operators."""

@@ -1,0 +1,239 @@
+"""A snapshot record, parsed once, ready to decide with.
+
+A snapshot that was loaded can decide: each segment made a trial decision over all its active arms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import StateError
+from pipeline.models import ALGORITHMS, model_for
+from pipeline.models.model import ArrayBytes, Floats, Model, Posterior
+from pipeline.models.regressions.hybrid import join_candidates
+from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.feature_kinds import GRID_ONE
+from pipeline.policy.features import decode
+from pipeline.policy.parsing.parse import load_canonical_json
+from pipeline.publish.parts import SnapshotContent, whole
+from pipeline.publish.snapshot import snapshot_id
+from pipeline.serve.guardrails.chain import Exposures, Guarded, Guards
+
+# Vectors kept for a snapshot of a model without context, one for each (segment, eligible arms) that was asked
+# for: at a hundred arms 256 of them are below 1 MB.
+KEPT_VECTORS = 256
+KEPT_DEFINITIONS = 64
+Features = Mapping[str, tuple[float, ...]]
+"""Of candidates, in the policy's order, by arm."""
+NO_FEATURES: Features = {}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentPosterior:
+    """What is known in one segment."""
+
+    arms: tuple[str, ...]
+    """Every arm, retired ones included, sorted: the first axis of `posterior`."""
+    posterior: Posterior
+    """The model's parameters."""
+    index: Mapping[str, int]
+    """Arm → its place in `arms`."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Arm → rewards counted."""
+
+    def of(self, arms: Sequence[str], candidates: Features = NO_FEATURES) -> Posterior:
+        """Return the posterior of some arms, in their order. Raises KeyError for an arm that isn't there."""
+        if arms == self.arms:
+            return self.posterior
+        if not candidates:
+            return self.posterior.take([self.index[arm] for arm in arms])
+        declared = [arm for arm in arms if arm not in candidates]
+        brought = [arm for arm in arms if arm in candidates]
+        z = np.array([candidates[arm] for arm in brought])
+        joined = join_candidates(self.posterior.take([self.index[arm] for arm in declared]), z)
+        place = {arm: number for number, arm in enumerate((*declared, *brought))}
+        return joined.take([place[arm] for arm in arms])
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedSnapshot:
+    """One version of a policy's posterior; immutable but for the vectors it keeps."""
+
+    policy: str
+    """Its policy."""
+    version: int
+    """Its number, rising within the policy."""
+    id: str
+    """SHA-256 of the record's bytes."""
+    posterior_sha256: str
+    """SHA-256 of the exact statistics and the model they feed."""
+    event_time_ms: int
+    """Complete up to here."""
+    ledger_offsets: Mapping[int, int]
+    """Ledger partition → next offset that is not in."""
+    definition: PolicyDefinition
+    """The policy as it was when this was published."""
+    model: Model
+    """Its algorithm."""
+    segments: Mapping[str, SegmentPosterior]
+    """By segment name."""
+    exposures: Sequence[Exposures] = ()
+    """How often each arm was shown lately, where guardrails go by it."""
+    active: tuple[str, ...] = field(init=False)
+    """Arms that can be chosen, sorted; those that are switched off included."""
+    needs_context: bool = field(init=False)
+    """Whether propensities depend on the context beyond its segment."""
+    guards: Guards = field(init=False, repr=False)
+    """The policy's guardrails, with the counts of this version."""
+    _kept_weights: Callable[[str, tuple[str, ...]], Floats] = field(init=False, repr=False)
+    _kept: Callable[[str, tuple[str, ...]], Guarded] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        counts = {name: segment.counts for name, segment in self.segments.items()}
+        guards = Guards(self.definition, counts, self.exposures)
+        kept_weights = lru_cache(KEPT_VECTORS)(partial(_weights, self.model, self.segments, None))
+        derived = {
+            "active": tuple(sorted(self.definition.active_arms)),
+            "needs_context": ALGORITHMS[self.model.name].needs_context,
+            "guards": guards,
+            "_kept_weights": kept_weights,
+            "_kept": lru_cache(KEPT_VECTORS)(partial(_guarded, guards, kept_weights)),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+
+    def propensities(self, segment: str, arms: tuple[str, ...], context_vector: NDArray[np.int16]) -> Floats:
+        """Return the vector of `guarded` at the snapshot's own time."""
+        return self.guarded(segment, arms, context_vector, self.event_time_ms)[0]
+
+    def guarded(
+        self,
+        segment: str,
+        arms: tuple[str, ...],
+        context_vector: NDArray[np.int16],
+        now_ms: int,
+        candidates: Features = NO_FEATURES,
+    ) -> Guarded:
+        """Return the vector over `arms` that is drawn from, (K,), and the guardrails that changed something.
+
+        A model without context computes it once for each (segment, arms). Raises KeyError for a segment or arm that
+        isn't here, ValueError where the model has no answer.
+        """
+        if self.needs_context:
+            weights = _weights(self.model, self.segments, decode(context_vector), segment, arms, candidates)
+        elif self.guards.is_timeless:
+            return self._kept(segment, arms)
+        else:
+            weights = self._kept_weights(segment, arms)
+        return self.guards.apply(segment, arms, weights, now_ms)
+
+
+def load_snapshot(content: bytes | SnapshotContent) -> LoadedSnapshot:
+    """Parse a snapshot: one record, or one with its parts.
+
+    Raises:
+        DecodeError: the bytes are no snapshot record.
+        StateError: a record, but it contradicts itself or can't decide; a part is missing or not what its name says.
+    """
+    if isinstance(content, bytes):
+        content = SnapshotContent(content)
+    record = whole(content)
+    try:
+        definition = _definition(record)
+        snapshot = LoadedSnapshot(
+            policy=record["policy"],
+            version=record["version"],
+            id=snapshot_id(content.record),
+            posterior_sha256=record["posterior_sha256"],
+            event_time_ms=record["event_time_ms"],
+            ledger_offsets={entry["partition"]: entry["offset"] for entry in record["ledger_offsets"]},
+            definition=definition,
+            model=model_for(definition.algorithm.name, definition.algorithm.parameters),
+            segments={entry["segment"]: _segment(entry) for entry in record["segments"]},
+            exposures=tuple(_exposures(entry, definition) for entry in record["exposures"]),
+        )
+        _try_out(snapshot)
+    except Exception as error:  # numbers of a wrong shape or size make numpy raise this and that
+        raise StateError(f"snapshot {record['policy']} version {record['version']}: {error!s}") from error
+    return snapshot
+
+
+def _weights(
+    model: Model,
+    segments: Mapping[str, SegmentPosterior],
+    context: Floats | None,
+    segment: str,
+    arms: tuple[str, ...],
+    candidates: Features = NO_FEATURES,
+) -> Floats:
+    return model.probabilities(segments[segment].of(arms, candidates), context)
+
+
+def _guarded(
+    guards: Guards, weights: Callable[[str, tuple[str, ...]], Floats], segment: str, arms: tuple[str, ...]
+) -> Guarded:
+    propensities, acted = guards.apply(segment, arms, weights(segment, arms), 0)
+    propensities.setflags(write=False)
+    return propensities, acted
+
+
+def _definition(record: Mapping[str, Any]) -> PolicyDefinition:
+    text = record["definition"]
+    found = sha256(text.encode()).hexdigest()
+    if found != record["definition_hash"]:
+        raise StateError(f"its definition has hash {found}, the record says {record['definition_hash']}")
+    definition = _parsed(text)
+    if definition.name != record["policy"]:
+        raise StateError(f"its definition is that of policy {definition.name!r}")
+    if definition.schema_hash != record["schema_hash"]:
+        raise StateError(
+            f"this release encodes contexts by feature schema {definition.schema_hash}, the snapshot was "
+            f"made for {record['schema_hash']}: run the release that published it, or publish it anew"
+        )
+    return definition
+
+
+@lru_cache(KEPT_DEFINITIONS)
+def _parsed(text: str) -> PolicyDefinition:
+    """Parse a definition: what takes most of a load, and is the same in almost every version of a policy."""
+    return load_canonical_json(text, "definition")
+
+
+def _segment(entry: Mapping[str, Any]) -> SegmentPosterior:
+    arms = tuple(entry["arms"])
+    posterior = Posterior.from_bytes(
+        {array["name"]: ArrayBytes(tuple(array["shape"]), array["data"]) for array in entry["parameters"]}
+    )
+    index = {arm: place for place, arm in enumerate(arms)}
+    if not len(index) == len(arms) == posterior.arm_count:
+        raise StateError(
+            f"segment {entry['segment']!r} has {posterior.arm_count} posteriors for the {len(arms)} arms {arms}"
+        )
+    return SegmentPosterior(arms, posterior, index, dict(zip(arms, entry["counts"], strict=True)))
+
+
+def _exposures(entry: Mapping[str, Any], definition: PolicyDefinition) -> Exposures:
+    counts = dict(zip(sorted(definition.arm_names), entry["counts"], strict=True))
+    return Exposures(entry["window_ms"], entry["until_ms"], counts)
+
+
+def _try_out(snapshot: LoadedSnapshot) -> None:
+    """Decide once in every segment, which also keeps the vectors that are asked for most."""
+    definition = snapshot.definition
+    vector = np.zeros(definition.dimension, np.int16)
+    vector[:1] = GRID_ONE
+    for name, segment in snapshot.segments.items():
+        missing = set(snapshot.active) - set(segment.arms)
+        if missing:
+            raise StateError(f"segment {name!r} has no posterior of the active arms {sorted(missing)}")
+        # lin_ucb would answer from NaN too.
+        if not all(np.isfinite(array).all() for array in segment.posterior.arrays().values()):
+            raise StateError(f"segment {name!r} has parameters that are no finite numbers")
+        snapshot.propensities(name, snapshot.active, vector)

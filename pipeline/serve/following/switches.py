@@ -1,0 +1,70 @@
+"""The topic `policies`, followed for its kill switches: they act without a worker, and before any snapshot says so."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from pipeline.codec import avro
+from pipeline.errors import PipelineError, UnavailableError
+from pipeline.policy.guardrails import Switches
+from pipeline.policy.parsing.parse import load_canonical_json
+from pipeline.publish.parts import part_of
+from pipeline.serve.following.follower import LONGEST_RETRY_S, RETRY_S, Topic
+from pipeline.stream.log.follow import TopicFollower
+from pipeline.stream.log.topics import POLICIES
+
+log = logging.getLogger(__name__)
+
+
+class SwitchFollower:
+    """What is switched off of every policy, by the definition of its highest generation."""
+
+    def __init__(self, broker: str, *, open_topic: Callable[[str, str], Topic] = TopicFollower) -> None:
+        self.switches: dict[str, Switches] = {}
+        """By policy."""
+        self._generations: dict[str, int] = {}
+        self._broker = broker
+        self._open_topic = open_topic
+
+    async def follow(self) -> None:
+        """Keep up until cancelled, whatever the broker does; while none answers, the last switches stay."""
+        retry_s = RETRY_S
+        while True:
+            topic = self._open_topic(self._broker, POLICIES)
+            try:
+                await topic.start()
+                retry_s = RETRY_S
+                while True:
+                    self._take(await topic.poll())
+            except (KafkaError, UnavailableError) as error:
+                log.warning("policies-unreachable broker=%s retry_s=%s error=%r", self._broker, retry_s, error)
+            finally:
+                await topic.stop()
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+
+    def _take(self, records: Sequence[Any]) -> None:
+        for record in records:
+            if record.value is None or part_of(record.key):
+                continue
+            try:
+                kind, fields = avro.decode(record.value)
+                if kind != "policy":  # directives to the publisher stand in the same topic
+                    continue
+                definition = load_canonical_json(fields["definition"], f"policies@{record.offset}")
+            except PipelineError as error:
+                log.error("policy-record-refused offset=%s error=%s", record.offset, error)  # noqa: TRY400  no traceback
+                continue
+            name = definition.name
+            if definition.generation < self._generations.get(name, 0):
+                continue
+            self._generations[name] = definition.generation
+            if definition.switches != self.switches.get(name, Switches()):
+                killed, arms = definition.switches.is_killed, ",".join(definition.switches.arms)
+                log.warning("policy-switched name=%s killed=%s killed_arms=%s", name, killed, arms)
+            self.switches[name] = definition.switches

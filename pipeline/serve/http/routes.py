@@ -1,0 +1,227 @@
+"""The node's HTTP routes: `operations.py` is the table, and `/openapi.json` says what each takes and answers.
+
+`decide` is asked a thousand times as often as all others, so it is served in front of the router (`front.py`).
+
+Every error has a body {error, detail}: a word of a closed set, and what was seen and what to do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from importlib import metadata, resources
+from typing import Any
+
+import msgspec
+import orjson
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from pipeline.errors import RecordError
+from pipeline.serve.http.access import Access, RefusedError
+from pipeline.serve.http.fast_path import CLIENT_GONE, MAX_BODY_BYTES, DecideFront, refusal, too_large
+from pipeline.serve.http.metrics import NodeMetrics
+from pipeline.serve.http.openapi import Operation, openapi
+from pipeline.serve.http.operations import OPERATIONS
+from pipeline.serve.messages import answers, bodies
+from pipeline.serve.messages.decided import Decided, NoAnswer
+from pipeline.serve.messages.reading import reader_of
+from pipeline.serve.node import ServingNode
+
+Handler = Callable[[Request, Any], Awaitable[Response]]
+
+
+def build_routes(node: ServingNode) -> ASGIApp:
+    """Return the application around a node that somebody else starts and stops."""
+    settings = node.settings
+    access = Access(settings)
+    metrics = NodeMetrics(node)
+    handlers = _Handlers(node, access, metrics)
+    document = openapi(OPERATIONS, metadata.version("bandit-pipeline"), needs_keys=bool(settings.keys))
+    routed = Starlette(
+        routes=[
+            *(
+                Route(
+                    each.path,
+                    _endpoint(each, getattr(handlers, each.name), access, metrics),
+                    methods=[each.method],
+                )
+                for each in OPERATIONS
+                if each.name != "decide"
+            ),
+            Route("/v1/policies/{policy}/decide", _post_only),
+            Route("/openapi.json", _constant(orjson.dumps(document), "application/json")),
+            Route("/docs", _constant(_docs_page(), "text/html")),
+        ],
+        exception_handlers={HTTPException: _not_served, Exception: _failed},
+    )
+    front = DecideFront(routed, node, access, metrics)
+    if not settings.origins:
+        return front
+    return CORSMiddleware(
+        front,
+        allow_origins=settings.origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["authorization", "content-type"],
+    )
+
+
+def build_metrics_routes(node: ServingNode) -> Starlette:
+    """Return the application for a listener of its own, where Prometheus asks without a key."""
+    handlers = _Handlers(node, Access(node.settings), NodeMetrics(node))
+
+    async def metrics(request: Request) -> Response:
+        return await handlers.metrics(request, None)
+
+    return Starlette(routes=[Route("/metrics", metrics)], exception_handlers={HTTPException: _not_served})
+
+
+class _Handlers:
+    """What serves each operation, by its name."""
+
+    def __init__(self, node: ServingNode, access: Access, metrics: NodeMetrics) -> None:
+        self._node = node
+        self._access = access
+        self._metrics = metrics
+
+    async def decide_many(self, request: Request, body: bodies.DecideManyBody) -> Response:
+        self._access.charge(request.state.caller, len(body.requests) - 1)
+        decided = await self._node.decide_many(request.path_params["policy"], body.requests)
+        told = [
+            answers.BatchAnswer(refused=answers.ErrorAnswer(answer.reason, answer.detail))
+            if isinstance(answer, NoAnswer)
+            else answers.BatchAnswer(decided=self._told(answer))
+            for answer in decided
+        ]
+        return _json(200, answers.DecidedManyAnswer(told))
+
+    async def explain(self, request: Request, body: bodies.ExplainBody) -> Response:
+        answer = self._node.explain(request.path_params["policy"], body.context, body.eligible, body.candidates)
+        if isinstance(answer, NoAnswer):
+            return _error(409, answer.reason, answer.detail)
+        return _json(200, answer)
+
+    async def explain_decision(self, request: Request, _: None) -> Response:
+        action_id = bodies.identifier("action_id", request.path_params["action_id"])
+        answer = self._node.explain_decision(action_id)
+        if answer is None:
+            return _error(
+                404,
+                "decision-not-held",
+                "this node did not make that decision, or too long ago: ask the node that made it, soon after",
+            )
+        return _json(200, answer)
+
+    async def outcome(self, _: Request, body: bodies.OutcomeBody) -> Response:
+        (outcome_id,) = await self._node.take_outcomes([body])
+        return _json(200, answers.OutcomeAnswer(outcome_id))
+
+    async def outcomes(self, request: Request, body: bodies.OutcomesBody) -> Response:
+        self._access.charge(request.state.caller, len(body.outcomes) - 1)
+        return _json(200, answers.OutcomesAnswer(await self._node.take_outcomes(body.outcomes)))
+
+    async def policies(self, _: Request, __: None) -> Response:
+        return _json(200, answers.PoliciesAnswer(self._node.policies()))
+
+    async def healthz(self, request: Request, _: None) -> Response:
+        health = self._node.health()
+        if not self._access.has(request.scope, "operate"):
+            health = {"status": health["status"]}
+        return _json(200, msgspec.convert(health, answers.HealthAnswer))
+
+    async def readyz(self, _: Request, __: None) -> Response:
+        answer = self._node.readiness()
+        return _json(200 if answer.is_ready else 503, answer)
+
+    async def metrics(self, _: Request, __: None) -> Response:
+        return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    def _told(self, answer: Decided) -> answers.DecidedAnswer:
+        return answers.decided_answer(answer, self._node.expires_at_ms(answer))
+
+
+def _endpoint(
+    operation: Operation, handler: Handler, access: Access, metrics: NodeMetrics
+) -> Callable[[Request], Awaitable[Response]]:
+    """Admit, read, serve, and time it; whatever is wrong with a request is answered here."""
+    read = None if operation.body is None else reader_of(operation.body)
+    right = operation.right
+
+    async def serve(request: Request) -> Response:
+        try:
+            if right is not None:
+                request.state.caller = access.admit(request.scope, right)
+            return await handler(request, None if read is None else read(await _body(request)))
+        except ClientDisconnect:
+            return _error(*CLIENT_GONE)
+        except (RecordError, RefusedError) as error:
+            return _error(*refusal(error))
+
+    async def endpoint(request: Request) -> Response:
+        started_s = time.perf_counter()
+        status = 500
+        try:
+            response = await serve(request)
+            status = response.status_code
+        finally:
+            metrics.observe(operation.name, status, time.perf_counter() - started_s)
+        return response
+
+    return endpoint
+
+
+async def _body(request: Request) -> bytes:
+    """Read the body, but no more than is accepted."""
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > MAX_BODY_BYTES:
+            raise too_large()
+    return bytes(raw)
+
+
+async def _post_only(_: Request) -> Response:
+    raise HTTPException(405, headers={"allow": "POST"})
+
+
+def _constant(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:
+    headers = {"content-security-policy": "default-src 'self' 'unsafe-inline'", "x-content-type-options": "nosniff"}
+
+    async def endpoint(_: Request) -> Response:
+        return Response(content, media_type=media_type, headers=headers)
+
+    return endpoint
+
+
+def _docs_page() -> bytes:
+    return resources.files("pipeline.serve.http").joinpath("docs.html").read_bytes()
+
+
+async def _not_served(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    word = {404: "not-found", 405: "method-not-allowed"}.get(status, "not-served")
+    headers = error.headers if isinstance(error, HTTPException) else None
+    return _error(status, word, f"{request.method} {request.url.path} is not served", dict(headers or {}))
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    return _error(500, "internal-error", f"{type(error).__name__}; see the node's log")
+
+
+def _error(status: int, word: str, detail: str, headers: dict[str, str] | None = None) -> Response:
+    response = _json(status, answers.ErrorAnswer(word, detail))
+    response.headers.update(headers or {})
+    return response
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def _json(status: int, body: msgspec.Struct) -> Response:
+    return Response(_encode(body), status, media_type="application/json")

@@ -1,0 +1,163 @@
+"""The HTTP server around a node: uvicorn, whose signal handling is replaced with an order that loses nothing.
+
+On SIGTERM or SIGINT:  1. no new connection is accepted, answers on their way are finished
+                       2. what waits for the broker is delivered
+                       3. the process ends
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from pipeline.errors import ConfigError
+from pipeline.models.chances.trapezoid import kernel
+from pipeline.serve.http.protocol import DirectProtocol
+from pipeline.serve.http.routes import build_metrics_routes, build_routes
+from pipeline.serve.node import ServingNode
+from pipeline.serve.settings import ServeSettings
+
+log = logging.getLogger(__name__)
+
+FINISH_WITHIN_S = 5
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@asynccontextmanager
+async def listening(node: ServingNode, host: str, port: int) -> AsyncIterator[str]:
+    """Serve a started node over HTTP inside this block; give the base URL. Port 0 takes a free one.
+
+    Raises:
+        ConfigError: the address can't be listened on.
+    """
+    settings = node.settings
+    async with AsyncExitStack() as stack:
+        if settings.metrics_port is not None:
+            app = build_metrics_routes(node)
+            url = await stack.enter_async_context(_serving(app, settings.metrics_host, settings.metrics_port))
+            log.info("metrics url=%s/metrics", url)
+        yield await stack.enter_async_context(_serving(build_routes(node), host, port, settings))
+
+
+@asynccontextmanager
+async def _serving(app: ASGIApp, host: str, port: int, tls: ServeSettings | None = None) -> AsyncIterator[str]:
+    certificate = None if tls is None else tls.tls_certificate
+    config = uvicorn.Config(
+        app,
+        http=DirectProtocol,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=FINISH_WITHIN_S,
+        # None of our answers depends on what a proxy says of itself.
+        proxy_headers=False,
+        ssl_certfile=certificate,
+        ssl_keyfile=None if tls is None else tls.tls_key,
+    )
+    try:
+        config.load()
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(
+            "serving node settings", [f"tls_certificate, tls_key: {certificate} can't be used ({error})"]
+        ) from error
+    listener = _listen(host, port)
+    shown_host = f"[{host}]" if ":" in host else host
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"{'https' if certificate else 'http'}://{shown_host}:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def run_node(settings: ServeSettings, *, on_listening: Callable[[str], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: the address is taken, or decisions and outcomes can't be joined.
+    """
+    kernel()  # whatever has to be compiled is so before anybody waits for an answer
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with ServingNode(settings) as node, listening(node, settings.host, settings.port) as url:
+            log.info("serving url=%s broker=%s", url, settings.broker)
+            collect_garbage_rarely()
+            if on_listening is not None:
+                on_listening(url)
+            await _until(stop, node)
+    finally:
+        for number in STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+    log.info("stopped delivered=%s undelivered=%s", node.delivery.delivered, node.delivery.undelivered)
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes the fastest event loop of this platform; None: asyncio's own."""
+    if sys.platform == "win32":
+        return None
+    import uvloop  # noqa: PLC0415  there is none for that platform
+
+    return uvloop.new_event_loop
+
+
+def collect_garbage_rarely() -> None:
+    """Leave out of a collection what was made at the start, and collect after many allocations only.
+
+    A request leaves no cycles, but makes some hundred objects: by default a collection, over all decisions that are
+    remembered, comes with every few requests. A thread that loads a snapshot gives way to requests after 1 ms.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
+    sys.setswitchinterval(0.001)
+
+
+async def _until(stop: asyncio.Event, node: ServingNode) -> None:
+    """Wait for the signal, or for the node to fail."""
+    tasks = {asyncio.create_task(stop.wait()), asyncio.create_task(node.run())}
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    for task in done:
+        task.result()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    # The protocol is named because asyncio sets TCP_NODELAY on such sockets only; without it a kept connection
+    # waits 40 ms for each answer, whose head and body are written apart (Nagle, delayed acknowledgement).
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            "serving node settings", [f"host, port: {host}:{port} can't be listened on ({error}); choose another port"]
+        ) from error
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to whoever runs the loop: uvicorn would take them from the whole process."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

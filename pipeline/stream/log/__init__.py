@@ -1,0 +1,1 @@
+"""A partition's log: fetched, followed, claimed, written."""

@@ -1,0 +1,166 @@
+"""Deliver records, and return only when the broker has acknowledged them.
+
+Records go out through aiokafka's batch builder: one call, one future and one acknowledgement for a batch,
+where `send()` costs each of them for a record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+
+from pipeline.errors import StateError, UnavailableError
+from pipeline.stream.failpoints import Reach, pass_by
+from pipeline.stream.log.claim import Claim, fenced
+from pipeline.stream.log.topics import MAX_BATCH_BYTES
+from pipeline.stream.security import client_options
+
+# Room for the record headers of a batch below the topics' max.message.bytes.
+BUILDER_BYTES = MAX_BATCH_BYTES - (64 << 10)
+
+
+class Record(NamedTuple):
+    """A record to deliver."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes | None
+    """None is a tombstone."""
+
+
+Outgoing = Mapping[tuple[str, int], Sequence[tuple[bytes, bytes | None]]]
+"""(topic, partition) → (key, value) records, in order."""
+
+
+class Outbox:
+    """One idempotent producer; with an `owner`, the only one of that name whose records the broker takes."""
+
+    def __init__(self, broker: str, owner: str | None = None, reach: Reach = pass_by) -> None:
+        self._broker = broker
+        self._owner = owner
+        self._reach = reach
+        self._producer: AIOKafkaProducer = None  # made by `start`: aiokafka wants a running loop
+        self._claim: Claim | None = None
+        self._partition_counts: dict[str, int] = {}
+
+    async def start(self) -> None:
+        """Connect, and claim the owner's name.
+
+        Raises:
+            UnavailableError: no broker answers.
+        """
+        self._producer = AIOKafkaProducer(
+            **client_options(self._broker),
+            enable_idempotence=True,
+            acks="all",
+            max_batch_size=BUILDER_BYTES,
+            max_request_size=2 * MAX_BATCH_BYTES,
+        )
+        try:
+            await self._producer.start()
+        except KafkaError as error:
+            raise UnavailableError(f"no broker answers at {self._broker}: {error}") from error
+        if self._owner is not None:
+            self._claim = Claim(self._producer, self._owner)
+            await self._claim.take()
+
+    @property
+    def epoch(self) -> str:
+        """The claim as `producer id/epoch`, for people."""
+        return "" if self._claim is None else "{}/{}".format(*self._claim.epoch)
+
+    @property
+    def client(self) -> AIOKafkaClient:
+        """The connection, to ask the same brokers for other things."""
+        return self._producer.client
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await self._producer.stop()
+
+    async def partition_count(self, topic: str) -> int:
+        """Return how many partitions a topic has."""
+        if topic not in self._partition_counts:
+            self._partition_counts[topic] = len(await self._producer.partitions_for(topic))
+        return self._partition_counts[topic]
+
+    async def deliver(self, records: Iterable[Record]) -> None:
+        """Do `deliver_all` with records one by one."""
+        await self.deliver_all(by_partition(records))
+
+    async def deliver_all(self, outgoing: Outgoing) -> None:
+        """Send records, in order within each partition, and wait until all are acknowledged.
+
+        Raises:
+            UnavailableError: not acknowledged; some may have been written.
+        """
+        sent = []
+        for (topic, partition), group in outgoing.items():
+            sent.extend([await self._send(builder, topic, partition) for builder in self._build(topic, group)])
+        self._reach("outputs-sent")
+        await self._acknowledged(sent)
+
+    async def deliver_atomically(self, topic: str, partition: int, rows: Mapping[bytes, bytes | None]) -> int:
+        """Send rows as one record batch, which the broker appends whole or not at all; return the last offset.
+
+        Raises:
+            StateError: more than a record batch holds. FencedError: another has claimed the owner's name.
+            UnavailableError: not acknowledged.
+        """
+        if self._claim is not None:
+            await self._claim.renew_if_due(topic, partition)
+        builders = self._build(topic, rows.items())
+        if len(builders) != 1:
+            size = sum(len(key) + len(value or b"") for key, value in rows.items())
+            raise StateError(f"a step of {len(rows)} rows and {size} bytes does not fit one record batch of {topic}")
+        sent = await self._send(builders[0], topic, partition)
+        self._reach("changelog-sent")
+        (metadata,) = await self._acknowledged([sent])
+        if metadata.offset < 0:
+            # Acknowledged as a repeat that the broker knows no offset of any more: restoring finds it.
+            raise UnavailableError(f"a batch of {topic}/{partition} was acknowledged without its offset: start again")
+        return int(metadata.offset) + len(rows) - 1
+
+    def _build(self, topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> list[Any]:
+        """Return batches that hold (key, value) records, in order."""
+        builder = self._producer.create_batch()
+        builders = [builder]
+        append = builder.append
+        for key, value in records:
+            if append(key=key, value=value, timestamp=None) is None:
+                builder = self._producer.create_batch()
+                builders.append(builder)
+                append = builder.append
+                if append(key=key, value=value, timestamp=None) is None:
+                    raise StateError(f"a record of {len(value or b'')} bytes fits no batch of {topic}")
+        return [builder for builder in builders if builder.record_count()]
+
+    async def _send(self, builder: Any, topic: str, partition: int) -> asyncio.Future[Any]:
+        try:
+            future: asyncio.Future[Any] = await self._producer.send_batch(builder, topic, partition=partition)
+        except KafkaError as error:
+            raise UnavailableError(f"{topic}/{partition} takes no batch: {error!r}") from error
+        return future
+
+    async def _acknowledged(self, sent: Sequence[asyncio.Future[Any]]) -> list[Any]:
+        try:
+            return list(await asyncio.gather(*sent))
+        except (ProducerFenced, InvalidProducerEpoch) as error:
+            raise fenced(self._owner or "a producer") from error
+        except KafkaError as error:
+            raise UnavailableError(f"a batch was not acknowledged: {error!r}") from error
+
+
+def by_partition(records: Iterable[Record]) -> Outgoing:
+    """Sort records by where they go."""
+    outgoing: defaultdict[tuple[str, int], list[tuple[bytes, bytes | None]]] = defaultdict(list)
+    for topic, partition, key, value in records:
+        outgoing[topic, partition].append((key, value))
+    return outgoing

@@ -1,0 +1,153 @@
+"""The topics, and how they are made: explicitly, with equal partition counts where events are co-partitioned."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from pipeline.errors import ConfigError, UnavailableError
+from pipeline.stream.security import client_options
+
+DECISIONS = "decisions"
+OUTCOMES = "outcomes"
+REWARDS = "rewards"
+STATISTICS = "statistics"
+SNAPSHOTS = "snapshots"
+SNAPSHOT_HISTORY = "snapshot-history"
+POLICIES = "policies"
+DEAD_LETTERS = "dead-letters"
+ERASURES = "erasures"
+SHADOW_DECISIONS = "shadow-decisions"
+
+JOIN_TABLE = "join"
+LEARN_TABLE = "learn"
+PUBLISH_TABLE = "publish"
+
+# A producer may send a record that is too large to be used (it becomes a dead letter, whole); steps of a stage
+# are written as one record batch, so that a changelog never holds half of one.
+MAX_BATCH_BYTES = 8 << 20
+DAY_MS = 86_400_000
+MAX_REPLICATION = 3
+# What a compacted topic takes on disk, and what of it is read to restore (ops/decisions/0014-compaction.md).
+TOMBSTONES_KEPT_MS = 2 * 3_600_000
+"""In a changelog; local state that is older has to be built anew (`stream/state/restore.py`). Every decision leaves a
+tombstone when its row goes, so a day of them is many times the rows that are open."""
+SEGMENT_BYTES = 32 << 20
+"""Only closed segments are compacted: at the broker's 1 GiB, a slow partition would not be for weeks."""
+SEGMENT_MS = 600_000
+"""And a slower one closes its segment after so long."""
+COMPACTED_WITHIN_MS = 3_600_000
+"""After a write at the latest, however little there is to gain: so long an erased person's row stays on the disk."""
+DIRTY_SHARE = 0.3
+"""Compacted when so much of it is new; the broker's 0.5 doubles the disk, less rewrites the old more often."""
+
+
+class TopicSpec(NamedTuple):
+    """A topic to be."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str]
+
+
+def changelog_topic(app_id: str, table: str) -> str:
+    """Return the name that Faust gives a table's changelog."""
+    return f"{app_id}-{table}-changelog"
+
+
+def partition_for(name: str, partitions: int) -> int:
+    """Return the partition of a topic that is keyed by policy name.
+
+    >>> partition_for("homepage", 4)
+    2
+    """
+    return zlib.crc32(name.encode()) % partitions
+
+
+def topic_specs(app_id: str, partitions: int, *, retention_days: int = 30) -> Sequence[TopicSpec]:
+    """Return every topic of a deployment."""
+    large = {"max.message.bytes": str(MAX_BATCH_BYTES)}
+    kept = {**large, "retention.ms": str(retention_days * DAY_MS)}
+    compacted = {
+        **large,
+        "cleanup.policy": "compact",
+        "segment.bytes": str(SEGMENT_BYTES),
+        "segment.ms": str(SEGMENT_MS),
+        "max.compaction.lag.ms": str(COMPACTED_WITHIN_MS),
+        "min.cleanable.dirty.ratio": str(DIRTY_SHARE),
+    }
+    changelog = {**compacted, "delete.retention.ms": str(TOMBSTONES_KEPT_MS)}
+    # The broker's own clock on what producers send: the one clock that far-future event times are held against.
+    arriving = {**kept, "message.timestamp.type": "LogAppendTime"}
+    tables = [changelog_topic(app_id, table) for table in (JOIN_TABLE, LEARN_TABLE, PUBLISH_TABLE)]
+    return [
+        TopicSpec(DECISIONS, partitions, arriving),
+        TopicSpec(OUTCOMES, partitions, arriving),
+        TopicSpec(REWARDS, partitions, {**kept, "retention.ms": "-1"}),
+        TopicSpec(STATISTICS, partitions, compacted),
+        TopicSpec(SNAPSHOTS, partitions, compacted),
+        TopicSpec(SNAPSHOT_HISTORY, partitions, kept),
+        TopicSpec(POLICIES, 1, compacted),
+        TopicSpec(DEAD_LETTERS, partitions, kept),
+        TopicSpec(ERASURES, 1, {**large, "retention.ms": "-1"}),
+        TopicSpec(SHADOW_DECISIONS, partitions, kept),
+        *(TopicSpec(table, partitions, changelog) for table in tables),
+    ]
+
+
+async def create_topics(broker: str, specs: Sequence[TopicSpec]) -> list[str]:
+    """Create the topics that are missing; return their names.
+
+    Raises:
+        UnavailableError: the broker refuses.
+        ConfigError: a topic exists with another number of partitions.
+    """
+    admin = AIOKafkaAdminClient(**client_options(broker))
+    try:
+        await admin.start()
+    except KafkaError as error:
+        await admin.close()
+        raise UnavailableError(f"no broker answers at {broker}: {error}") from error
+    try:
+        existing = await partition_counts(admin, [spec.name for spec in specs])
+        faults = [
+            f"topic {spec.name} has {existing[spec.name]} partitions, expected {spec.partitions}: "
+            f"start with --partitions {existing[spec.name]}, or use another broker"
+            for spec in specs
+            if existing.get(spec.name, spec.partitions) != spec.partitions
+        ]
+        if faults:
+            raise ConfigError("topics", faults)
+        missing = [spec for spec in specs if spec.name not in existing]
+        if missing:
+            await _create(admin, missing)
+        return [spec.name for spec in missing]
+    finally:
+        await admin.close()
+
+
+async def partition_counts(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
+    """Return the number of partitions of each topic that exists."""
+    described = await admin.describe_topics(list(names))
+    return {
+        topic["topic"]: len(topic["partitions"])
+        for topic in described
+        if topic["error_code"] == 0 and topic["partitions"]
+    }
+
+
+async def _create(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
+    brokers = len((await admin.describe_cluster())["brokers"])
+    replication = min(MAX_REPLICATION, brokers)
+    # A write is acknowledged by one broker fewer than hold it, so that one may be away.
+    durable = {"min.insync.replicas": str(max(1, replication - 1))}
+    response = await admin.create_topics(
+        [NewTopic(spec.name, spec.partitions, replication, topic_configs={**durable, **spec.config}) for spec in specs]
+    )
+    for name, code, message in response.topic_errors:
+        if code not in (0, TopicAlreadyExistsError.errno):
+            raise UnavailableError(f"the broker did not create topic {name}: {for_code(code).__name__} {message}")

@@ -1,0 +1,1 @@
+"""Tables of a partition in RocksDB, and the changelog that they come back from."""

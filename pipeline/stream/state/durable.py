@@ -1,0 +1,70 @@
+"""One partition of a stage in this worker's hands, and the order in which a step of it becomes durable.
+
+    1. what it sends (ledger records, statistics, dead letters) is delivered and acknowledged
+    2. the changed rows and the stage's progress go to the changelog as one record batch, acknowledged
+    3. RocksDB takes the same rows, with the changelog offset, in one WriteBatch
+
+The source offset is acknowledged when all steps of a fetched batch are through (`stream/log/shell.py`). A crash
+before 2 repeats the step from the same state; after 2, the changelog says that it happened (ops/decisions/0003, 0005).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from pipeline.stream.failpoints import Reach, pass_by
+from pipeline.stream.log.outbox import Outgoing, Record
+from pipeline.stream.state.tables import PartitionRows
+
+
+class Deliveries(Protocol):
+    """What delivers for the partition: `Outbox` with its owner's name."""
+
+    async def deliver(self, records: Iterable[Record]) -> None:
+        """Send records and wait until all are acknowledged."""
+
+    async def deliver_all(self, outgoing: Outgoing) -> None:
+        """Do the same with records by partition."""
+
+    async def deliver_atomically(self, topic: str, partition: int, rows: Mapping[bytes, bytes | None]) -> int:
+        """Send rows as one record batch and wait; return the last offset."""
+
+    async def stop(self) -> None:
+        """Disconnect."""
+
+
+class DurablePartition:
+    """Rows of a partition, and the claimed outbox that alone may change them."""
+
+    def __init__(self, rows: PartitionRows, outbox: Deliveries, reach: Reach = pass_by) -> None:
+        self.rows = rows
+        self.outbox = outbox
+        self.number = rows.partition
+        self._reach = reach
+
+    async def make_durable(
+        self,
+        outputs: Outgoing,
+        rows: Mapping[bytes, bytes | None],
+        index: Iterable[tuple[bytes, bool]] = (),
+    ) -> None:
+        """Do one step.
+
+        Args:
+            outputs: what it sends.
+            rows: changed rows by key, None deletes.
+            index: entries (key, whether it is to be there) of RocksDB alone.
+        """
+        self._reach("before-outputs")
+        await self.outbox.deliver_all(outputs)
+        self._reach("outputs-acknowledged")
+        offset = await self.outbox.deliver_atomically(self.rows.changelog, self.number, rows)
+        self._reach("changelog-acknowledged")
+        self.rows.write(rows, offset, index)
+        self._reach("rows-written")
+
+    async def close(self) -> None:
+        """Give it back; its rows are closed on disk."""
+        self.rows.close()
+        await self.outbox.stop()

@@ -1,0 +1,61 @@
+"""The partitions of one stage that this worker has opened since they were assigned."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Generic, Protocol, TypeVar
+
+from pipeline.stream.state.durable import DurablePartition
+
+
+class InMemory(Protocol):
+    """What a stage keeps in memory of a partition."""
+
+    held: DurablePartition
+
+
+class Opens(Protocol):
+    """What opens the partitions of a table: `stream/state/restore.py`."""
+
+    async def open(self, number: int) -> DurablePartition:
+        """Claim and restore a partition."""
+
+
+T = TypeVar("T", bound=InMemory)
+
+
+class Partitions(Generic[T]):
+    """Opened once each, on first use, by whoever comes first; closed when partitions are taken away."""
+
+    def __init__(self, open_partition: Callable[[int], Awaitable[DurablePartition]], load: Callable[..., T]) -> None:
+        self._open_partition = open_partition
+        self._load = load
+        self._opening: dict[int, asyncio.Future[T]] = {}
+
+    async def open(self, number: int) -> T:
+        """Return a partition; the first time it is claimed, restored from its changelog and loaded."""
+        if number not in self._opening:
+            self._opening[number] = asyncio.ensure_future(self._first_open(number))
+        return await asyncio.shield(self._opening[number])
+
+    def known(self, number: int) -> T:
+        """Return a partition that is open."""
+        return self._opening[number].result()
+
+    def __iter__(self) -> Iterator[T]:
+        """Yield those that are open."""
+        return (
+            future.result()
+            for future in self._opening.values()
+            if future.done() and not future.cancelled() and future.exception() is None
+        )
+
+    async def close(self) -> None:
+        """Give all of them back."""
+        opening, self._opening = self._opening, {}
+        for future in opening.values():
+            await (await future).held.close()
+
+    async def _first_open(self, number: int) -> T:
+        return self._load(await self._open_partition(number))
