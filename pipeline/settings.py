@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import ConfigError
+from pipeline.stream.security import Address, servers_of
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -15,7 +16,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 class WorkerSettings:
     """A worker process."""
 
-    broker: str
+    broker: Address
     """Bootstrap servers, `host:port[,host:port]`."""
     state_dir: Path
     """Where RocksDB lives; one worker process a folder."""
@@ -50,8 +51,8 @@ class WorkerSettings:
 
     def __post_init__(self) -> None:
         faults = []
-        if not self.broker or any(":" not in server for server in self.broker.split(",")):
-            faults.append(f"broker: {self.broker!r} is not host:port[,host:port]")
+        if any(":" not in server for server in servers_of(self.broker)):
+            faults.append(f"broker: {str(self.broker)!r} is not host:port[,host:port]")
         if not _NAME.fullmatch(self.app_id):
             faults.append(f"app_id: {self.app_id!r} does not match {_NAME.pattern}")
         if not 1 <= self.partitions <= 10_000:

@@ -22,6 +22,7 @@ from pipeline.models.beliefs import beliefs_of
 from pipeline.policy.durations import duration_text, parse_duration_ms
 from pipeline.serve.following.snapshot import LoadedSnapshot, load_snapshot
 from pipeline.stream.log.topics import SNAPSHOT_HISTORY
+from pipeline.stream.security import Address
 
 MINUTE_MS = 60_000
 
@@ -71,7 +72,7 @@ class SegmentAdvice(NamedTuple):
 @click.option("--traffic-of", default="1d", show_default=True, help="How far back the present traffic is measured.")
 @options.as_json
 def advise(
-    broker: str,
+    broker: Address,
     policy_name: str,
     confidence: float,
     loss: float,

@@ -21,6 +21,7 @@ from pipeline.errors import ConfigError
 from pipeline.replay.dead_letters.letters import Choice, DeadLetter, Plan, choose, describe, plan_replay
 from pipeline.replay.dead_letters.resend import read_letters, send_back
 from pipeline.stream.log.topics import DECISIONS, OUTCOMES
+from pipeline.stream.security import Address
 
 SHOWN_CHARACTERS = 70
 """How much of a detail a list shows."""
@@ -54,7 +55,7 @@ def dead_letters() -> None:
 @options.broker_address
 @choosing
 @options.as_json
-def list_letters(broker: str, as_json: bool, **chosen: Any) -> None:
+def list_letters(broker: Address, as_json: bool, **chosen: Any) -> None:
     """List dead letters, oldest first.
 
     \b
@@ -83,7 +84,7 @@ def list_letters(broker: str, as_json: bool, **chosen: Any) -> None:
 @click.argument("source", metavar="TOPIC/PARTITION/OFFSET")
 @click.option("--raw", "as_raw", is_flag=True, help="Write the record's bytes, nothing else.")
 @options.as_json
-def show(broker: str, source: str, as_raw: bool, as_json: bool) -> None:
+def show(broker: Address, source: str, as_raw: bool, as_json: bool) -> None:
     """Show one dead letter: why it was refused, and what it says.
 
     \b
@@ -113,7 +114,7 @@ def show(broker: str, source: str, as_raw: bool, as_json: bool) -> None:
 @click.option("--again", is_flag=True, help="Also those that were replayed before.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @options.as_json
-def replay(broker: str, again: bool, dry_run: bool, as_json: bool, **chosen: Any) -> None:
+def replay(broker: Address, again: bool, dry_run: bool, as_json: bool, **chosen: Any) -> None:
     """Send dead letters back to their topic, bytes unchanged, after what refused them is fixed.
 
     A replayed letter is marked, and not sent a second time without --again; if it were, nothing would change. What is
@@ -134,7 +135,7 @@ def replay(broker: str, again: bool, dry_run: bool, as_json: bool, **chosen: Any
         click.echo(_in_words(plan, dry_run=dry_run))
 
 
-def _chosen(broker: str, chosen: dict[str, Any]) -> list[DeadLetter]:
+def _chosen(broker: Address, chosen: dict[str, Any]) -> list[DeadLetter]:
     gathered = asyncio.run(read_letters(broker))
     if gathered.unreadable:
         click.echo(f"{gathered.unreadable} records of dead-letters are not readable by this release", err=True)

@@ -16,13 +16,14 @@ from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.outbox import BUILDER_BYTES, Outbox, Record
 from pipeline.stream.log.topics import POLICIES, SNAPSHOTS, partition_for
 from pipeline.stream.policies import Policies
+from pipeline.stream.security import Address
 
 OBEYED_WITHIN_S = 10.0
 # Published again, a record may be a little longer: its parent's id, greater numbers, the row of the hold.
 LARGEST_CONTENT_BYTES = BUILDER_BYTES - (1 << 10)
 
 
-async def read_book(broker: str) -> PolicyBook:
+async def read_book(broker: Address) -> PolicyBook:
     """Return the policies and directives that hold."""
     policies = Policies(broker)
     try:
@@ -37,7 +38,7 @@ def is_held(directive: Directive | None) -> bool:
     return directive is not None and directive.action != UNPIN
 
 
-async def give(broker: str, directive: Directive, parts: Mapping[str, bytes] | None = None) -> int | None:
+async def give(broker: Address, directive: Directive, parts: Mapping[str, bytes] | None = None) -> int | None:
     """Write a directive; return the version that was published by it, None where none is (a pin).
 
     Args:
@@ -67,7 +68,7 @@ async def give(broker: str, directive: Directive, parts: Mapping[str, bytes] | N
         await published.stop()
 
 
-async def _write(broker: str, directive: Directive, parts: Mapping[str, bytes], before: Iterable[str]) -> None:
+async def _write(broker: Address, directive: Directive, parts: Mapping[str, bytes], before: Iterable[str]) -> None:
     """Write the parts, what orders that they be published, and that the parts of the order before are not needed."""
     outbox = Outbox(broker)
     try:

@@ -32,6 +32,7 @@ from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.features import FeatureSchema
 from pipeline.policy.parsing.parse import load_policy, parse_policy
 from pipeline.stream.policies import Policies
+from pipeline.stream.security import Address
 
 LOGGED, UNIFORM, LATEST, BERNOULLI_TS = "logged", "uniform", "latest", "bernoulli-ts"
 SAME_DECISIONS = (
@@ -111,7 +112,7 @@ SAME_DECISIONS = (
 @options.as_json
 def evaluate(
     policy_name: str | None,
-    broker: str,
+    broker: Address,
     generation: int | None,
     log_kind: str | None,
     data: Path | None,
@@ -173,7 +174,7 @@ def evaluate(
         click.echo(f"The picture is {picture}")
 
 
-def _target(word: str, log: DecisionLog, broker: str, policy_name: str | None) -> tuple[Target, list[str]]:
+def _target(word: str, log: DecisionLog, broker: Address, policy_name: str | None) -> tuple[Target, list[str]]:
     if word == LOGGED:
         return Logged(), []
     if word == UNIFORM:
@@ -196,7 +197,7 @@ def _target(word: str, log: DecisionLog, broker: str, policy_name: str | None) -
     ] if name == policy_name else []
 
 
-async def _stored(broker: str, name: str) -> PolicyDefinition:
+async def _stored(broker: Address, name: str) -> PolicyDefinition:
     policies = Policies(broker)
     try:
         await policies.start()
@@ -224,7 +225,7 @@ def _read_open_bandit(folder: Path) -> tuple[DecisionLog, FeatureSchema, list[st
 
 
 async def read_ledger(
-    broker: str, policy: str, on_progress: Callable[[int, int], None], generation: int | None = None
+    broker: Address, policy: str, on_progress: Callable[[int, int], None], generation: int | None = None
 ) -> tuple[DecisionLog, FeatureSchema, list[str]]:
     """Return a policy's log, its features, and in words what was left out."""
     fields = (await find_published(broker, policy, None)).fields

@@ -15,6 +15,7 @@ from rich.progress import Progress, TaskID
 from pipeline.cli import options
 from pipeline.replay.erasure.forget import WORK_DIR, Forgotten, read_forgotten
 from pipeline.replay.erasure.forget import forget as forget_subject
+from pipeline.stream.security import Address
 
 
 @click.command()
@@ -42,7 +43,7 @@ from pipeline.replay.erasure.forget import forget as forget_subject
 @options.registry_ids
 @options.as_json
 def forget(
-    broker: str,
+    broker: Address,
     subject_hash: str | None,
     dry_run: bool,
     is_list: bool,

@@ -12,7 +12,7 @@ from pipeline.errors import ConfigError
 from pipeline.stream.security import KafkaSecurity, SecuredBroker
 
 
-def _secured(_: click.Context, __: click.Parameter, servers: str) -> str:
+def _secured(_: click.Context, __: click.Parameter, servers: str) -> SecuredBroker:
     """Put PIPELINE_KAFKA_* beside the address; they are no flags, as everybody on a machine sees those."""
     return SecuredBroker(servers, KafkaSecurity.from_environment(os.environ))
 

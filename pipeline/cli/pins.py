@@ -16,6 +16,7 @@ from pipeline.errors import ConfigError
 from pipeline.policy.directive import PIN, ROLLBACK, UNPIN, Directive, next_number
 from pipeline.replay.proof.diff import diff_snapshots
 from pipeline.serve.following.snapshot import load_snapshot
+from pipeline.stream.security import Address
 
 policy_name = click.argument("policy_name", metavar="POLICY")
 dry_run_flag = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
@@ -27,7 +28,7 @@ dry_run_flag = click.option("--dry-run", is_flag=True, help="Say what would be d
 @click.option("--to", "version", type=click.IntRange(1), required=True, help="The version to go back to.")
 @dry_run_flag
 @options.as_json
-def rollback(broker: str, policy_name: str, version: int, dry_run: bool, as_json: bool) -> None:
+def rollback(broker: Address, policy_name: str, version: int, dry_run: bool, as_json: bool) -> None:
     """Publish an old version's content again, under a new version, and hold it until `unpin`.
 
     Everything in it is the old one, its definition too: arms that were added since are not on offer, arms that were
@@ -61,7 +62,7 @@ def rollback(broker: str, policy_name: str, version: int, dry_run: bool, as_json
 @policy_name
 @dry_run_flag
 @options.as_json
-def pin(broker: str, policy_name: str, dry_run: bool, as_json: bool) -> None:
+def pin(broker: Address, policy_name: str, dry_run: bool, as_json: bool) -> None:
     """Hold the present version until `unpin`; learning goes on beside it.
 
     A version that is published in the same moment is the one that is held; `snapshot list` shows which.
@@ -87,7 +88,7 @@ def pin(broker: str, policy_name: str, dry_run: bool, as_json: bool) -> None:
 @policy_name
 @dry_run_flag
 @options.as_json
-def unpin(broker: str, policy_name: str, dry_run: bool, as_json: bool) -> None:
+def unpin(broker: Address, policy_name: str, dry_run: bool, as_json: bool) -> None:
     """Publish what was learned meanwhile, at once, and go on publishing.
 
     \b
@@ -106,7 +107,7 @@ def unpin(broker: str, policy_name: str, dry_run: bool, as_json: bool) -> None:
         _say(as_json, directive, told, is_given=True, published_version=published)
 
 
-def _last_directive(broker: str, policy_name: str) -> Directive | None:
+def _last_directive(broker: Address, policy_name: str) -> Directive | None:
     book = asyncio.run(read_book(broker))
     if book.latest(policy_name) is None:
         known = sorted(definition.name for definition in book)

@@ -26,6 +26,7 @@ from pipeline.replay.recounting.run import read_base
 from pipeline.stream.log.outbox import Outbox, Record
 from pipeline.stream.log.topics import POLICIES, partition_for
 from pipeline.stream.policies import Policies
+from pipeline.stream.security import Address
 
 policy_file = click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 
@@ -55,7 +56,7 @@ def validate(file: Path, as_json: bool) -> None:
 @policy.command()
 @options.broker_address
 @policy_file
-def apply(broker: str, file: Path) -> None:
+def apply(broker: Address, file: Path) -> None:
     """Make a policy file the definition in force, if it may follow the one that is.
 
     \b
@@ -73,7 +74,7 @@ def apply(broker: str, file: Path) -> None:
 @options.broker_address
 @click.argument("name", required=False)
 @options.as_json
-def show(broker: str, name: str | None, as_json: bool) -> None:
+def show(broker: Address, name: str | None, as_json: bool) -> None:
     """Show the policies in force, or one of them.
 
     \b
@@ -96,7 +97,7 @@ def show(broker: str, name: str | None, as_json: bool) -> None:
 @options.broker_address
 @click.argument("name")
 @click.option("--arm", "arms", multiple=True, help="Only this arm; may be given again for another.")
-def kill(broker: str, name: str, arms: tuple[str, ...]) -> None:
+def kill(broker: Address, name: str, arms: tuple[str, ...]) -> None:
     """Switch a policy or some of its arms off, at once on every node, until it is revived.
 
     A killed policy shows its control arm, or any eligible arm uniformly; a killed arm is not shown.
@@ -113,7 +114,7 @@ def kill(broker: str, name: str, arms: tuple[str, ...]) -> None:
 @options.broker_address
 @click.argument("name")
 @click.option("--arm", "arms", multiple=True, help="Only this arm; may be given again for another.")
-def revive(broker: str, name: str, arms: tuple[str, ...]) -> None:
+def revive(broker: Address, name: str, arms: tuple[str, ...]) -> None:
     """Switch a policy and all its arms on again, or only some arms.
 
     \b
@@ -135,7 +136,7 @@ def revive(broker: str, name: str, arms: tuple[str, ...]) -> None:
     help="Of subjects. A larger share keeps those that a smaller one had.",
 )
 @click.option("--mode", type=click.Choice(get_args(RolloutMode)), help="Show what it decides, or only log it.")
-def rollout(broker: str, name: str, share: float, mode: RolloutMode | None) -> None:
+def rollout(broker: Address, name: str, share: float, mode: RolloutMode | None) -> None:
     """Let a policy with a [rollout] decide for a share of the subjects of the policy it is to follow.
 
     Go from 5 to 20, 50 and 100 percent as `pipeline report` allows.
@@ -150,7 +151,7 @@ def rollout(broker: str, name: str, share: float, mode: RolloutMode | None) -> N
         click.echo(f"{name} decides for {100.0 * one.share:g} % of the subjects of {one.of}, mode {one.mode}")
 
 
-async def apply_policy(broker: str, definition: PolicyDefinition, *, is_promoted: bool = False) -> bool:
+async def apply_policy(broker: Address, definition: PolicyDefinition, *, is_promoted: bool = False) -> bool:
     """Write a definition to `policies`; return whether it differs from the one in force.
 
     Args:
@@ -175,7 +176,9 @@ async def apply_policy(broker: str, definition: PolicyDefinition, *, is_promoted
         return True
 
 
-async def _changed(broker: str, name: str, change: Callable[[PolicyDefinition], PolicyDefinition]) -> PolicyDefinition:
+async def _changed(
+    broker: Address, name: str, change: Callable[[PolicyDefinition], PolicyDefinition]
+) -> PolicyDefinition:
     """Write the definition in force as changed; return it."""
     async with _writing(broker) as (book, outbox):
         current = book.latest(name)
@@ -189,7 +192,7 @@ async def _changed(broker: str, name: str, change: Callable[[PolicyDefinition], 
 
 
 @asynccontextmanager
-async def _writing(broker: str) -> AsyncIterator[tuple[PolicyBook, Outbox]]:
+async def _writing(broker: Address) -> AsyncIterator[tuple[PolicyBook, Outbox]]:
     policies = Policies(broker)
     outbox = Outbox(broker)
     try:
@@ -219,7 +222,7 @@ def _switched(definition: PolicyDefinition) -> str:
     return f"{definition.name} is {policy_word}; killed arms: {', '.join(switches.arms) or 'none'}"
 
 
-async def _check_not_replayed(broker: str, definition: PolicyDefinition) -> None:
+async def _check_not_replayed(broker: Address, definition: PolicyDefinition) -> None:
     """Refuse to begin by hand a generation whose past a replay has counted, maybe under other rules."""
     name, generation = definition.name, definition.generation
     if await read_base(broker, name, generation) is not None:

@@ -25,6 +25,7 @@ from pipeline.replay.recounting.plan import plan_from_json
 from pipeline.replay.recounting.rebuild import Rebuilt
 from pipeline.replay.recounting.run import Request, Where, read_base
 from pipeline.replay.recounting.run import replay as run_replay
+from pipeline.stream.security import Address
 
 TAKEN_IN_WITHIN_S = 60.0
 PUBLISHED_WITHIN_S = 30.0
@@ -84,7 +85,7 @@ class Place(click.ParamType):
 @click.pass_context
 def replay(
     ctx: click.Context,
-    broker: str,
+    broker: Address,
     policy_name: str | None,
     into: int | None,
     start: Where | None,
@@ -138,7 +139,7 @@ def replay(
 @click.argument("generation", type=click.IntRange(2))
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 @options.as_json
-def promote(broker: str, app_id: str, policy_name: str, generation: int, dry_run: bool, as_json: bool) -> None:
+def promote(broker: Address, app_id: str, policy_name: str, generation: int, dry_run: bool, as_json: bool) -> None:
     """Put a replayed generation in force: the next snapshot is its own.
 
     \b
@@ -158,14 +159,14 @@ def promote(broker: str, app_id: str, policy_name: str, generation: int, dry_run
         click.echo(f"promoted: {policy_name} version {version} is of generation {generation}")
 
 
-async def _replay(broker: str, request: Request) -> tuple[Journal, Rebuilt]:
+async def _replay(broker: Address, request: Request) -> tuple[Journal, Rebuilt]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("replaying", total=None)
         return await run_replay(broker, request, lambda done, total: progress.update(task, completed=done, total=total))
 
 
-async def _found(broker: str, policy: str, generation: int) -> FoundBase:
+async def _found(broker: Address, policy: str, generation: int) -> FoundBase:
     found = await read_base(broker, policy, generation)
     if found is None:
         raise ConfigError(
@@ -175,7 +176,7 @@ async def _found(broker: str, policy: str, generation: int) -> FoundBase:
     return found
 
 
-async def _promote(broker: str, app_id: str, found: FoundBase) -> int | None:
+async def _promote(broker: Address, app_id: str, found: FoundBase) -> int | None:
     definition = plan_from_json(found.base.plan).definition
     # Before the policy says so: the publisher must not switch to a generation of which it holds a part.
     await wait_until_taken_in(broker, app_id, definition.name, found, TAKEN_IN_WITHIN_S)
@@ -183,7 +184,7 @@ async def _promote(broker: str, app_id: str, found: FoundBase) -> int | None:
     return await wait_until_published(broker, definition.name, definition.generation, PUBLISHED_WITHIN_S)
 
 
-def _show_preview(broker: str, found: FoundBase, *, as_json: bool) -> None:
+def _show_preview(broker: Address, found: FoundBase, *, as_json: bool) -> None:
     definition = plan_from_json(found.base.plan).definition
     live = asyncio.run(find_snapshot(broker, definition.name, None))
     difference = preview(live.fields, live.id, found)

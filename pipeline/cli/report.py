@@ -19,6 +19,7 @@ from pipeline.policy.definition import PolicyDefinition
 from pipeline.report.report import report_of
 from pipeline.report.tally import GROUPS, tally
 from pipeline.stream.policies import Policies
+from pipeline.stream.security import Address
 
 
 @click.command()
@@ -32,7 +33,7 @@ from pipeline.stream.policies import Policies
     help="Draw it into this PNG file. [PIPELINE_REPORT_PICTURE]",
 )
 @options.as_json
-def report(broker: str, policy_name: str, include_open: bool, picture: Path | None, as_json: bool) -> None:
+def report(broker: Address, policy_name: str, include_open: bool, picture: Path | None, as_json: bool) -> None:
     """Say what a policy earns more than its holdout, from the ledger of its present generation.
 
     Subjects are what is compared: the interval allows for a subject's decisions being alike.
@@ -49,7 +50,7 @@ def report(broker: str, policy_name: str, include_open: bool, picture: Path | No
     click.echo(orjson.dumps(found) if as_json else in_words(found))
 
 
-async def _report(broker: str, name: str, *, include_open: bool) -> dict[str, Any]:
+async def _report(broker: Address, name: str, *, include_open: bool) -> dict[str, Any]:
     definition = await _definition(broker, name)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("reading the ledger", total=None)
@@ -61,7 +62,7 @@ async def _report(broker: str, name: str, *, include_open: bool) -> dict[str, An
     return report_of(definition, tally(gathered.entries.values(), include_open=include_open))
 
 
-async def _definition(broker: str, name: str) -> PolicyDefinition:
+async def _definition(broker: Address, name: str) -> PolicyDefinition:
     policies = Policies(broker)
     try:
         await policies.start()

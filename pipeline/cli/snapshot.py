@@ -20,6 +20,7 @@ from pipeline.policy.parsing.parse import parse_policy
 from pipeline.publish.parts import rewards_counted
 from pipeline.replay.proof.diff import diff_snapshots
 from pipeline.stream.log.topics import SNAPSHOT_HISTORY
+from pipeline.stream.security import Address
 
 
 @click.group()
@@ -36,7 +37,7 @@ for command in (rollback, pin, unpin):
 @click.option("--policy", "policy_name", help="Only this policy's.")
 @click.option("--last", type=click.IntRange(1), default=20, show_default=True, help="How many of the newest.")
 @options.as_json
-def list_snapshots(broker: str, policy_name: str | None, last: int, as_json: bool) -> None:
+def list_snapshots(broker: Address, policy_name: str | None, last: int, as_json: bool) -> None:
     """List published snapshots, oldest first.
 
     \b
@@ -72,7 +73,7 @@ def list_snapshots(broker: str, policy_name: str | None, last: int, as_json: boo
 @click.argument("policy_name", metavar="POLICY")
 @click.option("--version", type=click.IntRange(1), help="Which version; the latest if not given.")
 @options.as_json
-def show(broker: str, policy_name: str, version: int | None, as_json: bool) -> None:
+def show(broker: Address, policy_name: str, version: int | None, as_json: bool) -> None:
     """Show one snapshot: its provenance, and each arm's count and mean by segment.
 
     \b
@@ -119,7 +120,7 @@ def show(broker: str, policy_name: str, version: int | None, as_json: bool) -> N
 @click.argument("a", type=click.IntRange(1))
 @click.argument("b", type=click.IntRange(1))
 @options.as_json
-def diff(broker: str, policy_name: str, a: int, b: int, as_json: bool) -> None:
+def diff(broker: Address, policy_name: str, a: int, b: int, as_json: bool) -> None:
     """Say what changed from version A to version B: definition, ledger, and each arm's count and mean.
 
     \b

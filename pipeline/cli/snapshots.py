@@ -12,6 +12,7 @@ from pipeline.publish.snapshot import snapshot_id
 from pipeline.replay.proof.parts import with_parts
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.topics import SNAPSHOT_HISTORY, SNAPSHOTS
+from pipeline.stream.security import Address
 
 
 class Published(NamedTuple):
@@ -42,7 +43,7 @@ class Found(NamedTuple):
         return snapshot_id(self.content.record)
 
 
-async def read_published(broker: str, topic: str, policy: str | None = None) -> list[Published]:
+async def read_published(broker: Address, topic: str, policy: str | None = None) -> list[Published]:
     """Return every snapshot record of a topic up to its present end, of one policy or of all; their parts not."""
     found = []
     follower = TopicFollower(broker, topic)
@@ -60,7 +61,7 @@ async def read_published(broker: str, topic: str, policy: str | None = None) -> 
     return found
 
 
-async def find_published(broker: str, policy: str, version: int | None) -> Published:
+async def find_published(broker: Address, policy: str, version: int | None) -> Published:
     """Return one snapshot's record; that of the latest when no version is given.
 
     Raises:
@@ -82,7 +83,7 @@ async def find_published(broker: str, policy: str, version: int | None) -> Publi
     raise ConfigError("snapshot", [f"policy {policy!r} has no version {version}; held are: {held}"])
 
 
-async def find_snapshot(broker: str, policy: str, version: int | None) -> Found:
+async def find_snapshot(broker: Address, policy: str, version: int | None) -> Found:
     """Return one snapshot with its parts; the latest when no version is given.
 
     Raises:

@@ -9,6 +9,7 @@ import orjson
 
 from pipeline.cli import options
 from pipeline.stream.log.topics import create_topics, topic_specs
+from pipeline.stream.security import Address
 
 
 @click.group()
@@ -21,7 +22,7 @@ def topics() -> None:
 @options.app_id
 @options.partitions
 @options.as_json
-def create(broker: str, app_id: str, partitions: int, as_json: bool) -> None:
+def create(broker: Address, app_id: str, partitions: int, as_json: bool) -> None:
     """Create the topics that are missing; those that exist must have the right number of partitions.
 
     \b

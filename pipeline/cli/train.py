@@ -17,6 +17,7 @@ from pipeline.evaluate.read import gather_ledger
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.parsing.parse import load_policy, parse_policy
 from pipeline.policy.parsing.toml import to_toml
+from pipeline.stream.security import Address
 
 
 @click.command()
@@ -37,7 +38,7 @@ from pipeline.policy.parsing.toml import to_toml
     help="Where the policy file of the next generation goes; standard output if not given. [PIPELINE_TRAIN_OUT]",
 )
 @options.as_json
-def train(policy: str, broker: str, seed: int, out: Path | None, as_json: bool) -> None:
+def train(policy: str, broker: Address, seed: int, out: Path | None, as_json: bool) -> None:
     """Train a network from a policy's ledger, as the encoder of its next generation.
 
     Nothing changes yet: `pipeline replay` then counts the past under the new encoder, and promotes it.
@@ -77,7 +78,7 @@ def train(policy: str, broker: str, seed: int, out: Path | None, as_json: bool) 
     click.echo(f"The policy is in {out}: {go_on}" if out else text, err=out is not None)
 
 
-async def read(broker: str, policy: str) -> tuple[PolicyDefinition, DecisionLog]:
+async def read(broker: Address, policy: str) -> tuple[PolicyDefinition, DecisionLog]:
     """Return the definition that is live, and the log of its generation."""
     fields = (await find_published(broker, policy, None)).fields
     definition = parse_policy(orjson.loads(fields["definition"]), f"snapshot {fields['version']} of {policy}")

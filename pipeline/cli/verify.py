@@ -19,6 +19,7 @@ from pipeline.codec import avro
 from pipeline.errors import ConfigError
 from pipeline.replay.proof.history import PolicyHistory, read_history
 from pipeline.replay.proof.verify import OnProgress, look_at_sample, offsets_of, statistics_at, verify_snapshots
+from pipeline.stream.security import Address
 
 T = TypeVar("T")
 
@@ -50,7 +51,7 @@ class Offsets(click.ParamType):
 @click.option("--sample", type=click.IntRange(1), metavar="N", help="A quick look at N ledger records, without a fold.")
 @options.as_json
 def verify(
-    broker: str,
+    broker: Address,
     policies: tuple[str, ...],
     version: int | None,
     last: int | None,
@@ -98,7 +99,7 @@ def _check_usage(policies: Sequence[str], version: int | None, *modes: object) -
         raise click.UsageError("--version, --last, --offsets and --sample exclude each other: give one of them")
 
 
-async def _snapshots(broker: str, policies: Sequence[str], version: int | None, last: int) -> Found:
+async def _snapshots(broker: Address, policies: Sequence[str], version: int | None, last: int) -> Found:
     histories = await _histories(broker, policies, lambda fields: version in (None, fields["version"]), last)
     contents = [content for history in histories for content in history.wanted]
     if version is not None and not contents:
@@ -109,7 +110,7 @@ async def _snapshots(broker: str, policies: Sequence[str], version: int | None, 
     return Found([history.lineage for history in histories], verdicts)
 
 
-async def _at_offsets(broker: str, policies: Sequence[str], ends: dict[int, int]) -> Found:
+async def _at_offsets(broker: Address, policies: Sequence[str], ends: dict[int, int]) -> Found:
     histories = await _histories(broker, policies, lambda fields: offsets_of(fields) == ends, None)
     newest = {history.lineage.policy: history.newest for history in histories if history.newest is not None}
     contents = [content for history in histories for content in history.wanted]
@@ -119,7 +120,7 @@ async def _at_offsets(broker: str, policies: Sequence[str], ends: dict[int, int]
     return Found([history.lineage for history in histories], verdicts, at_offsets)
 
 
-async def _sample(broker: str, policies: Sequence[str], count: int) -> Found:
+async def _sample(broker: Address, policies: Sequence[str], count: int) -> Found:
     histories = await _histories(broker, policies, lambda _: True, 1)
     ends: dict[int, int] = {}
     for history in histories:
@@ -131,7 +132,7 @@ async def _sample(broker: str, policies: Sequence[str], count: int) -> Found:
 
 
 async def _histories(
-    broker: str, policies: Sequence[str], is_wanted: Callable[[Mapping[str, Any]], bool], last: int | None
+    broker: Address, policies: Sequence[str], is_wanted: Callable[[Mapping[str, Any]], bool], last: int | None
 ) -> list[PolicyHistory]:
     histories = await read_history(broker, policies, is_wanted, last)
     missing = sorted(set(policies) - histories.keys())

@@ -21,6 +21,7 @@ from pipeline.evaluate.log import DecisionLog
 from pipeline.evaluate.warm_start import ArmStart, Shown, arm_starts, arm_transfers, with_priors
 from pipeline.policy.parsing.parse import load_policy
 from pipeline.policy.parsing.toml import to_toml
+from pipeline.stream.security import Address
 
 TRUST = 1.0
 TRUST_WITHOUT = 0.25
@@ -88,7 +89,7 @@ CONFOUNDED = (
 @options.as_json
 def warm_start(
     file: Path,
-    broker: str,
+    broker: Address,
     ledger: str | None,
     table: Path | None,
     data: Path | None,
@@ -143,7 +144,9 @@ def warm_start(
     click.echo(f"The policy is in {out}: pipeline policy apply {out}" if out else text, err=out is not None)
 
 
-def _transfer(broker: str, policy: str, version: int | None, temper: float, limit: float) -> tuple[list[ArmStart], str]:
+def _transfer(
+    broker: Address, policy: str, version: int | None, temper: float, limit: float
+) -> tuple[list[ArmStart], str]:
     """Return what another policy's snapshot gives, and the line that says where it is from."""
     found = asyncio.run(find_snapshot(broker, policy, version))
     head = (
@@ -152,7 +155,7 @@ def _transfer(broker: str, policy: str, version: int | None, temper: float, limi
     return arm_transfers(found.fields, temper=temper, limit=limit), head
 
 
-def _read(broker: str, ledger: str | None, table: Path | None, data: Path | None) -> Shown:
+def _read(broker: Address, ledger: str | None, table: Path | None, data: Path | None) -> Shown:
     if table is not None:
         return _read_csv(table)
     if data is not None:

@@ -20,6 +20,7 @@ from pipeline.settings import WorkerSettings
 from pipeline.stream import failpoints
 from pipeline.stream.app import build_app
 from pipeline.stream.log.topics import create_topics, topic_specs
+from pipeline.stream.security import Address
 
 
 @click.command()
@@ -81,7 +82,7 @@ from pipeline.stream.log.topics import create_topics, topic_specs
 @options.metrics_host
 @options.metrics_port
 def worker(
-    broker: str,
+    broker: Address,
     app_id: str,
     partitions: int,
     state_dir: Path,

@@ -10,10 +10,11 @@ from pipeline.policy.definition import PolicyDefinition
 from pipeline.replay.proof.read import read_up_to
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.topics import REWARDS
+from pipeline.stream.security import Address
 
 
 async def gather_ledger(
-    broker: str,
+    broker: Address,
     definition: PolicyDefinition,
     generation: int | None = None,
     *,
@@ -36,7 +37,7 @@ async def gather_ledger(
     return gathering
 
 
-async def _ends(broker: str) -> dict[int, int]:
+async def _ends(broker: Address) -> dict[int, int]:
     follower = TopicFollower(broker, REWARDS)
     try:
         await follower.start()

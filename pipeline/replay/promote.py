@@ -19,7 +19,7 @@ from pipeline.replay.recounting.base import FoundBase
 from pipeline.replay.recounting.plan import plan_from_json
 from pipeline.stream.log.follow import TopicFollower, partition_numbers
 from pipeline.stream.log.topics import SNAPSHOTS, STATISTICS, partition_for
-from pipeline.stream.security import client_options
+from pipeline.stream.security import Address, client_options
 
 POLL_S = 0.1
 
@@ -37,7 +37,7 @@ def preview(live: Mapping[str, Any], live_id: str, found: FoundBase) -> Snapshot
     return diff_snapshots(live, after)
 
 
-async def wait_until_taken_in(broker: str, app_id: str, policy: str, found: FoundBase, within_s: float) -> None:
+async def wait_until_taken_in(broker: Address, app_id: str, policy: str, found: FoundBase, within_s: float) -> None:
     """Wait until the publisher holds a base: it has acknowledged the record, so whoever takes over holds it too.
 
     Raises:
@@ -62,7 +62,7 @@ async def wait_until_taken_in(broker: str, app_id: str, policy: str, found: Foun
         await consumer.stop()
 
 
-async def wait_until_published(broker: str, policy: str, generation: int, within_s: float) -> int | None:
+async def wait_until_published(broker: Address, policy: str, generation: int, within_s: float) -> int | None:
     """Return the version that is published under a generation; None if none is in time."""
     follower = TopicFollower(broker, SNAPSHOTS)
     deadline = time.monotonic() + within_s

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pipeline.errors import ConfigError
 from pipeline.serve.keys import ApiKey
+from pipeline.stream.security import Address, servers_of
 
 # BLAKE2b takes a key of up to 64 bytes; 16 are what a guesser can't try out.
 SALT_BYTES = (16, 64)
@@ -19,7 +20,7 @@ SMALLEST_BUFFER_BYTES = 1 << 20
 class ServeSettings:
     """A serving node."""
 
-    broker: str
+    broker: Address
     """Bootstrap servers, `host:port[,host:port]`."""
     subject_salt: str = field(default="", repr=False)
     """Secret of the deployment, the same on every node: keys the hash of a person's id. Empty: none is accepted."""
@@ -64,8 +65,8 @@ class ServeSettings:
 
     def __post_init__(self) -> None:
         faults = [*self._address_faults(), *self._access_faults(), *self._delivery_faults()]
-        if not self.broker or any(":" not in server for server in self.broker.split(",")):
-            faults.insert(0, f"broker: {self.broker!r} is not host:port[,host:port]")
+        if any(":" not in server for server in servers_of(self.broker)):
+            faults.insert(0, f"broker: {str(self.broker)!r} is not host:port[,host:port]")
         length = len(self.subject_salt.encode())
         if length and not SALT_BYTES[0] <= length <= SALT_BYTES[1]:
             faults.append(f"subject_salt: {length} bytes, expected none, or {SALT_BYTES[0]} to {SALT_BYTES[1]} random")

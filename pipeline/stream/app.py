@@ -31,6 +31,7 @@ from pipeline.stream.log.outbox import Outbox
 from pipeline.stream.log.shell import consume, keep_running
 from pipeline.stream.metrics import WorkerMetrics
 from pipeline.stream.policies import Policies
+from pipeline.stream.security import servers_of
 from pipeline.stream.state.restore import Opener
 from pipeline.stream.state.tables import BLOCK_CACHE_BYTES, IndexOf, StateTable
 
@@ -55,7 +56,7 @@ class WorkerApp(faust.App):
     def __init__(self, settings: WorkerSettings) -> None:
         super().__init__(
             settings.app_id,
-            broker=[f"kafka://{server}" for server in settings.broker.split(",")],
+            broker=[f"kafka://{server}" for server in servers_of(settings.broker)],
             broker_credentials=faust_credentials(settings.broker),
             datadir=settings.state_dir,
             store="rocksdb://",

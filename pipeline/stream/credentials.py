@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import faust
 
-from pipeline.stream.security import security_of
+from pipeline.stream.security import Address, security_of
 
 
-def faust_credentials(broker: str) -> faust.Credentials | None:
+def faust_credentials(broker: Address) -> faust.Credentials | None:
     """Return Faust's credentials for a broker; None: plain text.
 
     Faust speaks TLS with SASL only if it is given a context: without one, SASL_SSL would silently be plain text.

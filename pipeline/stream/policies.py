@@ -17,6 +17,7 @@ from pipeline.policy.parsing.parse import parse_policy
 from pipeline.publish.parts import part_names, part_of
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.topics import POLICIES
+from pipeline.stream.security import Address
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ REFRESH_INTERVAL_S = 1.0
 class Policies:
     """A policy book that is kept up to date."""
 
-    def __init__(self, broker: str) -> None:
+    def __init__(self, broker: Address) -> None:
         self.book = PolicyBook()
         self._follower = TopicFollower(broker, POLICIES)
         self._reading = asyncio.Lock()

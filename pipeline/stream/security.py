@@ -1,7 +1,7 @@
 """How Kafka is spoken to: one frozen setting that every client of this package is made with.
 
-A broker's address is a string wherever it is handed on. `SecuredBroker` is that string with its security beside it, so
-that whoever is handed an address has what it takes to connect, and nobody can forget to pass the credentials on.
+A broker is handed on as an `Address`: bootstrap servers alone, spoken to in plain text, or a record of them and
+their security. Whoever is handed one has what it takes to connect, in a process of its own too.
 """
 
 from __future__ import annotations
@@ -123,26 +123,39 @@ class KafkaSecurity:
         ]
 
 
-class SecuredBroker(str):
+@dataclass(frozen=True, slots=True)
+class SecuredBroker:
     """Bootstrap servers, and how to speak to them."""
 
-    __slots__ = ("security",)
-
+    servers: str
+    """`host:port[,host:port]`."""
     security: KafkaSecurity
+    """Never shown with the address."""
 
-    def __new__(cls, servers: str, security: KafkaSecurity) -> Self:
-        """Put the two together."""
-        broker = super().__new__(cls, servers)
-        broker.security = security
-        return broker
+    def __str__(self) -> str:
+        """Give the servers alone, for logs and messages."""
+        return self.servers
 
 
-def security_of(broker: str) -> KafkaSecurity:
-    """Return how to speak to a broker; an address alone is spoken to in plain text."""
+Address = str | SecuredBroker
+"""A broker as it is handed on; servers alone are spoken to in plain text."""
+
+
+def servers_of(broker: Address) -> list[str]:
+    """Return the bootstrap servers.
+
+    >>> servers_of(SecuredBroker("kafka-1:9092,kafka-2:9092", KafkaSecurity()))
+    ['kafka-1:9092', 'kafka-2:9092']
+    """
+    return str(broker).split(",")
+
+
+def security_of(broker: Address) -> KafkaSecurity:
+    """Return how to speak to a broker."""
     return broker.security if isinstance(broker, SecuredBroker) else KafkaSecurity()
 
 
-def client_options(broker: str) -> dict[str, Any]:
+def client_options(broker: Address) -> dict[str, Any]:
     """Return what every aiokafka client is made with."""
     mend_connections()
     security = security_of(broker)

@@ -146,7 +146,7 @@ def add_user(broker: str, mechanism: str) -> None:
 def run(secured: Secured, *arguments: str, is_trusted: bool = True) -> subprocess.CompletedProcess[str]:
     environment = {name: text for name, text in os.environ.items() if not name.startswith("PIPELINE_")}
     return subprocess.run(
-        [sys.executable, "-m", "pipeline", *arguments, "--broker", secured.broker],
+        [sys.executable, "-m", "pipeline", *arguments, "--broker", str(secured.broker)],
         env=environment | (secured.environment if is_trusted else {}),
         capture_output=True,
         text=True,
@@ -162,7 +162,7 @@ async def test_the_whole_loop_runs_over_a_listener_that_demands_credentials(secu
     policy.write_text(POLICY, "utf-8")
     applied = run(secured, "policy", "apply", str(policy))
     assert applied.returncode == 0, applied.stderr
-    worker = Worker(secured.broker, tmp_path, partitions=2, environment=secured.environment)
+    worker = Worker(str(secured.broker), tmp_path, partitions=2, environment=secured.environment)
     node = ServingNode(ServeSettings(secured.broker))
     async with asyncio.timeout(2 * WITHIN_S), node, listening(node, "127.0.0.1", 0) as url:
         with worker:
@@ -200,7 +200,7 @@ def test_without_credentials_nothing_is_let_in_and_the_exit_code_says_so(secured
 async def test_wrong_credentials_and_an_unknown_authority_are_refused(secured: Secured) -> None:
     for changes in secured.wrong:
         changed = secured.environment | {f"PIPELINE_KAFKA_{name}": text for name, text in changes.items()}
-        follower = TopicFollower(SecuredBroker(secured.broker, KafkaSecurity.from_environment(changed)), POLICIES)
+        follower = TopicFollower(SecuredBroker(str(secured.broker), KafkaSecurity.from_environment(changed)), POLICIES)
         async with asyncio.timeout(WITHIN_S):
             with pytest.raises(UnavailableError):
                 await follower.start()

@@ -74,6 +74,7 @@ WORLDLY = {
         "http.routes",
         "http.server",
         "node",
+        "settings",  # what a broker's address is: how it is spoken to is beside it
         "status",
     ),
     "evaluate": ("open_bandit", "picture", "read"),

@@ -16,12 +16,13 @@ from pipeline.replay.dead_letters.letters import DeadLetter, Gathered, gather, k
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.outbox import Outbox, Record
 from pipeline.stream.log.topics import DEAD_LETTERS
+from pipeline.stream.security import Address
 
 CHUNK_LETTERS = 1_000
 """Letters between two rounds of marks."""
 
 
-async def read_letters(broker: str) -> Gathered:
+async def read_letters(broker: Address) -> Gathered:
     """Return every letter up to the topic's present end.
 
     Raises:
@@ -36,7 +37,7 @@ async def read_letters(broker: str) -> Gathered:
     return gather((record.partition, record.timestamp, record.value) for record in records)
 
 
-async def send_back(broker: str, letters: Sequence[DeadLetter], now_ms: int) -> None:
+async def send_back(broker: Address, letters: Sequence[DeadLetter], now_ms: int) -> None:
     """Send letters, as `plan_replay` ordered them, and mark them.
 
     Raises:

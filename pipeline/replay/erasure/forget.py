@@ -19,6 +19,7 @@ from pipeline.replay.erasure.late_erasures import Behind, behind, read_bases, ru
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.outbox import Outbox, Record
 from pipeline.stream.log.topics import DECISIONS, ERASURES, REWARDS
+from pipeline.stream.security import Address
 
 POLL_S = 0.2
 CHUNK = 1_000
@@ -47,7 +48,7 @@ class Forgotten(NamedTuple):
 
 
 async def forget(
-    broker: str,
+    broker: Address,
     subject_hash: str,
     *,
     registry: Mapping[int, str],
@@ -96,7 +97,7 @@ async def forget(
     return report
 
 
-async def read_forgotten(broker: str) -> list[dict[str, Any]]:
+async def read_forgotten(broker: Address) -> list[dict[str, Any]]:
     """Return the records of who was forgotten, oldest first."""
     follower = TopicFollower(broker, ERASURES)
     await follower.start()
@@ -107,7 +108,7 @@ async def read_forgotten(broker: str) -> list[dict[str, Any]]:
     return [avro.decode_as("forgotten", record.value) for record in records]
 
 
-async def _find(broker: str, subject_hash: str, registry: Mapping[int, str], on_progress: OnProgress) -> Forgetting:
+async def _find(broker: Address, subject_hash: str, registry: Mapping[int, str], on_progress: OnProgress) -> Forgetting:
     found = Forgetting()
     follower = TopicFollower(broker, DECISIONS)
     await follower.start()
@@ -161,7 +162,7 @@ async def _erase(
         await _read(ledger, forgetting)
 
 
-async def _behind(broker: str, forgetting: Forgetting) -> list[Behind]:
+async def _behind(broker: Address, forgetting: Forgetting) -> list[Behind]:
     """Return the replays that have counted one of the decisions and not read its erasure."""
     bases = await read_bases(broker)
     if not bases or not forgetting.actions:

@@ -18,6 +18,7 @@ from pipeline.replay.recounting.rebuild import OnProgress, topics_of
 from pipeline.replay.recounting.run import Request, replay
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.topics import STATISTICS
+from pipeline.stream.security import Address
 
 NEVER = 1 << 63
 
@@ -64,7 +65,7 @@ def behind(bases: Iterable[Mapping[str, Any]], counts: Counts, ends: Ends) -> li
     return found
 
 
-async def read_bases(broker: str) -> list[dict[str, Any]]:
+async def read_bases(broker: Address) -> list[dict[str, Any]]:
     """Return the base in force of every replayed generation.
 
     Raises:
@@ -81,7 +82,7 @@ async def read_bases(broker: str) -> list[dict[str, Any]]:
     return [avro.decode_as("statistics_base", value) for value in latest.values()]
 
 
-async def run_on(broker: str, one: Behind, work_dir: Path, on_progress: OnProgress) -> None:
+async def run_on(broker: Address, one: Behind, work_dir: Path, on_progress: OnProgress) -> None:
     """Let a replay read on to the present end, in the folder of `pipeline replay`; where that is gone, anew.
 
     Raises:

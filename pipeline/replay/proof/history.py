@@ -11,6 +11,7 @@ from pipeline.publish.parts import part_of
 from pipeline.replay.proof.lineage import Lineage
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.topics import SNAPSHOT_HISTORY, SNAPSHOTS
+from pipeline.stream.security import Address
 
 IsWanted = Callable[[Mapping[str, Any]], bool]
 
@@ -35,7 +36,7 @@ class PolicyHistory:
 
 
 async def read_history(
-    broker: str, policies: Collection[str], is_wanted: IsWanted, last: int | None = None
+    broker: Address, policies: Collection[str], is_wanted: IsWanted, last: int | None = None
 ) -> dict[str, PolicyHistory]:
     """Read all that was published, of some policies or of all when none is named.
 
@@ -67,7 +68,7 @@ async def read_history(
     return dict(sorted(histories.items()))
 
 
-async def _read(broker: str, topic: str, take: Callable[[bytes, Mapping[str, Any]], None]) -> dict[str, bytes]:
+async def _read(broker: Address, topic: str, take: Callable[[bytes, Mapping[str, Any]], None]) -> dict[str, bytes]:
     """Hand over each snapshot of a topic; return each policy's last."""
     last: dict[str, bytes] = {}
     follower = TopicFollower(broker, topic)

@@ -9,9 +9,10 @@ from pipeline.errors import StateError
 from pipeline.publish.parts import SnapshotContent, part_names, part_of
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.topics import SNAPSHOT_HISTORY, SNAPSHOTS
+from pipeline.stream.security import Address
 
 
-async def find_parts(broker: str, names: Sequence[str]) -> dict[str, bytes]:
+async def find_parts(broker: Address, names: Sequence[str]) -> dict[str, bytes]:
     """Return the parts of these names that either topic still has.
 
     Raises:
@@ -26,7 +27,7 @@ async def find_parts(broker: str, names: Sequence[str]) -> dict[str, bytes]:
     return found
 
 
-async def with_parts(broker: str, record: bytes, fields: Mapping[str, Any]) -> SnapshotContent:
+async def with_parts(broker: Address, record: bytes, fields: Mapping[str, Any]) -> SnapshotContent:
     """Return a snapshot record, which decodes to `fields`, with all of its parts.
 
     Raises:
@@ -42,7 +43,7 @@ async def with_parts(broker: str, record: bytes, fields: Mapping[str, Any]) -> S
     return SnapshotContent(record, found)
 
 
-async def _read(broker: str, topic: str, names: set[str]) -> dict[str, bytes]:
+async def _read(broker: Address, topic: str, names: set[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     follower = TopicFollower(broker, topic)
     try:

@@ -9,11 +9,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline.errors import StateError, UnavailableError
-from pipeline.stream.security import client_options
+from pipeline.stream.security import Address, client_options
 
 
 async def read_up_to(
-    broker: str, topic: str, ends: Mapping[int, int], *, stops: Sequence[Mapping[int, int]] = ()
+    broker: Address, topic: str, ends: Mapping[int, int], *, stops: Sequence[Mapping[int, int]] = ()
 ) -> AsyncIterator[tuple[int, Sequence[Any]]]:
     """Yield (partition, records below its end), in offset order within a partition.
 

@@ -26,7 +26,7 @@ from pipeline.replay.proof.read import check_complete, read_up_to
 from pipeline.replay.proof.sample import can_be_judged, record_fault, spread
 from pipeline.replay.recounting.recount_bases import Ground, count_grounds, ground_of, offsets_in, rules_of
 from pipeline.stream.log.topics import REWARDS
-from pipeline.stream.security import client_options
+from pipeline.stream.security import Address, client_options
 
 OnProgress = Callable[[int, int], None]
 Grounds = Mapping[Ground, Mapping[RowKey, Statistics]]
@@ -73,7 +73,7 @@ class Sampled(NamedTuple):
     """The first."""
 
 
-async def verify_snapshots(broker: str, contents: Sequence[bytes], on_progress: OnProgress) -> list[Verdict]:
+async def verify_snapshots(broker: Address, contents: Sequence[bytes], on_progress: OnProgress) -> list[Verdict]:
     """Recompute snapshots from the ledger; the verdicts are in the order of `contents`.
 
     Args:
@@ -93,7 +93,9 @@ async def verify_snapshots(broker: str, contents: Sequence[bytes], on_progress: 
     return [verdicts[snapshot_id(content)] for content in contents]
 
 
-async def fold_prefixes(broker: str, prefixes: Sequence[Prefix], on_progress: OnProgress) -> AsyncIterator[PrefixRows]:
+async def fold_prefixes(
+    broker: Address, prefixes: Sequence[Prefix], on_progress: OnProgress
+) -> AsyncIterator[PrefixRows]:
     """Read the ledger once, and yield each prefix as soon as it is complete.
 
     Raises:
@@ -113,7 +115,7 @@ async def fold_prefixes(broker: str, prefixes: Sequence[Prefix], on_progress: On
 
 
 async def statistics_at(
-    broker: str,
+    broker: Address,
     newest: Mapping[str, bytes],
     at_vector: Sequence[bytes],
     ends: Mapping[int, int],
@@ -150,7 +152,7 @@ async def statistics_at(
     return sorted(found), sorted(verdicts, key=lambda verdict: (verdict.policy, verdict.version))
 
 
-async def look_at_sample(broker: str, ends: Mapping[int, int], count: int, book: PolicyBook) -> Sampled:
+async def look_at_sample(broker: Address, ends: Mapping[int, int], count: int, book: PolicyBook) -> Sampled:
     """Make the rewards of up to `count` ledger records, evenly spread below `ends`, again from their outcomes.
 
     Raises:
@@ -184,7 +186,7 @@ def _prefix_of(name: str, snapshot: Mapping[str, Any]) -> Prefix:
     return Prefix(name, snapshot["policy"], snapshot["generation"], offsets_of(snapshot))
 
 
-async def _verdict(broker: str, done: PrefixRows, content: bytes, grounds: Grounds) -> Verdict:
+async def _verdict(broker: Address, done: PrefixRows, content: bytes, grounds: Grounds) -> Verdict:
     snapshot = avro.decode_as("snapshot", content)
     definition, ground = definition_of(snapshot), ground_of(snapshot)
     if ground is not None and rules_of(ground) != definition.statistics_hash:
@@ -214,7 +216,7 @@ def _event_time_of(done: PrefixRows, snapshot: Mapping[str, Any]) -> int:
 
 
 async def _with_posteriors(
-    broker: str, content: bytes, definition: PolicyDefinition, rows: Rows, as_of_ms: int
+    broker: Address, content: bytes, definition: PolicyDefinition, rows: Rows, as_of_ms: int
 ) -> dict[str, Any] | Difference:
     """Return a snapshot's fields with the posteriors of its parts.
 
@@ -233,7 +235,7 @@ async def _with_posteriors(
     return whole(SnapshotContent(content, found))
 
 
-async def _grounds_of(broker: str, contents: Iterable[bytes], on_progress: OnProgress) -> Grounds:
+async def _grounds_of(broker: Address, contents: Iterable[bytes], on_progress: OnProgress) -> Grounds:
     """Count anew what replays put under snapshots."""
     grounds = [ground_of(avro.decode_as("snapshot", content)) for content in contents]
     return await count_grounds(broker, [ground for ground in grounds if ground is not None], on_progress)
@@ -250,7 +252,7 @@ def _on_ground(rows: Rows, snapshot: Mapping[str, Any], grounds: Grounds) -> Row
 
 
 async def _records_at(
-    broker: str, ends: Mapping[int, int], places: Sequence[tuple[int, int]]
+    broker: Address, ends: Mapping[int, int], places: Sequence[tuple[int, int]]
 ) -> AsyncIterator[tuple[tuple[int, int], dict[str, Any]]]:
     """Yield the ledger record at each place; where the log has none there, the next one."""
     consumer = AIOKafkaConsumer(

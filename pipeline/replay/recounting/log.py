@@ -14,7 +14,7 @@ from pipeline.join.step import STEP_BYTES
 from pipeline.replay.recounting.rows import Raw
 from pipeline.stream.log.follow import partition_numbers
 from pipeline.stream.log.topics import MAX_BATCH_BYTES
-from pipeline.stream.security import client_options
+from pipeline.stream.security import Address, client_options
 
 POLL_MS = 500
 
@@ -122,7 +122,7 @@ def _numbered(offsets: Mapping[TopicPartition, int]) -> dict[int, int]:
 
 
 @asynccontextmanager
-async def open_log(broker: str, topics: Sequence[str]) -> AsyncIterator[Log]:
+async def open_log(broker: Address, topics: Sequence[str]) -> AsyncIterator[Log]:
     """Connect to the topics of a replay.
 
     Raises:

@@ -15,6 +15,7 @@ from pipeline.replay.recounting.plan import ReplayPlan
 from pipeline.replay.recounting.recount import Recount, open_recount
 from pipeline.replay.recounting.rows import STEP_OFFSETS, StillOpen, sums_of
 from pipeline.stream.log.topics import DECISIONS, OUTCOMES, REWARDS
+from pipeline.stream.security import Address
 from pipeline.stream.state.scratch import scratch_rows
 
 OnProgress = Callable[[int, int], None]
@@ -49,7 +50,7 @@ class Rebuilt:
 
 
 async def rebuild(
-    broker: str,
+    broker: Address,
     plan: ReplayPlan,
     cuts: Sequence[Cut],
     folder: Path,

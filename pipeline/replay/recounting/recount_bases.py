@@ -14,6 +14,7 @@ from pipeline.models.sums.statistics import Statistics
 from pipeline.replay.recounting.cuts import distance, from_positions
 from pipeline.replay.recounting.plan import plan_from_json
 from pipeline.replay.recounting.rebuild import OnProgress, rebuild
+from pipeline.stream.security import Address
 
 Ground = tuple[str, bytes]
 """A plan, and its cuts as JSON."""
@@ -37,7 +38,7 @@ def offsets_in(ground: Ground) -> int:
 
 
 async def count_grounds(
-    broker: str, grounds: Sequence[Ground], on_progress: OnProgress
+    broker: Address, grounds: Sequence[Ground], on_progress: OnProgress
 ) -> dict[Ground, Mapping[RowKey, Statistics]]:
     """Count each afresh; one that goes on from another is counted from where that ends.
 

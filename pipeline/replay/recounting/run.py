@@ -32,7 +32,7 @@ from pipeline.stream.log.follow import partition_numbers
 from pipeline.stream.log.outbox import Outbox, Record
 from pipeline.stream.log.topics import MAX_BATCH_BYTES, STATISTICS, partition_for
 from pipeline.stream.policies import Policies
-from pipeline.stream.security import client_options
+from pipeline.stream.security import Address, client_options
 
 POLL_MS = 500
 
@@ -62,7 +62,7 @@ class Request:
     """How patient JOIN is."""
 
 
-async def replay(broker: str, request: Request, on_progress: OnProgress) -> tuple[Journal, Rebuilt]:
+async def replay(broker: Address, request: Request, on_progress: OnProgress) -> tuple[Journal, Rebuilt]:
     """Do what is asked for, or go on with it.
 
     Raises:
@@ -77,7 +77,7 @@ async def replay(broker: str, request: Request, on_progress: OnProgress) -> tupl
     return journal, rebuilt
 
 
-async def read_base(broker: str, policy: str, generation: int) -> FoundBase | None:
+async def read_base(broker: Address, policy: str, generation: int) -> FoundBase | None:
     """Return what a replay has made of a policy's generation, if one has."""
     consumer = AIOKafkaConsumer(
         **client_options(broker),
@@ -104,7 +104,7 @@ async def read_base(broker: str, policy: str, generation: int) -> FoundBase | No
     return finding.found
 
 
-async def _journal(broker: str, request: Request) -> Journal:
+async def _journal(broker: Address, request: Request) -> Journal:
     """Return the journal of what was begun, or a new one."""
     journal = read_journal(request.folder)
     found = await read_base(broker, request.policy, request.into)
@@ -163,7 +163,7 @@ def _check_sent(journal: Journal, found: FoundBase | None, request: Request) -> 
     )
 
 
-async def _set_end(broker: str, request: Request, journal: Journal) -> None:
+async def _set_end(broker: Address, request: Request, journal: Journal) -> None:
     async with open_log(broker, topics_of(journal.plan)) as log:
         present = await log.end()
         end = await _offsets(log, request.end, present)
@@ -195,7 +195,7 @@ async def _offsets(log: Log, where: Where | None, default: Mapping[str, Mapping[
     return {topic: {**offsets, **given[topic]} for topic, offsets in default.items()}
 
 
-async def _send(broker: str, journal: Journal, rebuilt: Rebuilt, folder: Path) -> None:
+async def _send(broker: Address, journal: Journal, rebuilt: Rebuilt, folder: Path) -> None:
     """Send the sums and the base that puts them in force, unless that was done."""
     if not journal.is_unfinished:
         return

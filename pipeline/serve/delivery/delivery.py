@@ -26,7 +26,7 @@ from pipeline.errors import ConfigError, UnavailableError
 from pipeline.serve.delivery.batch_sender import Round, send_round
 from pipeline.serve.delivery.spill import Parcel, Spill
 from pipeline.stream.log.topics import DECISIONS, OUTCOMES
-from pipeline.stream.security import client_options
+from pipeline.stream.security import Address, client_options
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ RETRY_S = 0.1
 LONGEST_RETRY_S = 5.0
 
 
-def make_producer(broker: str) -> AIOKafkaProducer:
+def make_producer(broker: Address) -> AIOKafkaProducer:
     """Return a producer.
 
     It is not idempotent: such a one never gives up on a batch, so neither would a stopping node.
@@ -65,11 +65,11 @@ class Delivery:
 
     def __init__(
         self,
-        broker: str,
+        broker: Address,
         capacity_bytes: int,
         *,
         spill: Spill | None = None,
-        open_producer: Callable[[str], Any] = make_producer,
+        open_producer: Callable[[Address], Any] = make_producer,
     ) -> None:
         self.delivered = 0
         """Records acknowledged."""

@@ -24,6 +24,7 @@ from pipeline.publish.parts import SnapshotContent, part_names, part_of
 from pipeline.serve.following.snapshot import LoadedSnapshot, load_snapshot
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.topics import SNAPSHOTS
+from pipeline.stream.security import Address
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,11 @@ class SnapshotFollower:
     """The live snapshot of every policy."""
 
     def __init__(
-        self, broker: str, on_live: OnLive | None = None, *, open_topic: Callable[[str, str], Topic] = TopicFollower
+        self,
+        broker: Address,
+        on_live: OnLive | None = None,
+        *,
+        open_topic: Callable[[Address, str], Topic] = TopicFollower,
     ) -> None:
         self.snapshots: dict[str, LoadedSnapshot] = {}
         """By policy."""

@@ -17,6 +17,7 @@ from pipeline.publish.parts import part_of
 from pipeline.serve.following.follower import LONGEST_RETRY_S, RETRY_S, Topic
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.topics import POLICIES
+from pipeline.stream.security import Address
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 class SwitchFollower:
     """What is switched off of every policy, by the definition of its highest generation."""
 
-    def __init__(self, broker: str, *, open_topic: Callable[[str, str], Topic] = TopicFollower) -> None:
+    def __init__(self, broker: Address, *, open_topic: Callable[[Address, str], Topic] = TopicFollower) -> None:
         self.switches: dict[str, Switches] = {}
         """By policy."""
         self._generations: dict[str, int] = {}

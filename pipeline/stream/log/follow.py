@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline.errors import UnavailableError
-from pipeline.stream.security import client_options
+from pipeline.stream.security import Address, client_options
 
 POLL_MS = 200
 
@@ -17,7 +17,7 @@ POLL_MS = 200
 class TopicFollower:
     """All partitions of one topic, read by whoever polls it."""
 
-    def __init__(self, broker: str, topic: str) -> None:
+    def __init__(self, broker: Address, topic: str) -> None:
         self.topic = topic
         self._broker = broker
         self._consumer: AIOKafkaConsumer = None  # made by `start`: aiokafka wants a running loop

@@ -19,7 +19,7 @@ from pipeline.errors import StateError, UnavailableError
 from pipeline.stream.failpoints import Reach, pass_by
 from pipeline.stream.log.claim import Claim, fenced
 from pipeline.stream.log.topics import MAX_BATCH_BYTES
-from pipeline.stream.security import client_options
+from pipeline.stream.security import Address, client_options
 
 # Room for the record headers of a batch below the topics' max.message.bytes.
 BUILDER_BYTES = MAX_BATCH_BYTES - (64 << 10)
@@ -42,7 +42,7 @@ Outgoing = Mapping[tuple[str, int], Sequence[tuple[bytes, bytes | None]]]
 class Outbox:
     """One idempotent producer; with an `owner`, the only one of that name whose records the broker takes."""
 
-    def __init__(self, broker: str, owner: str | None = None, reach: Reach = pass_by) -> None:
+    def __init__(self, broker: Address, owner: str | None = None, reach: Reach = pass_by) -> None:
         self._broker = broker
         self._owner = owner
         self._reach = reach

@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from pipeline.errors import ConfigError, UnavailableError
-from pipeline.stream.security import client_options
+from pipeline.stream.security import Address, client_options
 
 DECISIONS = "decisions"
 OUTCOMES = "outcomes"
@@ -99,7 +99,7 @@ def topic_specs(app_id: str, partitions: int, *, retention_days: int = 30) -> Se
     ]
 
 
-async def create_topics(broker: str, specs: Sequence[TopicSpec]) -> list[str]:
+async def create_topics(broker: Address, specs: Sequence[TopicSpec]) -> list[str]:
     """Create the topics that are missing; return their names.
 
     Raises:

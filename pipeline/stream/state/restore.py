@@ -24,6 +24,7 @@ from pipeline.errors import StateError
 from pipeline.stream.failpoints import Reach
 from pipeline.stream.log.outbox import Outbox
 from pipeline.stream.log.topics import TOMBSTONES_KEPT_MS
+from pipeline.stream.security import Address
 from pipeline.stream.state.changelog import ChangelogReader
 from pipeline.stream.state.durable import DurablePartition
 from pipeline.stream.state.tables import (
@@ -53,7 +54,7 @@ class Opener:
     def __init__(
         self,
         table: StateTable,
-        broker: str,
+        broker: Address,
         *,
         app_id: str,
         cache: rocksdict.Cache,

@@ -22,6 +22,7 @@ PROGRAM = """
     from pipeline.cli.processes import run_processes
     from pipeline.cli.worker import shared_out
     from pipeline.settings import WorkerSettings
+    from pipeline.stream.security import KafkaSecurity, SecuredBroker
 
     def work(settings):
         settings.state_dir.mkdir(parents=True, exist_ok=True)
@@ -37,7 +38,8 @@ PROGRAM = """
 
     if __name__ == "__main__":
         logging.basicConfig(level="INFO")
-        run_processes(shared_out(WorkerSettings("127.0.0.1:1", Path(sys.argv[1])), 2), work)
+        broker = SecuredBroker("127.0.0.1:1", KafkaSecurity())
+        run_processes(shared_out(WorkerSettings(broker, Path(sys.argv[1])), 2), work)
 """
 
 

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.errors import ConfigError
+from pipeline.settings import WorkerSettings
 from pipeline.stream.credentials import faust_credentials
 from pipeline.stream.security import KafkaSecurity, SecuredBroker, client_options, security_of
 from tests.harness.certificates import issue
 
+WITHIN_S = 60.0
 SASL = {"security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-512", "username": "ada", "password": "secret"}
 
 
@@ -28,7 +32,7 @@ def test_an_address_alone_is_spoken_to_in_plain_text() -> None:
 
 def test_what_the_environment_says_goes_to_every_client_with_the_address() -> None:
     broker = SecuredBroker("kafka:9092", KafkaSecurity.from_environment(environment(SASL) | {"PATH": "/bin"}))
-    assert broker == "kafka:9092"
+    assert str(broker) == "kafka:9092"
     options = client_options(broker)
     assert type(options["bootstrap_servers"]) is str
     assert options["ssl_context"].check_hostname
@@ -100,6 +104,23 @@ def test_files_that_can_not_be_used_are_refused(tmp_path: Path) -> None:
 def test_an_address_keeps_its_security_wherever_it_is_handed_on() -> None:
     security = KafkaSecurity(**SASL)
     assert security_of({"broker": SecuredBroker("kafka:9092", security)}["broker"]) is security
+
+
+def test_settings_with_an_address_go_whole_to_a_process_of_its_own(tmp_path: Path) -> None:
+    settings = WorkerSettings(SecuredBroker("kafka-1:9092,kafka-2:9092", KafkaSecurity(**SASL)), tmp_path)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        seen = pool.submit(as_seen, settings).result(WITHIN_S)
+    assert seen == ("kafka-1:9092,kafka-2:9092", SASL["password"])
+
+
+def as_seen(settings: WorkerSettings) -> tuple[str, str]:
+    return str(settings.broker), security_of(settings.broker).secret()
+
+
+def test_a_message_shows_the_servers_alone() -> None:
+    broker = SecuredBroker("kafka:9092", KafkaSecurity(**SASL))
+    assert f"{broker}" == "kafka:9092"
+    assert SASL["password"] not in repr(broker)
 
 
 def test_no_client_is_made_without_what_the_address_says() -> None:
