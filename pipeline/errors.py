@@ -9,6 +9,7 @@ PipelineError
 ├─ StateError           stop the worker; never guess
 │   └─ FencedError          another worker owns the state now: stop, start again
 └─ UnavailableError     a service is away; retry with backoff
+    └─ NotAllowedError      it answers, and lets this user not do it: say which grant lacks
 ```
 """
 
@@ -57,3 +58,7 @@ class FencedError(StateError):
 
 class UnavailableError(PipelineError):
     """A service does not answer in time."""
+
+
+class NotAllowedError(UnavailableError):
+    """A service refuses this user; the message names the grant that lacks."""

@@ -11,6 +11,14 @@ from pipeline.stream.security import Address, servers_of
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
+SESSION_TIMEOUT_S = (6.0, 300.0)
+"""The broker's own bounds, unless its operator has set others: `group.min.session.timeout.ms`."""
+COMMIT_INTERVAL_S = (0.05, 60.0)
+"""What is committed is what a restart does not read again: a minute of it is a restart's work."""
+ORPHAN_HOLD_MS = (0, 30 * 86_400_000)
+"""Up to the longest window."""
+CLOCK_SKEW_MS = (0, 86_400_000)
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
@@ -57,10 +65,17 @@ class WorkerSettings:
             faults.append(f"app_id: {self.app_id!r} does not match {_NAME.pattern}")
         if not 1 <= self.partitions <= 10_000:
             faults.append(f"partitions: {self.partitions} is not within 1 to 10000")
-        if not 6.0 <= self.session_timeout_s <= 300.0:
-            faults.append(f"session_timeout_s: {self.session_timeout_s} is not within 6 to 300")
-        if not 0.0 <= self.flush_after_s <= 3_600.0:
-            faults.append(f"flush_after_s: {self.flush_after_s} is not within 0 to 3600")
+        faults += [
+            f"{name}: {seen} is not within {low:g} to {high:g}"
+            for name, seen, low, high in (
+                ("session_timeout_s", self.session_timeout_s, *SESSION_TIMEOUT_S),
+                ("commit_interval_s", self.commit_interval_s, *COMMIT_INTERVAL_S),
+                ("flush_after_s", self.flush_after_s, 0.0, 3_600.0),
+                ("orphan_hold_ms", self.orphan_hold_ms, *ORPHAN_HOLD_MS),
+                ("max_clock_skew_ms", self.max_clock_skew_ms, *CLOCK_SKEW_MS),
+            )
+            if not low <= seen <= high
+        ]
         if self.metrics_port is not None and not 0 <= self.metrics_port <= 65_535:
             faults.append(f"metrics_port: {self.metrics_port} is not within 0 to 65535")
         for schema_id, name in self.registry_ids.items():

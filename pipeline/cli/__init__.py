@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 the answer is no (a comparison differs, a definition is re
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 
 import click
@@ -69,6 +70,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; a known error is said in plain words, without a traceback."""
+    # What the client says of a broker that is away is said once, as the command's error; `worker` and `serve` log it.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
@@ -84,3 +87,14 @@ def main() -> None:
     except PipelineError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1))
+    except Exception as error:
+        if not _is_kafkas(error):
+            raise
+        click.echo(f"error: Kafka does not do it: {error}", err=True)
+        sys.exit(EXIT_CODES[UnavailableError])
+
+
+def _is_kafkas(error: Exception) -> bool:
+    """Return whether it is the client's error; a command that asks no broker has not loaded it."""
+    errors = sys.modules.get("aiokafka.errors")
+    return errors is not None and isinstance(error, errors.KafkaError)

@@ -54,9 +54,8 @@ partitions = click.option(
     "--partitions",
     envvar="PIPELINE_PARTITIONS",
     type=click.IntRange(1, 10_000),
-    default=4,
-    show_default=True,
-    help="Partitions of the topics that carry events. [PIPELINE_PARTITIONS]",
+    help="Partitions of the topics that carry events; as many as they have, 4 where there are none yet. "
+    "[PIPELINE_PARTITIONS]",
 )
 registry_ids = click.option(
     "--registry-id",

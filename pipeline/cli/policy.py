@@ -193,8 +193,7 @@ async def _changed(
 
 @asynccontextmanager
 async def _writing(broker: Address) -> AsyncIterator[tuple[PolicyBook, Outbox]]:
-    policies = Policies(broker)
-    outbox = Outbox(broker)
+    policies, outbox = Policies(broker), Outbox(broker)
     try:
         await policies.start()
         await outbox.start()

@@ -8,7 +8,7 @@ import click
 import orjson
 
 from pipeline.cli import options
-from pipeline.stream.log.topics import create_topics, topic_specs
+from pipeline.stream.log.topics import DEFAULT_PARTITIONS, create_topics, deployed_partitions, topic_specs
 from pipeline.stream.security import Address
 
 
@@ -21,15 +21,37 @@ def topics() -> None:
 @options.broker_address
 @options.app_id
 @options.partitions
+@click.option(
+    "--replication",
+    envvar="PIPELINE_REPLICATION",
+    type=click.IntRange(1, 32_767),
+    help="Brokers that hold each partition; 3, or all where there are fewer. [PIPELINE_REPLICATION]",
+)
+@click.option(
+    "--min-insync-replicas",
+    envvar="PIPELINE_MIN_INSYNC_REPLICAS",
+    type=click.IntRange(1, 32_767),
+    help="Of them, how many must have a write before it counts; one fewer. [PIPELINE_MIN_INSYNC_REPLICAS]",
+)
 @options.as_json
-def create(broker: Address, app_id: str, partitions: int, as_json: bool) -> None:
+def create(
+    broker: Address,
+    app_id: str,
+    partitions: int | None,
+    replication: int | None,
+    min_insync_replicas: int | None,
+    as_json: bool,
+) -> None:
     """Create the topics that are missing; those that exist must have the right number of partitions.
 
     \b
     Example:
       pipeline topics create --broker 127.0.0.1:9092 --partitions 12
+      pipeline topics create --partitions 12 --replication 3 --min-insync-replicas 2
     """
-    created = asyncio.run(create_topics(broker, topic_specs(app_id, partitions)))
+    count = partitions or asyncio.run(deployed_partitions(broker)) or DEFAULT_PARTITIONS
+    specs = topic_specs(app_id, count)
+    created = asyncio.run(create_topics(broker, specs, replication=replication, in_sync=min_insync_replicas))
     if as_json:
         click.echo(orjson.dumps({"created": created}))
         return

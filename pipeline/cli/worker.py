@@ -16,10 +16,10 @@ import uvloop
 from pipeline.cli import options
 from pipeline.cli.logs import LOG_FORMAT
 from pipeline.cli.processes import run_processes
-from pipeline.settings import WorkerSettings
+from pipeline.settings import CLOCK_SKEW_MS, COMMIT_INTERVAL_S, ORPHAN_HOLD_MS, SESSION_TIMEOUT_S, WorkerSettings
 from pipeline.stream import failpoints
 from pipeline.stream.app import build_app
-from pipeline.stream.log.topics import create_topics, topic_specs
+from pipeline.stream.log.topics import DEFAULT_PARTITIONS, create_topics, deployed_partitions, topic_specs
 from pipeline.stream.security import Address
 
 
@@ -72,6 +72,40 @@ from pipeline.stream.security import Address
     help="Seconds of silence after which a partition's event time goes on by the clock. [PIPELINE_IDLE_AFTER]",
 )
 @click.option(
+    "--session-timeout",
+    "session_timeout_s",
+    envvar="PIPELINE_SESSION_TIMEOUT",
+    type=click.FloatRange(*SESSION_TIMEOUT_S),
+    default=10.0,
+    show_default=True,
+    help="Seconds that the broker waits for a silent worker before its partitions move. [PIPELINE_SESSION_TIMEOUT]",
+)
+@click.option(
+    "--commit-interval",
+    "commit_interval_s",
+    envvar="PIPELINE_COMMIT_INTERVAL",
+    type=click.FloatRange(*COMMIT_INTERVAL_S),
+    default=0.5,
+    show_default=True,
+    help="Seconds between commits: so much is read again after a crash, to no effect. [PIPELINE_COMMIT_INTERVAL]",
+)
+@click.option(
+    "--orphan-hold-ms",
+    envvar="PIPELINE_ORPHAN_HOLD_MS",
+    type=click.IntRange(*ORPHAN_HOLD_MS),
+    default=3_600_000,
+    show_default=True,
+    help="Event time that an outcome waits for its decision. [PIPELINE_ORPHAN_HOLD_MS]",
+)
+@click.option(
+    "--max-clock-skew-ms",
+    envvar="PIPELINE_MAX_CLOCK_SKEW_MS",
+    type=click.IntRange(*CLOCK_SKEW_MS),
+    default=300_000,
+    show_default=True,
+    help="How far an event may be ahead of the broker's clock. [PIPELINE_MAX_CLOCK_SKEW_MS]",
+)
+@click.option(
     "--log-level",
     envvar="PIPELINE_LOG_LEVEL",
     type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]),
@@ -84,13 +118,17 @@ from pipeline.stream.security import Address
 def worker(
     broker: Address,
     app_id: str,
-    partitions: int,
+    partitions: int | None,
     state_dir: Path,
     create_topics: bool,
     processes: int,
     registry_ids: tuple[str, ...],
     flush_after_s: float,
     idle_after_s: float,
+    session_timeout_s: float,
+    commit_interval_s: float,
+    orphan_hold_ms: int,
+    max_clock_skew_ms: int,
     log_level: str,
     metrics_host: str,
     metrics_port: int | None,
@@ -106,11 +144,15 @@ def worker(
         broker=broker,
         state_dir=state_dir.absolute(),
         app_id=app_id,
-        partitions=partitions,
+        partitions=partitions or asyncio.run(deployed_partitions(broker)) or DEFAULT_PARTITIONS,
         declare_topics=create_topics,
         registry_ids=options.registry(registry_ids),
         flush_after_s=flush_after_s,
         idle_after_s=idle_after_s,
+        session_timeout_s=session_timeout_s,
+        commit_interval_s=commit_interval_s,
+        orphan_hold_ms=orphan_hold_ms,
+        max_clock_skew_ms=max_clock_skew_ms,
         log_level=log_level,
         metrics_host=metrics_host,
         metrics_port=metrics_port,

@@ -23,7 +23,8 @@ from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced, fo
 from aiokafka.producer.transaction_manager import PidAndEpoch
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest
 
-from pipeline.errors import FencedError, UnavailableError
+from pipeline.errors import FencedError, NotAllowedError
+from pipeline.stream.refusals import unavailable
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Claim:
         """Claim: from the first write on, those of earlier owners are refused.
 
         Raises:
-            UnavailableError: no coordinator answers.
+            UnavailableError: no coordinator answers. NotAllowedError: it may not be claimed.
         """
         answer = await self._ask(InitProducerIdRequest(self.owner, TRANSACTION_TIMEOUT_MS))
         self._manager._pid_and_epoch = PidAndEpoch(answer.producer_id, answer.producer_epoch)  # noqa: SLF001
@@ -87,8 +88,11 @@ class Claim:
                 error = unanswered
             if isinstance(error, InvalidProducerEpoch | ProducerFenced):
                 raise fenced(self.owner) from error
+            refused = unavailable(f"{self.owner} can't be claimed", error, "Write", self.owner)
+            if isinstance(refused, NotAllowedError):  # which time does not mend
+                raise refused from error
             if time.monotonic() > deadline_s:
-                raise UnavailableError(f"{self.owner} can't be claimed: {error!r}") from error
+                raise refused from error
             await asyncio.sleep(RETRY_S)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from pipeline.errors import UnavailableError
+from pipeline.stream.refusals import unavailable
 from pipeline.stream.security import Address, client_options
 
 POLL_MS = 200
@@ -27,7 +27,7 @@ class TopicFollower:
         """Connect, and stand at the start of every partition.
 
         Raises:
-            UnavailableError: no broker answers, or there is no such topic.
+            UnavailableError: no broker answers, there is no such topic, or it may not be read.
         """
         self._consumer = AIOKafkaConsumer(
             **client_options(self._broker),
@@ -40,14 +40,16 @@ class TopicFollower:
             await self._consumer.start()
             numbers = await partition_numbers(self._consumer, self.topic)
         except KafkaError as error:
-            raise UnavailableError(f"topic {self.topic} can't be read: {error!r}") from error
+            await self._consumer.stop()
+            raise unavailable(f"topic {self.topic} can't be read", error, "Read", self.topic) from error
         self._partitions = [TopicPartition(self.topic, number) for number in numbers]
         self._consumer.assign(self._partitions)
         await self._consumer.seek_to_beginning()
 
     async def stop(self) -> None:
-        """Disconnect."""
-        await self._consumer.stop()
+        """Disconnect, if it ever was connected."""
+        if self._consumer is not None:
+            await self._consumer.stop()
 
     async def poll(self, wait_ms: int = POLL_MS) -> Sequence[Any]:
         """Return the next records of all partitions, none if none come in time; offset order within a partition."""

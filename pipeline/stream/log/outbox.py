@@ -19,6 +19,7 @@ from pipeline.errors import StateError, UnavailableError
 from pipeline.stream.failpoints import Reach, pass_by
 from pipeline.stream.log.claim import Claim, fenced
 from pipeline.stream.log.topics import MAX_BATCH_BYTES
+from pipeline.stream.refusals import unavailable
 from pipeline.stream.security import Address, client_options
 
 # Room for the record headers of a batch below the topics' max.message.bytes.
@@ -66,7 +67,8 @@ class Outbox:
         try:
             await self._producer.start()
         except KafkaError as error:
-            raise UnavailableError(f"no broker answers at {self._broker}: {error}") from error
+            await self._producer.stop()
+            raise unavailable(f"no broker answers at {self._broker}", error, "IdempotentWrite") from error
         if self._owner is not None:
             self._claim = Claim(self._producer, self._owner)
             await self._claim.take()
@@ -82,13 +84,21 @@ class Outbox:
         return self._producer.client
 
     async def stop(self) -> None:
-        """Disconnect."""
-        await self._producer.stop()
+        """Disconnect, if it ever was connected."""
+        if self._producer is not None:
+            await self._producer.stop()
 
     async def partition_count(self, topic: str) -> int:
-        """Return how many partitions a topic has."""
+        """Return how many partitions a topic has.
+
+        Raises:
+            UnavailableError: the broker does not tell.
+        """
         if topic not in self._partition_counts:
-            self._partition_counts[topic] = len(await self._producer.partitions_for(topic))
+            try:
+                self._partition_counts[topic] = len(await self._producer.partitions_for(topic))
+            except KafkaError as error:
+                raise unavailable(f"the partitions of {topic} are not told", error, "Describe", topic) from error
         return self._partition_counts[topic]
 
     async def deliver(self, records: Iterable[Record]) -> None:
@@ -146,7 +156,7 @@ class Outbox:
         try:
             future: asyncio.Future[Any] = await self._producer.send_batch(builder, topic, partition=partition)
         except KafkaError as error:
-            raise UnavailableError(f"{topic}/{partition} takes no batch: {error!r}") from error
+            raise unavailable(f"{topic}/{partition} takes no batch", error, "Write", topic) from error
         return future
 
     async def _acknowledged(self, sent: Sequence[asyncio.Future[Any]]) -> list[Any]:
@@ -155,7 +165,7 @@ class Outbox:
         except (ProducerFenced, InvalidProducerEpoch) as error:
             raise fenced(self._owner or "a producer") from error
         except KafkaError as error:
-            raise UnavailableError(f"a batch was not acknowledged: {error!r}") from error
+            raise unavailable("a batch was not acknowledged", error, "Write") from error
 
 
 def by_partition(records: Iterable[Record]) -> Outgoing:

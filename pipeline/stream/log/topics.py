@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from pipeline.errors import ConfigError, UnavailableError
+from pipeline.errors import ConfigError, NotAllowedError, UnavailableError
+from pipeline.stream.refusals import unavailable
 from pipeline.stream.security import Address, client_options
 
 DECISIONS = "decisions"
@@ -44,6 +46,11 @@ COMPACTED_WITHIN_MS = 3_600_000
 """After a write at the latest, however little there is to gain: so long an erased person's row stays on the disk."""
 DIRTY_SHARE = 0.3
 """Compacted when so much of it is new; the broker's 0.5 doubles the disk, less rewrites the old more often."""
+
+
+DEFAULT_PARTITIONS = 4
+CO_PARTITIONED = (DECISIONS, OUTCOMES, REWARDS, STATISTICS)
+"""And the changelogs: an action's records lie in one partition number of each."""
 
 
 class TopicSpec(NamedTuple):
@@ -99,20 +106,22 @@ def topic_specs(app_id: str, partitions: int, *, retention_days: int = 30) -> Se
     ]
 
 
-async def create_topics(broker: Address, specs: Sequence[TopicSpec]) -> list[str]:
+async def create_topics(
+    broker: Address, specs: Sequence[TopicSpec], *, replication: int | None = None, in_sync: int | None = None
+) -> list[str]:
     """Create the topics that are missing; return their names.
+
+    Args:
+        broker: bootstrap servers.
+        specs: the topics that are to be there.
+        replication: on how many brokers each partition lies; three, or all brokers where there are fewer.
+        in_sync: how many of them must have a write before it is acknowledged; one fewer, so that one may be away.
 
     Raises:
         UnavailableError: the broker refuses.
-        ConfigError: a topic exists with another number of partitions.
+        ConfigError: a topic exists with another number of partitions, or there are not so many brokers.
     """
-    admin = AIOKafkaAdminClient(**client_options(broker))
-    try:
-        await admin.start()
-    except KafkaError as error:
-        await admin.close()
-        raise UnavailableError(f"no broker answers at {broker}: {error}") from error
-    try:
+    async with _admin(broker) as admin:
         existing = await partition_counts(admin, [spec.name for spec in specs])
         faults = [
             f"topic {spec.name} has {existing[spec.name]} partitions, expected {spec.partitions}: "
@@ -124,15 +133,43 @@ async def create_topics(broker: Address, specs: Sequence[TopicSpec]) -> list[str
             raise ConfigError("topics", faults)
         missing = [spec for spec in specs if spec.name not in existing]
         if missing:
-            await _create(admin, missing)
+            await _create(admin, missing, replication, in_sync)
         return [spec.name for spec in missing]
-    finally:
-        await admin.close()
+
+
+async def deployed_partitions(broker: Address) -> int | None:
+    """Return how many partitions the topics have that carry events; None where there are none yet.
+
+    Raises:
+        ConfigError: they differ. UnavailableError: the broker does not answer.
+    """
+    async with _admin(broker) as admin:
+        return common_partitions(await partition_counts(admin, CO_PARTITIONED))
+
+
+def common_partitions(counts: Mapping[str, int]) -> int | None:
+    """Return the number of partitions that topics have in common; None where there is no topic.
+
+    >>> common_partitions({"decisions": 12, "outcomes": 12})
+    12
+
+    Raises:
+        ConfigError: they differ.
+    """
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name} has {count}" for name, count in counts.items())
+        fault = f"partitions: {told}; expected the same of all, or an action's records do not meet: `pipeline doctor`"
+        raise ConfigError("topics", [fault])
+    return next(iter(counts.values()), None)
 
 
 async def partition_counts(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
     """Return the number of partitions of each topic that exists."""
-    described = await admin.describe_topics(list(names))
+    # A broker that makes topics by itself would make those that are asked for by name, with its own defaults.
+    there = set(await admin.list_topics())
+    if not (known := [name for name in names if name in there]):
+        return {}  # none asked for would be told as all
+    described = await admin.describe_topics(known)
     return {
         topic["topic"]: len(topic["partitions"])
         for topic in described
@@ -140,14 +177,44 @@ async def partition_counts(admin: AIOKafkaAdminClient, names: Sequence[str]) -> 
     }
 
 
-async def _create(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
+@asynccontextmanager
+async def _admin(broker: Address) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(**client_options(broker))
+    try:
+        await admin.start()
+        yield admin
+    except KafkaError as error:
+        raise unavailable(f"no broker answers at {broker}", error, "Describe") from error
+    finally:
+        await admin.close()
+
+
+async def _create(
+    admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec], replication: int | None, in_sync: int | None
+) -> None:
     brokers = len((await admin.describe_cluster())["brokers"])
-    replication = min(MAX_REPLICATION, brokers)
-    # A write is acknowledged by one broker fewer than hold it, so that one may be away.
-    durable = {"min.insync.replicas": str(max(1, replication - 1))}
+    copies = min(MAX_REPLICATION, brokers) if replication is None else replication
+    needed = max(1, copies - 1) if in_sync is None else in_sync
+    faults = []
+    if copies > brokers:
+        faults.append(f"--replication: {copies}, but there are {brokers} brokers")
+    if needed > copies:
+        faults.append(
+            f"--min-insync-replicas: {needed}, but each partition lies on {copies} brokers: no write would do"
+        )
+    if faults:
+        raise ConfigError("topics", faults)
+    # What was acknowledged stays: a broker that lacks it never becomes the leader.
+    durable = {"min.insync.replicas": str(needed), "unclean.leader.election.enable": "false"}
     response = await admin.create_topics(
-        [NewTopic(spec.name, spec.partitions, replication, topic_configs={**durable, **spec.config}) for spec in specs]
+        [NewTopic(spec.name, spec.partitions, copies, topic_configs={**durable, **spec.config}) for spec in specs]
     )
     for name, code, message in response.topic_errors:
         if code not in (0, TopicAlreadyExistsError.errno):
-            raise UnavailableError(f"the broker did not create topic {name}: {for_code(code).__name__} {message}")
+            what = f"the broker did not create topic {name}"
+            refused = unavailable(what, for_code(code)(message), "Create", name)
+            raise (
+                refused
+                if isinstance(refused, NotAllowedError)
+                else UnavailableError(f"{what}: {for_code(code).__name__} {message}")
+            )
