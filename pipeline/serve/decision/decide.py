@@ -93,6 +93,8 @@ def draw_from(made: Plan, u: float) -> Decided:
     propensities = made.propensities
     if propensities is None:
         propensities = [1.0 / len(arms)] * len(arms)
+    if max(propensities) > 1.0:  # a last bit of rounding, which a record refuses
+        propensities = [min(propensity, 1.0) for propensity in propensities]
     drawn = draw(propensities, u)
     decision = Decision(
         asked.action_id,

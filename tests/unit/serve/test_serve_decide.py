@@ -23,6 +23,8 @@ from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.features import decode
 from pipeline.policy.parsing.parse import load_policy
 from pipeline.serve import Decided, LoadedSnapshot, NoAnswer, decide, load_snapshot
+from pipeline.serve.decision.decide import draw_from
+from pipeline.serve.decision.plan import Asked, Plan
 
 CLICKS = {"news": (30, 100), "best": (40, 100), "fresh": (1, 2)}
 SOUND = {"age": 30.0, "device": "mobile"}
@@ -137,6 +139,13 @@ def test_a_propensity_never_leaves_what_a_record_may_say(floor: float, arms: int
         propensities = apply_floor(certain, min(floor, 1.0 / arms))
         assert propensities.min() >= 0.0
         assert propensities.max() <= 1.0
+
+
+def test_an_entry_that_rounding_put_above_1_is_1(of_beta: LoadedSnapshot) -> None:
+    above = np.nextafter(1.0, 2.0)  # as 0.05 + 0.95 · w may come to, in the last bit
+    made = Plan(Asked("homepage", SOUND, None, "a1", NOW_MS), of_beta, "other", ACTIVE, [above, 0.0, 0.0])
+    decision = draw_from(made, 0.5).decision
+    assert (decision.propensity, list(decision.probabilities)) == (1.0, [1.0, 0.0, 0.0])
 
 
 def test_the_record_says_everything_and_join_accepts_it(
