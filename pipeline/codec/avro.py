@@ -12,6 +12,7 @@ from typing import Any
 import fastavro
 
 from pipeline.codec.schemas import RecordSchema, current_schema, schemas_by_fingerprint
+from pipeline.codec.unreadable import Unreadable
 from pipeline.errors import DecodeError
 
 MARKER = b"\xc3\x01"
@@ -72,8 +73,10 @@ def decode_as(name: str, raw: bytes) -> dict[str, Any]:
     """Read a record that must be of schema `name`.
 
     Raises:
-        DecodeError: unknown-fingerprint, not-decodable, or unexpected-record.
+        DecodeError: unknown-fingerprint, not-decodable, unexpected-record, or unreadable-batch.
     """
+    if isinstance(raw, Unreadable):
+        raise raw.error
     if raw[:2] != MARKER:
         raise DecodeError(
             "not-decodable", f"first bytes {raw[:2].hex()}, expected {MARKER.hex()} of Avro single-object encoding"

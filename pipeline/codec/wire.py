@@ -16,6 +16,7 @@ from pipeline.codec import avro
 from pipeline.codec.quick import QUICK
 from pipeline.codec.quick_avro import DecisionReader
 from pipeline.codec.schemas import current_schema
+from pipeline.codec.unreadable import Unreadable
 from pipeline.errors import DecodeError
 from pipeline.events import Decision, Event, decision_from, erasure_from, outcome_from, tick_from
 
@@ -48,6 +49,8 @@ def decode_event(raw: bytes | None, expected: str, registry: Mapping[int, str]) 
     Raises:
         DecodeError: the bytes are no record. InvalidRecordError: a record, but not an acceptable one.
     """
+    if isinstance(raw, Unreadable):
+        raise raw.error
     if not raw:
         raise DecodeError("empty-record", f"the record has no value, expected a {expected}")
     limit = _limit(expected)
