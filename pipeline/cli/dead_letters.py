@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from textwrap import shorten
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from rich.text import Text
 from pipeline.cli import options
 from pipeline.errors import ConfigError
 from pipeline.replay.dead_letters.letters import Choice, DeadLetter, Plan, choose, describe, plan_replay
-from pipeline.replay.dead_letters.resend import read_letters, send_back
+from pipeline.replay.dead_letters.resend import Unsent, read_letters, send_back
 from pipeline.stream.log.topics import DECISIONS, OUTCOMES
 from pipeline.stream.security import Address
 
@@ -125,14 +126,19 @@ def replay(broker: Address, again: bool, dry_run: bool, as_json: bool, **chosen:
       pipeline dead-letters replay --reason unknown-policy --dry-run
     """
     plan = plan_replay(_chosen(broker, chosen), again=again)
+    unsent: Sequence[Unsent] = ()
     if not dry_run:
-        asyncio.run(send_back(broker, plan.to_send, round(time.time() * 1000)))
+        unsent = asyncio.run(send_back(broker, plan.to_send, round(time.time() * 1000)))
+        failed = {one.source for one in unsent}
+        plan = plan._replace(to_send=[letter for letter in plan.to_send if letter.source not in failed])
     if as_json:
-        click.echo(
-            orjson.dumps({"dry_run": dry_run, **{name: _sources(part) for name, part in plan._asdict().items()}})
-        )
+        parts = {name: _sources(part) for name, part in plan._asdict().items()}
+        not_sent = [{"source": str(one.source), "why": one.why} for one in unsent]
+        click.echo(orjson.dumps({"dry_run": dry_run, **parts, "not_sent": not_sent}))
     else:
         click.echo(_in_words(plan, dry_run=dry_run))
+        for one in unsent:
+            click.echo(f"not sent: {one.source}: {one.why}")
 
 
 def _chosen(broker: Address, chosen: dict[str, Any]) -> list[DeadLetter]:
@@ -154,7 +160,9 @@ def _summary(letter: DeadLetter) -> dict[str, Any]:
         "record_timestamp_ms": letter.record_timestamp_ms,
         "refused_at_ms": letter.refused_at_ms,
         "record_key": None if key is None else key.decode(errors="backslashreplace"),
-        "bytes": len(letter.raw),
+        "bytes": len(letter.raw) if letter.raw_bytes is None else letter.raw_bytes,
+        "bytes_kept": len(letter.raw),
+        "sha256": letter.raw_sha256 or hashlib.sha256(letter.raw).hexdigest(),
         "replayed_at_ms": letter.replayed_at_ms,
     }
 

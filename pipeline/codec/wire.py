@@ -24,6 +24,8 @@ from pipeline.events import Decision, Event, decision_from, erasure_from, outcom
 MAX_RECORD_BYTES = 1 << 20
 # Outcomes of one action are kept together until its decision comes; one is some hundred bytes.
 MAX_OUTCOME_BYTES = 1 << 16
+# An action_id of 256 characters takes at most 1 KiB.
+MAX_KEY_BYTES = 1 << 12
 
 CONFLUENT_HEADER_BYTES = 5
 _BRACE = ord("{")

@@ -14,9 +14,10 @@ from itertools import chain
 from pipeline.codec import avro
 from pipeline.codec.reward import RewardWriter
 from pipeline.events import Decision, Erasure, Outcome, Tick
+from pipeline.join.dead_letter import dead_letter, shortened
 from pipeline.join.progress import DECISIONS, OUTCOMES, Progress, progress_from_bytes
 from pipeline.join.row import ActionRow
-from pipeline.join.step import STEP_BYTES, ActionRows, Arrival, Changes, Limits, Refusal, advance, decode_arrivals, take
+from pipeline.join.step import STEP_BYTES, ActionRows, Arrival, Changes, Limits, advance, decode_arrivals, take
 from pipeline.join.stored_row import row_to_bytes
 from pipeline.join.stored_rows import StoredRows
 from pipeline.stream.log import topics
@@ -261,26 +262,7 @@ def outputs(changes: Changes, partition: int) -> Outgoing:
             dict(reasons),
             first.stream,
             first.offset,
-            first.error.detail,
+            shortened(first.error.detail),
         )
         outgoing[topics.DEAD_LETTERS, partition] = [dead_letter(refusal, partition) for refusal in changes.refusals]
     return outgoing
-
-
-def dead_letter(refusal: Refusal, partition: int) -> tuple[bytes, bytes]:
-    """Return key and value of the record for `dead-letters`; its key names the source, so that a repeat replaces."""
-    value = avro.encode(
-        "dead_letter",
-        {
-            "reason": refusal.error.reason,
-            "detail": refusal.error.detail,
-            "source_topic": refusal.stream,
-            "source_partition": partition,
-            "source_offset": refusal.offset,
-            "record_timestamp_ms": refusal.timestamp_ms,
-            "record_key": refusal.key,
-            "raw": refusal.raw,
-        },
-    )
-    key = f"{refusal.stream}/{partition}/{refusal.offset}".encode()
-    return key, value

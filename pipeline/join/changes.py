@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from pipeline.codec.reward import Reward
-from pipeline.codec.wire import BatchReader
-from pipeline.errors import InvalidRecordError, RecordError
+from pipeline.codec.wire import MAX_KEY_BYTES, BatchReader
+from pipeline.errors import DecodeError, InvalidRecordError, RecordError
 from pipeline.events import Event
 from pipeline.join.progress import DECISIONS, OUTCOMES
 from pipeline.join.row import ActionRow, AwaitingOutcome
@@ -88,7 +88,10 @@ def decode_arrivals(
             event = read(value)
         except RecordError as error:
             event = error
-        arrivals.append(Arrival(offset, timestamp_ms, key, value or b"", event))
+        if key is not None and len(key) > MAX_KEY_BYTES:
+            event = DecodeError("record-too-large", f"its key has {len(key)} bytes, expected at most {MAX_KEY_BYTES}")
+        # An empty value may say why nobody can read it (`codec/unreadable.py`).
+        arrivals.append(Arrival(offset, timestamp_ms, key, b"" if value is None else value, event))
     return arrivals
 
 

@@ -10,7 +10,15 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-BRANCH_TYPES = {"null": type(None), "boolean": bool, "double": float, "string": str, "bytes": bytes, "record": dict}
+BRANCH_TYPES = {
+    "null": type(None),
+    "boolean": bool,
+    "long": int,
+    "double": float,
+    "string": str,
+    "bytes": bytes,
+    "record": dict,
+}
 EMPTY = 0xC15D213AA4D7A795
 
 

@@ -7,13 +7,15 @@ removes a partition from its head, so a mark outlives its letter, and no other t
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
 from pipeline.codec import avro
-from pipeline.errors import RecordError
+from pipeline.codec.unreadable import UNREADABLE, Unreadable
+from pipeline.errors import DecodeError, RecordError
 from pipeline.join.progress import DECISIONS, OUTCOMES
 
 SHOWN_BYTES = 256
@@ -52,13 +54,28 @@ class DeadLetter(NamedTuple):
     record_key: bytes | None
     """The record's key; None where it had none, or it was not kept."""
     raw: bytes
-    """The record's bytes."""
+    """The record's bytes, or their beginning."""
     letter_partition: int
     """Partition of `dead-letters` that it lies in."""
     refused_at_ms: int
     """Timestamp of the letter itself."""
     replayed_at_ms: int | None = None
     """When it was last sent back."""
+    raw_bytes: int | None = None
+    """How many the record's bytes are; None: `raw` is whole, or nobody could read them."""
+    raw_sha256: str = ""
+    """Of the record's bytes, where `raw` is their beginning."""
+    record_key_bytes: int | None = None
+    """How long the record's key is; None: it had none, or `record_key` is whole."""
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the record is not whole in here: only its own topic may still have it."""
+        return (
+            self.reason == UNREADABLE
+            or len(self.raw) < (self.raw_bytes or 0)
+            or len(self.record_key or b"") < (self.record_key_bytes or 0)
+        )
 
     @property
     def at_ms(self) -> int:
@@ -136,12 +153,34 @@ def choose(letters: Iterable[DeadLetter], choice: Choice) -> list[DeadLetter]:
 
 def plan_replay(letters: Sequence[DeadLetter], *, again: bool) -> Plan:
     """Sort letters by what a replay does with them; `again` sends also those that were sent before."""
-    unsendable = [letter for letter in letters if not letter.raw or letter.source.topic not in SEND_ORDER]
-    sendable = [letter for letter in letters if letter.raw and letter.source.topic in SEND_ORDER]
+    unsendable = [letter for letter in letters if not _is_sendable(letter)]
+    sendable = [letter for letter in letters if _is_sendable(letter)]
     already = [letter for letter in sendable if letter.replayed_at_ms is not None and not again]
     to_send = [letter for letter in sendable if again or letter.replayed_at_ms is None]
     to_send.sort(key=lambda letter: (SEND_ORDER.index(letter.source.topic), letter.source))
     return Plan(to_send, already, unsendable)
+
+
+def restored(letter: DeadLetter, key: bytes | None, value: bytes | None) -> DeadLetter:
+    """Return a cut letter made whole by the record that its topic has at its offset.
+
+    Raises:
+        DecodeError: it is another record, or still unreadable.
+    """
+    if isinstance(value, Unreadable):
+        raise value.error
+    raw = value or b""
+    seen, wanted = len(raw), letter.raw_bytes
+    is_same = wanted is None or (seen == wanted and raw.startswith(letter.raw))
+    if not is_same or (letter.raw_sha256 and hashlib.sha256(raw).hexdigest() != letter.raw_sha256):
+        raise DecodeError(
+            "unexpected-record", f"another record of {seen} bytes is there now, the letter's had {wanted}"
+        )
+    return letter._replace(raw=raw, record_key=key)
+
+
+def _is_sendable(letter: DeadLetter) -> bool:
+    return bool(letter.raw or letter.is_cut) and letter.source.topic in SEND_ORDER
 
 
 def key_for(letter: DeadLetter) -> bytes:
@@ -212,6 +251,9 @@ def _letter(fields: dict[str, Any], partition: int, timestamp_ms: int) -> DeadLe
         raw=fields["raw"],
         letter_partition=partition,
         refused_at_ms=timestamp_ms,
+        raw_bytes=fields["raw_bytes"],
+        raw_sha256=fields["raw_sha256"],
+        record_key_bytes=fields["record_key_bytes"],
     )
 
 

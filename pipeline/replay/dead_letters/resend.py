@@ -7,17 +7,34 @@ after its record was acknowledged: what an interrupted replay did not mark is se
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
-from pipeline.replay.dead_letters.letters import DeadLetter, Gathered, gather, key_for, mark_key, mark_value
-from pipeline.stream.log.follow import TopicFollower
-from pipeline.stream.log.outbox import Outbox, Record
+from pipeline.errors import DecodeError, RecordError, UnavailableError
+from pipeline.replay.dead_letters.letters import (
+    DeadLetter,
+    Gathered,
+    Source,
+    gather,
+    key_for,
+    mark_key,
+    mark_value,
+    restored,
+)
+from pipeline.stream.log.follow import POLL_MS, TopicFollower
+from pipeline.stream.log.outbox import BUILDER_BYTES, Outbox, Record
 from pipeline.stream.log.topics import DEAD_LETTERS
-from pipeline.stream.security import Address
+from pipeline.stream.security import Address, client_options
 
+LARGEST_SENT_BYTES = BUILDER_BYTES - (1 << 10)
+"""Less the frame of a record."""
+FETCHED_WITHIN_S = 60.0
 CHUNK_LETTERS = 1_000
 """Letters between two rounds of marks."""
 
@@ -37,22 +54,101 @@ async def read_letters(broker: Address) -> Gathered:
     return gather((record.partition, record.timestamp, record.value) for record in records)
 
 
-async def send_back(broker: Address, letters: Sequence[DeadLetter], now_ms: int) -> None:
-    """Send letters, as `plan_replay` ordered them, and mark them.
+async def send_back(broker: Address, letters: Sequence[DeadLetter], now_ms: int) -> Sequence[Unsent]:
+    """Send letters, as `plan_replay` ordered them, and mark them; return those that could not be made whole.
 
     Raises:
         UnavailableError: not acknowledged; some may have been sent.
     """
     if not letters:
-        return
-    outbox = Outbox(broker)
+        return ()
+    outbox, originals = Outbox(broker), Originals(broker)
+    unsent: list[Unsent] = []
     try:
         await outbox.start()
         for chunk in chunks(letters):
-            await outbox.deliver([await record_for(outbox, letter) for letter in chunk])
-            await outbox.deliver(_mark(letter, now_ms) for letter in chunk)
+            whole = [letter for letter in chunk if not letter.is_cut]
+            await outbox.deliver([await record_for(outbox, letter) for letter in whole])
+            await outbox.deliver(_mark(letter, now_ms) for letter in whole)
+            # One by one: a few of these are more than memory should hold.
+            for letter in chunk:
+                if letter.is_cut:
+                    try:
+                        await outbox.deliver([await record_for(outbox, await originals.whole(letter))])
+                    except RecordError as error:
+                        unsent.append(Unsent(letter.source, error.detail))
+                    else:
+                        await outbox.deliver([_mark(letter, now_ms)])
     finally:
+        await originals.stop()
         await outbox.stop()
+    return unsent
+
+
+class Unsent(NamedTuple):
+    """A letter that was not sent, and why."""
+
+    source: Source
+    why: str
+
+
+class Originals:
+    """Fetches the records that cut letters are of from where they were read."""
+
+    def __init__(self, broker: Address) -> None:
+        self._broker = broker
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def whole(self, letter: DeadLetter) -> DeadLetter:
+        """Return the letter with its record's key and bytes.
+
+        Raises:
+            DecodeError: the record is gone, another, unreadable, or more than can be sent.
+            UnavailableError: no broker answers.
+        """
+        key, value = await self._fetch(letter.source)
+        whole = restored(letter, key, value)
+        if len(whole.raw) + len(key or b"") > LARGEST_SENT_BYTES:
+            raise DecodeError(
+                "record-too-large",
+                f"the original has {len(whole.raw)} bytes, {LARGEST_SENT_BYTES} can be sent: its producer has to",
+            )
+        return whole
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    async def _fetch(self, source: Source) -> tuple[bytes | None, bytes | None]:
+        try:
+            if self._consumer is None:
+                self._consumer = AIOKafkaConsumer(
+                    **client_options(self._broker), enable_auto_commit=False, auto_offset_reset="none"
+                )
+                await self._consumer.start()
+            partition = TopicPartition(source.topic, source.partition)
+            ends = await self._consumer.end_offsets([partition])
+            begins = await self._consumer.beginning_offsets([partition])
+            if not begins[partition] <= source.offset < ends[partition]:
+                raise _gone(source)
+            self._consumer.assign([partition])
+            self._consumer.seek(partition, source.offset)
+            deadline_s = time.monotonic() + FETCHED_WITHIN_S
+            while await self._consumer.position(partition) <= source.offset:
+                if time.monotonic() > deadline_s:
+                    raise UnavailableError(f"{source} does not come within {FETCHED_WITHIN_S:.0f} s")
+                fetched = await self._consumer.getmany(partition, timeout_ms=POLL_MS)
+                for record in fetched.get(partition, ()):
+                    if record.offset == source.offset:
+                        return record.key, record.value
+        except KafkaError as error:
+            raise UnavailableError(f"{source} can't be fetched: {error!r}") from error
+        raise _gone(source)
+
+
+def _gone(source: Source) -> DecodeError:
+    return DecodeError("empty-record", f"the original is not in {source.topic} any more: its producer has to send it")
 
 
 async def record_for(outbox: Outbox, letter: DeadLetter) -> Record:

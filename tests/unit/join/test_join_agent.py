@@ -99,6 +99,9 @@ def test_outputs_are_ledger_records_by_action_and_dead_letters_by_where_they_wer
         "record_timestamp_ms": 5,
         "record_key": b"key",
         "raw": b"raw",
+        "raw_bytes": 3,
+        "raw_sha256": "",
+        "record_key_bytes": 3,
     }
 
 

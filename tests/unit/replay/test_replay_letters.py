@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.codec import avro
 from pipeline.errors import InvalidRecordError
-from pipeline.join.agent import dead_letter
+from pipeline.join.dead_letter import dead_letter
 from pipeline.join.step import Refusal
 from pipeline.replay.dead_letters.letters import (
     SHOWN_BYTES,
@@ -49,7 +49,8 @@ def written(partition: int, offset: int, timestamp_ms: int, detail: str = "why")
 
 
 def test_a_letter_that_join_wrote_is_read_with_all_it_says():
-    assert gather([written(3, 17, 200)]).letters == [letter("decisions", 3, 17, letter_partition=3)]
+    lengths = {"raw_bytes": len(RAW), "record_key_bytes": 1}
+    assert gather([written(3, 17, 200)]).letters == [letter("decisions", 3, 17, letter_partition=3, **lengths)]
 
 
 def test_a_letter_that_was_written_twice_is_one():
