@@ -2,6 +2,7 @@
 
 admission.py   which decisions and outcomes a policy accepts      PURE
 erasure.py     what is left of an action that is erased          PURE
+erasure_check.py  whether an erasure says what can have counted  PURE
 row.py         what is remembered of one action                   PURE
 progress.py    what is remembered of one partition                PURE
 step.py        events and time → changed rows and ledger records  PURE

@@ -35,19 +35,7 @@ def named_definition(decision: Decision, book: PolicyBook) -> PolicyDefinition:
     Raises:
         InvalidRecordError: unknown-policy, unknown-generation, unknown-arm, out-of-range.
     """
-    definition = book.find(decision.policy, decision.generation)
-    if definition is None:
-        latest = book.latest(decision.policy)
-        if latest is None:
-            known = ", ".join(d.name for d in book) or "none"
-            raise InvalidRecordError(
-                "unknown-policy",
-                f"policy {decision.policy!r} is unknown; known: {known}. Apply it first: pipeline policy apply FILE",
-            )
-        raise InvalidRecordError(
-            "unknown-generation",
-            f"generation {decision.generation} of {decision.policy!r} is unknown; the latest is {latest.generation}",
-        )
+    definition = known_definition(decision.policy, decision.generation, book)
     if decision.arm not in definition.arm_set and not is_candidate(decision, definition):
         raise InvalidRecordError(
             "unknown-arm",
@@ -60,6 +48,27 @@ def named_definition(decision: Decision, book: PolicyBook) -> PolicyDefinition:
             "out-of-range", f"segment is {decision.segment[:80]!r}, expected a name that matches {SEGMENT_NAME.pattern}"
         )
     return definition
+
+
+def known_definition(policy: str, generation: int, book: PolicyBook) -> PolicyDefinition:
+    """Return a policy generation's definition.
+
+    Raises:
+        InvalidRecordError: unknown-policy, unknown-generation.
+    """
+    definition = book.find(policy, generation)
+    if definition is not None:
+        return definition
+    latest = book.latest(policy)
+    if latest is None:
+        known = ", ".join(d.name for d in book) or "none"
+        raise InvalidRecordError(
+            "unknown-policy",
+            f"policy {policy!r} is unknown; known: {known}. Apply it first: pipeline policy apply FILE",
+        )
+    raise InvalidRecordError(
+        "unknown-generation", f"generation {generation} of {policy!r} is unknown; the latest is {latest.generation}"
+    )
 
 
 def encode_missing(

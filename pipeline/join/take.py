@@ -22,6 +22,7 @@ from pipeline.join.changes import (
 from pipeline.join.crediting import MAX_AWAITING_BYTES, credit, too_many
 from pipeline.join.emit import Emitter, definition_of
 from pipeline.join.erasure import erased_record, is_same, without_subject
+from pipeline.join.erasure_check import check_contribution
 from pipeline.join.progress import Progress
 from pipeline.join.row import ActionRow, AwaitingOutcome, OutcomeFact
 from pipeline.policy.book import PolicyBook
@@ -252,11 +253,20 @@ class _Taker:
         What a final contribution says stands, though there be a row: state that went back behind the ledger.
         """
         counts, event_time_ms = self.progress.counts, self.progress.event_time_ms
-        self.count("erasures")
         counted = erasure.counted
         if row is not None and row.has_decision and (counted is None or not counted.is_final):
             counted = _held(row, definition_of(row, self.book))
-            erasure = erasure._replace(arm=row.arm)  # a candidate's is not what it counts in
+            # Where it counts is what the row says: a candidate's arm is not what it counts in.
+            erasure = erasure._replace(
+                policy=row.policy,
+                generation=row.generation,
+                segment=row.segment,
+                arm=row.arm,
+                decided_at_ms=row.decided_at_ms,
+            )
+        elif counted is not None:
+            check_contribution(erasure, counted, row, self.book)
+        self.count("erasures")
         self.changes.rewards.append(erased_record(erasure, counted, event_time_ms))
         if row is not None and row.is_erased:
             return None

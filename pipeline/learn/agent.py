@@ -135,6 +135,8 @@ def _changed_rows(
             break
         rows[ROW + row_id] = None
         index.append((due_key(due_ms, row_id), False))
+    for due_ms, row_id in result.left_due:
+        index.append((due_key(due_ms, row_id), False))
     for row_id, value, expires_ms in zip(result.action_ids, result.counted, result.expires_at_ms, strict=True):
         rows[ROW + row_id] = value
         index.append((due_key(expires_ms, row_id), True))

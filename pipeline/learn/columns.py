@@ -2,21 +2,30 @@
 
 It gives what `fold_ledger` gives: what an action counts for in the end, and the difference to what it counted for
 before, whatever lies between. Records of which that can't be said so simply go to `fold_ledger` itself: erasures,
-tallies, actions that are erased or have tallies, an action's records that disagree about its context; and all of a
-batch in which time has passed over the expiry of any.
+tallies, actions that are erased or have tallies, an action's records that disagree about its context or its expiry (an
+id that came again); and all of a batch in which time has passed over the expiry of any.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.codec.reward import Names, RewardReader, read_names
 from pipeline.codec.reward_columns import Integers, Mask, RewardColumns, read_columns
 from pipeline.learn.ledger import Fold, LedgerRecord, fold_ledger, merge_deltas, sum_changes
-from pipeline.learn.memory import COUNTED, VERSION, FoldState, RowKey, counted_from_bytes
+from pipeline.learn.memory import (
+    COUNTED,
+    VERSION,
+    FoldState,
+    RowKey,
+    counted_from_bytes,
+    tallies_to_bytes,
+)
 from pipeline.models.sums.statistics import width
 from pipeline.models.sums.tally import Tally
 
@@ -24,7 +33,7 @@ STEP_RECORDS = 5_000
 STEP_BYTES = 4 << 20
 """Of rows that a step may touch: they become one record batch of the changelog, which the topic bounds at 8 MiB."""
 COUNTED_BYTES = 64
-"""What an action takes there beside its id, at most."""
+"""What an action takes there beside its id and its tallies, at most, and any row beside its key and its sums."""
 
 _UNKNOWN = bytes(COUNTED.itemsize)
 """Stands for an action that counts for nothing yet: no version is 0."""
@@ -52,12 +61,16 @@ class Piece:
     def bound_bytes(self) -> int:
         """What the rows that it touches take at most."""
         size = sum(map(len, self.columns.action_ids)) + COUNTED_BYTES * len(self.raws)
-        size += sum(8 * width(length // 2) for _, _, length in self.groups)
-        size += sum(8 * width(length // 2) for length in {r.key: len(r.vector) for r in self.odd.values()}.values())
+        rows = {key: width(length // 2) for key, (_, _, length) in zip(self.keys(), self.groups, strict=True)}
         for one in self.odd.values():
             of_sums = width(len(one.vector) // 2)
-            size += sum(8 * (tally.width or of_sums) + COUNTED_BYTES for tally in one.tallies)
-        return size
+            rows[one.key] = max(of_sums, rows.get(one.key, 0))
+            for tally in one.tallies:
+                key = one.key._replace(tally=tally.row)
+                rows[key] = max(tally.width or of_sums, rows.get(key, 0))
+            size += len(tallies_to_bytes(one.tallies)) if one.tallies else 0
+        # As long as they are written: names are most of a row where a policy counts by context.
+        return size + sum(len(key.to_bytes()) + 8 * columns + COUNTED_BYTES for key, columns in rows.items())
 
     def keys(self) -> list[RowKey]:
         """Return the statistics row of each group."""
@@ -136,6 +149,8 @@ class PieceFold:
     counted: list[bytes] = field(default_factory=list)
     """What they count for, as it is stored."""
     expires_at_ms: list[int] = field(default_factory=list)
+    left_due: list[tuple[int, bytes]] = field(default_factory=list)
+    """(expires_at_ms, action_id) of what was remembered of an earlier action of the same id."""
 
 
 def fold_piece(
@@ -152,11 +167,13 @@ def fold_piece(
     columns = piece.columns
     marks_ms = np.maximum.accumulate(np.append(state.watermark_ms, columns.event_time_ms))
     last = _last_revisions(piece)
+    before = _plainly_counted(stored)
     if (columns.expires_at_ms < marks_ms[:-1]).any():
         is_simple = np.zeros(len(piece.action_ids), np.bool_)
     else:
         # Nothing expires within the piece, so of two actions it does not matter which is folded first.
-        is_simple = _simple_actions(piece, stored, gone, last)
+        is_simple = _simple_actions(piece, before, gone, last)
+        is_simple &= np.array([value is None or value[0] == VERSION for value in stored], np.bool_)
     one_by_one = np.flatnonzero(~is_simple[piece.action]).tolist()
     known: dict[str, bytes] = {}
     for place in dict.fromkeys(piece.action[one_by_one].tolist()):
@@ -166,7 +183,21 @@ def fold_piece(
     counted = {action_id: counted_from_bytes(value) for action_id, value in known.items()}
     fold = fold_ledger([piece.record(place) for place in one_by_one], counted, state)
     state.position, state.watermark_ms = piece.offsets[-1] + 1, int(marks_ms[-1])
-    return _fold_simple(piece, np.flatnonzero(is_simple), stored, last, fold)
+    result = _fold_simple(piece, np.flatnonzero(is_simple), before, last, fold)
+    result.left_due = [
+        (was.expires_at_ms, action_id.encode())
+        for action_id, was in counted.items()
+        if not was.is_erased
+        and action_id in fold.counted
+        and fold.counted[action_id].expires_at_ms != was.expires_at_ms
+    ]
+    return result
+
+
+def _plainly_counted(stored: Sequence[bytes | None]) -> NDArray[Any]:
+    """Return what actions count for as stored, all zero where nothing, or more than this, is remembered."""
+    plain = (value if value is not None and value[0] == VERSION else _UNKNOWN for value in stored)
+    return np.frombuffer(b"".join(plain), COUNTED)
 
 
 def _last_revisions(piece: Piece) -> Integers:
@@ -177,9 +208,10 @@ def _last_revisions(piece: Piece) -> Integers:
     return last
 
 
-def _simple_actions(piece: Piece, stored: Sequence[bytes | None], gone: Sequence[bytes | None], last: Integers) -> Mask:
+def _simple_actions(piece: Piece, before: NDArray[Any], gone: Sequence[bytes | None], last: Integers) -> Mask:
     """Return which actions are folded by what they count for before and in the end."""
-    is_simple = np.array([value is None or value[0] == VERSION for value in stored], np.bool_)
+    expires_at_ms = piece.columns.expires_at_ms
+    is_simple: Mask = (before["version"] == 0) | (before["expires_at_ms"] == expires_at_ms[last])
     if gone:
         is_simple &= np.array([value is None for value in gone], np.bool_)
     is_simple[piece.action[~piece.columns.is_plain]] = False
@@ -187,16 +219,18 @@ def _simple_actions(piece: Piece, stored: Sequence[bytes | None], gone: Sequence
     of_last = last[piece.action]
     for place in np.flatnonzero(of_last != np.arange(len(of_last))).tolist():
         other = of_last[place]
-        if piece.group[place] != piece.group[other] or vectors[place] != vectors[other]:
+        if (
+            piece.group[place] != piece.group[other]
+            or expires_at_ms[place] != expires_at_ms[other]
+            or vectors[place] != vectors[other]
+        ):
             is_simple[piece.action[place]] = False
     return is_simple
 
 
-def _fold_simple(
-    piece: Piece, actions: Integers, stored: Sequence[bytes | None], last: Integers, fold: Fold
-) -> PieceFold:
+def _fold_simple(piece: Piece, actions: Integers, before: NDArray[Any], last: Integers, fold: Fold) -> PieceFold:
     columns = piece.columns
-    before = np.frombuffer(b"".join([stored[place] or _UNKNOWN for place in actions.tolist()]), COUNTED)
+    before = before[actions]
     is_newer = (before["version"] == 0) | (before["revision"] <= columns.revision[last[actions]])
     actions, before = actions[is_newer], before[is_newer]
     places = last[actions]

@@ -3,7 +3,8 @@
 A ledger record says what its action has earned in all, so folding it is the difference to what the action
 counted for before. Of two records of one action the higher revision counts; of equal revisions, the later.
 A record of an action that has expired is a repeat of one folded long ago, and changes nothing: so what an action
-counts for may be forgotten from then on, and when it is forgotten changes nothing either.
+counts for may be forgotten from then on, and when it is forgotten changes nothing either. An id that comes again after
+that is another action: what is remembered under it counts as forgotten, whether it is yet or not.
 
 An action that is erased takes back what it counts for, once, and for ever counts for nothing. Before it has expired
 that is what is remembered of it; from then on it is what its erasure says, if that is final. Both are what this fold
@@ -111,6 +112,8 @@ Change = tuple[Counted | None, int, int, int, tuple[Tally, ...]]
 def change_of(record: LedgerRecord, before: Counted | None, state: FoldState) -> Change:
     """Move `state` past one record; return what it changes."""
     is_expired = record.expires_at_ms < state.watermark_ms
+    if before is not None and is_of_another(record, before, state.watermark_ms):
+        before = None
     state.position = record.offset + 1
     state.watermark_ms = max(state.watermark_ms, record.event_time_ms)
     if before is not None and record.revision < before.revision:
@@ -123,6 +126,18 @@ def change_of(record: LedgerRecord, before: Counted | None, state: FoldState) ->
     if before is None:
         return after, 1, 0, record.reward, record.tallies
     return after, 0, before.reward, record.reward, change(before.tallies, record.tallies)
+
+
+def is_of_another(record: LedgerRecord, before: Counted, watermark_ms: int) -> bool:
+    """Whether what is remembered under a record's id is of an earlier action, over when this one began.
+
+    All records of one action say the same expiry, and JOIN takes an id anew only when event time has come to that of
+    the action before. An erasure that reaches whatever is remembered (a replay's) is of no other.
+    """
+    over_ms = before.expires_at_ms
+    if over_ms in (record.expires_at_ms, NEVER_MS) or record.expires_at_ms == NEVER_MS:
+        return False
+    return over_ms < watermark_ms or over_ms <= record.event_time_ms
 
 
 def _erasure(record: LedgerRecord, before: Counted | None, *, is_expired: bool) -> Change:

@@ -48,9 +48,14 @@ class Counted(NamedTuple):
         """Write the stored form."""
         if not self.tallies:
             return _COUNTED.pack(VERSION, self.revision, self.reward, self.expires_at_ms)
-        tallies = orjson.dumps(self.tallies, default=list)
+        tallies = tallies_to_bytes(self.tallies)
         head = _COUNTED.pack(TALLIED_VERSION, self.revision, self.reward, self.expires_at_ms)
         return head + _LENGTH.pack(len(tallies)) + tallies
+
+
+def tallies_to_bytes(tallies: Sequence[Tally]) -> bytes:
+    """Write what an action counts for beside."""
+    return orjson.dumps(tallies, default=list)
 
 
 def counted_from_bytes(stored: bytes) -> Counted:

@@ -26,6 +26,7 @@ OBJECTIVES_ROW = "objectives"
 """How much of each outcome kind came: see `models/sums/objectives.py`."""
 IMPORTANCE_ROW = "importance"
 """Decisions by 1 / propensity: see `models/sums/importance.py`."""
+VECTOR_ITEM_BYTES = 2
 _SETTLED = Tally(SETTLED_ROW, 1, 0, 1)
 
 
@@ -66,6 +67,23 @@ def tallies_of(
     if definition.counts_groups:
         tallies += group_tallies(action_id)
     return tallies
+
+
+def widths_of(definition: PolicyDefinition, shown: Shown) -> dict[str, int]:
+    """Return every row that such a decision may count in beside its sums, and how many columns each has."""
+    widths: dict[str, int] = {}
+    kinds = len(definition.reward.outcomes)
+    if definition.attribution.settle == "delay_corrected":
+        widths |= {DELAY_ROW + rule.kind: COLUMNS for rule in definition.reward.outcomes} | {SETTLED_ROW: 1}
+    if definition.reward.is_weighted:
+        widths[OBJECTIVES_ROW] = columns_for(kinds, len(shown.vector) // VECTOR_ITEM_BYTES)
+    if counts_contexts(definition):
+        widths |= {tally.row: tally.width for tally in context_tallies(definition, shown.vector, 0)}
+    if definition.counts_propensities:
+        widths[IMPORTANCE_ROW] = importance_columns_for(kinds if definition.reward.is_weighted else 1)
+    if definition.counts_groups:
+        widths |= {tally.row: tally.width for tally in group_tallies(shown.action_id)}
+    return widths
 
 
 def group_tallies(action_id: str) -> list[Tally]:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from pipeline.codec import avro
 from pipeline.learn.columns import fold_piece, read_piece
-from pipeline.learn.ledger import fold_ledger, ledger_record
-from pipeline.learn.memory import FoldState, RowKey, counted_from_bytes
+from pipeline.learn.ledger import fold_ledger, ledger_record, merge_deltas
+from pipeline.learn.memory import Counted, FoldState, RowKey, counted_from_bytes
 
 TALLY = {"row": "delays", "width": 4, "column": 1, "amount": 3}
 # Few values of each, so that actions, revisions and expiries meet.
@@ -29,8 +29,9 @@ RECORDS = st.fixed_dictionaries(
         "context_vector": st.sampled_from([b"\1\0", b"\1\0", b"\1\0", b"\2\0"]),
         "decided_at_ms": st.just(5),
         "bucket": st.just(0),
-        "expires_at_ms": st.sampled_from([90, 100, 100]),
-        "event_time_ms": st.sampled_from([10, 20, 20, 30, 99, 101]),
+        # Others of the same action are of an id that came again.
+        "expires_at_ms": st.sampled_from([90, 100, 100, 150]),
+        "event_time_ms": st.sampled_from([10, 20, 20, 30, 99, 100, 101]),
         "attribution": st.just(""),
         "outcomes": st.just([]),
         "decision": st.just(b"d"),
@@ -76,5 +77,28 @@ def test_columns_give_what_the_fold_gives(records, lengths):
         assert [counted_from_bytes(value).expires_at_ms for value in done.counted] == done.expires_at_ms
         assert deltas_of(done.fold) == deltas_of(expected)
         assert state == state_one_by_one
+        left = {(was.expires_at_ms, one) for one, was in known.items() if not was.is_erased and one in expected.counted}
+        assert set(done.left_due) == {
+            (was_ms, one.encode()) for was_ms, one in left if expected.counted[one].expires_at_ms != was_ms
+        }
         for one, value in counted.items():
             (gone if counted_from_bytes(value).is_erased else remembered)[one] = value
+
+
+@settings(max_examples=400)
+@given(st.lists(RECORDS, max_size=25), st.lists(st.integers(0, 3), min_size=25, max_size=25))
+def test_when_what_has_expired_is_forgotten_changes_nothing(records, patience):
+    """LEARN forgets late or early, a replay never: an id that comes again is the same action to both, or another."""
+    sums: list[dict[RowKey, list[int]]] = []
+    for forgets in (True, False):
+        remembered: dict[str, Counted] = {}
+        state, rows = FoldState(), {}
+        for offset, record in enumerate(records):
+            fields = record | ({"revision": 1 << 62} if record["is_erased"] else {})
+            done = fold_ledger([ledger_record(offset, fields)], remembered, state)
+            merge_deltas(rows, done.deltas.items())
+            remembered |= done.counted
+            if forgets and patience[offset] == 0:
+                remembered = {one: was for one, was in remembered.items() if was.expires_at_ms >= state.watermark_ms}
+        sums.append({key: row.sums.tolist() for key, row in rows.items() if any(row.sums.tolist())})
+    assert sums[0] == sums[1]

@@ -171,13 +171,14 @@ class Forgetting:
                 attribution=latest["attribution"],
                 is_final=latest["expires_at_ms"] < self._states[action.partition].watermark_ms,
             )
+        where = decision._asdict() if latest is None else latest
         return Erasure(
             decision.action_id,
-            decision.policy,
-            decision.generation,
-            decision.segment,
-            decision.arm if latest is None else latest["arm"],
-            decision.decided_at_ms,
+            where["policy"],
+            where["generation"],
+            where["segment"],
+            where["arm"],
+            where["decided_at_ms"],
             contribution,
             latest["tallies"] if latest is not None and contribution is not None and contribution.is_final else (),
         )

@@ -42,10 +42,13 @@ def folded(
     stored = rows.get_many([COUNTED + action_id.encode() for action_id in ids])
     known = {one: value for one, value in zip(ids, stored, strict=True) if value is not None}
     vectors = {one: value[counted_bytes(value) :] for one, value in known.items()}
+    own = []
     for record in records:
-        if not record.is_erased:
+        if record.is_erased:
+            record = record._replace(vector=vectors.get(record.action_id, b""))  # noqa: PLW2901  it names no context
+        else:
             vectors[record.action_id] = record.vector
-    own = [record._replace(vector=vectors.get(record.action_id, b"")) for record in records]
+        own.append(record)
     fold = fold_ledger(own, {one: counted_from_bytes(value) for one, value in known.items()}, state)
     keys = list(fold.deltas)
     before = rows.get_many([SUMS + key.to_bytes() for key in keys])

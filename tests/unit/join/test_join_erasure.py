@@ -13,24 +13,28 @@ from pipeline.events import Decision
 from pipeline.join.erasure import bound_without_subject, without_subject
 from pipeline.join.progress import DECISIONS, OUTCOMES
 from pipeline.join.row import FACTS_BYTES
-from tests.samples import linear_policy, plain_decision, plain_policy
+from tests.samples import define, linear_policy, plain_decision, plain_policy
 from tests.traffic import as_avro
 from tests.unit.join.test_join_step import ONE, Bench, S
 
-FINAL = {
-    "reward": ONE,
-    "reward_exponent": 15,
-    "context_vector": b"\x01\x00",
-    "bucket": 7,
-    "expires_at_ms": 15 * S,
-    "attribution": "cd",
-    "is_final": True,
-}
+
+def final(settle: str = "wait", **changed: Any) -> dict[str, Any]:
+    """What the ledger says of a decision of 0 s, clicked: its window ends at 10 s and its grace at 15."""
+    return {
+        "reward": ONE,
+        "reward_exponent": 15,
+        "context_vector": b"",
+        "bucket": 0,
+        "expires_at_ms": 15 * S,
+        "attribution": define(plain_policy(settle=settle)).statistics_hash,
+        "is_final": True,
+        **changed,
+    }
 
 
-def erasure(action_id: str = "x", counted: dict[str, Any] | None = None) -> bytes:
+def erasure(action_id: str = "x", counted: dict[str, Any] | None = None, **changed: Any) -> bytes:
     fields = {"action_id": action_id, "policy": "homepage", "generation": 1, "segment": "other", "arm": "a"}
-    return avro.encode("erasure", {**fields, "decided_at_ms": 0, "counted": counted})
+    return avro.encode("erasure", {**fields, "decided_at_ms": 0, "counted": counted, **changed})
 
 
 def optimistic() -> Bench:
@@ -95,11 +99,11 @@ def test_an_action_whose_row_is_gone_is_erased_by_what_the_erasure_says():
     bench = Bench()
     bench.decide(0)
     bench.time(15)
-    bench.read(DECISIONS, erasure(counted=FINAL))
+    said = final()
+    bench.read(DECISIONS, erasure(counted=said))
     record = bench.rewards[-1]
-    assert {name: record[name] for name in ("reward", "context_vector", "bucket", "attribution")} == {
-        name: FINAL[name] for name in ("reward", "context_vector", "bucket", "attribution")
-    }
+    names = ("reward", "context_vector", "bucket", "attribution")
+    assert [record[name] for name in names] == [said[name] for name in names]
     assert record["is_reward_final"]
     # Nothing can come that is not too late by itself.
     assert not bench.actions.stored
@@ -110,8 +114,65 @@ def test_what_was_final_in_the_ledger_stands_though_a_row_be_held():
     """State may go back behind the ledger in a crash: the ledger is the truth."""
     bench = optimistic()
     bench.decide(0)
-    bench.read(DECISIONS, erasure(counted=FINAL))
+    bench.read(DECISIONS, erasure(counted=final("optimistic")))
     assert (bench.rewards[-1]["reward"], bench.rewards[-1]["is_reward_final"]) == (ONE, True)
+
+
+@pytest.mark.parametrize(
+    ("said", "fields", "reason"),
+    [
+        ({"context_vector": b"\x01\x00"}, {}, "erasure-mismatch"),  # the policy has no context
+        ({"reward": 10**9}, {}, "erasure-mismatch"),  # rewards lie in [0, 1]: 0 to 2^15
+        ({"reward": -1}, {}, "erasure-mismatch"),
+        ({"reward_exponent": 14}, {}, "erasure-mismatch"),
+        ({"bucket": 1}, {}, "erasure-mismatch"),  # of 20 s
+        ({"expires_at_ms": 14 * S}, {}, "erasure-mismatch"),
+        ({"attribution": "cd"}, {}, "erasure-mismatch"),
+        ({}, {"policy": "ghost"}, "unknown-policy"),
+        ({}, {"generation": 2}, "unknown-generation"),
+        ({}, {"arm": "ghost"}, "unknown-arm"),
+        ({}, {"tallies": [{"row": "settled", "width": 1, "column": 0, "amount": 1}]}, "erasure-mismatch"),
+    ],
+)
+def test_an_erasure_of_what_no_decision_can_have_counted_for_is_refused(said, fields, reason):
+    bench = Bench()
+    bench.read(DECISIONS, erasure(counted=final(**said), **fields))
+    assert (bench.reasons, bench.rewards) == ([reason], [])
+    assert bench.count("decisions.erasures") == 0
+
+
+@pytest.mark.parametrize(
+    ("tally", "is_taken"),
+    [
+        ({"row": "settled", "width": 1, "column": 0, "amount": 1}, True),
+        ({"row": "delay:click", "width": 44, "column": 43, "amount": 1}, True),
+        ({"row": "delay:purchase", "width": 44, "column": 0, "amount": 1}, False),
+        ({"row": "delay:click", "width": 2, "column": 0, "amount": 1}, False),
+        ({"row": "delay:click", "width": 44, "column": 44, "amount": 1}, False),
+        ({"row": "delay:click", "width": 44, "column": -1, "amount": 1}, False),
+        ({"row": "delay:click", "width": 44, "column": 0, "amount": 2**60}, False),
+    ],
+)
+def test_tallies_of_an_erasure_are_of_rows_and_columns_that_the_policy_has(tally, is_taken):
+    policy = plain_policy(settle="delay_corrected") | {"statistics": {"bucket": "2500ms"}}
+    said = final() | {"attribution": define(policy).statistics_hash}
+    bench = Bench(policy)
+    bench.read(DECISIONS, erasure(counted=said, tallies=[tally]))
+    assert bench.reasons == ([] if is_taken else ["erasure-mismatch"])
+
+
+def test_an_action_that_is_held_is_taken_back_from_where_it_counts_whatever_its_erasure_says():
+    bench = optimistic()
+    bench.decide(0)
+    bench.read(DECISIONS, erasure(segment="new", arm="b", decided_at_ms=60 * S))
+    assert [(r["segment"], r["arm"], r["bucket"]) for r in bench.rewards] == [("other", "a", 0)] * 2
+
+
+def test_a_final_erasure_of_another_decision_than_the_one_held_is_refused():
+    bench = optimistic()
+    bench.decide(0)
+    bench.read(DECISIONS, erasure(counted=final("optimistic"), segment="new"))
+    assert bench.reasons == ["erasure-mismatch"]
 
 
 def test_each_erasure_is_answered_and_one_of_an_action_that_never_was_counts_nothing():

@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.codec import avro
 from pipeline.learn.agent import FORGET_ROWS, LearnAgent
-from pipeline.learn.columns import STEP_BYTES, STEP_RECORDS, pieces
-from pipeline.learn.memory import expires_of
+from pipeline.learn.columns import STEP_BYTES, STEP_RECORDS, fold_piece, pieces
+from pipeline.learn.memory import FoldState, expires_of, statistics_to_bytes
 from pipeline.stream.log import topics
 from pipeline.stream.log.fetch import Batch
 from tests.doubles import MemoryBroker, MemoryTable
@@ -116,6 +116,24 @@ async def test_a_repeat_of_a_forgotten_action_does_not_count_again(bench):
     assert int.from_bytes(rows[-1]["sums"][:8], "little") == 3  # x, y and z
 
 
+async def test_an_id_that_comes_again_is_another_action_however_late_the_first_is_forgotten(bench):
+    """
+    event time   0        99  100       120      200
+                 x ─ expires 100 ┤ x again ─ expires 200 ┤
+    """
+    await bench.fold(reward("x", expires_at_ms=100, reward=3))
+    await bench.fold(reward("x", expires_at_ms=200, event_time_ms=100, reward=5))
+    rows = [fields for name, fields in bench.emitted if name == "statistics"]
+    # n = 2, Σr = 3 + 5, Σr² = 9 + 25
+    assert rows[-1]["sums"] == b"".join(number.to_bytes(8, "little") for number in (2, 8, 34))
+    # The first one's place in the order of what falls due is gone with it: 120 does not take the second away.
+    await bench.fold(reward("y", expires_at_ms=300, event_time_ms=120))
+    assert bench.remembered == {"x", "y"}
+    await bench.fold(reward("x", revision=2, expires_at_ms=200, event_time_ms=121, reward=6))
+    rows = [fields for name, fields in bench.emitted if name == "statistics"]
+    assert int.from_bytes(rows[-1]["sums"][8:16], "little") == 3 + 6 + 1  # y's
+
+
 async def test_forgetting_keeps_pace_with_folding():
     assert FORGET_ROWS >= STEP_RECORDS
 
@@ -133,6 +151,22 @@ def test_steps_cut_a_batch_by_records_and_by_the_statistics_they_touch():
     assert sizes(32, 32, 256) == [8, 8, 8, 8]
     assert sizes(32, 8, 256) == [32]
     assert sizes(0, 1, 0) == []
+
+
+def test_the_names_of_tallies_count_among_what_a_step_writes():
+    """Each decision in a context of its own, whose name of 1,000 characters stands in the key of a row and in the
+    action's own: 2 × 1,000 × 5,000 is more than a record batch of 8 MiB."""
+    records = []
+    for number in range(STEP_RECORDS):
+        tally = {"row": f"context:{number}".ljust(1_000, ","), "width": 2, "column": 0, "amount": 1}
+        records.append((number, reward(f"x{number}", tallies=[tally])))
+    cut = list(pieces(records))
+    assert [offset for piece in cut for offset in piece.offsets] == list(range(STEP_RECORDS))
+    for piece in cut:
+        done = fold_piece(piece, [None] * len(piece.action_ids), (), FoldState())
+        written = sum(len(one) + len(counted.to_bytes()) for one, counted in done.fold.counted.items())
+        written += sum(len(key.to_bytes()) + len(statistics_to_bytes(row)) for key, row in done.fold.deltas.items())
+        assert written <= piece.bound_bytes <= STEP_BYTES
 
 
 async def test_actions_with_the_longest_ids_fit_their_steps(bench):
