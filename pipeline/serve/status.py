@@ -76,5 +76,6 @@ class Status:
             "spilled": self._delivery.spilled,
             "delivered": self._delivery.delivered,
             "dropped": self._delivery.dropped,
+            "lost": self._delivery.lost,
             "delivery_failures": self._delivery.failures,
         }

@@ -62,6 +62,7 @@ WORLDLY = {
     "serve": (
         "delivery.batch_sender",
         "delivery.delivery",
+        "delivery.disk",
         "delivery.journal",
         "delivery.spill",
         "following.follower",

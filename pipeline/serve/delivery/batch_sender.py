@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from pipeline.codec.murmur2 import partitions_of
 from pipeline.errors import UnavailableError
-from pipeline.serve.delivery.spill import Parcel
+from pipeline.serve.delivery.frames import Parcel
 
 
 class Round(NamedTuple):

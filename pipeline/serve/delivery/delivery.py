@@ -24,7 +24,8 @@ from aiokafka.errors import KafkaError
 from pipeline.codec.wire import MAX_RECORD_BYTES
 from pipeline.errors import ConfigError, UnavailableError
 from pipeline.serve.delivery.batch_sender import Round, send_round
-from pipeline.serve.delivery.spill import Parcel, Spill
+from pipeline.serve.delivery.frames import Parcel
+from pipeline.serve.delivery.spill import Spill
 from pipeline.stream.log.topics import DECISIONS, OUTCOMES
 from pipeline.stream.security import Address, client_options
 
@@ -88,6 +89,8 @@ class Delivery:
         self._is_done = asyncio.Event()
         self._is_done.set()
         self._is_full = False
+        self._told: type[Exception] | None = None
+        """Why delivery fails, as it was last said."""
         self._spill = spill
         self._moved = 0
         """Records of the present round that were moved to the disk while it went on."""
@@ -107,6 +110,11 @@ class Delivery:
     def spilled(self) -> int:
         """Records that wait on disk."""
         return 0 if self._spill is None else self._spill.records
+
+    @property
+    def lost(self) -> int:
+        """Records that were kept on disk and could not be read again."""
+        return 0 if self._spill is None else self._spill.lost
 
     @property
     def spilled_bytes(self) -> int:
@@ -142,17 +150,20 @@ class Delivery:
 
     def close(self) -> int:
         """Keep on disk what was not delivered, once `deliver` has ended; return how many records are lost without."""
-        if self._spill is None:
-            return len(self._waiting)
-        self._fail()
-        self._spill.close()
-        return len(self._waiting)
+        if self._spill is not None:
+            self._fail()
+            self._spill.close()
+        abandoned = len(self._waiting)
+        self.dropped += abandoned
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        return abandoned
 
     async def sync(self) -> None:
         """Bring what was spilled to the disk itself, until cancelled."""
         while self._spill is not None:
             await asyncio.sleep(SYNC_S)
-            if self._spill.records:
+            if self._spill.is_unsynced:
                 await asyncio.to_thread(self._spill.sync)
 
     async def deliver(self) -> None:
@@ -171,13 +182,7 @@ class Delivery:
                 self._fail()
                 if self.delivered > delivered_before:
                     retry_s = RETRY_S
-                log.warning(
-                    "delivery-failed broker=%s undelivered=%s retry_s=%s error=%r",
-                    self._broker,
-                    self.undelivered,
-                    retry_s,
-                    error,
-                )
+                self._tell_failure(error)
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, LONGEST_RETRY_S)
 
@@ -202,33 +207,34 @@ class Delivery:
         self._moved = 0
         impatience = asyncio.get_running_loop().call_later(SPILL_AFTER_S, self._fail)
         try:
-            sent = await self._send(producer, parcels)
+            sent = await send_round(producer, parcels)
         finally:
             impatience.cancel()
-        # What was moved meanwhile is delivered from the disk, a second time perhaps.
+        # What was moved meanwhile is delivered from the disk, a second time perhaps, and counted there.
         self._settle(len(parcels) - self._moved, [parcels[place] for place in sent.unsent if place >= self._moved])
+        self._count(parcels, sent, self._moved)
         if sent.failure is not None:
             raise sent.failure
-        self.is_failing = False
+        self._tell_recovery()
 
     async def _deliver_spilled(self, spill: Spill, producer: Any) -> None:
         parcels = spill.next_round(ROUND_RECORDS, ROUND_BYTES)
-        sent = await self._send(producer, parcels)
+        sent = await send_round(producer, parcels)
         if sent.failure is not None:
             raise sent.failure  # the whole round comes again: it is on disk
         spill.settle()
-        self.is_failing = False
+        self._count(parcels, sent, 0)
+        self._tell_recovery()
         self._note_room()
 
-    async def _send(self, producer: Any, parcels: list[Parcel]) -> Round:
-        """Send a round, and count what became of it."""
-        sent = await send_round(producer, parcels)
-        for place in sent.refused:
+    def _count(self, parcels: list[Parcel], sent: Round, first: int) -> None:
+        """Count what became of a round's records from `first` on."""
+        refused = [place for place in sent.refused if place >= first]
+        for place in refused:
             topic, key, value = parcels[place]
             log.error("record-refused-by-broker topic=%s key=%r bytes=%s", topic, key, len(value))
-        self.dropped += len(sent.refused)
-        self.delivered += len(parcels) - len(sent.unsent) - len(sent.refused)
-        return sent
+        self.dropped += len(refused)
+        self.delivered += len(parcels) - first - len(refused) - sum(place >= first for place in sent.unsent)
 
     def _next_round(self) -> list[Parcel]:
         parcels: list[Parcel] = []
@@ -264,6 +270,18 @@ class Delivery:
             self._waiting_bytes -= self._waiting.popleft().size
             self._moved += 1
         self._note_room()
+
+    def _tell_failure(self, error: Exception) -> None:
+        """Say that delivery fails, once for each reason: it may go on for hours."""
+        if self._told is not type(error):
+            log.warning("delivery-failed broker=%s undelivered=%s error=%r", self._broker, self.undelivered, error)
+        self._told = type(error)
+
+    def _tell_recovery(self) -> None:
+        self.is_failing = False
+        if self._told is not None:
+            log.warning("delivery-works-again broker=%s undelivered=%s", self._broker, self.undelivered)
+        self._told = None
 
     def _spilled(self, parcel: Parcel) -> bool:
         if self._spill is None or not self._spill.append(parcel):

@@ -106,6 +106,7 @@ class NodeMetrics(Collector):
         )
         records.add_metric(["delivered"], delivery.delivered)
         records.add_metric(["shed"], delivery.dropped)
+        records.add_metric(["lost"], delivery.lost)
         yield records
         yield GaugeMetricFamily("pipeline_delivery_waiting", "Records that wait.", value=delivery.undelivered)
         yield GaugeMetricFamily("pipeline_delivery_spilled", "Those that wait on disk.", value=delivery.spilled)

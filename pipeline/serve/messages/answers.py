@@ -104,6 +104,7 @@ class HealthAnswer(Struct, frozen=True):
     spilled: Annotated[int, Meta(description="Those of them that wait on disk.")] | UnsetType = UNSET
     delivered: int | UnsetType = UNSET
     dropped: Annotated[int, Meta(description="Records that were shed.")] | UnsetType = UNSET
+    lost: Annotated[int, Meta(description="Records that its disk kept, and can't give back.")] | UnsetType = UNSET
     delivery_failures: int | UnsetType = UNSET
 
 

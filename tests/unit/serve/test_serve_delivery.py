@@ -21,7 +21,8 @@ from pipeline.codec.murmur2 import partition_of
 from pipeline.errors import ConfigError
 from pipeline.serve.delivery import delivery as module
 from pipeline.serve.delivery.delivery import Delivery
-from pipeline.serve.delivery.spill import Parcel, Spill
+from pipeline.serve.delivery.frames import Parcel
+from pipeline.serve.delivery.spill import Spill
 from pipeline.stream.log.topics import DECISIONS, OUTCOMES, SHADOW_DECISIONS
 
 WITHIN_S = 10.0
@@ -247,12 +248,16 @@ async def test_a_topic_that_is_not_there_does_not_hold_the_others_back() -> None
 
 async def test_a_broker_that_is_away_from_the_start_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
     producer = Producer()
-    producer.start_failures = [KafkaConnectionError("away"), KafkaConnectionError("away")]
+    away = KafkaConnectionError
+    producer.start_failures = [away("away"), away("away"), KafkaTimeoutError(), away("away")]
     async with delivering(producer) as delivery:
         delivery.send(DECISIONS, b"", b"1")
         await delivery.flush()
         assert producer.values == [b"1"]
-    assert caplog.text.count("delivery-failed broker=broker:1 undelivered=1") == 2
+        assert delivery.failures == 4
+    # Once for each change of what is wrong, and once when it works again.
+    assert caplog.text.count("delivery-failed broker=broker:1 undelivered=1") == 3
+    assert caplog.text.count("delivery-works-again") == 1
 
 
 async def test_a_record_that_the_broker_never_takes_is_let_go_and_counted(caplog: pytest.LogCaptureFixture) -> None:

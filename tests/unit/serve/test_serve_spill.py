@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
 from pipeline.serve.delivery import spill as module
-from pipeline.serve.delivery.spill import Parcel, Spill
+from pipeline.serve.delivery.frames import Parcel
+from pipeline.serve.delivery.spill import Spill
 
 ROOM = 1 << 20
 Opened = Callable[..., Spill]
@@ -32,7 +33,9 @@ def opened() -> Iterator[Callable[..., Spill]]:
 def kill(spill: Spill) -> None:
     """Let go of the files as the system does for a killed process: nothing is synced or written any more."""
     spill._retire()
-    spill._lock.close()
+    while spill._retired:
+        spill._retired.popleft().close()
+    spill._disk.close()
 
 
 def parcel(number: int, size: int = 10) -> Parcel:
@@ -102,6 +105,9 @@ def test_a_torn_frame_ends_its_file_and_is_told(
     assert found.records == 2
     assert found.append(parcel(3))  # goes to a file of its own
     assert drain(found) == [parcel(0), parcel(1), parcel(3)]
+    # Whose bytes they were nobody can say: they stay, and take up room.
+    assert list(tmp_path.glob("*.unread")) == [tmp_path / "00000001.unread"]
+    assert found.set_aside_bytes == (tmp_path / "00000001.unread").stat().st_size
 
 
 def test_segments_are_removed_one_by_one_as_they_are_delivered(
@@ -131,18 +137,47 @@ def test_there_is_no_more_room_than_was_given(opened: Opened, tmp_path: Path) ->
     assert spill.append(parcel(0))
 
 
-def test_a_disk_that_fails_is_no_room(opened: Opened, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+class FullDevice:
+    """A file on which every write finds no space."""
+
+    def __init__(self) -> None:
+        self._file = open("/dev/full", "wb", buffering=0)  # noqa: PTH123, SIM115
+
+    def write(self, content: bytes, /) -> int:
+        return self._file.write(content)
+
+    def truncate(self, size: int, /) -> None:
+        assert size > 0
+
+    def sync(self) -> None: ...
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def test_a_disk_that_fails_is_no_room_and_told_of_once(
+    opened: Opened, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     spill = opened(tmp_path, ROOM)
     assert spill.append(parcel(0))
-    assert spill._active is not None
+    sound, spill._active = spill._active, FullDevice()
+    assert [spill.append(parcel(number)) for number in (1, 2, 3)] == [False] * 3
+    assert (caplog.text.count("spill-failed"), spill.is_failing) == (1, True)
     spill._active.close()
-    spill._active = tmp_path.joinpath("readonly").open("xb", buffering=0)
-    spill._active.close()
-    spill._active = open("/dev/full", "wb", buffering=0)  # noqa: PTH123, SIM115  every write to it finds no space
-    assert not spill.append(parcel(1))
-    assert "spill-failed" in caplog.text
-    assert spill.append(parcel(2))  # in a new file
-    assert drain(spill) == [parcel(0), parcel(2)]
+    spill._active = sound
+    assert spill.append(parcel(4))
+    assert (caplog.text.count("spill-works-again"), spill.is_failing) == (1, False)
+    assert drain(spill) == [parcel(0), parcel(4)]
+
+
+def test_nobody_else_reads_what_waits(opened: Opened, tmp_path: Path) -> None:
+    folder = tmp_path / "spill"
+    folder.mkdir(mode=0o755)
+    (folder / "00000001.spill").write_bytes(b"")
+    spill = opened(folder, ROOM)
+    spill.append(parcel(0))
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())}
+    assert modes == {"spill": 0o700, "lock": 0o600, "00000001.spill": 0o600, "00000002.spill": 0o600}
 
 
 def test_two_processes_never_share_a_folder(opened: Opened, tmp_path: Path) -> None:
@@ -194,13 +229,25 @@ def test_whatever_happens_nothing_is_lost_or_swapped(
     spill.close()
 
 
-def test_a_frame_that_was_changed_is_not_delivered(opened: Opened, tmp_path: Path) -> None:
+def test_a_frame_that_was_changed_is_not_delivered_nor_deleted(opened: Opened, tmp_path: Path) -> None:
     spill = opened(tmp_path)
-    for number in range(2):
+    for number in range(3):
         spill.append(parcel(number))
-    spill.close()
     (name,) = segments(tmp_path)
     content = bytearray((tmp_path / name).read_bytes())
-    content[-1] ^= 1
+    content[len(content) // 2] ^= 1  # in the second of three frames
     (tmp_path / name).write_bytes(content)
-    assert drain(opened(tmp_path)) == [parcel(0)]
+    assert drain(spill) == [parcel(0), parcel(2)]
+    assert (spill.records, spill.lost, spill.bytes) == (0, 1, 0)
+    assert (tmp_path / "00000001.unread").read_bytes() == content
+
+
+def test_a_segment_that_somebody_removed_is_counted_as_lost(opened: Opened, tmp_path: Path) -> None:
+    spill = opened(tmp_path)
+    for number in range(3):
+        spill.append(parcel(number))
+    (tmp_path / segments(tmp_path)[0]).unlink()
+    assert drain(spill) == []
+    assert (spill.records, spill.lost, spill.bytes) == (0, 3, 0)
+    assert spill.append(parcel(4))
+    assert drain(spill) == [parcel(4)]
