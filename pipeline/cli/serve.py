@@ -11,6 +11,7 @@ import click
 
 from pipeline.cli import options
 from pipeline.cli.logs import LOG_FORMAT
+from pipeline.cli.serve_limits import limit_options, take_limits
 from pipeline.serve.http.server import loop_factory, run_node
 from pipeline.serve.keys import parse_keys
 from pipeline.serve.settings import ServeSettings
@@ -121,6 +122,7 @@ from pipeline.serve.settings import ServeSettings
     show_default=True,
     help="With no room for records: shed and count them, or first let requests wait. [PIPELINE_WHEN_FULL]",
 )
+@limit_options
 def serve(api_keys: Path | None, **options: Any) -> None:
     """Follow the snapshots and answer decisions over HTTP, until stopped.
 
@@ -131,6 +133,7 @@ def serve(api_keys: Path | None, **options: Any) -> None:
     """
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     keys = () if api_keys is None else parse_keys(api_keys.read_text("utf-8"), str(api_keys))
-    settings = ServeSettings(keys=keys, **options)
+    limits = take_limits(options)
+    settings = ServeSettings(keys=keys, limits=limits, **options)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(run_node(settings))

@@ -4,9 +4,11 @@ Rooms, upper ones first; each uses itself and those below it:
 
     http/         the HTTP edge
         server        `listening`, and `run_node` until SIGTERM
-        protocol      uvicorn's protocol, with a shorter way for decisions; fast_path: the same by ASGI's messages
+        protocol      a shorter way for decisions; fast_path: the same by ASGI's messages
+        limited_protocol  uvicorn's protocol, bounded; edge: what all connections share
+        connections   which of them are kept when there are too many                                         PURE
         routes        all routes; operations: what is served, as a table; openapi: that table as a document  PURE
-        access        who may ask, and how often; limits: a bucket                                           PURE
+        access        who may ask, and how often; rate_limit: a bucket                                       PURE
         metrics       the node's counts for Prometheus
     node.py       `ServingNode`: all below in one process; status.py: what it says of itself
     delivery/     what was decided, on its way to the broker
@@ -24,7 +26,7 @@ Rooms, upper ones first; each uses itself and those below it:
         switches      `policies`, for its kill switches
     guardrails/   what is done to a model's weights before the draw                                          PURE
     messages/     words of requests and answers: bodies, reading (bytes → a checked body), decided, answers  PURE
-    settings.py   what an operator sets; keys.py: API keys and their rights
+    settings.py   what an operator sets; limits.py: of the edge; keys.py: API keys and their rights
     batching.py   requests of one turn of the loop, answered together
     ids.py        names for actions and outcomes; subject.py: a person's id → the hash that is logged        PURE
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pipeline.errors import ConfigError
 from pipeline.serve.keys import ApiKey
+from pipeline.serve.limits import Limits
 from pipeline.stream.security import Address, servers_of
 
 # BLAKE2b takes a key of up to 64 bytes; 16 are what a guesser can't try out.
@@ -58,13 +59,15 @@ class ServeSettings:
     """A node is ready while its youngest snapshot is at most this old."""
     recent_bytes: int = 32 << 20
     """How much of recent decisions is kept to be explained, and as much of the snapshots that made them."""
+    limits: Limits = field(default_factory=Limits)
+    """What a connection may cost before anybody knows whose it is."""
     metrics_host: str = "127.0.0.1"
     """Address of a listener for `/metrics` alone."""
     metrics_port: int | None = None
     """Its port, 0 for a free one; None: metrics are on the main port only."""
 
     def __post_init__(self) -> None:
-        faults = [*self._address_faults(), *self._access_faults(), *self._delivery_faults()]
+        faults = [*self._address_faults(), *self._access_faults(), *self._delivery_faults(), *self.limits.faults()]
         if any(":" not in server for server in servers_of(self.broker)):
             faults.insert(0, f"broker: {str(self.broker)!r} is not host:port[,host:port]")
         length = len(self.subject_salt.encode())

@@ -22,7 +22,8 @@ STOPPED_WITHIN_S = 30.0
 class Node:
     """`pipeline serve` on one port, which it keeps over `kill` and `start`."""
 
-    def __init__(self, broker: str, folder: Path) -> None:
+    def __init__(self, broker: str, folder: Path, *options: str) -> None:
+        self._options = options
         self.log = folder / "node.log"
         self._broker = broker
         (self._port,) = free_ports(1)
@@ -43,7 +44,7 @@ class Node:
         """Start it, and wait until it answers."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")}
-        arguments = ["serve", "--broker", self._broker, "--port", str(self._port)]
+        arguments = ["serve", "--broker", self._broker, "--port", str(self._port), *self._options]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline", *arguments],
@@ -55,6 +56,17 @@ class Node:
             )
         self._parent_watch = ParentWatch(self._process.pid)
         self._wait_until_it_answers()
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def port(self) -> int:
+        """That it listens on."""
+        return self._port
 
     def kill(self) -> None:
         """End it as `kill -9` does."""

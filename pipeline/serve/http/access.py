@@ -6,11 +6,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.serve.http.limits import RateLimit
+from pipeline.serve.http.rate_limit import RateLimit
 from pipeline.serve.keys import ApiKey, Right, find_key
 from pipeline.serve.settings import ServeSettings
 
 BEARER = "bearer "
+
+CONNECTION = "pipeline.connection"
+"""Where a request's scope has the connection that it came on."""
 
 Scope = Mapping[str, Any]
 """A request as ASGI describes it; read only."""
@@ -46,6 +49,9 @@ class Access:
         else:
             caller = f"key {self._key(scope, right).name}"
         self.charge(caller, 1)
+        connection = scope.get(CONNECTION)
+        if connection is not None and connection.owner != caller:
+            connection.belong(caller)
         return caller
 
     def has(self, scope: Scope, right: Right) -> bool:

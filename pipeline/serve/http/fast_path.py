@@ -25,7 +25,6 @@ from pipeline.serve.node import ServingNode
 
 log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 1 << 20
 _TOO_LARGE = frozenset({"body-too-large", "record-too-large"})
 _BEFORE, _AFTER = "/v1/policies/", "/decide"
 
@@ -43,9 +42,9 @@ def refusal(error: RecordError | RefusedError) -> Refusal:
     return 413 if error.reason in _TOO_LARGE else 400, error.reason, error.detail, {}
 
 
-def too_large() -> DecodeError:
-    """Return the error of a body beyond `MAX_BODY_BYTES`."""
-    return DecodeError("body-too-large", f"expected at most {MAX_BODY_BYTES} bytes")
+def too_large(most: int) -> DecodeError:
+    """Return the error of a body of more bytes than are accepted."""
+    return DecodeError("body-too-large", f"expected at most {most} bytes")
 
 
 class DecideFront:
@@ -109,7 +108,7 @@ class DecideFront:
 
     async def _serve(self, scope: Scope, receive: Receive, policy: str) -> tuple[int, bytes, dict[str, str]]:
         self._access.admit(scope, "decide")
-        raw = await _body(receive)
+        raw = await _body(receive, self._node.settings.limits.body_bytes)
         if raw is None:
             status, word, detail, headers = CLIENT_GONE
             return status, self._write(ErrorAnswer(word, detail)), headers
@@ -131,7 +130,7 @@ def asked_policy(scope: Scope) -> str:
     return "" if "/" in policy else policy
 
 
-async def _body(receive: Receive) -> bytes | None:
+async def _body(receive: Receive, most: int) -> bytes | None:
     """Read the body, but no more than is accepted; None: the client went away."""
     message: Message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
@@ -142,9 +141,9 @@ async def _body(receive: Receive) -> bytes | None:
             if message["type"] == "http.disconnect":
                 return None
             raw += message.get("body", b"")
-            if len(raw) > MAX_BODY_BYTES or not message.get("more_body", False):
+            if len(raw) > most or not message.get("more_body", False):
                 break
             message = await receive()
-    if len(raw) > MAX_BODY_BYTES:
-        raise too_large()
+    if len(raw) > most:
+        raise too_large(most)
     return bytes(raw)

@@ -14,6 +14,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
+    from pipeline.serve.http.edge import Edge
     from pipeline.serve.node import ServingNode
 
 # From what a decision takes to where a caller gives up.
@@ -31,7 +32,8 @@ class _Times:
 class NodeMetrics(Collector):
     """A node's counts as metrics, in a registry of its own."""
 
-    def __init__(self, node: ServingNode) -> None:
+    def __init__(self, node: ServingNode, edge: Edge | None = None) -> None:
+        self._edge = edge
         self.registry = CollectorRegistry()
         self._requests: dict[tuple[str, int], _Times] = {}
         self._node = node
@@ -52,6 +54,8 @@ class NodeMetrics(Collector):
         yield from self._answers()
         yield from self._snapshots()
         yield from self._delivery()
+        if self._edge is not None:
+            yield from _connections(self._edge)
 
     def _request_times(self) -> Metric:
         family = HistogramMetricFamily(
@@ -116,3 +120,16 @@ class NodeMetrics(Collector):
         yield CounterMetricFamily(
             "pipeline_delivery_failures", "Times that something had to be sent again.", value=delivery.failures
         )
+
+
+def _connections(edge: Edge) -> Iterator[Metric]:
+    yield GaugeMetricFamily("pipeline_connections", "Open connections.", value=len(edge.places))
+    yield GaugeMetricFamily(
+        "pipeline_connections_strangers", "Those that have shown no key yet.", value=edge.places.strangers
+    )
+    refused = CounterMetricFamily(
+        "pipeline_connections_refused", "Requests and connections refused or cut off by a limit.", labels=["reason"]
+    )
+    for word, count in dict(edge.refused).items():
+        refused.add_metric([word], count)
+    yield refused

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol, with a shorter way for requests to decide: no task, no messages, one write.
+"""The node's HTTP protocol: a shorter way for requests to decide: no task, no messages, one write.
 
 A request whose whole body has come is put to the node at once, and its answer is written by whoever answers: less than
 half of what ASGI's messages cost. Everything that is out of the ordinary takes ASGI's way, through the same
@@ -15,17 +15,19 @@ from time import perf_counter
 from typing import Any
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from pipeline.serve.http.edge import Edge
 from pipeline.serve.http.fast_path import DecideFront, asked_policy
+from pipeline.serve.http.limited_protocol import LimitedProtocol
 from pipeline.serve.messages.decided import Decided, NoAnswer
 
 LONGEST_BYTES = 16 << 10
 """Of a body that is held until it is whole: so long it is not known who asks."""
 
 
-class DirectProtocol(HttpToolsProtocol):
+class DirectProtocol(LimitedProtocol):
     """One connection."""
 
     def __init__(
@@ -34,8 +36,10 @@ class DirectProtocol(HttpToolsProtocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        edge: Edge,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        super().__init__(config, server_state, app_state, _loop, edge=edge)
         # Nothing may stand before it: whatever does would be passed by.
         self._front = config.app if isinstance(config.app, DecideFront) and config.app is config.loaded_app else None
         self._held: RequestResponseCycle | None = None
@@ -53,7 +57,7 @@ class DirectProtocol(HttpToolsProtocol):
         if not is_direct:
             super()._start_asgi_task(cycle, app)
             return
-        self._held = cycle
+        self._held = self._answered = cycle
         if not cycle.more_body:  # it waited behind others
             self._decide(cycle)
 
@@ -70,6 +74,10 @@ class DirectProtocol(HttpToolsProtocol):
         super().on_message_complete()
         if self._held is not None and self._held is self.cycle:
             self._decide(self.cycle)
+
+    def _drop(self, cycle: RequestResponseCycle) -> None:
+        if self._held is cycle:
+            self._held = None
 
     def _decide(self, cycle: RequestResponseCycle) -> None:
         self._held = None

@@ -25,7 +25,8 @@ from starlette.types import ASGIApp
 
 from pipeline.errors import RecordError
 from pipeline.serve.http.access import Access, RefusedError
-from pipeline.serve.http.fast_path import CLIENT_GONE, MAX_BODY_BYTES, DecideFront, refusal, too_large
+from pipeline.serve.http.edge import Edge
+from pipeline.serve.http.fast_path import CLIENT_GONE, DecideFront, refusal, too_large
 from pipeline.serve.http.metrics import NodeMetrics
 from pipeline.serve.http.openapi import Operation, openapi
 from pipeline.serve.http.operations import OPERATIONS
@@ -37,11 +38,11 @@ from pipeline.serve.node import ServingNode
 Handler = Callable[[Request, Any], Awaitable[Response]]
 
 
-def build_routes(node: ServingNode) -> ASGIApp:
+def build_routes(node: ServingNode, edge: Edge | None = None) -> ASGIApp:
     """Return the application around a node that somebody else starts and stops."""
     settings = node.settings
     access = Access(settings)
-    metrics = NodeMetrics(node)
+    metrics = NodeMetrics(node, edge)
     handlers = _Handlers(node, access, metrics)
     document = openapi(OPERATIONS, metadata.version("bandit-pipeline"), needs_keys=bool(settings.keys))
     routed = Starlette(
@@ -49,7 +50,7 @@ def build_routes(node: ServingNode) -> ASGIApp:
             *(
                 Route(
                     each.path,
-                    _endpoint(each, getattr(handlers, each.name), access, metrics),
+                    _endpoint(each, getattr(handlers, each.name), access, metrics, settings.limits.body_bytes),
                     methods=[each.method],
                 )
                 for each in OPERATIONS
@@ -72,9 +73,9 @@ def build_routes(node: ServingNode) -> ASGIApp:
     )
 
 
-def build_metrics_routes(node: ServingNode) -> Starlette:
+def build_metrics_routes(node: ServingNode, edge: Edge | None = None) -> Starlette:
     """Return the application for a listener of its own, where Prometheus asks without a key."""
-    handlers = _Handlers(node, Access(node.settings), NodeMetrics(node))
+    handlers = _Handlers(node, Access(node.settings), NodeMetrics(node, edge))
 
     async def metrics(request: Request) -> Response:
         return await handlers.metrics(request, None)
@@ -147,7 +148,7 @@ class _Handlers:
 
 
 def _endpoint(
-    operation: Operation, handler: Handler, access: Access, metrics: NodeMetrics
+    operation: Operation, handler: Handler, access: Access, metrics: NodeMetrics, body_bytes: int
 ) -> Callable[[Request], Awaitable[Response]]:
     """Admit, read, serve, and time it; whatever is wrong with a request is answered here."""
     read = None if operation.body is None else reader_of(operation.body)
@@ -157,7 +158,7 @@ def _endpoint(
         try:
             if right is not None:
                 request.state.caller = access.admit(request.scope, right)
-            return await handler(request, None if read is None else read(await _body(request)))
+            return await handler(request, None if read is None else read(await _body(request, body_bytes)))
         except ClientDisconnect:
             return _error(*CLIENT_GONE)
         except (RecordError, RefusedError) as error:
@@ -176,13 +177,13 @@ def _endpoint(
     return endpoint
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, most: int) -> bytes:
     """Read the body, but no more than is accepted."""
     raw = bytearray()
     async for chunk in request.stream():
         raw += chunk
-        if len(raw) > MAX_BODY_BYTES:
-            raise too_large()
+        if len(raw) > most:
+            raise too_large(most)
     return bytes(raw)
 
 

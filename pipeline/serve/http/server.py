@@ -15,13 +15,16 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from pipeline.errors import ConfigError
 from pipeline.models.chances.trapezoid import kernel
+from pipeline.serve.http.edge import Edge
 from pipeline.serve.http.protocol import DirectProtocol
 from pipeline.serve.http.routes import build_metrics_routes, build_routes
 from pipeline.serve.node import ServingNode
@@ -30,6 +33,10 @@ from pipeline.serve.settings import ServeSettings
 log = logging.getLogger(__name__)
 
 FINISH_WITHIN_S = 5
+KERNEL_BYTES = 128 << 10
+"""What the system holds of a connection in each direction (Linux takes twice as much, with its own part)."""
+OTHER_FILES = 512
+"""Beside connections: those that are let in while another one leaves, Kafka's, the spill's."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -41,20 +48,25 @@ async def listening(node: ServingNode, host: str, port: int) -> AsyncIterator[st
         ConfigError: the address can't be listened on.
     """
     settings = node.settings
+    edge = Edge(settings.limits)
     async with AsyncExitStack() as stack:
         if settings.metrics_port is not None:
-            app = build_metrics_routes(node)
-            url = await stack.enter_async_context(_serving(app, settings.metrics_host, settings.metrics_port))
+            metrics_edge = Edge(settings.limits)
+            url = await stack.enter_async_context(
+                _serving(build_metrics_routes(node, edge), metrics_edge, settings.metrics_host, settings.metrics_port)
+            )
             log.info("metrics url=%s/metrics", url)
-        yield await stack.enter_async_context(_serving(build_routes(node), host, port, settings))
+        yield await stack.enter_async_context(_serving(build_routes(node, edge), edge, host, port, settings))
 
 
 @asynccontextmanager
-async def _serving(app: ASGIApp, host: str, port: int, tls: ServeSettings | None = None) -> AsyncIterator[str]:
+async def _serving(
+    app: ASGIApp, edge: Edge, host: str, port: int, tls: ServeSettings | None = None
+) -> AsyncIterator[str]:
     certificate = None if tls is None else tls.tls_certificate
     config = uvicorn.Config(
         app,
-        http=DirectProtocol,
+        http=cast("Any", partial(DirectProtocol, edge=edge)),
         lifespan="off",
         ws="none",
         log_config=None,
@@ -76,11 +88,15 @@ async def _serving(app: ASGIApp, host: str, port: int, tls: ServeSettings | None
     shown_host = f"[{host}]" if ":" in host else host
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
+    watching = asyncio.create_task(edge.watch())
     try:
         yield f"{'https' if certificate else 'http'}://{shown_host}:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         await serving
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
 
 
 async def run_node(settings: ServeSettings, *, on_listening: Callable[[str], None] | None = None) -> None:
@@ -89,6 +105,7 @@ async def run_node(settings: ServeSettings, *, on_listening: Callable[[str], Non
     Raises:
         ConfigError: the address is taken, or decisions and outcomes can't be joined.
     """
+    allow_files(settings.limits.connections)
     kernel()  # whatever has to be compiled is so before anybody waits for an answer
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -105,6 +122,27 @@ async def run_node(settings: ServeSettings, *, on_listening: Callable[[str], Non
         for number in STOP_SIGNALS:
             loop.remove_signal_handler(number)
     log.info("stopped delivered=%s undelivered=%s", node.delivery.delivered, node.delivery.undelivered)
+
+
+def allow_files(connections: int) -> None:
+    """Have the system let this process open a file for each connection.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if sys.platform == "win32":
+        return
+    import resource  # noqa: PLC0415  there is none for that platform
+
+    needed = connections + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise ConfigError(
+            "serving node settings",
+            [f"connections: {connections} need {needed} open files, the system allows {hard}: set `ulimit -Hn` higher"],
+        )
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -145,6 +183,9 @@ def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # What is accepted has the same: the system would hold megabytes of answers for each reader that does not read.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_BYTES)
         listener.bind((host, port))
         listener.listen()
     except OSError as error:

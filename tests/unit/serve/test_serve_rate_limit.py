@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.serve.http.limits import MAX_CALLERS, RateLimit
+from pipeline.serve.http.rate_limit import MAX_CALLERS, RateLimit
 
 
 def test_a_burst_goes_through_at_once_and_then_one_at_a_time() -> None:
