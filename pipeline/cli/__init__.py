@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import importlib
 import logging
-import sys
 
 import click
 
-from pipeline.errors import ConfigError, PipelineError, StateError, UnavailableError
-
-EXIT_CODES: dict[type[PipelineError], int] = {ConfigError: 1, UnavailableError: 3, StateError: 70}
+from pipeline.cli.endings import plainly
 
 COMMANDS = (
     "advise",
@@ -72,29 +69,5 @@ def main() -> None:
     """Run the command line; a known error is said in plain words, without a traceback."""
     # What the client says of a broker that is away is said once, as the command's error; `worker` and `serve` log it.
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
-    try:
+    with plainly():
         cli.main(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
-    except ConfigError as error:
-        click.echo(f"{error.what}:", err=True)
-        for fault in error.faults:
-            click.echo(f"  - {fault}", err=True)
-        sys.exit(EXIT_CODES[ConfigError])
-    except PipelineError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1))
-    except Exception as error:
-        if not _is_kafkas(error):
-            raise
-        click.echo(f"error: Kafka does not do it: {error}", err=True)
-        sys.exit(EXIT_CODES[UnavailableError])
-
-
-def _is_kafkas(error: Exception) -> bool:
-    """Return whether it is the client's error; a command that asks no broker has not loaded it."""
-    errors = sys.modules.get("aiokafka.errors")
-    return errors is not None and isinstance(error, errors.KafkaError)

@@ -2,6 +2,10 @@
 
 A worker stops rather than guess (exit code 70): when another one has taken its place, when the disk is full, when the
 broker is away for too long. Started again it goes on from what is durable. If this process is killed, so are they.
+
+What can't start is not started for ever: a worker that refuses what it is told (exit code 1) would refuse it again, and
+one that ends time after time before it ever ran steadily has a reason that no pause mends. Then all of them end, and
+this process with that exit code; its reason stands in the log above.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
@@ -17,6 +22,7 @@ from types import FrameType
 from typing import NoReturn
 
 from pipeline.brokers.parent_watch import ParentWatch
+from pipeline.cli.endings import REFUSED
 from pipeline.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -25,7 +31,10 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 """Before a worker is started again: twice as long each time."""
 STEADY_S = 60.0
 """A worker that ran for so long begins with the first pause again."""
-STOPPED_WITHIN_S = 60.0
+MOST_FALSE_STARTS = 5
+"""In a row, of a worker that has never been steady: half a minute of pauses, which a broker may take to come up."""
+STOPPED_WITHIN_S = 18.0
+"""A worker ends by itself before that (`cli/worker.py`)."""
 
 
 class _StopAskedError(Exception):
@@ -40,8 +49,12 @@ class _Member:
         self._run = run
         self._pause_s = FIRST_PAUSE_S
         self.process: SpawnProcess | None = None
+        self._false_starts = 0
+        self._has_been_steady = False
         self.due_s = 0.0
         self.is_stopped = False
+        self.hopeless: int | None = None
+        """The exit code of a worker that is not to be started again."""
 
     def start(self) -> None:
         """Start it in a process of its own."""
@@ -65,7 +78,13 @@ class _Member:
             log.info("worker-stopped state_dir=%s", self._settings.state_dir)
             return
         if time.monotonic() - self._started_s > STEADY_S:
+            self._has_been_steady = True
             self._pause_s = FIRST_PAUSE_S
+        self._false_starts += (exit_code or 0) > 0  # by a signal: somebody meant it
+        if exit_code == REFUSED or (self._false_starts >= MOST_FALSE_STARTS and not self._has_been_steady):
+            self.hopeless = exit_code
+            log.error("worker-hopeless state_dir=%s exit_code=%s", self._settings.state_dir, exit_code)
+            return
         self.due_s = time.monotonic() + self._pause_s
         log.warning(
             "worker-ended state_dir=%s exit_code=%s again_in_s=%g", self._settings.state_dir, exit_code, self._pause_s
@@ -75,6 +94,8 @@ class _Member:
 
 def run_processes(all_settings: Sequence[WorkerSettings], run: Callable[[WorkerSettings], None]) -> None:
     """Run a process for each of `all_settings` until SIGTERM or SIGINT, or until all were told to stop.
+
+    Ends this process with a worker's exit code where that one can't start.
 
     Args:
         all_settings: of each worker, with a folder of its own.
@@ -89,6 +110,10 @@ def run_processes(all_settings: Sequence[WorkerSettings], run: Callable[[WorkerS
                 if member.process is None and not member.is_stopped and time.monotonic() >= member.due_s:
                     member.start()
             _wait(members)
+            hopeless = [member.hopeless for member in members if member.hopeless is not None]
+            if hopeless:
+                # A negative code is a signal's, which a shell would tell as 128 and its number.
+                sys.exit(hopeless[0] if hopeless[0] > 0 else 128 - hopeless[0])
     except _StopAskedError:
         log.info("stopping workers=%s", len(members))
     finally:

@@ -6,6 +6,8 @@ import asyncio
 import gc
 import logging
 import os
+import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import faust
 import uvloop
 
 from pipeline.cli import options
+from pipeline.cli.endings import plainly
 from pipeline.cli.logs import LOG_FORMAT
 from pipeline.cli.processes import run_processes
 from pipeline.settings import CLOCK_SKEW_MS, COMMIT_INTERVAL_S, ORPHAN_HOLD_MS, SESSION_TIMEOUT_S, WorkerSettings
@@ -21,6 +24,11 @@ from pipeline.stream import failpoints
 from pipeline.stream.app import build_app
 from pipeline.stream.log.topics import DEFAULT_PARTITIONS, create_topics, deployed_partitions, topic_specs
 from pipeline.stream.security import Address
+
+log = logging.getLogger(__name__)
+
+STOPPED_WITHIN_S = 15.0
+"""After a signal, as those who stop it (Docker after 10 s or as told, Kubernetes after 30) would otherwise kill it."""
 
 
 @click.command()
@@ -164,7 +172,7 @@ def worker(
         run_worker(settings)
     else:
         logging.basicConfig(level=log_level, format=LOG_FORMAT)
-        run_processes(shared_out(settings, processes), run_worker)
+        run_processes(shared_out(settings, processes), run_member)
 
 
 def shared_out(settings: WorkerSettings, processes: int) -> list[WorkerSettings]:
@@ -180,6 +188,35 @@ def shared_out(settings: WorkerSettings, processes: int) -> list[WorkerSettings]
     ]
 
 
+class PunctualWorker(faust.Worker):  # type: ignore[misc]  # Faust is untyped
+    """Faust's runner, which a broker that does not answer can't keep from stopping."""
+
+    def install_signal_handlers(self) -> None:
+        """Stop in order when asked to, and at once when that takes too long."""
+        super().install_signal_handlers()
+        self.loop.add_signal_handler(signal.SIGTERM, self._stop_in_time, signal.SIGTERM)
+        self.loop.add_signal_handler(signal.SIGINT, self._stop_in_time, signal.SIGINT)
+
+    def _stop_in_time(self, number: signal.Signals) -> None:
+        overdue = threading.Timer(STOPPED_WITHIN_S, _end_at_once)
+        overdue.daemon = True
+        overdue.start()
+        self._schedule_shutdown(number)
+
+
+def _end_at_once() -> None:
+    """End as `kill -9` would, which loses nothing: what is not acknowledged is read again."""
+    log.warning("stopped-at-once after_s=%g: the broker does not answer, or a step takes too long", STOPPED_WITHIN_S)
+    logging.shutdown()
+    os._exit(0)
+
+
+def run_member(settings: WorkerSettings) -> None:
+    """Run one worker of several, in a process of its own."""
+    with plainly():
+        run_worker(settings)
+
+
 def run_worker(settings: WorkerSettings) -> None:
     """Run a worker in this process; ends the process."""
     settings.state_dir.mkdir(parents=True, exist_ok=True)
@@ -193,7 +230,8 @@ def run_worker(settings: WorkerSettings) -> None:
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"level": settings.log_level, "handlers": ["stderr"]},
     }
-    faust.Worker(app, loglevel=settings.log_level, logging_config=logging_config, quiet=True).execute_from_commandline()
+    runner = PunctualWorker(app, loglevel=settings.log_level, logging_config=logging_config, quiet=True)
+    runner.execute_from_commandline()
 
 
 def tune_collector() -> None:

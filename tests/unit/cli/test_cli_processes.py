@@ -92,3 +92,42 @@ def test_each_worker_has_a_folder_and_a_metrics_port_of_its_own(tmp_path):
     first, second = shared_out(WorkerSettings("h:1", tmp_path, metrics_port=9100), 2)
     assert (first.state_dir, second.state_dir) == (tmp_path / "worker-0", tmp_path / "worker-1")
     assert (first.metrics_port, second.metrics_port) == (9100, 9101)
+
+
+REFUSING = """
+    import logging, sys
+    from pathlib import Path
+    from pipeline.cli import processes
+    from pipeline.cli.endings import plainly
+    from pipeline.cli.worker import shared_out
+    from pipeline.errors import ConfigError
+    from pipeline.settings import WorkerSettings
+
+    def refuse(settings):
+        with plainly():
+            raise ConfigError("topics", ["decisions: as somebody else made it"])
+
+    def end(settings):
+        print("the disk is full", file=sys.stderr)
+        sys.exit(70)
+
+    if __name__ == "__main__":
+        logging.basicConfig(level="INFO")
+        processes.FIRST_PAUSE_S = processes.LONGEST_PAUSE_S = 0.01
+        settings = WorkerSettings("127.0.0.1:1", Path("state"))
+        processes.run_processes(shared_out(settings, 2), {"refuse": refuse, "end": end}[sys.argv[1]])
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "exit_code", "reason"), [("refuse", 1, "as somebody else made it"), ("end", 70, "the disk is full")]
+)
+def test_workers_that_can_t_start_end_their_parent_with_their_reason_and_exit_code(tmp_path, how, exit_code, reason):
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(REFUSING))
+    ended = subprocess.run(
+        [sys.executable, str(program), how], capture_output=True, text=True, check=False, timeout=WITHIN_S
+    )
+    assert ended.returncode == exit_code, ended.stderr
+    assert reason in ended.stderr
+    assert "Traceback" not in ended.stderr
