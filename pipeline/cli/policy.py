@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import get_args
@@ -20,8 +21,9 @@ from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.changes import check_change
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.guardrails import RolloutMode
-from pipeline.policy.operations import keep_switches, killed, revived, rolled_out
+from pipeline.policy.operations import keep_switches, killing, revived, reviving, rolled_out
 from pipeline.policy.parsing.parse import load_policy
+from pipeline.policy.switches import Switch
 from pipeline.replay.recounting.run import read_base
 from pipeline.stream.log.outbox import Outbox, Record
 from pipeline.stream.log.topics import POLICIES, partition_for
@@ -65,8 +67,10 @@ def apply(broker: Address, file: Path) -> None:
     """
     definition = load_policy(file.read_text(encoding="utf-8"), str(file))
     is_new = asyncio.run(apply_policy(broker, definition))
-    click.echo(f"{'applied' if is_new else 'already in force'}: {_in_words(definition)}")
-    if is_held(asyncio.run(read_book(broker)).directive(definition.name)):
+    book = asyncio.run(read_book(broker))
+    in_force = book.in_force(definition.name) or definition
+    click.echo(f"{'applied' if is_new else 'already in force'}: {_in_words(in_force)}")
+    if is_held(book.directive(definition.name)):
         click.echo(f"{definition.name} is held: nodes decide by it after `pipeline snapshot unpin {definition.name}`")
 
 
@@ -106,8 +110,7 @@ def kill(broker: Address, name: str, arms: tuple[str, ...]) -> None:
     Example:
       pipeline policy kill homepage --arm promo
     """
-    definition = asyncio.run(_changed(broker, name, lambda one: killed(one, arms)))
-    click.echo(_switched(definition))
+    click.echo(_switched(asyncio.run(_turned(broker, name, lambda one, _: killing(one, arms, _now_ms())))))
 
 
 @policy.command()
@@ -121,8 +124,11 @@ def revive(broker: Address, name: str, arms: tuple[str, ...]) -> None:
     Example:
       pipeline policy revive homepage --arm promo
     """
-    definition = asyncio.run(_changed(broker, name, lambda one: revived(one, arms)))
-    click.echo(_switched(definition))
+    turned = asyncio.run(_turned(broker, name, lambda one, off: reviving(one, arms, off, _now_ms())))
+    if turned.switches != revived(turned, arms).switches:
+        # Its definition has them off too: a file's [killed], or what an earlier release wrote.
+        turned = asyncio.run(_changed(broker, name, lambda one: revived(one, arms)))
+    click.echo(_switched(turned))
 
 
 @policy.command()
@@ -163,8 +169,8 @@ async def apply_policy(broker: Address, definition: PolicyDefinition, *, is_prom
         ConfigError: it may not follow the one in force (`policy/changes.py` says why), or begins a generation that a
             replay was made for.
     """
-    async with _writing(broker) as (book, outbox):
-        current = book.latest(definition.name)
+    async with _writing(broker) as (policies, outbox):
+        current = policies.book.latest(definition.name)
         if current is not None:
             definition = keep_switches(current, definition)
             if current.definition_hash == definition.definition_hash:
@@ -172,38 +178,77 @@ async def apply_policy(broker: Address, definition: PolicyDefinition, *, is_prom
             check_change(current, definition)
             if definition.generation > current.generation and not is_promoted:
                 await _check_not_replayed(broker, definition)
-        await _write(outbox, definition)
+        await _write(outbox, policies, definition)
         return True
 
 
 async def _changed(
     broker: Address, name: str, change: Callable[[PolicyDefinition], PolicyDefinition]
 ) -> PolicyDefinition:
-    """Write the definition in force as changed; return it."""
-    async with _writing(broker) as (book, outbox):
-        current = book.latest(name)
-        if current is None:
-            known = ", ".join(definition.name for definition in book) or "none"
-            raise ConfigError(f"policy {name}", [f"is not applied; known: {known}"])
+    """Write the latest definition as changed; return what is in force then."""
+    async with _writing(broker) as (policies, outbox):
+        current = _known(policies.book, name)
         definition = change(current)
         if definition.definition_hash != current.definition_hash:
-            await _write(outbox, definition)
-        return definition
+            await _write(outbox, policies, definition)
+        return policies.book.in_force(name) or definition
+
+
+async def _turned(
+    broker: Address, name: str, turns: Callable[[PolicyDefinition, frozenset[str]], Sequence[Switch]]
+) -> PolicyDefinition:
+    """Turn switches, each by a record that stands for itself; return what is in force then."""
+    async with _writing(broker) as (policies, outbox):
+        switches = turns(_known(policies.book, name), policies.book.switched_off(name))
+        partition = partition_for(name, await outbox.partition_count(POLICIES))
+        records = [Record(POLICIES, partition, each.key, avro.encode("switch", each._asdict())) for each in switches]
+        await outbox.deliver(records)
+        await policies.refresh()
+        return _known(policies.book, name, is_worn=True)
+
+
+def _known(book: PolicyBook, name: str, *, is_worn: bool = False) -> PolicyDefinition:
+    current = book.in_force(name) if is_worn else book.latest(name)
+    if current is None:
+        known = ", ".join(definition.name for definition in book) or "none"
+        raise ConfigError(f"policy {name}", [f"is not applied; known: {known}"])
+    return current
 
 
 @asynccontextmanager
-async def _writing(broker: Address) -> AsyncIterator[tuple[PolicyBook, Outbox]]:
+async def _writing(broker: Address) -> AsyncIterator[tuple[Policies, Outbox]]:
     policies, outbox = Policies(broker), Outbox(broker)
     try:
         await policies.start()
         await outbox.start()
-        yield policies.book, outbox
+        yield policies, outbox
     finally:
         await policies.stop()
         await outbox.stop()
 
 
-async def _write(outbox: Outbox, definition: PolicyDefinition) -> None:
+async def _write(outbox: Outbox, policies: Policies, definition: PolicyDefinition) -> None:
+    """Write a definition, and look whether it is taken: another one may have been written at the same time.
+
+    The record that was passed over is the last one of its key, all that compaction would leave. So it is written over
+    by the one that is in force.
+
+    Raises:
+        ConfigError: it was passed over, as it may not follow the other.
+    """
+    await _put(outbox, definition)
+    await policies.refresh()
+    hash_, error = policies.refused.get(definition.name, ("", None))
+    if error is None or hash_ != definition.definition_hash:
+        return
+    current = policies.book.find(definition.name, definition.generation)
+    if current is not None:
+        await _put(outbox, current)
+    overtaken = f"another definition was applied at the same time, which this one may not follow ({error}); apply again"
+    raise ConfigError(f"policy {definition.name}", [overtaken])
+
+
+async def _put(outbox: Outbox, definition: PolicyDefinition) -> None:
     record = {
         "name": definition.name,
         "generation": definition.generation,
@@ -213,6 +258,10 @@ async def _write(outbox: Outbox, definition: PolicyDefinition) -> None:
     # One key a generation: actions of an earlier one may still be open when compaction comes.
     key = f"{definition.name}/{definition.generation}".encode()
     await outbox.deliver([Record(POLICIES, partition, key, avro.encode("policy", record))])
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _switched(definition: PolicyDefinition) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.directive import Directive
+from pipeline.policy.switches import Switch, SwitchBoard
 
 
 class PolicyBook:
@@ -15,6 +17,8 @@ class PolicyBook:
     def __init__(self) -> None:
         self._by_generation: dict[tuple[str, int], PolicyDefinition] = {}
         self._latest: dict[str, PolicyDefinition] = {}
+        self._in_force: dict[str, PolicyDefinition] = {}
+        self._switches = SwitchBoard()
         self._directives: dict[str, Directive] = {}
         self._parts: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
 
@@ -24,6 +28,14 @@ class PolicyBook:
         latest = self._latest.get(definition.name)
         if latest is None or definition.generation >= latest.generation:
             self._latest[definition.name] = definition
+            self._in_force[definition.name] = self._switches.applied(definition)
+
+    def turn(self, fields: Mapping[str, Any]) -> Switch:
+        """Take in a switch."""
+        switch = self._switches.turn(fields)
+        if latest := self._latest.get(switch.policy):
+            self._in_force[switch.policy] = self._switches.applied(latest)
+        return switch
 
     def put_directive(self, directive: Directive) -> None:
         """Take in a directive; the highest number of a policy holds."""
@@ -59,12 +71,20 @@ class PolicyBook:
         ]
 
     def latest(self, name: str) -> PolicyDefinition | None:
-        """Return the highest generation's definition, if the policy is known."""
+        """Return the highest generation's definition as it was written, if the policy is known."""
         return self._latest.get(name)
 
+    def in_force(self, name: str) -> PolicyDefinition | None:
+        """Return the highest generation's definition, with what is switched off; what is published and shown."""
+        return self._in_force.get(name)
+
+    def switched_off(self, name: str) -> frozenset[str]:
+        """Return what is off of a policy by switches alone."""
+        return self._switches.off(name)
+
     def __iter__(self) -> Iterator[PolicyDefinition]:
-        """Yield the latest definition of every policy, by name."""
-        return iter([self._latest[name] for name in sorted(self._latest)])
+        """Yield the definition in force of every policy, by name."""
+        return iter([self._in_force[name] for name in sorted(self._in_force)])
 
     def __len__(self) -> int:
         return len(self._latest)

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pipeline.errors import ConfigError
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.guardrails import RolloutMode, Switches
+from pipeline.policy.switches import WHOLE, Switch
 
 
-def killed(definition: PolicyDefinition, arms: Sequence[str] = ()) -> PolicyDefinition:
-    """Return the definition with some arms killed, or the whole policy where none are named.
+def killing(definition: PolicyDefinition, arms: Sequence[str], now_ms: int) -> list[Switch]:
+    """Return the switches to turn off: of some arms, or of the policy where none are named.
 
     Raises:
         ConfigError: an arm is not one of the policy's.
     """
     _check_known(definition, arms)
-    before = definition.switches
-    return _switched(definition, before.is_killed or not arms, {*before.arms, *arms})
+    return [Switch(definition.name, arm, is_off=True, turned_at_ms=now_ms) for arm in arms or (WHOLE,)]
+
+
+def reviving(definition: PolicyDefinition, arms: Sequence[str], off: Iterable[str], now_ms: int) -> list[Switch]:
+    """Return the switches to turn on: of some arms, or of the policy and all arms that are `off`, where none are named.
+
+    Raises:
+        ConfigError: an arm is not one of the policy's.
+    """
+    _check_known(definition, arms)
+    return [Switch(definition.name, arm, is_off=False, turned_at_ms=now_ms) for arm in arms or sorted({WHOLE, *off})]
 
 
 def revived(definition: PolicyDefinition, arms: Sequence[str] = ()) -> PolicyDefinition:

@@ -153,6 +153,7 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
     publish = PublishAgent(opener(topics.PUBLISH_TABLE, None), app.outbox, app.policies, app.reach)
     stages = (join, learn, publish)
     app.metrics.watch(join.partitions)
+    app.metrics.count_refused(lambda: app.policies.refused_count)
     steps = app.metrics.steps
 
     @app.agent(_source(app, topics.DECISIONS, topics.OUTCOMES), name="join")

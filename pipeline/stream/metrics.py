@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
@@ -47,6 +47,7 @@ class WorkerMetrics(Collector):
             "pipeline_restored_records", "Changelog records read to do so.", ["table"], registry=self.registry
         )
         self._join_partitions: Iterable[JoinPartition] = ()
+        self._refused: Callable[[], int] = int
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: Any = None
         self.registry.register(self)
@@ -55,6 +56,10 @@ class WorkerMetrics(Collector):
     def watch(self, join_partitions: Iterable[JoinPartition]) -> None:
         """Tell of these partitions, whichever they are when somebody asks."""
         self._join_partitions = join_partitions
+
+    def count_refused(self, refused: Callable[[], int]) -> None:
+        """Tell how many records of `policies` were passed over."""
+        self._refused = refused
 
     def start(self, host: str, port: int) -> int:
         """Listen, from a running loop; return the port. Raises ConfigError where that is taken."""
@@ -97,6 +102,9 @@ class WorkerMetrics(Collector):
         lag = GaugeMetricFamily(
             "pipeline_event_time_lag_seconds", "The clock, less a partition's event time.", labels=["partition"]
         )
+        refused = CounterMetricFamily(
+            "pipeline_policy_records_refused", "Records of `policies` that were passed over.", self._refused()
+        )
         now_ms = time.time_ns() // 1_000_000
         for partition in self._join_partitions:
             number, progress = str(partition.held.number), partition.progress
@@ -108,4 +116,4 @@ class WorkerMetrics(Collector):
             opened.add_metric([number], progress.counts["decisions.open"])
             if progress.event_time_ms != NOT_YET_MS:
                 lag.add_metric([number], (now_ms - progress.event_time_ms) / 1000.0)
-        return [records, unaccounted, opened, lag]
+        return [records, unaccounted, opened, lag, refused]

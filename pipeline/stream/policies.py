@@ -12,6 +12,7 @@ import orjson
 from pipeline.codec import avro
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.policy.book import PolicyBook
+from pipeline.policy.changes import check_change
 from pipeline.policy.directive import ROLLBACK, Directive, parse_directive
 from pipeline.policy.parsing.parse import parse_policy
 from pipeline.publish.parts import part_names, part_of
@@ -33,6 +34,10 @@ class Policies:
         self._follower = TopicFollower(broker, POLICIES)
         self._reading = asyncio.Lock()
         self._refreshed_at_s = 0.0
+        self.refused_count = 0
+        """Records that were passed over."""
+        self.refused: dict[str, tuple[str, PipelineError]] = {}
+        """By policy, the definition hash of the last one that was passed over, and why."""
 
     async def start(self) -> None:
         """Connect and read all that is there."""
@@ -66,7 +71,8 @@ class Policies:
                 elif record.value is not None:
                     self._take_record(record.value, f"policies@{record.offset}")
             except (PipelineError, ValueError) as error:
-                # The commands check before they write, so this was written by something else: never guess.
+                # The commands check before they write: this was written by something else, or by two of them at once.
+                self.refused_count += 1
                 log.error("policy-record-refused offset=%s error=%s", record.offset, error)  # noqa: TRY400  no traceback
 
     def _take_record(self, value: bytes, source: str) -> None:
@@ -74,9 +80,19 @@ class Policies:
         if name == "directive":
             self._take_directive(parse_directive(fields, source))
             return
+        if name == "switch":
+            switch = self.book.turn(fields)
+            log.info("switch-known policy=%s arm=%s is_off=%s", switch.policy, switch.arm or "*", switch.is_off)
+            return
         if name != "policy":
-            raise ConfigError(source, [f"a {name} record, expected a policy or a directive"])
+            raise ConfigError(source, [f"a {name} record, expected a policy, a switch or a directive"])
         definition = parse_policy(orjson.loads(fields["definition"]), source)
+        if latest := self.book.latest(definition.name):
+            try:
+                check_change(latest, definition)
+            except ConfigError as error:
+                self.refused[definition.name] = definition.definition_hash, error
+                raise
         self.book.put(definition)
         log.info(
             "policy-known name=%s generation=%s definition=%s",

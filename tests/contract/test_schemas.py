@@ -372,6 +372,7 @@ RECORDS: dict[str, dict[str, Any]] = {
         "sources": 2,
         "event_time_ms": -1,
     },
+    "switch": {"policy": "homepage", "arm": "hybrid", "is_off": True, "turned_at_ms": 1_700_000_000_123},
     "policy": {"name": "homepage", "generation": 2, "definition": '{"name":"homepage"}'},
     "dead_letter": {
         "reason": "unknown-arm",

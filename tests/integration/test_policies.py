@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pipeline.brokers import default_cache_dir, running_broker
+from pipeline.cli import policy as command
+from pipeline.cli.directives import read_book
 from pipeline.codec import avro
 from pipeline.errors import ConfigError
+from pipeline.policy.canonical import to_canonical_json
+from pipeline.policy.definition import PolicyDefinition
+from pipeline.stream.log.outbox import Outbox
 from pipeline.stream.log.topics import POLICIES
 from tests.harness.client import Client
 from tests.samples import define, plain_policy
@@ -34,3 +39,27 @@ async def test_a_definition_that_may_not_follow_is_not_written():
             with pytest.raises(ConfigError, match="generation"):
                 await client.apply(define(plain_policy(generation=1)))
             assert len(await client.read(POLICIES)) == 1
+
+
+async def test_of_two_definitions_applied_at_once_the_one_that_may_not_follow_is_written_over(monkeypatch):
+    first = define(plain_policy(generation=2))
+    second = define(plain_policy(generation=2, attribution={"settle": "wait", "grace": "7s"}))
+    with running_broker("embedded", cache_dir=default_cache_dir()) as broker:
+        async with Client(broker.bootstrap_servers) as client:
+            await client.apply(define(plain_policy()))
+            put = command._put
+
+            async def overtaken(outbox: Outbox, definition: PolicyDefinition) -> None:
+                """Between another's look at `policies` and what it writes, this one is applied."""
+                monkeypatch.setattr(command, "_put", put)
+                await put(outbox, first)
+                await put(outbox, definition)
+
+            monkeypatch.setattr(command, "_put", overtaken)
+            with pytest.raises(ConfigError, match="applied at the same time"):
+                await client.apply(second)
+            book = await read_book(broker.bootstrap_servers)
+            assert book.latest("homepage") == first
+            # What compaction would leave is what is in force.
+            kept = {record.key: avro.decode_as("policy", record.value) for record in await client.read(POLICIES)}
+    assert kept[b"homepage/2"]["definition"] == to_canonical_json(first).decode()

@@ -11,8 +11,10 @@ from aiokafka.errors import KafkaError
 
 from pipeline.codec import avro
 from pipeline.errors import PipelineError, UnavailableError
+from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.guardrails import Switches
 from pipeline.policy.parsing.parse import load_canonical_json
+from pipeline.policy.switches import SwitchBoard, together
 from pipeline.publish.parts import part_of
 from pipeline.serve.following.follower import LONGEST_RETRY_S, RETRY_S, Topic
 from pipeline.stream.log.follow import TopicFollower
@@ -23,12 +25,14 @@ log = logging.getLogger(__name__)
 
 
 class SwitchFollower:
-    """What is switched off of every policy, by the definition of its highest generation."""
+    """What is switched off of every policy: by switches, and by the definition of its highest generation."""
 
     def __init__(self, broker: Address, *, open_topic: Callable[[Address, str], Topic] = TopicFollower) -> None:
         self.switches: dict[str, Switches] = {}
         """By policy."""
-        self._generations: dict[str, int] = {}
+        self._declared: dict[str, tuple[int, Switches]] = {}
+        """Generation, and what its definition has off."""
+        self._board = SwitchBoard()
         self._broker = broker
         self._open_topic = open_topic
 
@@ -55,17 +59,23 @@ class SwitchFollower:
                 continue
             try:
                 kind, fields = avro.decode(record.value)
-                if kind != "policy":  # directives to the publisher stand in the same topic
-                    continue
-                definition = load_canonical_json(fields["definition"], f"policies@{record.offset}")
+                if kind == "switch":
+                    self._show(self._board.turn(fields).policy)
+                elif kind == "policy":  # directives to the publisher stand in the same topic
+                    self._declare(load_canonical_json(fields["definition"], f"policies@{record.offset}"))
             except PipelineError as error:
                 log.error("policy-record-refused offset=%s error=%s", record.offset, error)  # noqa: TRY400  no traceback
-                continue
-            name = definition.name
-            if definition.generation < self._generations.get(name, 0):
-                continue
-            self._generations[name] = definition.generation
-            if definition.switches != self.switches.get(name, Switches()):
-                killed, arms = definition.switches.is_killed, ",".join(definition.switches.arms)
-                log.warning("policy-switched name=%s killed=%s killed_arms=%s", name, killed, arms)
-            self.switches[name] = definition.switches
+
+    def _declare(self, definition: PolicyDefinition) -> None:
+        generation, _ = self._declared.get(definition.name, (0, Switches()))
+        if definition.generation >= generation:
+            self._declared[definition.name] = definition.generation, definition.switches
+            self._show(definition.name)
+
+    def _show(self, name: str) -> None:
+        _, declared = self._declared.get(name, (0, Switches()))
+        switches = together(declared, self._board.off(name))
+        if switches != self.switches.get(name, Switches()):
+            killed, arms = switches.is_killed, ",".join(switches.arms)
+            log.warning("policy-switched name=%s killed=%s killed_arms=%s", name, killed, arms)
+        self.switches[name] = switches

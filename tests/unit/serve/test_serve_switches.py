@@ -13,7 +13,8 @@ from pipeline.errors import UnavailableError
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.guardrails import Switches
-from pipeline.policy.operations import killed, revived
+from pipeline.policy.operations import revived
+from pipeline.policy.switches import Switch
 from pipeline.serve.following import follower as retrying
 from pipeline.serve.following import switches as module
 from pipeline.serve.following.switches import SwitchFollower
@@ -37,6 +38,15 @@ def record(definition: PolicyDefinition) -> bytes:
     return avro.encode("policy", {"name": definition.name, "generation": definition.generation, "definition": text})
 
 
+def killed(definition: PolicyDefinition, arms: tuple[str, ...] = ()) -> PolicyDefinition:
+    """Give a definition that has them off itself, as a file may and earlier releases wrote."""
+    return replace(definition, switches=Switches(is_killed=not arms, arms=arms))
+
+
+def turned(arm: str, *, is_off: bool) -> bytes:
+    return avro.encode("switch", Switch("homepage", arm, is_off, 1)._asdict())
+
+
 async def until(condition: Callable[[], bool]) -> None:
     while not condition():  # noqa: ASYNC110  the follower has no event to wait for, and `following` has a deadline
         await asyncio.sleep(0)
@@ -51,6 +61,19 @@ async def test_a_policy_is_killed_and_revived_as_the_topic_says(beta):
         await until(lambda: follower.switches["homepage"] == Switches(is_killed=True))
         topic.put(record(revived(beta)))
         await until(lambda: follower.switches["homepage"] == Switches())
+
+
+async def test_a_switch_outlives_every_definition_that_is_applied_before_or_after_it(beta):
+    topic = Topic()
+    async with following(topic) as follower:
+        topic.put(turned("", is_off=True), record(beta), turned("best", is_off=True))
+        topic.put(record(replace(beta, generation=4)), record(replace(beta, name="last")))
+        await until(lambda: "last" in follower.switches)
+        assert follower.switches["homepage"] == Switches(is_killed=True, arms=("best",))
+        topic.put(turned("", is_off=False))
+        await until(lambda: follower.switches["homepage"] == Switches(arms=("best",)))
+        topic.put(record(killed(replace(beta, generation=4))))
+        await until(lambda: follower.switches["homepage"] == Switches(is_killed=True, arms=("best",)))
 
 
 async def test_the_highest_generation_has_the_word(beta):

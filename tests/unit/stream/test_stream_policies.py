@@ -7,6 +7,7 @@ import pytest
 from pipeline.codec import avro
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.directive import Directive
+from pipeline.policy.switches import Switch
 from pipeline.publish.parts import part_key
 from pipeline.publish.snapshot import build_snapshot
 from pipeline.stream.policies import Policies
@@ -96,3 +97,31 @@ def test_a_rollback_without_all_of_its_parts_is_passed_over(caplog):
     book = taken_with_parts(part, (b"homepage/directive", directive(content=LARGE))).book
     assert book.directive("homepage") is None
     assert "1 parts of it do not stand before it" in caplog.text
+
+
+def switched(arm: str, *, is_off: bool) -> bytes:
+    return avro.encode("switch", Switch("homepage", arm, is_off, 1)._asdict())
+
+
+def test_a_kill_holds_over_a_definition_that_was_applied_at_the_same_time():
+    # The operator who applies has read `policies` before the kill, and writes behind it.
+    for records in ([policy(), switched("a", is_off=True), policy()], [switched("a", is_off=True), policy()]):
+        in_force = taken(*records).book.in_force("homepage")
+        assert in_force.switches.arms == ("a",)
+        assert in_force.definition_hash != HOMEPAGE.definition_hash  # so that it is published
+    (listed,) = taken(policy(), switched("", is_off=True)).book
+    assert listed.switches.is_killed
+    assert taken(policy(), switched("", is_off=True), switched("", is_off=False)).book.in_force("homepage") == HOMEPAGE
+
+
+def test_a_definition_that_may_not_follow_is_refused_here_too_told_and_counted(caplog):
+    fewer = define(plain_policy(arms=[{"name": "a"}]))
+    record = avro.encode(
+        "policy", {"name": "homepage", "generation": 1, "definition": to_canonical_json(fewer).decode()}
+    )
+    policies = taken(policy(), record)
+    assert policies.book.latest("homepage") == HOMEPAGE
+    assert policies.refused_count == 1
+    assert policies.refused["homepage"][0] == fewer.definition_hash
+    assert "policy-record-refused offset=1" in caplog.text
+    assert "keep it with retired = true" in caplog.text
