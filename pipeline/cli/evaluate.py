@@ -28,6 +28,7 @@ from pipeline.evaluate.open_bandit import log_of, ranked_thompson
 from pipeline.evaluate.production_prior import ALPHA, BETA
 from pipeline.evaluate.read import gather_ledger
 from pipeline.evaluate.target import Logged, Target, Uniform
+from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.features import FeatureSchema
 from pipeline.policy.parsing.parse import load_policy, parse_policy
@@ -187,27 +188,33 @@ def _target(word: str, log: DecisionLog, broker: Address, policy_name: str | Non
         raise ConfigError("--target latest", ["a log in a folder has no snapshots: name one, POLICY@VERSION"])
     name, at, version = (str(policy_name), "@", LATEST) if word == LATEST else word.partition("@")
     if not at:
-        return learned_elsewhere(name, asyncio.run(_stored(broker, name)), log), []
+        return learned_elsewhere(name, _stored(asyncio.run(read_book(broker)), name), log), []
     if version != LATEST and not version.isdecimal():
         expected = "write POLICY@VERSION, as homepage@7, or POLICY@latest"
         raise ConfigError(f"--target {word}", [f"version {version!r} is no number: {expected}"])
     found = asyncio.run(find_snapshot(broker, name, None if version == LATEST else int(version)))
-    return published(f"{name}@{found.fields['version']}", found.content, log), [
-        SAME_DECISIONS
-    ] if name == policy_name else []
+    present = asyncio.run(read_book(broker)).latest(name)
+    switches = None if present is None else present.switches  # on every node they are over any snapshot
+    target = published(f"{name}@{found.fields['version']}", found.content, log, switches)
+    return target, [SAME_DECISIONS] if name == policy_name else []
 
 
-async def _stored(broker: Address, name: str) -> PolicyDefinition:
+async def read_book(broker: Address) -> PolicyBook:
+    """Return the policies that are applied."""
     policies = Policies(broker)
     try:
         await policies.start()
-        definition = policies.book.latest(name)
-        if definition is None:
-            known = ", ".join(sorted({one.name for one in policies.book})) or "none"
-            raise ConfigError(f"--target {name}", [f"no such policy is applied; applied are {known}"])
-        return definition
+        return policies.book
     finally:
         await policies.stop()
+
+
+def _stored(book: PolicyBook, name: str) -> PolicyDefinition:
+    definition = book.latest(name)
+    if definition is None:
+        known = ", ".join(sorted({one.name for one in book})) or "none"
+        raise ConfigError(f"--target {name}", [f"no such policy is applied; applied are {known}"])
+    return definition
 
 
 def _definition(path: Path) -> PolicyDefinition:
@@ -254,6 +261,7 @@ def _show(evaluation: Evaluation, confidence: float) -> None:
     table.add_column("estimator")
     for heading in ("value", "± 1 s.e.", f"bootstrap {percent}", f"Bernstein {percent}"):
         table.add_column(heading, justify="right")
+    table.add_column("by")
     for estimate in evaluation.estimates:
         error = estimate.standard_error
         table.add_row(
@@ -262,6 +270,7 @@ def _show(evaluation: Evaluation, confidence: float) -> None:
             "–" if error is None else f"{error:.3g}",
             _interval(estimate.bootstrap),
             _interval(estimate.bernstein),
+            estimate.by,
         )
     console = Console()
     console.print(table)
@@ -269,6 +278,8 @@ def _show(evaluation: Evaluation, confidence: float) -> None:
         f"worth {support.effective:,.0f} of {support.decisions:,} decisions; mean weight {support.mean_weight:.3f}, "
         f"heaviest {support.largest_share:.1%} of all; {support.rewarded:,} rewarded"
     )
+    for words in evaluation.left_out:
+        console.print(Text(f"left out: {words}", "yellow"))
     for words in evaluation.warnings:
         console.print(Text(f"! {words}", "yellow"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,11 +131,15 @@ def simulate(
             task = progress.add_task(spec, total=count * repetitions)
             advance = _advance(progress, task, count)
             runs = []
+            left_out: tuple[str, ...] = ()
+            fallbacks: Counter[str] = Counter()
             for repetition in range(repetitions):
                 environment.reset(seed + repetition)
                 player = _player(spec, definition, setting, seed + repetition)
                 runs.append(run(environment, player, count, refresh=refresh, on_progress=advance(repetition)))
-            summaries.append(summarise(name, spec, runs))
+                left_out = player.left_out
+                fallbacks += player.fallbacks
+            summaries.append(summarise(name, spec, runs, left_out=left_out, fallbacks=fallbacks))
     if picture is not None:
         from pipeline.simulate.picture import save_picture  # noqa: PLC0415  plots would slow down every other use
 
@@ -207,3 +212,8 @@ def _show(environment: Environment, summaries: list[Summary]) -> None:
             *(f"{means.mean():.3g}" for means in summary.kinds.values()),
         )
     Console().print(table)
+    for summary in summaries:
+        for words in summary.left_out:
+            click.echo(f"{summary.player}: left out: {words}")
+        for why, count in sorted(summary.fallbacks.items()):
+            click.echo(f"! {summary.player}: its model was not asked in {count:,} decisions: {why}")

@@ -9,7 +9,8 @@ With weight w = π(a|x) / p, reward r, prediction q(x, a) and value v(x) = Σ π
     DR           mean of v + w (r - q)                Dudík, Langford & Li 2011, equation 3
     Switch-DR    mean of v + 1[w <= τ] w (r - q)      Wang, Agarwal & Dudík 2017, section 3
 
-Every one is a ratio of two means, the lower one 1 but for SNIPS.
+Every one is a ratio of two sums, the lower one the number of decisions but for SNIPS. Parts are kept by decision, and
+added up by subject where decisions have one: it is subjects that vary independently.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.evaluate.log import Indices
 from pipeline.models.model import Floats
 
 
@@ -34,30 +36,43 @@ class Terms(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """One estimator's parts; (N,) each."""
+    """One estimator's parts; (n,) each, by decision or by subject."""
 
     name: str
     numerator: Floats
-    denominator: Floats | None
-    """None: all 1."""
+    denominator: Floats
+    """1 each by decision, but for SNIPS."""
     width: float | None
     """Largest difference of two parts of the numerator, for Bernstein's bound; None where it can't be said."""
+    least: tuple[float, float] = (0.0, 0.0)
+    """Numerator and denominator of the decision that would lower the value most, had it earned the least seen."""
+    most: tuple[float, float] = (0.0, 0.0)
+    """The same for the highest reward seen, or where there was none, that there can be."""
 
     @property
     def estimate(self) -> float:
         """The value."""
-        below = 1.0 if self.denominator is None else float(self.denominator.mean())
+        below = float(self.denominator.mean())
         return float(self.numerator.mean()) / below if below else float("nan")
 
     @property
     def standard_error(self) -> float:
-        """The value's standard error; that of a ratio by the delta method."""
-        if self.denominator is None:
-            rest, below = self.numerator - self.numerator.mean(), 1.0
-        else:
-            rest, below = self.numerator - self.estimate * self.denominator, float(self.denominator.mean())
+        """The value's standard error, by the delta method."""
+        below = float(self.denominator.mean())
+        if not below:
+            return float("nan")
+        rest = self.numerator - self.estimate * self.denominator
         n = len(rest)
-        return float(np.sqrt((rest @ rest) / max(n - 1, 1) / n)) / below if below else float("nan")
+        return float(np.sqrt((rest @ rest) / max(n - 1, 1) / n)) / below
+
+    def added_up(self, unit: Indices, count: int) -> Parts:
+        """Return the parts by subject; `unit` is (n,) below `count`."""
+        numerator, denominator = (
+            np.bincount(unit, of, count).astype(np.float64) for of in (self.numerator, self.denominator)
+        )
+        # No subject's part can differ by more than all its decisions' together.
+        width = None if self.width is None else self.width * float(np.bincount(unit, minlength=count).max())
+        return self._replace(numerator=numerator, denominator=denominator, width=width)
 
 
 def all_parts(terms: Terms, *, clip: float, bounds: tuple[float, float], weight_bound: float) -> list[Parts]:
@@ -69,18 +84,54 @@ def all_parts(terms: Terms, *, clip: float, bounds: tuple[float, float], weight_
         bounds: smallest and largest reward.
         weight_bound: no decision's weight could have been larger.
     """
+    seen, one = terms.reward, np.ones(len(terms.reward))
+    # What one decision more could do is told by rewards like those seen; where nothing was earned yet, by the bounds.
+    low, high = (float(seen.min()), float(seen.max())) if seen.any() else bounds
+    lowest, highest = (_numerators(terms._replace(reward=np.full_like(seen, end)), clip) for end in (low, high))
+    numerators = _numerators(terms, clip)
+    parts = []
+    for name, width in _widths(clip, bounds, weight_bound).items():
+        numerator, below = numerators[name], terms.weight if name == "SNIPS" else one
+        value = Parts(name, numerator, below, width).estimate
+        centre = value if np.isfinite(value) else 0.0
+        least = int((lowest[name] - centre * below).argmin())
+        most = int((highest[name] - centre * below).argmax())
+        parts.append(
+            Parts(
+                name,
+                numerator,
+                below,
+                width,
+                (float(lowest[name][least]), float(below[least])),
+                (float(highest[name][most]), float(below[most])),
+            )
+        )
+    return parts
+
+
+def _numerators(terms: Terms, clip: float) -> dict[str, Floats]:
     r, w, q, v = terms
+    return {
+        "IPS": w * r,
+        "SNIPS": w * r,
+        "clipped IPS": np.minimum(w, clip) * r,
+        "DM": v,
+        "DR": v + w * (r - q),
+        "Switch-DR": v + np.where(w <= clip, w, 0.0) * (r - q),
+    }
+
+
+def _widths(clip: float, bounds: tuple[float, float], weight_bound: float) -> dict[str, float | None]:
     low, high = bounds
     span = max(high, 0.0) - min(low, 0.0)  # a weight may be 0
     reach = high - low
-    kept = np.where(w <= clip, w, 0.0)
     clipped_bound = min(weight_bound, clip)
-    return [
-        Parts("IPS", w * r, None, weight_bound * span),
-        Parts("SNIPS", w * r, w, None),
-        Parts("clipped IPS", np.minimum(w, clip) * r, None, clipped_bound * span),
-        Parts("DM", v, None, None),
+    return {
+        "IPS": weight_bound * span,
+        "SNIPS": None,
+        "clipped IPS": clipped_bound * span,
+        "DM": None,
         # v in [low, high], r - q within ±reach
-        Parts("DR", v + w * (r - q), None, reach * (1.0 + 2.0 * weight_bound)),
-        Parts("Switch-DR", v + kept * (r - q), None, reach * (1.0 + 2.0 * clipped_bound)),
-    ]
+        "DR": reach * (1.0 + 2.0 * weight_bound),
+        "Switch-DR": reach * (1.0 + 2.0 * clipped_bound),
+    }

@@ -1,4 +1,18 @@
-"""How far an estimate may be off: percentile bootstrap, and the empirical Bernstein bound."""
+"""How far an estimate may be off: a Bayesian bootstrap by subject, and the empirical Bernstein bound.
+
+**Bayesian bootstrap** (Rubin 1981) with one subject more that was not seen: at each end the worst one that could have
+been. Subjects' parts are weighed by independent exponentials, and the ends are quantiles of
+
+    low   Σ g_i x_i + g_0 x_least     over the same of the denominators
+    high  Σ g_i x_i + g_0 x_most
+
+(Gaffke 2005; Learned-Miller & Thomas 2019, arXiv:1905.06208). Of independent decisions that pay 0 or 1 this is the
+exact interval of Clopper and Pearson, whatever the number of successes: with one, or with none, it still holds, where
+a bootstrap of what was seen has nothing to draw from. For many decisions it is the usual one. A subject's decisions
+are one part, since they are alike.
+
+**Empirical Bernstein** holds for every N, without any assumption but the bounds, and is wide.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +26,7 @@ from pipeline.evaluate.estimators import Parts
 from pipeline.models.model import Floats
 
 _CHUNK = 4_000_000
-"""Resampled places held at once."""
+"""Exponentials held at once."""
 
 
 class Interval(NamedTuple):
@@ -23,28 +37,40 @@ class Interval(NamedTuple):
 
 
 def bootstrap(parts: Sequence[Parts], rng: np.random.Generator, resamples: int, confidence: float) -> list[Interval]:
-    """Return each estimator's percentile interval, all from the same resamples (Efron & Tibshirani 1993, chapter 13).
-
-    Costs resamples × N × estimators.
-    """
-    n = len(parts[0].numerator)
-    columns = [part.numerator for part in parts] + [
-        np.ones(n) if p.denominator is None else p.denominator for p in parts
-    ]
-    table = np.stack(columns, axis=1)
-    sums = np.empty((resamples, len(columns)))
+    """Return each estimator's interval, all from the same weights; costs resamples × subjects × estimators."""
+    ends = [_unseen(part) for part in parts]
+    table = np.stack([part.numerator for part in parts] + [part.denominator for part in parts], axis=1)
+    n, width = len(table), len(parts)
+    sums = np.empty((resamples, 2 * width))
     step = max(_CHUNK // n, 1)
     for start in range(0, resamples, step):
         stop = min(start + step, resamples)
-        places = rng.integers(n, size=(stop - start, n))
-        for row, chosen in enumerate(places, start):
-            # A resample is how often each decision was drawn: counting is cheaper than gathering every column.
-            sums[row] = np.bincount(chosen, minlength=n) @ table
-    above, below = sums[:, : len(parts)], sums[:, len(parts) :]
-    ratios = np.divide(above, below, out=np.full_like(above, np.nan), where=below != 0.0)
+        sums[start:stop] = rng.standard_exponential((stop - start, n)) @ table
+    unseen = rng.standard_exponential((resamples, 1))
     tail = (1.0 - confidence) / 2.0
-    low, high = np.nanquantile(ratios, [tail, 1.0 - tail], axis=0)
-    return [Interval(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+    quantiles = []
+    for end, level in enumerate((tail, 1.0 - tail)):
+        numerators, denominators = (np.array([one[end][place] for one in ends]) for place in (0, 1))
+        above, below = sums[:, :width] + unseen * numerators, sums[:, width:] + unseen * denominators
+        ratios = np.divide(above, below, out=np.zeros_like(above), where=below != 0.0)
+        found = np.quantile(ratios, level, axis=0)
+        quantiles.append(np.where(below.any(axis=0), found, np.nan))
+    return [Interval(float(low), float(high)) for low, high in zip(*quantiles, strict=True)]
+
+
+def _unseen(part: Parts) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the numerator and denominator of the subjects not seen that would pull the value down, and up, the most.
+
+    One decision that earned as little or as much as any did, or another subject like the most extreme one.
+    """
+    value = part.estimate if np.isfinite(part.estimate) else 0.0
+    pull = part.numerator - value * part.denominator
+    least, most = int(pull.argmin()), int(pull.argmax())
+    found = []
+    for sign, place, one in ((-1.0, least, part.least), (1.0, most, part.most)):
+        seen = float(part.numerator[place]), float(part.denominator[place])
+        found.append(max(seen, one, key=lambda end, sign=sign: sign * (end[0] - value * end[1])))  # type: ignore[misc]
+    return found[0], found[1]
 
 
 def empirical_bernstein(values: Floats, width: float, confidence: float) -> Interval:

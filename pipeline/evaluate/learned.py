@@ -7,14 +7,15 @@ folds; for the decisions of a fold, the policy has learned from the others only.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError
+from pipeline.evaluate.asking import ask, askable
+from pipeline.evaluate.folds import FOLDS
 from pipeline.evaluate.log import DecisionLog, Indices
-from pipeline.evaluate.reward_model import folds_of
 from pipeline.learn.memory import RowKey
 from pipeline.models.grid import REWARD_LIMIT
 from pipeline.models.model import Floats
@@ -23,6 +24,7 @@ from pipeline.models.sums.importance import ONE, columns_for, entries_of_many
 from pipeline.models.sums.statistics import Statistics, fold
 from pipeline.policy.contexts import name_contexts
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.guardrails import Switches
 from pipeline.policy.tallies import IMPORTANCE_ROW
 from pipeline.publish.partials import Mark
 from pipeline.publish.parts import SnapshotContent
@@ -32,7 +34,7 @@ from pipeline.serve.following.snapshot import LoadedSnapshot, load_snapshot
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Situations:
-    """The log's contexts as a policy sees them."""
+    """The log's contexts as a policy learns from them."""
 
     segments: tuple[str, ...]
     """(N,) segment of each."""
@@ -43,66 +45,52 @@ class Situations:
 
 
 def situations_of(definition: PolicyDefinition, log: DecisionLog) -> Situations:
-    """Encode the log's raw contexts; a policy that has just the log's segments takes those."""
+    """Encode the log's raw contexts, and put each in the segment that the policy's rules name."""
     encoded, errors = definition.features.encode_many(log.contexts)
     sound = np.array([error is None for error in errors])
     if not sound.any():
         raise ConfigError(f"policy {definition.name}", [f"can't encode any of the log's contexts: {errors[0]}"])
-    if set(log.segments) <= set(definition.segments.names):
-        segments = tuple(log.segments[code] for code in log.segment.tolist())
-    else:
-        segments = tuple(map(definition.segments.segment_for, log.contexts))
-    return Situations(segments, encoded, sound)
+    return Situations(tuple(map(definition.segments.segment_for, log.contexts)), encoded, sound)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """A target that decides as a serving node would."""
+    """A target that decides as a serving node would (`asking.py`)."""
 
     name: str
     snapshots: tuple[LoadedSnapshot, ...]
-    """One a fold."""
+    """One a fold, or one for all."""
     which: Indices
     """(N,) whose snapshot decides."""
-    situations: Situations
-    _kept: dict[tuple[int, str, int], Floats] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    """What of the policy history can't tell."""
+    switches: Switches | None = None
+    """What is switched off now; None: what the snapshot's definition says."""
 
     def propensities(self, log: DecisionLog, rows: slice) -> Floats:
         """See `Target`."""
         start, stop, _ = rows.indices(len(log))
         chances = np.zeros((stop - start, len(log.arms)))
-        for place in range(start, stop):
-            snapshot = self.snapshots[self.which[place]]
-            if snapshot.needs_context:
-                chances[place - start] = self._chances(snapshot, log, place)
-                continue
-            key = (int(self.which[place]), self.situations.segments[place], int(log.offer[place]))
-            if key not in self._kept:
-                self._kept[key] = self._chances(snapshot, log, place)
-            chances[place - start] = self._kept[key]
-        return chances
-
-    def _chances(self, snapshot: LoadedSnapshot, log: DecisionLog, place: int) -> Floats:
-        """Decide as `serve/decision/decide.py` does: uniformly where the model can't be asked."""
-        offered = log.offered[log.offer[place]]
-        active = frozenset(snapshot.active)
-        known = sorted((log.arms[i], i) for i in np.flatnonzero(offered) if log.arms[i] in active)
-        segment = self.situations.segments[place]
-        chances = np.zeros(len(log.arms))
-        if not known:
-            return np.where(offered, 1.0 / offered.sum(), 0.0)
-        names, places = (tuple(column) for column in zip(*known, strict=True))
-        if segment not in snapshot.segments or not self.situations.sound[place]:
-            chances[list(places)] = 1.0 / len(places)
-        else:
-            chances[list(places)] = snapshot.propensities(segment, names, self.situations.vectors[place])
+        index = {arm: place for place, arm in enumerate(log.arms)}
+        for number, snapshot in enumerate(self.snapshots):
+            places = (start + np.flatnonzero(self.which[rows] == number)).tolist()
+            for place, made in zip(places, ask(snapshot, log, places, self.switches), strict=True):
+                if made is not None:
+                    chances[place - start, [index[arm] for arm in made.arms]] = made.vector
         return chances
 
 
-def published(name: str, content: bytes | SnapshotContent, log: DecisionLog) -> Learned:
-    """Return the target of a published snapshot."""
+def published(
+    name: str, content: bytes | SnapshotContent, log: DecisionLog, switches: Switches | None = None
+) -> Learned:
+    """Return the target of a published snapshot; `switches` is what is switched off by now."""
     snapshot = load_snapshot(content)
-    return Learned(name, (snapshot,), np.zeros(len(log), np.int64), situations_of(snapshot.definition, log))
+    situations_of(snapshot.definition, log)  # a log of which it can encode nothing says nothing of it
+    definition, left_out = askable(snapshot.definition)
+    asked = replace(snapshot, definition=definition)
+    return Learned(
+        name, (asked,), np.zeros(len(log), np.int64), (*left_out, *_never_offered(definition, log)), switches
+    )
 
 
 def learned_elsewhere(
@@ -114,13 +102,14 @@ def learned_elsewhere(
         ConfigError: an arm of the log isn't one of the policy's, or a reward doesn't fit its bounds.
     """
     _check(definition, log)
-    which = folds_of(len(log))
+    definition, left_out = askable(definition)
+    which = log.folds
     situations = situations_of(definition, log)
     snapshots = []
-    for held_out in range(int(which.max()) + 1):
+    for held_out in range(FOLDS):
         snapshots.append(learn(definition, log, situations, which != held_out))
         on_fold()
-    return Learned(name, tuple(snapshots), which, situations)
+    return Learned(name, tuple(snapshots), which, (*left_out, *_never_offered(definition, log)))
 
 
 def learn(
@@ -188,6 +177,12 @@ def _importance_of(
     return [
         (key._replace(tally=IMPORTANCE_ROW), Statistics(-len(row), row)) for key, row in zip(keys, sums, strict=True)
     ]
+
+
+def _never_offered(definition: PolicyDefinition, log: DecisionLog) -> list[str]:
+    offered = {log.arms[arm] for arm in np.flatnonzero(log.offered.any(axis=0)).tolist()}
+    missing = sorted(set(definition.active_arms) - offered)
+    return [f"its arms {', '.join(missing[:5])}, which the log never offered"] if missing else []
 
 
 def _check(definition: PolicyDefinition, log: DecisionLog) -> None:

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError
+from pipeline.evaluate.folds import folds_of
 from pipeline.models.model import Floats
 
 Indices = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+
+
+By = Literal["subject", "action", "subject, else action"]
+
+
+class Clusters(NamedTuple):
+    """What varies independently."""
+
+    unit: Indices
+    """(N,) which one each decision belongs to."""
+    how_many: int
+    by: By
+    without_subject: int
+    """Decisions that stand for themselves: nobody is known who they were made for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +65,11 @@ class DecisionLog:
     least_propensity: Floats
     """(N,) the smallest propensity above 0 that an arm had; of the arm shown, where the vector was not logged."""
 
+    actions: Sequence[str] = ()
+    """N names of the decisions; empty: their numbers."""
+    subjects: Sequence[str | None] = ()
+    """N persons, hashed, None where nobody is known; empty: nobody is."""
+
     def __post_init__(self) -> None:
         if not len(self):
             raise ConfigError("the log", ["holds no decision to evaluate from"])
@@ -63,6 +85,38 @@ class DecisionLog:
 
     def __len__(self) -> int:
         return len(self.arm)
+
+    def action_of(self, place: int) -> str:
+        """Name a decision."""
+        return self.actions[place] if self.actions else str(place)
+
+    def subject_of(self, place: int) -> str | None:
+        """Return whom a decision was made for, hashed."""
+        return self.subjects[place] if self.subjects else None
+
+    @cached_property
+    def units(self) -> tuple[str, ...]:
+        """N names of what varies independently: the subject, or the action where there is none."""
+        return tuple(self.subject_of(place) or f"action {self.action_of(place)}" for place in range(len(self)))
+
+    @cached_property
+    def clusters(self) -> Clusters:
+        """Return the subjects, and beside them the actions that have none."""
+        codes: dict[str, int] = {}
+        unit = np.array([codes.setdefault(name, len(codes)) for name in self.units], np.int64)
+        without = sum(self.subject_of(place) is None for place in range(len(self)))
+        by: By = "action" if without == len(self) else "subject, else action" if without else "subject"
+        return Clusters(unit, len(codes), by, without)
+
+    @cached_property
+    def folds(self) -> Indices:
+        """(N,) the fold of each decision."""
+        return folds_of(self.units)
+
+    @cached_property
+    def choices(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the arms on offer, by offer."""
+        return tuple(tuple(self.arms[arm] for arm in np.flatnonzero(offered).tolist()) for offered in self.offered)
 
     @property
     def mean_reward(self) -> float:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.evaluate.folds import FOLDS
 from pipeline.evaluate.log import Indices
 from pipeline.models.grid import FEATURE_BITS, REWARD_LIMIT, features_from_grid, reward_exponent
 from pipeline.models.model import Floats
@@ -21,7 +22,6 @@ from pipeline.models.sums.statistics import Statistics, fold
 from pipeline.policy.feature_kinds import GRID_ONE
 
 RIDGES = (1.0, 10.0, 100.0, 1000.0)
-FOLDS = 5
 
 
 class RewardModel(NamedTuple):
@@ -42,11 +42,6 @@ class RewardModel(NamedTuple):
         return q
 
 
-def folds_of(n: int) -> Indices:
-    """Return each decision's fold, (n,): in turn, so that every stretch of time is in each."""
-    return np.arange(n) % min(FOLDS, n)
-
-
 def with_intercept(vectors: NDArray[np.int16]) -> NDArray[np.int16]:
     """Return context vectors as they are, or, where there are no features, an intercept alone."""
     return vectors if vectors.shape[1] else np.full((len(vectors), 1), GRID_ONE, np.int16)
@@ -57,6 +52,7 @@ def fit_reward_model(
     arm: Indices,
     reward: Floats,
     vectors: NDArray[np.int16],
+    which: Indices,
     *,
     counts: tuple[int, int],
     bounds: tuple[float, float],
@@ -68,13 +64,12 @@ def fit_reward_model(
         arm: (N,) below counts[1].
         reward: (N,) within `bounds`.
         vectors: (N, d), entry 0 an intercept of 1.
+        which: (N,) fold of each.
         counts: S and K.
         bounds: smallest and largest reward.
     """
-    which = folds_of(len(arm))
-    folds = int(which.max()) + 1
     exponent = reward_exponent(*bounds)
-    mean, A, b = _moments(which, segment, arm, reward, vectors, (folds, *counts), exponent)
+    mean, A, b = _moments(which, segment, arm, reward, vectors, (FOLDS, *counts), exponent)
     best: RewardModel | None = None
     least = np.inf
     x = features_from_grid(vectors)

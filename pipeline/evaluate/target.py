@@ -18,8 +18,15 @@ class Target(Protocol):
     def name(self) -> str:
         """What to call it."""
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Say in words what of the policy a log can't be asked about."""
+
     def propensities(self, log: DecisionLog, rows: slice) -> Floats:
-        """Return each arm's chance in each of m decisions, (m, K); 0 for arms that weren't offered."""
+        """Return each arm's chance in each of m decisions, (m, K): 0 for arms that weren't offered.
+
+        A row of zeros: it would have shown nothing.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,7 @@ class Uniform:
     """Every arm on offer alike."""
 
     name: str = "uniform"
+    left_out: tuple[str, ...] = ()
 
     def propensities(self, log: DecisionLog, rows: slice) -> Floats:
         """See `Target`."""
@@ -42,6 +50,7 @@ class Fixed:
     name: str
     table: Floats
     """(S, K)."""
+    left_out: tuple[str, ...] = ()
 
     def propensities(self, log: DecisionLog, rows: slice) -> Floats:
         """See `Target`."""
@@ -56,6 +65,7 @@ class Logged:
     """The policy that made the log: every weight is 1, so that it evaluates to its own mean."""
 
     name: str = "logged"
+    left_out: tuple[str, ...] = ()
 
     def propensities(self, log: DecisionLog, rows: slice) -> Floats:
         """Return 1 for the arm that was shown: what a sample of its own decisions says of it."""

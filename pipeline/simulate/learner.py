@@ -1,13 +1,14 @@
 """The platform as a player: the loop's own pure core, with nothing between its stages.
 
 Contexts are encoded by the feature schema, rewards put on the grid, changes folded into exact statistics per
-(segment, arm, time bucket), and a posterior derived when something is asked of a segment that has learned since; an
-arm is drawn from the model's probabilities with the floor. With every batch the posterior is that of all that is
-known, as a snapshot's is.
+(segment, arm, time bucket), and a posterior derived of each segment that has learned since. What an arm is drawn from
+is asked of the node's own decision code, over a snapshot of all that is known: guardrails, holdout and switches act as
+they do there.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError
 from pipeline.learn.memory import RowKey
-from pipeline.models import ALGORITHMS, model_for
-from pipeline.models.chances.floor import apply_floor, draw
+from pipeline.models import model_for
+from pipeline.models.chances.floor import draw
 from pipeline.models.grid import Grid
 from pipeline.models.model import Floats, LearnsAcrossSegments, Posterior, Sums, posteriors
 from pipeline.models.sums.contexts import COLUMNS as CONTEXT_COLUMNS
@@ -27,10 +28,14 @@ from pipeline.models.sums.statistics import Statistics, fold
 from pipeline.models.sums.tally import change
 from pipeline.policy.contexts import name_contexts
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.features import decode
 from pipeline.policy.reward import Credit
 from pipeline.policy.tallies import DELAY_ROW, IMPORTANCE_ROW, Shown, tallies_of
+from pipeline.publish.exposures import count_exposures
 from pipeline.publish.merging import weigh_buckets
+from pipeline.serve.decision.decide import NoAnswer, consider
+from pipeline.serve.decision.plan import Asked, Plan
+from pipeline.serve.following.snapshot import LoadedSnapshot, SegmentPosterior
+from pipeline.serve.guardrails.chain import Exposures
 from pipeline.simulate.environment import Setting
 from pipeline.simulate.player import Choices, Indices, Moments, News, Settle
 from pipeline.simulate.setting import check_suits
@@ -53,13 +58,16 @@ class Learner:
         self._model = model_for(definition.algorithm.name, definition.algorithm.parameters)
         self._grid = Grid(definition.reward_exponent)
         self._is_joint = isinstance(self._model, LearnsAcrossSegments)
-        self._needs_context = ALGORITHMS[self._model.name].needs_context
+        self._sorted_arms = tuple(sorted(setting.arms))
+        self._places = {arm: place for place, arm in enumerate(setting.arms)}
         self._segment_names = definition.segments.names
         self._segments = {name: code for code, name in enumerate(self._segment_names)}
         self._rows: dict[int, NDArray[np.int64]] = {}
         self._weighed: Mapping[tuple[str, str], Sums] | None = None
         self._posteriors: dict[int, Posterior] = {}
-        self._kept: dict[tuple[int, tuple[int, ...]], Floats] = {}
+        self._snapshot: LoadedSnapshot | None = None
+        self._versions = 0
+        self._learned_ms = 0
         self._is_corrected = definition.attribution.settle == "delay_corrected"
         self._delays: dict[int, NDArray[np.int64]] = {}
         self._tallied: dict[tuple[int, int, str], NDArray[np.int64]] = {}
@@ -69,6 +77,8 @@ class Learner:
         self._propensity = np.zeros(0)
         self._parted: dict[int, NDArray[np.int64]] = {}
         self._importance: dict[int, NDArray[np.int64]] = {}
+        self.fallbacks: Counter[str] = Counter()
+        """How often the model was not asked, by why."""
 
     @property
     def name(self) -> str:
@@ -81,6 +91,16 @@ class Learner:
         return "wait" if self._definition.attribution.settle == "wait" else "optimistic"
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """Say in words what of the policy an environment can't be asked about."""
+        rails, rollout = self._definition.guardrails, self._definition.rollout
+        return (
+            *(["its frequency cap: nobody comes twice in an environment"] if rails.frequency else []),
+            *(["its stale_after: snapshots are never old here"] if rails.stale_after_ms else []),
+            *([f"its rollout to {rollout.share:.4g} of {rollout.of}: it decides for everybody"] if rollout else []),
+        )
+
+    @property
     def definition(self) -> PolicyDefinition:
         """What it is."""
         return self._definition
@@ -89,17 +109,18 @@ class Learner:
         """See `Player`; O(m) draws, and a posterior for each segment that has learned."""
         if self._is_corrected:
             self._grow_older(int(moments.at_ms[0]))
-        vectors = self._encode(moments)
-        segments = self._segment_codes(moments)
-        arms = np.empty(len(moments.places), np.int64)
-        propensities = np.empty(len(moments.places))
-        chances = self._rng.random(len(moments.places))
-        for row, segment in enumerate(segments.tolist()):
-            vector = self._propensities(segment, moments.eligible, vectors[row])
-            drawn = draw(vector.tolist(), float(chances[row]))
-            arms[row], propensities[row] = moments.eligible[drawn], vector[drawn]
-        self._remember(moments, Choices(arms, propensities), segments, vectors)
-        return Choices(arms, propensities)
+        plans = self._plans(moments)
+        arms = np.empty(len(plans), np.int64)
+        propensities = np.empty(len(plans))
+        for row, (plan, u) in enumerate(zip(plans, self._rng.random(len(plans)).tolist(), strict=True)):
+            vector = plan.vector
+            drawn = draw(vector, u)
+            arms[row], propensities[row] = self._places[plan.arms[drawn]], vector[drawn]
+        segments = np.array([self._segments[plan.segment] for plan in plans], np.int64)
+        vectors = np.frombuffer(b"".join(plan.context_vector for plan in plans), "<i2")
+        choices = Choices(arms, propensities)
+        self._remember(moments, choices, segments, vectors.reshape(len(plans), self._definition.dimension))
+        return choices
 
     def recall(self, moments: Moments, choices: Choices) -> None:
         """Take in decisions that another learner has made, so that it can learn from them as from its own."""
@@ -109,6 +130,7 @@ class Learner:
         """See `Player`; exact."""
         if not len(news.places):
             return
+        self._learned_ms = max(self._learned_ms, news.now_ms)
         if self._is_told and news.outcomes is not None:
             news = self._by_own_worths(news, news.outcomes)
         before, after = (np.rint(np.ldexp(r, self._grid.reward_exponent)) for r in (news.before, news.after))
@@ -218,9 +240,8 @@ class Learner:
         """Let go of what was derived at another time."""
         if now_ms != self._now_ms:
             self._now_ms = now_ms
-            self._weighed = None
+            self._weighed = self._snapshot = None
             self._posteriors.clear()
-            self._kept.clear()
 
     def _encode(self, moments: Moments) -> NDArray[np.int16]:
         if not self._definition.dimension:
@@ -237,25 +258,72 @@ class Learner:
         segment_for = self._definition.segments.segment_for
         return np.array([self._segments[segment_for(context)] for context in moments.contexts])
 
-    def _propensities(self, segment: int, eligible: tuple[int, ...], vector: NDArray[np.int16]) -> Floats:
-        key = segment, eligible
-        if not self._needs_context and key in self._kept:
-            return self._kept[key]
-        posterior = self._posterior(segment)
-        if len(eligible) < len(self._arms):
-            posterior = posterior.take(eligible)
-        weights = self._model.probabilities(posterior, decode(vector) if self._needs_context else None)
-        propensities = apply_floor(weights, min(self._definition.floor, 1.0 / len(eligible)))
-        if not self._needs_context:
-            self._kept[key] = propensities
-        return propensities
+    def _plans(self, moments: Moments) -> list[Plan]:
+        """Ask a node for each moment what it would draw from."""
+        offered = None if len(moments.eligible) == len(self._arms) else [self._arms[arm] for arm in moments.eligible]
+        asked = [
+            Asked(self._definition.name, context, offered, str(place), at_ms)
+            for place, at_ms, context in zip(
+                moments.places.tolist(), moments.at_ms.tolist(), moments.contexts, strict=True
+            )
+        ]
+        plans = []
+        for one, made in zip(asked, consider(self._published(), asked), strict=True):
+            if isinstance(made, NoAnswer):
+                raise ConfigError(
+                    f"policy {self._definition.name}",
+                    [f"shows nothing at decision {one.action_id}, context {dict(one.context)!r}: {made.detail}"],
+                )
+            if made.fallback == "unencodable-context":
+                raise ConfigError(
+                    f"policy {self._definition.name}", [f"can't encode the environment's context: {made.detail}"]
+                )
+            if made.fallback is not None:
+                self.fallbacks[made.fallback] += 1
+            plans.append(made)
+        return plans
+
+    def _published(self) -> LoadedSnapshot:
+        """Return what is known as a node would have it."""
+        if self._snapshot is None:
+            definition = self._definition
+            counts = self._counts() if definition.floors.new_arms is not None else {}
+            index = {arm: place for place, arm in enumerate(self._sorted_arms)}
+            segments = {
+                name: SegmentPosterior(self._sorted_arms, self._posterior(code), index, counts.get(name, {}))
+                for name, code in self._segments.items()
+            }
+            self._versions += 1
+            self._snapshot = LoadedSnapshot(
+                definition.name, self._versions, "", "", self._learned_ms, {}, definition, self._model, segments,
+                self._exposures(),
+            )  # fmt: skip
+        return self._snapshot
+
+    def _counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Return how many decisions of each arm have counted, by segment."""
+        shape = len(self._segments), len(self._arms)
+        n = sum((sums[:, 0] for sums in self._rows.values()), np.zeros(shape[0] * shape[1], np.int64)).reshape(shape)
+        return {
+            name: dict(zip(self._arms, row, strict=True)) for name, row in zip(self._segments, n.tolist(), strict=True)
+        }
+
+    def _exposures(self) -> list[Exposures]:
+        """Return how often each arm was shown, in the windows that guardrails go by."""
+        if not self._definition.guardrails.windows_ms:
+            return []
+        told = count_exposures(self._definition, self.rows(), self._learned_ms)
+        return [
+            Exposures(one["window_ms"], one["until_ms"], dict(zip(self._sorted_arms, one["counts"], strict=True)))
+            for one in told
+        ]
 
     def _posterior(self, segment: int) -> Posterior:
         if segment not in self._posteriors:
             weighed = self._weighed = self._weighed or self._weigh()
             codes = list(self._segments.values()) if self._is_joint else [segment]
             names = [self._segment_names[code] for code in codes]
-            sums = [[weighed[name, arm] for arm in self._arms] for name in names]
+            sums = [[weighed[name, arm] for arm in self._sorted_arms] for name in names]
             self._posteriors |= zip(codes, posteriors(self._model, sums, self._grid), strict=True)
         return self._posteriors[segment]
 
@@ -288,15 +356,13 @@ class Learner:
 
     def _forget(self, segments: Indices) -> None:
         """Let go of what was derived for segments that have learned; for all, where that says something of them."""
-        self._weighed = None
+        self._weighed = self._snapshot = None
         if self._is_joint or not self._definition.forgetting.is_none:
             self._posteriors.clear()
-            self._kept.clear()
             return
         learned = set(segments.tolist())
         for segment in learned:
             self._posteriors.pop(segment, None)
-        self._kept = {key: kept for key, kept in self._kept.items() if key[0] not in learned}
 
     def _remember(self, moments: Moments, choices: Choices, segments: Indices, vectors: NDArray[np.int16]) -> None:
         last = int(moments.places[-1]) + 1

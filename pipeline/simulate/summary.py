@@ -35,6 +35,10 @@ class Summary:
     """(R, points) cumulative regret up to there."""
     kinds: Mapping[str, Floats] = field(default_factory=dict)
     """(R,) how much of each kind came a decision, where the environment tells."""
+    left_out: tuple[str, ...] = ()
+    """What of the policy the environment can't be asked about."""
+    fallbacks: Mapping[str, int] = field(default_factory=dict)
+    """In how many decisions of all runs the model was not asked, by why."""
 
     @property
     def regret(self) -> float:
@@ -64,11 +68,20 @@ class Summary:
             "reward_error": standard_error(self.rewards),
             "best_share": float(self.best_shares.mean()) if self.has_regret else None,
             "known": self.known,
+            "left_out": list(self.left_out),
+            "fallbacks": dict(self.fallbacks),
             **({"kinds": {kind: _with_error(means) for kind, means in self.kinds.items()}} if self.kinds else {}),
         }
 
 
-def summarise(environment: str, player: str, runs: Sequence[Run]) -> Summary:
+def summarise(
+    environment: str,
+    player: str,
+    runs: Sequence[Run],
+    *,
+    left_out: tuple[str, ...] = (),
+    fallbacks: Mapping[str, int] | None = None,
+) -> Summary:
     """Sum up runs of equal length."""
     n = len(runs[0].arms)
     places = np.unique(np.linspace(0, n - 1, min(n, CURVE_POINTS)).astype(np.int64))
@@ -84,6 +97,8 @@ def summarise(environment: str, player: str, runs: Sequence[Run]) -> Summary:
         at=(places + 1).astype(np.float64),
         curves=np.stack([one.regrets.cumsum()[places] for one in runs]),
         kinds={kind: np.array([float(one.kinds[kind].mean()) for one in runs]) for kind in runs[0].kinds},
+        left_out=left_out,
+        fallbacks=fallbacks or {},
     )
 
 

@@ -17,7 +17,6 @@ from pipeline.evaluate.estimators import Terms
 from pipeline.evaluate.evaluate import Evaluation, Settings, evaluate, prepare, terms_of
 from pipeline.evaluate.open_bandit import log_of, ranked_thompson
 from pipeline.evaluate.production_prior import ALPHA, BETA
-from pipeline.evaluate.reward_model import folds_of
 from pipeline.policy.features import FeatureSchema
 from tests.open_bandit import real_campaign
 
@@ -50,7 +49,7 @@ def evaluated() -> tuple[Evaluation, Terms, np.ndarray]:
     prepared = prepare(log, FeatureSchema())
     target = ranked_thompson("bts", log, np.array(ALPHA, float), np.array(BETA, float))
     found = evaluate(prepared, target, Settings(), np.random.default_rng(0))
-    q = prepared.model.predict(folds_of(len(log)), log.segment, prepared.x)
+    q = prepared.model.predict(log.folds, log.segment, prepared.x)
     return found, terms_of(prepared, target)[0], q
 
 

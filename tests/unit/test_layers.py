@@ -25,7 +25,18 @@ PURE = {
     "client": ("errors", "serve"),
     "replay": ("errors", "events", "models", "policy", "codec", "join", "learn", "publish"),
     "serve": ("errors", "models", "policy", "events", "codec", "publish.snapshot", "publish.parts"),
-    "simulate": ("errors", "models", "policy", "learn.memory", "publish.merging"),
+    # What would be decided is asked of a node's own functions.
+    "simulate": (
+        "errors",
+        "models",
+        "policy",
+        "learn.memory",
+        "publish.merging",
+        "publish.exposures",
+        "serve.decision",
+        "serve.following.snapshot",
+        "serve.guardrails",
+    ),
     "evaluate": (
         "errors",
         "models",
@@ -34,6 +45,7 @@ PURE = {
         "codec",
         "learn.memory",
         "publish",
+        "serve.decision",
         "serve.following.snapshot",
     ),
     "report": ("events", "policy", "evaluate.ledger"),

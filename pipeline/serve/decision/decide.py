@@ -53,7 +53,7 @@ from pipeline.serve.decision.plan import FIRST_GENERATION, Asked, Features, Plan
 from pipeline.serve.following.snapshot import LoadedSnapshot
 from pipeline.serve.messages.decided import Context, Decided, Fallback, NoAnswer, Reason
 
-__all__ = ["Context", "Decided", "Fallback", "NoAnswer", "Reason", "decide", "draw_from"]
+__all__ = ["Context", "Decided", "Fallback", "NoAnswer", "Reason", "consider", "decide", "draw_from"]
 
 FLOAT64_HOLDS = 2**1023
 """Integers below this fit, whichever way they are rounded."""
@@ -80,21 +80,24 @@ def decide(
     See the module for what happens where the model can't be asked.
     """
     asked = Asked(policy, context, eligible, action_id, now_ms, subject_hash, switches, worn, age_ms, candidates)
-    made = plan(snapshot, asked)
-    if isinstance(made, NoAnswer):
-        return made
-    choose([made])
-    return draw_from(made, rng.random())
+    (made,) = consider(snapshot, [asked])
+    return made if isinstance(made, NoAnswer) else draw_from(made, rng.random())
+
+
+def consider(snapshot: LoadedSnapshot | None, asked: Sequence[Asked]) -> list[Plan | NoAnswer]:
+    """Return what an arm is drawn from for each request (`Plan.vector`): a decision short of the draw.
+
+    Whoever wants to know what a node would do asks here: a simulation, an evaluation.
+    """
+    made = [plan(snapshot, one) for one in asked]
+    choose([one for one in made if isinstance(one, Plan)])
+    return made
 
 
 def draw_from(made: Plan, u: float) -> Decided:
     """Draw the arm whose stretch of the propensities holds u, in [0, 1), and write the record."""
     asked, snapshot, arms = made.asked, made.snapshot, made.arms
-    propensities = made.propensities
-    if propensities is None:
-        propensities = [1.0 / len(arms)] * len(arms)
-    if max(propensities) > 1.0:  # a last bit of rounding, which a record refuses
-        propensities = [min(propensity, 1.0) for propensity in propensities]
+    propensities = made.vector
     drawn = draw(propensities, u)
     decision = Decision(
         asked.action_id,

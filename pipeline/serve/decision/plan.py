@@ -82,6 +82,14 @@ class Plan:
             self.fallback, self.detail = fallback, detail
 
     @property
+    def vector(self) -> list[float]:
+        """Return what the arm is drawn from, in the order of `arms`; `choose.py` must have been here."""
+        vector = self.propensities or [1.0 / len(self.arms)] * len(self.arms)
+        if max(vector) > 1.0:  # a last bit of rounding, which a record refuses
+            vector = [min(propensity, 1.0) for propensity in vector]
+        return vector
+
+    @property
     def reason(self) -> Reason:
         """Who is held out is so whatever else is amiss: the groups of a comparison must not depend on it."""
         return "holdout" if self.is_held_out else "policy" if self.fallback is None else "fallback"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline.evaluate.evaluate import Settings, evaluate, prepare
 from pipeline.evaluate.learned import learned_elsewhere, published
 from pipeline.evaluate.ledger import Gathering
 from pipeline.evaluate.target import Fixed, Logged, Uniform
+from pipeline.policy.guardrails import Switches
 from pipeline.publish.snapshot import build_snapshot
 from tests.samples import CLICK, LIKE, define, exp3_policy, plain_decision, plain_policy
 
@@ -102,7 +104,8 @@ def test_the_logging_policy_evaluates_to_its_own_mean():
     found = evaluate(prepare(log, POLICY.features), Logged(), QUICK, rng)
     for name in ("IPS", "SNIPS", "clipped IPS", "DR", "Switch-DR"):
         assert found.of(name).value == pytest.approx(log.mean_reward, rel=1e-12), name
-    assert found.warnings == ()
+    (by,) = found.warnings
+    assert by.startswith("by action")
 
 
 def test_a_policy_is_not_asked_about_decisions_that_it_learned_from():
@@ -110,11 +113,12 @@ def test_a_policy_is_not_asked_about_decisions_that_it_learned_from():
     records = [record(0, "b", reward=ONE), *(record(i, "a") for i in range(1, 100))]
     log, _ = gathered(*records).log(POLICY)
     target = learned_elsewhere("file", POLICY, log)
-    chances = target.propensities(log, slice(0, 2))[:, log.arms.index("b")]
+    chances = target.propensities(log, slice(0, 100))[:, log.arms.index("b")]
     # Posterior of a: about 80 failures, of b: Beta(1, 1) against Beta(2, 1); the floor is 1 %.
-    assert chances[0] < chances[1]
-    snapshots = target.snapshots
-    assert [snapshot.segments["other"].posterior.parameters["alpha"][1] for snapshot in snapshots] == [1, 2, 2, 2, 2]
+    elsewhere = int(np.flatnonzero(log.folds != log.folds[0])[0])
+    assert chances[0] < chances[elsewhere]
+    knows_b = [snapshot.segments["other"].posterior.parameters["alpha"][1] == 2 for snapshot in target.snapshots]
+    assert knows_b == [fold != log.folds[0] for fold in range(5)]
 
 
 def test_a_policy_that_counts_by_propensity_learns_from_the_one_that_was_logged():
@@ -167,3 +171,69 @@ def test_where_kinds_are_counted_apart_a_reward_is_made_of_the_outcomes_by_the_p
     gathering = Gathering("homepage", 1, define(plain).reward)
     gathering.add([record(1) | {"outcomes": outcomes}, record(2) | {"outcomes": outcomes[:1]}])
     assert sorted(entry.reward for entry in gathering.entries.values()) == [0.5, 0.75]
+
+
+def guarded(**others: Any) -> Any:
+    return define(plain_policy() | others)
+
+
+def test_a_target_is_asked_with_its_guardrails_holdout_and_switches():
+    log, _ = gathered(*(record(i, "ab"[i % 2]) for i in range(40))).log(POLICY)
+    b = log.arms.index("b")
+    no_b = {"eligibility": [{"arms": ["b"], "only_when": {"age": {"at_least": 18}}}]}
+    for name, others in {
+        "a rule that the contexts don't meet": {"guardrails": no_b},
+        "a killed arm": {"killed": {"arms": ["b"]}},
+        "a killed policy": {"killed": {"policy": True}, "guardrails": {"control": "a"}},
+        "all are held out": {"guardrails": {"control": "a", "holdout": {"share": 0.9}}},
+    }.items():
+        chances = learned_elsewhere("file", guarded(**others), log).propensities(log, slice(0, 40))[:, b]
+        assert (chances == 0.0).sum() >= 30, name
+    floors = guarded(exploration={"floor": 0.0, "arms": {"b": 0.3}})
+    assert learned_elsewhere("file", floors, log).propensities(log, slice(0, 40))[:, b].min() >= 0.3
+
+
+def test_a_switch_thrown_after_a_snapshot_acts_on_it():
+    log, _ = gathered(*(record(i, "ab"[i % 2]) for i in range(4))).log(POLICY)
+    content = build_snapshot(POLICY, [], {}, 1, "")
+    target = published("homepage@1", content, log, Switches(arms=("a",)))
+    assert target.propensities(log, slice(0, 4))[:, log.arms.index("a")].tolist() == [0.0] * 4
+
+
+def test_what_history_can_not_tell_is_named():
+    rails = {
+        "frequency": {"shows": 3, "window": "1d"},
+        "stale_after": "6h",
+        "budget": {"amount": 5, "window": "1d", "costs": {"a": 0.4}},
+        "caps": [{"arm": "b", "share": 0.2, "window": "7d"}],
+    }
+    rollout = {"of": "another", "share": 0.05, "mode": "serve"}
+    log, _ = gathered(*(record(i, "ab"[i % 2]) for i in range(40))).log(POLICY)
+    target = learned_elsewhere("file", guarded(guardrails=rails, rollout=rollout), log)
+    found = evaluate(prepare(log, POLICY.features), target, QUICK, np.random.default_rng(0))
+    told = " ".join(found.to_plain()["left_out"])
+    for word in ("budget", "cap on b", "frequency cap", "stale_after", "rollout"):
+        assert word in told, word
+
+
+def test_where_a_target_has_nothing_to_show_it_earns_nothing_and_that_is_said():
+    log, _ = gathered(*(record(i, "a", eligible=["a"], probabilities=[1.0], propensity=1.0) for i in range(200))).log(
+        POLICY
+    )
+    target = published("homepage@1", build_snapshot(POLICY, [], {}, 1, ""), log, Switches(arms=("a",)))
+    found = evaluate(prepare(log, POLICY.features), target, QUICK, np.random.default_rng(0))
+    assert found.of("IPS").value == 0.0
+    assert found.support.unanswered == 1.0
+    assert any("nothing to show" in words for words in found.warnings)
+
+
+def test_folds_know_nothing_of_the_order_of_the_log_and_keep_a_person_whole():
+    log, _ = gathered(*(record(i) for i in range(2_000))).log(POLICY)
+    slot = np.arange(2_000) % 5
+    # In turn, the decisions of a fold would all be of one slot; by hash each slot has its fifth, ± 4 · 0.02.
+    for fold in range(5):
+        shares = np.bincount(slot[log.folds == fold], minlength=5) / (log.folds == fold).sum()
+        assert np.abs(shares - 0.2).max() < 0.08
+    subjects = [f"s{i % 50}" for i in range(2_000)]
+    of_subject = replace(log, subjects=subjects)
+    assert all(len({of_subject.folds[i] for i in range(s, 2_000, 50)}) == 1 for s in range(50))

@@ -153,3 +153,36 @@ def test_a_policy_of_other_arms_or_smaller_rewards_is_refused():
     for setting in (Setting(("a", "b")), Setting(environment.setting.arms, high=2.0)):
         with pytest.raises(ConfigError, match="policy beta_thompson"):
             Learner("x", definition, setting, np.random.default_rng(0))
+
+
+def test_guardrails_act_in_a_simulation_as_on_a_node():
+    environment = Segments(arms=3)
+    arms = environment.setting.arms
+
+    def shares(**others) -> np.ndarray:
+        environment.reset(1)
+        definition = definition_for(environment.setting, "beta_thompson", {}, others=others)
+        learner = Learner("x", definition, environment.setting, np.random.default_rng(1))
+        return np.bincount(run(environment, learner, 3_000, refresh=20).arms, minlength=3) / 3_000
+
+    refused = {
+        "eligibility": [{"arms": [arms[1]], "never_when": {"kind": {"in": ["new", "returning", "premium", "partner"]}}}]
+    }
+    assert shares(guardrails=refused)[1] == 0.0
+    assert shares(killed={"arms": [arms[2]]})[2] == 0.0
+    assert shares(killed={"policy": True}, guardrails={"control": arms[0]})[0] == 1.0
+    assert shares(guardrails={"control": arms[0], "holdout": {"share": 0.9}})[0] > 0.85
+    # A cap of 20 % in the window, and of c / (1 + 0.1) where every context wants the arm.
+    best = int(shares().argmax())
+    capped = {"caps": [{"arm": arms[best], "share": 0.2, "window": "1h"}]}
+    bucket = {"statistics": {"bucket": "10s"}}
+    assert shares(guardrails=capped, **bucket)[best] < 0.22
+
+
+def test_a_policy_that_leaves_nothing_to_show_is_named_with_the_decision():
+    environment = Segments(arms=3)
+    everything = {"eligibility": [{"arms": list(environment.setting.arms), "only_when": {"kind": {"equals": "?"}}}]}
+    definition = definition_for(environment.setting, "beta_thompson", {}, others={"guardrails": everything})
+    learner = Learner("x", definition, environment.setting, np.random.default_rng(1))
+    with pytest.raises(ConfigError, match="shows nothing at decision 0"):
+        run(environment, learner, 10)
