@@ -193,7 +193,7 @@ def _target(word: str, log: DecisionLog, broker: Address, policy_name: str | Non
         expected = "write POLICY@VERSION, as homepage@7, or POLICY@latest"
         raise ConfigError(f"--target {word}", [f"version {version!r} is no number: {expected}"])
     found = asyncio.run(find_snapshot(broker, name, None if version == LATEST else int(version)))
-    present = asyncio.run(read_book(broker)).latest(name)
+    present = asyncio.run(read_book(broker)).in_force(name)
     switches = None if present is None else present.switches  # on every node they are over any snapshot
     target = published(f"{name}@{found.fields['version']}", found.content, log, switches)
     return target, [SAME_DECISIONS] if name == policy_name else []
@@ -210,7 +210,7 @@ async def read_book(broker: Address) -> PolicyBook:
 
 
 def _stored(book: PolicyBook, name: str) -> PolicyDefinition:
-    definition = book.latest(name)
+    definition = book.in_force(name)
     if definition is None:
         known = ", ".join(sorted({one.name for one in book})) or "none"
         raise ConfigError(f"--target {name}", [f"no such policy is applied; applied are {known}"])
