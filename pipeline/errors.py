@@ -7,7 +7,8 @@ PipelineError
 │   ├─ DecodeError          the bytes are no record
 │   └─ InvalidRecordError   a record, but not one that can be used
 ├─ StateError           stop the worker; never guess
-│   └─ FencedError          another worker owns the state now: stop, start again
+│   ├─ FencedError          another worker owns the state now: stop, start again
+│   └─ LogChangedError      a log is not the one that was read: an operator says what is to be
 └─ UnavailableError     a service is away; retry with backoff
     └─ NotAllowedError      it answers, and lets this user not do it: say which grant lacks
 ```
@@ -54,6 +55,10 @@ class StateError(PipelineError):
 
 class FencedError(StateError):
     """Another worker has taken this one's place, since it was taken for dead."""
+
+
+class LogChangedError(StateError):
+    """A log is not the one that was read: made anew, restored, mirrored or cut off."""
 
 
 class UnavailableError(PipelineError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import ConfigError
+from pipeline.stream.log.continuity import Accepted
 from pipeline.stream.security import Address, servers_of
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -46,6 +47,8 @@ class WorkerSettings:
     """Event time that an outcome waits for its decision."""
     max_clock_skew_ms: int = 300_000
     """How far an event may be ahead of the broker's clock."""
+    accepted_logs: dict[str, Accepted] = field(default_factory=dict)
+    """By topic: a log that is another than the one that was read, and is to be read all the same."""
     registry_ids: dict[int, str] = field(default_factory=dict)
     """Confluent schema id → decision or outcome."""
     metrics_host: str = "127.0.0.1"

@@ -22,6 +22,7 @@ from pipeline.cli.processes import run_processes
 from pipeline.settings import CLOCK_SKEW_MS, COMMIT_INTERVAL_S, ORPHAN_HOLD_MS, SESSION_TIMEOUT_S, WorkerSettings
 from pipeline.stream import failpoints
 from pipeline.stream.app import build_app
+from pipeline.stream.log.continuity import accepted_logs
 from pipeline.stream.log.topics import DEFAULT_PARTITIONS, create_topics, deployed_partitions, topic_specs
 from pipeline.stream.security import Address
 
@@ -60,6 +61,15 @@ STOPPED_WITHIN_S = 15.0
     "[PIPELINE_PROCESSES]",
 )
 @options.registry_ids
+@click.option(
+    "--accept-log",
+    "accept_log",
+    envvar="PIPELINE_ACCEPT_LOG",
+    multiple=True,
+    metavar="TOPIC=ID@EPOCH:start|position",
+    help="Read a log on that is not the one that was read, from its start or from the position; a worker that stopped "
+    "for it says what to write here, and it holds for that log alone. [PIPELINE_ACCEPT_LOG]",
+)
 @click.option(
     "--flush-after",
     "flush_after_s",
@@ -131,6 +141,7 @@ def worker(
     create_topics: bool,
     processes: int,
     registry_ids: tuple[str, ...],
+    accept_log: tuple[str, ...],
     flush_after_s: float,
     idle_after_s: float,
     session_timeout_s: float,
@@ -147,6 +158,7 @@ def worker(
     Example:
       pipeline worker --broker 127.0.0.1:9092 --state-dir var/worker-1
       pipeline worker --broker 127.0.0.1:9092 --processes 4
+      pipeline worker --accept-log outcomes=6f4d7c1e-9b7b-4a51-8f0e-6d6ac4dc0a3b@0:start
     """
     settings = WorkerSettings(
         broker=broker,
@@ -155,6 +167,7 @@ def worker(
         partitions=partitions or asyncio.run(deployed_partitions(broker)) or DEFAULT_PARTITIONS,
         declare_topics=create_topics,
         registry_ids=options.registry(registry_ids),
+        accepted_logs=accepted_logs(accept_log),
         flush_after_s=flush_after_s,
         idle_after_s=idle_after_s,
         session_timeout_s=session_timeout_s,

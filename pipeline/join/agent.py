@@ -23,6 +23,7 @@ from pipeline.join.stored_rows import StoredRows
 from pipeline.stream.log import topics
 from pipeline.stream.log.fetch import Batch
 from pipeline.stream.log.outbox import Outbox, Outgoing, Record
+from pipeline.stream.log.sources import Resumption
 from pipeline.stream.policies import Policies
 from pipeline.stream.state.durable import DurablePartition
 from pipeline.stream.state.partitions import Opens, Partitions
@@ -76,11 +77,22 @@ class JoinPartition:
         stored = held.rows.get(PROGRESS)
         self.held = held
         self.rows = held.rows
+        self.is_new = stored is None
         self.progress = Progress() if stored is None else progress_from_bytes(stored)
         self.actions = StoredRows(held.rows, ROW)
         self.fetched_at_ms = 0
         """When the last batch of either stream was fetched: an end known from before may be none any more."""
         self.fall_quiet()
+
+    def positions(self) -> Mapping[str, int]:
+        """Return the next offset to read of each stream."""
+        return self.progress.positions
+
+    def resume(self, found: Mapping[str, Resumption]) -> dict[bytes, bytes | None]:
+        """Go on where each stream goes on; what is gone is accounted for."""
+        for stream, (position, gone) in found.items():
+            self.progress.skip(stream, position, gone)
+        return {PROGRESS: self.progress.to_bytes()}
 
     def fall_quiet(self) -> None:
         """Start the clock of idleness: an event that is no tick was read just now."""
@@ -108,7 +120,7 @@ class JoinAgent:
         self._policies = policies
         self._caught_up = caught_up
         self._limits = limits
-        self.partitions = Partitions(opener.open, JoinPartition)
+        self.partitions = Partitions(opener.open, JoinPartition, _refuse_lost)
 
     async def open(self, number: int) -> JoinPartition:
         """Return a partition's memory, claimed and restored on first use after an assignment."""
@@ -124,6 +136,8 @@ class JoinAgent:
         partition.fetched_at_ms = max(partition.fetched_at_ms, *(batch.fetched_at_ms for batch in batches))
         arrivals: dict[str, Sequence[Arrival]] = {}
         for batch in batches:
+            partition.held.sources.take(batch.topic, batch.records)
+            await self._note_gone(partition, batch)
             records = [(r.offset, r.timestamp, r.key, r.value) for r in batch.records]
             arrivals[batch.topic] = decode_arrivals(batch.topic, records, self._limits.registry)
         await self._learn_of_policies(list(chain.from_iterable(arrivals.values())))
@@ -136,6 +150,12 @@ class JoinAgent:
         if not all(isinstance(arrival.event, Tick) for some in arrivals.values() for arrival in some):
             partition.fall_quiet()
         await self._let_time_pass(partition)
+
+    async def _note_gone(self, partition: JoinPartition, batch: Batch) -> None:
+        """Account for what retention took between the position and what is read next."""
+        position, first = partition.progress.positions[batch.topic], batch.records[0].offset
+        if first > position and (gone := await partition.held.sources.gone_before(batch.topic, position, first)):
+            partition.progress.skip(batch.topic, position + gone, gone)
 
     async def _take(self, partition: JoinPartition, stream: str, step: Sequence[Arrival]) -> None:
         while _has_fresh(partition, stream, step):
@@ -218,16 +238,25 @@ class JoinAgent:
                     index.append((due_key(row.stored_due_ms, row_id), False))
                 index.append((due_key(row.due_ms, row_id), True))
         rows[PROGRESS] = partition.progress.to_bytes()
+        for stream in STREAMS:
+            partition.held.sources.reached(stream, partition.progress.positions[stream])
         await partition.held.make_durable(outputs(changes, number), rows, index)
 
     async def tick(self, number: int, idle_after_s: float) -> None:
-        """Let the event time of an idle partition go on, by a record in its log, where a row waits for it."""
+        """Let the event time of an idle partition go on, by a record in its log, once a row falls due by it."""
         partition = await self.open(number)
         if partition.quiet_s < idle_after_s or self._streams_at_end(partition) != frozenset(STREAMS):
             return
-        if partition.rows.due(2**62, 1):
-            tick = avro.encode("tick", {"event_time_ms": partition.idle_event_time_ms()})
+        event_time_ms = partition.idle_event_time_ms()
+        if partition.rows.due(event_time_ms, 1):
+            tick = avro.encode("tick", {"event_time_ms": event_time_ms})
             await self._outbox.deliver([Record(topics.DECISIONS, number, b"", tick)])
+
+
+async def _refuse_lost(partition: JoinPartition) -> None:
+    """Refuse to join everything again into a ledger that has it already: what was let go of would count twice."""
+    if partition.is_new:
+        await partition.held.sources.refuse_lost(partition.rows.changelog, topics.REWARDS)
 
 
 def _has_fresh(partition: JoinPartition, stream: str, arrivals: Sequence[Arrival]) -> bool:

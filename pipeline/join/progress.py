@@ -2,11 +2,12 @@
 
 Law 5, for each partition at any time:
 
-    decisions read = open + settled + erased + duplicate + rejected + ticks + erasures
+    decisions read = open + settled + erased + duplicate + rejected + ticks + erasures + gone
     outcomes read  = credited + duplicate + outside-window + awaiting-decision + expired-orphan + erased + rejected
-                     + ticks
+                     + ticks + gone
 
-`read` counts records below `positions`, so a redelivered record is not read twice. Erased are decisions whose row was
+`read` counts records below `positions`, so a redelivered record is not read twice. Gone are offsets that the topic held
+no more when they were to be read. Erased are decisions whose row was
 held when they were, and whatever came for an erased action while its tombstone stood; a decision that is erased after
 its row was dropped stays among the settled.
 """
@@ -65,6 +66,18 @@ class Progress:
     def promise(self, at_end: frozenset[str]) -> None:
         """Bind oneself to let event time come to where the watermarks allow it, whatever is read next."""
         self.promised_ms = self.next_event_time_ms(at_end)
+
+    def skip(self, stream: str, position: int, gone: int) -> None:
+        """Go on at another offset, of which `gone` were lost to retention.
+
+        >>> p = Progress(positions={"decisions": 5, "outcomes": 0}); p.skip("decisions", 8, 3)
+        >>> p.positions["decisions"], imbalance(p.counts, "decisions")
+        (8, 0)
+        """
+        self.positions[stream] = position
+        if gone:
+            self.counts[f"{stream}.read"] += gone
+            self.counts[f"{stream}.gone"] += gone
 
     def to_bytes(self) -> bytes:
         """Write the stored form."""

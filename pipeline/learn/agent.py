@@ -6,7 +6,7 @@ Table rows:   r<action_id> what an action counts for | e<action_id> it is erased
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.codec import avro
 from pipeline.learn.columns import COUNTED_BYTES, Piece, PieceFold, fold_piece, pieces
@@ -22,6 +22,7 @@ from pipeline.models.sums.statistics import Statistics
 from pipeline.stream.log import topics
 from pipeline.stream.log.fetch import Batch
 from pipeline.stream.log.outbox import Outbox, Record, by_partition
+from pipeline.stream.log.sources import Resumption
 from pipeline.stream.state.durable import DurablePartition
 from pipeline.stream.state.partitions import Opens, Partitions
 from pipeline.stream.state.tables import PROGRESS, ROW, due_key
@@ -43,6 +44,15 @@ class LearnPartition:
         self.state = FoldState() if stored is None else fold_state_from_bytes(stored)
         self.has_erased = any(True for _ in held.rows.scan(GONE))
         """Whether any action of this partition was ever erased: most never see one, and need not look."""
+
+    def positions(self) -> Mapping[str, int]:
+        """Return the next ledger offset to fold."""
+        return {topics.REWARDS: self.state.position}
+
+    def resume(self, found: Mapping[str, Resumption]) -> dict[bytes, bytes | None]:
+        """Go on where the ledger goes on."""
+        self.state.position = found[topics.REWARDS].position
+        return {PROGRESS: self.state.to_bytes()}
 
     def fold(self, piece: Piece) -> PieceFold:
         """Fold a piece into what is remembered of its actions."""
@@ -78,7 +88,10 @@ class LearnAgent:
         """Fold batches of the ledger."""
         for batch in batches:
             partition = await self.open(batch.partition)
-            position = partition.state.position
+            partition.held.sources.take(batch.topic, batch.records)
+            position, first = partition.state.position, batch.records[0].offset
+            if first > position:
+                await partition.held.sources.gone_before(batch.topic, position, first)
             fresh = [(record.offset, record.value) for record in batch.records if record.offset >= position]
             for piece in pieces(fresh):
                 await self._fold(partition, piece)
@@ -88,6 +101,7 @@ class LearnAgent:
         statistics = partition.statistics(list(result.fold.deltas))
         merge_deltas(statistics, result.fold.deltas.items())
         outputs = await self._outputs(partition, statistics)
+        partition.held.sources.reached(topics.REWARDS, partition.state.position)
         await partition.held.make_durable(by_partition(outputs), *_changed_rows(partition, result, statistics))
 
     async def _outputs(self, partition: LearnPartition, statistics: dict[RowKey, Statistics]) -> list[Record]:

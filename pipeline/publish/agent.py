@@ -72,7 +72,11 @@ class PublishAgent:
     async def handle(self, *batches: Batch) -> None:
         """Take in batches of statistics."""
         for batch in batches:
-            await self._gather(await self.open(batch.partition), batch)
+            partition = await self.open(batch.partition)
+            partition.held.sources.take(batch.topic, batch.records)
+            if batch.records[0].offset > partition.position:
+                await partition.held.sources.gone_before(batch.topic, partition.position, batch.records[0].offset)
+            await self._gather(partition, batch)
 
     async def _gather(self, partition: PublishPartition, batch: Batch) -> None:
         rows: dict[bytes, bytes | None] = {}
@@ -92,6 +96,7 @@ class PublishAgent:
             if size >= WRITE_BYTES:
                 await self._write(partition, rows)
                 rows, size = {}, 0
+        partition.held.sources.reached(batch.topic, batch.records[-1].offset + 1)
         batch.resume_offset = min([batch.resume_offset, *partition.staged_since.values()])
         if rows:
             await self._write(partition, {**rows, PROGRESS: b"%d" % batch.resume_offset})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -22,6 +23,8 @@ from pipeline.publish.partials import Mark, PartialKey, Partials, base_from
 from pipeline.publish.parts import part_names
 from pipeline.publish.sending import Sending
 from pipeline.publish.snapshot import snapshot_id
+from pipeline.stream.log import topics
+from pipeline.stream.log.sources import Resumption
 from pipeline.stream.state.durable import DurablePartition
 from pipeline.stream.state.tables import PROGRESS
 
@@ -71,6 +74,15 @@ class PublishPartition:
         self.writing = asyncio.Lock()
         """Held from changelog to RocksDB: the local store takes changelog batches in their order."""
         self._restore()
+
+    def positions(self) -> Mapping[str, int]:
+        """Return the next offset of `statistics` to read."""
+        return {topics.STATISTICS: self.position}
+
+    def resume(self, found: Mapping[str, Resumption]) -> dict[bytes, bytes | None]:
+        """Go on where `statistics` goes on."""
+        self.position = found[topics.STATISTICS].position
+        return {PROGRESS: b"%d" % self.position}
 
     def of(self, policy: str, generation: int) -> Partials:
         """Return what is known of a policy generation."""

@@ -29,9 +29,11 @@ from pipeline.stream.log import topics
 from pipeline.stream.log.fetch import BatchTransport
 from pipeline.stream.log.outbox import Outbox
 from pipeline.stream.log.shell import consume, keep_running
+from pipeline.stream.log.watch import LogWatch
 from pipeline.stream.metrics import WorkerMetrics
 from pipeline.stream.policies import Policies
 from pipeline.stream.security import servers_of
+from pipeline.stream.state.durable import DurablePartition
 from pipeline.stream.state.restore import Opener
 from pipeline.stream.state.tables import BLOCK_CACHE_BYTES, IndexOf, StateTable
 
@@ -121,6 +123,10 @@ class WorkerApp(faust.App):
         """Return the partitions of a topic that are assigned to this worker."""
         return sorted(tp.partition for tp in self.assignor.assigned_actives() if tp.topic == topic)
 
+    async def rewind(self, topic: str, partition: int, offset: int) -> None:
+        """Read a partition from `offset` on."""
+        await self.consumer.rewind(TP(topic, partition), offset)
+
     def caught_up(self, topic: str, partition: int, position: int, since_ms: int) -> bool:
         """Return whether `position` is the end of a partition, by a fetch answered at `since_ms` or later."""
         tp = TP(topic, partition)
@@ -146,6 +152,10 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
             reach=app.reach,
             flush_after_s=settings.flush_after_s,
             on_restored=app.metrics.note_restore,
+            on_rebuilt=app.metrics.note_rebuilt,
+            on_gone=app.metrics.note_gone,
+            rewind=app.rewind,
+            accepted=settings.accepted_logs,
         )
 
     join = JoinAgent(opener(topics.JOIN_TABLE, due_of), app.outbox, app.policies, app.caught_up, limits)
@@ -195,7 +205,17 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
                 await stage.partitions.close()
 
     app.on_partitions_assigned.connect(give_back)
+    _look_after(app, settings, lambda: [one.held for stage in stages for one in stage.partitions])
     return app
+
+
+def _look_after(app: WorkerApp, settings: WorkerSettings, opened: Callable[[], Sequence[DurablePartition]]) -> None:
+    """Do what time alone asks for, whether anything is read or not."""
+    watch = LogWatch(settings.broker, opened)
+
+    @app.task
+    async def watch_logs() -> None:
+        await keep_running(watch.run)
 
 
 def learn_pace_s(book: Iterable[PolicyDefinition]) -> float:

@@ -46,6 +46,18 @@ class WorkerMetrics(Collector):
         self._restored = Counter(
             "pipeline_restored_records", "Changelog records read to do so.", ["table"], registry=self.registry
         )
+        self._rebuilt = Counter(
+            "pipeline_state_rebuilt",
+            "State folders that were built anew from their changelog, by the reason.",
+            ["table", "reason"],
+            registry=self.registry,
+        )
+        self._gone = Counter(
+            "pipeline_offsets_gone",
+            "Offsets that a topic held no more when they were to be read: its retention is shorter than the delay was.",
+            ["topic", "partition"],
+            registry=self.registry,
+        )
         self._join_partitions: Iterable[JoinPartition] = ()
         self._refused: Callable[[], int] = int
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -82,6 +94,14 @@ class WorkerMetrics(Collector):
         """Count a partition that was restored."""
         self._restores.labels(table).observe(seconds)
         self._restored.labels(table).inc(records)
+
+    def note_rebuilt(self, table: str, reason: str) -> None:
+        """Count a state folder that was of no use."""
+        self._rebuilt.labels(table, reason).inc()
+
+    def note_gone(self, topic: str, partition: int, count: int) -> None:
+        """Count offsets that nobody will ever read."""
+        self._gone.labels(topic, str(partition)).inc(count)
 
     def collect(self) -> Iterator[Metric]:
         """Yield JOIN's counts, read in the worker's loop."""

@@ -13,8 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from aiokafka import TopicPartition
+
 from pipeline.stream.failpoints import Reach, pass_by
+from pipeline.stream.log.identity import Log
 from pipeline.stream.log.outbox import Outgoing, Record
+from pipeline.stream.log.sources import Sources
 from pipeline.stream.state.tables import PartitionRows
 
 
@@ -37,9 +41,13 @@ class Deliveries(Protocol):
 class DurablePartition:
     """Rows of a partition, and the claimed outbox that alone may change them."""
 
-    def __init__(self, rows: PartitionRows, outbox: Deliveries, reach: Reach = pass_by) -> None:
+    def __init__(
+        self, rows: PartitionRows, outbox: Deliveries, reach: Reach = pass_by, sources: Sources | None = None
+    ) -> None:
         self.rows = rows
         self.outbox = outbox
+        self.sources = sources or Sources(rows.partition)
+        """The logs that the stage reads, and what of them is in the rows."""
         self.number = rows.partition
         self._reach = reach
 
@@ -56,6 +64,8 @@ class DurablePartition:
             rows: changed rows by key, None deletes.
             index: entries (key, whether it is to be there) of RocksDB alone.
         """
+        if marks := self.sources.rows():
+            rows = {**rows, **marks}
         self._reach("before-outputs")
         await self.outbox.deliver_all(outputs)
         self._reach("outputs-acknowledged")
@@ -63,6 +73,15 @@ class DurablePartition:
         self._reach("changelog-acknowledged")
         self.rows.write(rows, offset, index)
         self._reach("rows-written")
+
+    @property
+    def changelog(self) -> TopicPartition:
+        """Where the rows are durable."""
+        return TopicPartition(self.rows.changelog, self.number)
+
+    def see_changelog(self, found: Log) -> None:
+        """Compare the changelog, as it is now, with the one that is written. Raises LogChangedError."""
+        self.rows.see(found)
 
     async def close(self) -> None:
         """Give it back; its rows are closed on disk."""

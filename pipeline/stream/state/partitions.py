@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Generic, Protocol, TypeVar
 
+from pipeline.stream.log.sources import Resumption
 from pipeline.stream.state.durable import DurablePartition
 
 
@@ -13,6 +14,12 @@ class InMemory(Protocol):
     """What a stage keeps in memory of a partition."""
 
     held: DurablePartition
+
+    def positions(self) -> Mapping[str, int]:
+        """Return, by topic, the first offset that is not in the state."""
+
+    def resume(self, found: Mapping[str, Resumption]) -> dict[bytes, bytes | None]:
+        """Go on from there; return the rows that say so."""
 
 
 class Opens(Protocol):
@@ -25,16 +32,26 @@ class Opens(Protocol):
 T = TypeVar("T", bound=InMemory)
 
 
+async def _approve(_partition: InMemory) -> None:
+    """Find nothing wrong with what was restored."""
+
+
 class Partitions(Generic[T]):
     """Opened once each, on first use, by whoever comes first; closed when partitions are taken away."""
 
-    def __init__(self, open_partition: Callable[[int], Awaitable[DurablePartition]], load: Callable[..., T]) -> None:
+    def __init__(
+        self,
+        open_partition: Callable[[int], Awaitable[DurablePartition]],
+        load: Callable[[DurablePartition], T],
+        check: Callable[[T], Awaitable[None]] = _approve,
+    ) -> None:
         self._open_partition = open_partition
         self._load = load
+        self._check = check
         self._opening: dict[int, asyncio.Future[T]] = {}
 
     async def open(self, number: int) -> T:
-        """Return a partition; the first time it is claimed, restored from its changelog and loaded."""
+        """Return a partition; the first time it is claimed, restored, loaded, and its logs are looked at."""
         if number not in self._opening:
             self._opening[number] = asyncio.ensure_future(self._first_open(number))
         return await asyncio.shield(self._opening[number])
@@ -58,4 +75,16 @@ class Partitions(Generic[T]):
             await (await future).held.close()
 
     async def _first_open(self, number: int) -> T:
-        return self._load(await self._open_partition(number))
+        held = await self._open_partition(number)
+        try:
+            partition = self._load(held)
+            await self._check(partition)
+            found = await held.sources.confirm(partition.positions())
+            rows = partition.resume(found)
+            if held.sources.is_changed:
+                # Durable before anything is read: from here on, another log is told from this one.
+                await held.make_durable({}, rows)
+        except BaseException:
+            await held.close()
+            raise
+        return partition

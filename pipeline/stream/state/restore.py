@@ -4,9 +4,9 @@ The order makes it right. First the claim, then a record of it in the changelog:
 taken, so what is read up to it is all there will ever be. Then RocksDB takes what it lacks, fetch by fetch
 (`stream/state/changelog.py`), each with the offset that it reaches to: killed on the way, it goes on from there.
 
-A database that can't be used is removed and built from the whole changelog: one that is broken, one that holds more
-than the changelog (another cluster's, or its topic was made anew), and one so old that the changelog may have dropped
-tombstones which it has not seen.
+A database that can't be used is removed and built from the whole changelog: one that is broken; one of another
+changelog, by cluster or topic id; one whose last record stands in the changelog with another content, or no more (an
+unclean election cut it off); and one so old that the changelog may have dropped tombstones which it has not seen.
 """
 
 from __future__ import annotations
@@ -14,15 +14,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 
 import rocksdict
+from aiokafka import TopicPartition
 
 from pipeline.errors import StateError
 from pipeline.stream.failpoints import Reach
+from pipeline.stream.log.continuity import Accepted
+from pipeline.stream.log.identity import Log, LogLookup
 from pipeline.stream.log.outbox import Outbox
+from pipeline.stream.log.sources import LOGS, Sources, stay
 from pipeline.stream.log.topics import TOMBSTONES_KEPT_MS
 from pipeline.stream.security import Address
 from pipeline.stream.state.changelog import ChangelogReader
@@ -44,6 +48,19 @@ log = logging.getLogger(__name__)
 OnRestored = Callable[[str, int, float], None]
 """Told the table, how many records were read, and in how many seconds."""
 
+OnRebuilt = Callable[[str, str], None]
+"""Told the table, and why its rows were built anew: a word of `REASONS`."""
+BROKEN, UNREADABLE, CLUSTER, TOPIC, AHEAD, OTHER, CUT, OLD = REASONS = (
+    "broken",
+    "unreadable",
+    "another-cluster",
+    "another-topic",
+    "ahead",
+    "other-records",
+    "cut-off",
+    "too-old",
+)
+
 OLDEST_MS = TOMBSTONES_KEPT_MS * 3 // 4
 """Of a database's last write; the rest is room for clocks, and for the restoring itself."""
 
@@ -62,6 +79,10 @@ class Opener:
         reach: Reach,
         flush_after_s: float = FLUSH_AFTER_S,
         on_restored: OnRestored = lambda _table, _records, _seconds: None,
+        on_rebuilt: OnRebuilt = lambda _table, _reason: None,
+        on_gone: Callable[[str, int, int], None] = lambda _topic, _number, _count: None,
+        rewind: Callable[[str, int, int], Awaitable[None]] = stay,
+        accepted: Mapping[str, Accepted] | None = None,
     ) -> None:
         self._table = table
         self._broker = broker
@@ -71,6 +92,10 @@ class Opener:
         self._reach = reach
         self._flush_after_s = flush_after_s
         self._on_restored = on_restored
+        self._on_rebuilt = on_rebuilt
+        self._on_gone = on_gone
+        self._rewind = rewind
+        self._accepted = accepted or {}
 
     async def open(self, number: int) -> DurablePartition:
         """Claim a partition and restore its rows.
@@ -86,37 +111,36 @@ class Opener:
         outbox = Outbox(self._broker, f"{self._app_id}-{name}-{number}", reach)
         await outbox.start()
         claim = await outbox.deliver_atomically(changelog, number, {CLAIM: outbox.epoch.encode()})
-        rows = self._rows(number, changelog, claim)
+        lookup = LogLookup(outbox.client)
+        found = await lookup.log(TopicPartition(changelog, number))
+        rows = await self._rows(number, changelog, claim, found, lookup)
+        rows.belongs_to(found)
         await self._restore(rows, ChangelogReader(outbox.client, changelog, number), claim, reach)
-        return DurablePartition(rows, outbox, reach)
+        sources = Sources(
+            number, rows.get(LOGS), lookup, accepted=self._accepted, on_gone=self._on_gone, rewind=self._rewind
+        )
+        return DurablePartition(rows, outbox, reach, sources)
 
-    def _rows(self, number: int, changelog: str, claim: int) -> PartitionRows:
+    async def _rows(self, number: int, changelog: str, claim: int, found: Log, lookup: LogLookup) -> PartitionRows:
         """Open a database that can be brought up to the claim: the one on disk, or else a new one."""
         path = self._table.path(number)
-        if not broken_mark(path).exists():
-            try:
-                rows = self._opened(path, number, changelog)
-                end = rows.end()
-            except StateError as error:
-                if not broken_mark(path).exists():
-                    raise
-                fault = str(error)
-            else:
-                # Nothing may be missing behind a database that ends right before the claim, however old it is.
-                age_ms = time.time_ns() // 1_000_000 - end.written_at_ms
-                if end.offset >= claim:
-                    fault = f"it holds offset {end.offset}, the changelog ended at {claim}"
-                elif 0 <= end.offset < claim - 1 and age_ms > OLDEST_MS:
-                    fault = f"it was last written {age_ms / 3_600_000:.1f} h ago, more than {OLDEST_MS / 3_600_000:.1f}"
-                else:
-                    return rows
-                rows.close()
-        else:
-            fault = "it was found to be broken"
-        return self._rebuilt(path, number, changelog, fault)
+        if broken_mark(path).exists():
+            return self._rebuilt(path, number, changelog, BROKEN, "it was found to be broken")
+        try:
+            rows = self._opened(path, number, changelog)
+            fault = await _fault_of(rows, claim, found, lookup)
+        except StateError as error:
+            if not broken_mark(path).exists():
+                raise
+            return self._rebuilt(path, number, changelog, UNREADABLE, str(error))
+        if fault is None:
+            return rows
+        rows.close()
+        return self._rebuilt(path, number, changelog, *fault)
 
-    def _rebuilt(self, path: Path, number: int, changelog: str, fault: str) -> PartitionRows:
+    def _rebuilt(self, path: Path, number: int, changelog: str, word: str, fault: str) -> PartitionRows:
         log.warning("state-rebuilt topic=%s partition=%s folder=%s reason=%r", changelog, number, path, fault)
+        self._on_rebuilt(self._table.name, word)
         remove_database(path)
         return self._opened(path, number, changelog)
 
@@ -139,6 +163,52 @@ class Opener:
             count,
             seconds,
         )
+
+
+async def _fault_of(rows: PartitionRows, claim: int, found: Log, lookup: LogLookup) -> tuple[str, str] | None:
+    """Return why a database is no prefix of the changelog, as a word and in full; None: it is one."""
+    end = rows.end()
+    if end.offset < 0:
+        return None
+    if (fault := _other_log(rows, found)) is not None:
+        return fault
+    if end.offset >= claim:
+        return AHEAD, f"it holds offset {end.offset}, the changelog ended at {claim}"
+    if (fault := await _other_end(rows, found, lookup)) is not None:
+        return fault
+    # Nothing may be missing behind a database that ends right before the claim, however old it is.
+    age_ms = time.time_ns() // 1_000_000 - end.written_at_ms
+    if end.offset < claim - 1 and age_ms > OLDEST_MS:
+        return OLD, f"it was last written {age_ms / 3_600_000:.1f} h ago, more than {OLDEST_MS / 3_600_000:.1f}"
+    return None
+
+
+def _other_log(rows: PartitionRows, found: Log) -> tuple[str, str] | None:
+    """Compare cluster and topic; a database of an earlier release does not say."""
+    known = rows.stored_log()
+    if known is None:
+        return None
+    if known.cluster_id != found.cluster_id:
+        return CLUSTER, f"it is of cluster {known.cluster_id}, this is {found.cluster_id}"
+    if known.topic_id != found.topic_id:
+        return TOPIC, f"it is of topic id {known.topic_id}, the changelog has {found.topic_id}: it was made anew"
+    return None
+
+
+async def _other_end(rows: PartitionRows, found: Log, lookup: LogLookup) -> tuple[str, str] | None:
+    """Compare the last record with what the changelog has there; where that is compacted, with the epoch's end."""
+    partition, offset, known = TopicPartition(rows.changelog, rows.partition), rows.end().offset, rows.stored_log()
+    record = await lookup.record_at(partition, found, offset)
+    if record is not None:
+        if rows.get(record.key) == record.value:
+            return None
+        return OTHER, f"its last record, at offset {offset}, stands in the changelog with another content"
+    if known is None:
+        return None
+    epoch_end = await lookup.epoch_end(partition, found, known.leader_epoch)
+    if 0 <= epoch_end <= offset:
+        return CUT, f"it holds offset {offset}, the leader's epoch {known.leader_epoch} ended at {epoch_end}"
+    return None
 
 
 async def restore(reader: ChangelogReader, rows: PartitionRows, until: int, reach: Reach) -> int:

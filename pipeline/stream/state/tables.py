@@ -22,11 +22,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import faust
+import orjson
 import rocksdict
 from faust.stores import rocksdb
 from faust.types import TP
 
-from pipeline.errors import StateError
+from pipeline.errors import LogChangedError, StateError
+from pipeline.stream.log.identity import Log
 
 ROW = b"r"
 INDEX = b"d"
@@ -176,6 +178,19 @@ class LocalEnd(NamedTuple):
     """This machine's clock at that write."""
 
 
+class FolderLog(NamedTuple):
+    """The changelog that a database is a prefix of; stored in it alone, beside its end."""
+
+    cluster_id: str
+    topic_id: str
+    """Empty: the broker tells none."""
+    leader_epoch: int
+    """The highest that was known at the last write."""
+
+
+FOLDER_LOG = b"__pipeline\0log__"
+
+
 class Prepared(NamedTuple):
     """A part of a changelog, to be written."""
 
@@ -215,6 +230,7 @@ class PartitionRows:
         self.partition = partition
         self.changelog = changelog
         """Topic that these rows are durable in."""
+        self._log: FolderLog | None = None
         self._first_due_ms = 0
         """No index entry is earlier; behind it lie only deleted ones, which a scan would step over one by one."""
 
@@ -265,6 +281,31 @@ class PartitionRows:
             return LocalEnd(-1, 0)
         offset, _, written_at_ms = stored.partition(b" ")
         return LocalEnd(int(offset), int(written_at_ms or 0))
+
+    def stored_log(self) -> FolderLog | None:
+        """Return which changelog the database was written from; None: an earlier release wrote it, or nobody yet."""
+        stored = self.get(FOLDER_LOG)
+        return None if stored is None else FolderLog(*orjson.loads(stored))
+
+    def belongs_to(self, found: Log) -> None:
+        """Write from now on which changelog the rows are of."""
+        self._log = FolderLog(found.cluster_id, found.topic_id, found.leader_epoch)
+
+    def see(self, found: Log) -> None:
+        """Compare the changelog, as it is now, with the one that is written.
+
+        Raises:
+            LogChangedError: its topic was made anew.
+        """
+        if self._log is None:
+            return
+        if found.topic_id != self._log.topic_id:
+            raise LogChangedError(
+                f"{self.changelog}/{self.partition} was made anew while it was written: seen topic id "
+                f"{found.topic_id}, expected {self._log.topic_id}. Nothing more is written to it. Restore it, or start "
+                "the worker again, which builds its state from what the topic holds. See ops/runbooks/another-log.md"
+            )
+        self.belongs_to(found)
 
     def write(
         self, rows: Mapping[bytes, bytes | None], changelog_offset: int, local: Iterable[tuple[bytes, bool]]
@@ -340,6 +381,8 @@ class PartitionRows:
 
     def _write(self, writes: rocksdict.WriteBatch, changelog_offset: int) -> None:
         writes.put(rocksdb.Store.offset_key, b"%d %d" % (changelog_offset, time.time_ns() // 1_000_000))
+        if self._log is not None:
+            writes.put(FOLDER_LOG, orjson.dumps(list(self._log)))
         with self._database.watched("written"):
             self._database.rdict.write(writes, self._how)
 

@@ -1,0 +1,102 @@
+"""Look every other second whether the logs of the open partitions are still those that are read and written.
+
+One request for the topics, two to each leader for offsets, whatever the number of partitions; more only where a leader
+has changed. It has a connection of its own: what is fetched does not wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from aiokafka import TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+from pipeline.errors import UnavailableError
+from pipeline.stream.log.continuity import Fault, Mark
+from pipeline.stream.log.identity import Log, LogLookup
+from pipeline.stream.log.sources import Sources
+from pipeline.stream.security import Address, client_options
+
+log = logging.getLogger(__name__)
+
+WATCH_S = 2.0
+SHORT_ROUNDS = 2
+"""A leader that has just been elected may know less of the end than was read: once is not enough."""
+
+
+class Watched(Protocol):
+    """A partition in a stage's hands (`stream/state/durable.py`)."""
+
+    sources: Sources
+
+    @property
+    def changelog(self) -> TopicPartition:
+        """Where its state is durable."""
+
+    def see_changelog(self, found: Log) -> None:
+        """Compare its changelog, as it is now, with the one that is written."""
+
+
+class LogWatch:
+    """Watches what is open, whenever it looks."""
+
+    def __init__(self, broker: Address, opened: Callable[[], Iterable[Watched]]) -> None:
+        self._broker = broker
+        self._opened = opened
+        self._short: dict[TopicPartition, int] = {}
+        self._missing: set[TopicPartition] = set()
+
+    async def run(self) -> None:
+        """Look until cancelled.
+
+        Raises:
+            LogChangedError: a log is another one.
+        """
+        while True:
+            client = AIOKafkaClient(**client_options(self._broker))
+            try:
+                await client.bootstrap()
+                lookup = LogLookup(client)
+                while True:
+                    await asyncio.sleep(WATCH_S)
+                    await self.look(lookup)
+            except (KafkaError, UnavailableError) as error:
+                log.warning("logs-unseen error=%r", error)
+            finally:
+                await client.close()
+            await asyncio.sleep(WATCH_S)
+
+    async def look(self, lookup: LogLookup) -> None:
+        """Look once. Raises LogChangedError, UnavailableError."""
+        opened = list(self._opened())
+        # What is read or written while the brokers are asked is not compared with what they say.
+        marked = [
+            (held.sources, TopicPartition(topic, held.sources.number), mark)
+            for held in opened
+            for topic, (mark, _) in held.sources.marks().items()
+        ]
+        found = await lookup.logs([*(partition for _, partition, _ in marked), *(held.changelog for held in opened)])
+        for held in opened:
+            if held.changelog in found:
+                held.see_changelog(found[held.changelog])
+        for sources, partition, mark in marked:
+            if partition in found:
+                self._missing.discard(partition)
+                await self._compare(sources, partition, mark, found[partition])
+            elif partition not in self._missing:
+                self._missing.add(partition)
+                log.warning("log-missing topic=%s partition=%s", partition.topic, partition.partition)
+
+    async def _compare(self, sources: Sources, partition: TopicPartition, mark: Mark, found: Log) -> None:
+        fault = await sources.check(partition.topic, mark, found)
+        if fault is Fault.SHORTER:
+            self._short[partition] = self._short.get(partition, 0) + 1
+            if self._short[partition] >= SHORT_ROUNDS:
+                raise sources.shorter(partition.topic, mark, found)
+            return
+        self._short.pop(partition, None)
+        await sources.nudge(partition.topic, found.end_offset)
