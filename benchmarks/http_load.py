@@ -38,6 +38,9 @@ class Target(NamedTuple):
     body: str
 
 
+JSON = "application/json"
+
+
 def has(program: str) -> bool:
     """Whether a load program is on the path."""
     return shutil.which(program) is not None
@@ -47,7 +50,7 @@ async def flat_out(target: Target, seconds: int, connections: int, folder: Path)
     """Ask as often as is answered, with wrk."""
     script = folder / "post.lua"
     script.write_text(
-        f'wrk.method = "POST"\nwrk.body = [[{target.body}]]\n'
+        f'wrk.method = "POST"\nwrk.body = [[{target.body}]]\nwrk.headers["content-type"] = "{JSON}"\n'
         "done = function(summary, latency)\n"
         '  io.write(string.format("RESULT %d %d %d %d %d %d\\n", summary.requests, summary.duration,'
         " latency:percentile(50), latency:percentile(99), latency:percentile(99.9),"
@@ -65,7 +68,7 @@ async def steady(target: Target, seconds: int, connections: int, rate: int) -> L
     """Ask `rate` times a second, whatever comes back, with oha; latency counts from when a request was due."""
     text = await _run(
         *("oha", "-z", f"{seconds}s", "-c", str(connections), "-q", str(rate), "--latency-correction", "--no-tui"),
-        *("-m", "POST", "-d", target.body, "--output-format", "json", _url(target)),
+        *("-m", "POST", "-T", JSON, "-d", target.body, "--output-format", "json", _url(target)),
     )
     told = json.loads(text)
     latencies = told["latencyPercentiles"]
@@ -87,7 +90,8 @@ async def small(target: Target, seconds: int, connections: int) -> Load:
 
 async def _one_by_one(target: Target, until_s: float) -> tuple[Sequence[float], int]:
     reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
-    head = f"POST {target.path} HTTP/1.1\r\nhost: node\r\ncontent-length: {len(target.body)}\r\n\r\n"
+    head = f"POST {target.path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {JSON}\r\n"
+    head += f"content-length: {len(target.body)}\r\n\r\n"
     latencies_s, failed = [], 0
     while time.perf_counter() < until_s:
         began_s = time.perf_counter()

@@ -25,7 +25,7 @@ import numpy as np
 from aiokafka import AIOKafkaProducer
 
 from benchmarks import deciding
-from benchmarks.http_load import Load, Target, flat_out, has, small, steady
+from benchmarks.http_load import JSON, Load, Target, flat_out, has, small, steady
 from benchmarks.process import cpu_s
 from benchmarks.report import Row
 from pipeline.brokers import default_cache_dir, running_broker
@@ -222,7 +222,9 @@ async def _first_answer(port: int) -> bytes:
     async with asyncio.timeout(60), httpx.AsyncClient() as client:
         while True:
             try:
-                answer = await client.post(f"http://127.0.0.1:{port}{PATH}", content=BODY)
+                answer = await client.post(
+                    f"http://127.0.0.1:{port}{PATH}", content=BODY, headers={"content-type": JSON}
+                )
                 if answer.status_code == 200 and answer.json()["reason"] == "policy":
                     return answer.content
             except httpx.TransportError:

@@ -90,6 +90,14 @@ from pipeline.serve.settings import ServeSettings
     help="A web origin whose pages may call this node; several are allowed. [PIPELINE_ORIGINS]",
 )
 @click.option(
+    "--server-name",
+    "server_names",
+    envvar="PIPELINE_SERVER_NAMES",
+    multiple=True,
+    metavar="NAME",
+    help="Without keys: a name that callers may ask by, beside localhost; several are allowed. [PIPELINE_SERVER_NAMES]",
+)
+@click.option(
     "--ready-within",
     "ready_within_s",
     envvar="PIPELINE_READY_WITHIN",
@@ -129,7 +137,7 @@ def serve(api_keys: Path | None, **options: Any) -> None:
     \b
     Example:
       pipeline serve --broker 127.0.0.1:9092 --port 8080
-      curl -s localhost:8080/v1/policies/homepage/decide -d '{"context": {"visits": 1}}'
+      curl -s localhost:8080/v1/policies/homepage/decide -H 'content-type: application/json' -d '{}'
     """
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     keys = () if api_keys is None else parse_keys(api_keys.read_text("utf-8"), str(api_keys))

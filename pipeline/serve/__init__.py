@@ -9,6 +9,7 @@ Rooms, upper ones first; each uses itself and those below it:
         connections   which of them are kept when there are too many                                         PURE
         routes        all routes; operations: what is served, as a table; openapi: that table as a document  PURE
         access        who may ask, and how often; rate_limit: a bucket                                       PURE
+        web_pages     what a page of a stranger's could make a browser send                                  PURE
         metrics       the node's counts for Prometheus
     node.py       `ServingNode`: all below in one process; status.py: what it says of itself
     delivery/     what was decided, on its way to the broker
@@ -28,6 +29,7 @@ Rooms, upper ones first; each uses itself and those below it:
     messages/     words of requests and answers: bodies, reading (bytes → a checked body), decided, answers  PURE
     settings.py   what an operator sets; limits.py: of the edge; keys.py: API keys and their rights
     batching.py   requests of one turn of the loop, answered together
+    addresses.py  what an IP address says of who has it                                                      PURE
     ids.py        names for actions and outcomes; subject.py: a person's id → the hash that is logged        PURE
 
 The names below are the pure ones, so that whoever only decides loads no client and no server.

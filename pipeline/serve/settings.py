@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import ConfigError
+from pipeline.serve.addresses import is_loopback
 from pipeline.serve.keys import ApiKey
 from pipeline.serve.limits import Limits
 from pipeline.stream.security import Address, servers_of
@@ -55,6 +55,8 @@ class ServeSettings:
     """PEM file of its private key."""
     origins: tuple[str, ...] = ()
     """Web origins whose pages may call this node, such as https://shop.example; `*` for any."""
+    server_names: tuple[str, ...] = ()
+    """Names that a node without keys may be asked by, beside those of this machine."""
     ready_within_s: float = 3_600.0
     """A node is ready while its youngest snapshot is at most this old."""
     recent_bytes: int = 32 << 20
@@ -124,21 +126,9 @@ class ServeSettings:
         faults += [
             f"origins: {origin!r} is no origin such as https://shop.example"
             for origin in self.origins
-            if origin != "*" and not _is_origin(origin)
+            if origin not in {"*", "null"} and not _is_origin(origin)
         ]
         return faults
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can connect to an address.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("localhost"), is_loopback("0.0.0.0")
-    (True, True, True, False)
-    """
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name: it may resolve to anything
-        return False
 
 
 def _is_origin(text: str) -> bool:

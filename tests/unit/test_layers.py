@@ -116,7 +116,7 @@ ROOMS = {
         ("decision",),
         ("following",),
         ("settings",),
-        ("guardrails", "messages", "batching", "keys", "limits", "ids", "subject"),
+        ("guardrails", "messages", "addresses", "batching", "keys", "limits", "ids", "subject"),
     ),
     "policy": (("parsing",), ("*",)),
     "replay": (("promote",), ("erasure",), ("proof",), ("recounting",), ("dead_letters",)),

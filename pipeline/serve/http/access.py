@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from pipeline.serve.http.rate_limit import RateLimit
+from pipeline.serve.http.refused import CONNECTION, RefusedError, Scope
 from pipeline.serve.keys import ApiKey, Right, find_key
 from pipeline.serve.settings import ServeSettings
 
 BEARER = "bearer "
-
-CONNECTION = "pipeline.connection"
-"""Where a request's scope has the connection that it came on."""
-
-Scope = Mapping[str, Any]
-"""A request as ASGI describes it; read only."""
-
-
-class RefusedError(Exception):
-    """A request that is answered with an error; what the answer says, and nothing of the key."""
-
-    def __init__(self, status: int, word: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(word)
-        self.status = status
-        self.word = word
-        self.detail = detail
-        self.headers = dict(headers or {})
 
 
 class Access:

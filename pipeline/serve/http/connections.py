@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from ipaddress import IPv6Address
 from typing import Generic, Protocol, TypeVar
 
-IPV6_NETWORK_BITS = 64
-"""What one customer of a network has, who may use each address in it."""
+from pipeline.serve.addresses import network_of
 
 
 class Connection(Hashable, Protocol):
@@ -96,19 +94,3 @@ class Connections(Generic[C]):
         del of_address[connection]
         if not of_address:
             del self._of_address[network]
-
-
-def network_of(address: str) -> str:
-    """Return what counts as one address: of IPv6, the network of /64.
-
-    >>> network_of("192.0.2.7"), network_of("2001:db8:1:2:3:4:5:6"), network_of("")
-    ('192.0.2.7', '2001:db8:1:2::', '')
-    """
-    if ":" not in address:
-        return address
-    try:
-        whole = int(IPv6Address(address.partition("%")[0]))
-    except ValueError:
-        return address
-    below = 128 - IPV6_NETWORK_BITS
-    return str(IPv6Address(whole >> below << below))

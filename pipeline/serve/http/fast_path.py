@@ -15,8 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Send
 
 from pipeline.errors import DecodeError, RecordError
 from pipeline.serve.batching import Waiter
-from pipeline.serve.http.access import Access, RefusedError, Scope
+from pipeline.serve.http.access import Access
 from pipeline.serve.http.metrics import NodeMetrics
+from pipeline.serve.http.refused import RefusedError, Scope
+from pipeline.serve.http.web_pages import WebPages
 from pipeline.serve.messages.answers import ErrorAnswer, decided_answer
 from pipeline.serve.messages.bodies import DecideBody
 from pipeline.serve.messages.decided import Decided, NoAnswer
@@ -50,12 +52,15 @@ def too_large(most: int) -> DecodeError:
 class DecideFront:
     """The application that decides, and hands everything else to another one."""
 
-    def __init__(self, others: ASGIApp, node: ServingNode, access: Access, metrics: NodeMetrics) -> None:
+    def __init__(
+        self, others: ASGIApp, node: ServingNode, access: Access, metrics: NodeMetrics, pages: WebPages | None = None
+    ) -> None:
         self.answers_at_once = node.settings.when_full == "shed"
         """Whether `ask` may be used: no request ever waits for room."""
         self._others = others
         self._node = node
         self._access = access
+        self._pages = pages
         self._metrics = metrics
         self._read = reader_of(DecideBody)
         self._write = msgspec.json.Encoder().encode
@@ -64,7 +69,7 @@ class DecideFront:
         """Serve one request."""
         policy = asked_policy(scope)
         if not policy:
-            await self._others(scope, receive, send)
+            await self._others_if_welcome(scope, receive, send)
             return
         started_s = time.perf_counter()
         status = 500
@@ -73,17 +78,14 @@ class DecideFront:
                 status, content, headers = await self._serve(scope, receive, policy)
             except Exception as error:  # noqa: BLE001  it is logged, and answered
                 status, content, headers = self.refused(error)
-            head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
-            head += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-            await send({"type": "http.response.start", "status": status, "headers": head})
-            await send({"type": "http.response.body", "body": content})
+            await _respond(send, status, content, headers)
         finally:
             self.observe(status, time.perf_counter() - started_s)
 
     def ask(self, scope: Scope, raw: bytes, waiter: Waiter[Decided | NoAnswer]) -> None:
         """Put a request of a short body that has come whole; whoever waits is answered in this turn of the loop."""
         try:
-            self._access.admit(scope, "decide")
+            self._admit(scope)
             self._node.put(asked_policy(scope), self._read(raw), waiter)
         except Exception as error:  # noqa: BLE001  it is logged, and answered
             waiter.set_exception(error)
@@ -106,8 +108,22 @@ class DecideFront:
         """Count a request."""
         self._metrics.observe("decide", status, seconds)
 
-    async def _serve(self, scope: Scope, receive: Receive, policy: str) -> tuple[int, bytes, dict[str, str]]:
+    def _admit(self, scope: Scope) -> None:
+        if self._pages is not None:
+            self._pages.check(scope)
         self._access.admit(scope, "decide")
+
+    async def _others_if_welcome(self, scope: types.Scope, receive: Receive, send: Send) -> None:
+        if self._pages is not None:
+            try:
+                self._pages.check(scope)
+            except RefusedError as error:
+                await _respond(send, *self.refused(error))
+                return
+        await self._others(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, policy: str) -> tuple[int, bytes, dict[str, str]]:
+        self._admit(scope)
         raw = await _body(receive, self._node.settings.limits.body_bytes)
         if raw is None:
             status, word, detail, headers = CLIENT_GONE
@@ -128,6 +144,13 @@ def asked_policy(scope: Scope) -> str:
         return ""
     policy = path[len(_BEFORE) : -len(_AFTER)]
     return "" if "/" in policy else policy
+
+
+async def _respond(send: Send, status: int, content: bytes, headers: dict[str, str]) -> None:
+    head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
+    head += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": content})
 
 
 async def _body(receive: Receive, most: int) -> bytes | None:

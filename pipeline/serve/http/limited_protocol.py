@@ -20,8 +20,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from pipeline.serve.http.access import CONNECTION
 from pipeline.serve.http.edge import Edge
+from pipeline.serve.http.refused import CONNECTION
 from pipeline.serve.messages.answers import ErrorAnswer
 
 LINGER_S = 2.0

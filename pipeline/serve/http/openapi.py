@@ -14,6 +14,7 @@ from pipeline.serve.messages.answers import ErrorAnswer
 TITLE = "Serving node of a streaming bandit"
 _REFERENCE = "#/components/schemas/{name}"
 _JSON = "application/json"
+OF_EVERY_ROUTE = (400, 403, 408, 414, 429, 431, 500, 503)
 PARAMETERS = {
     "policy": "The policy's name.",
     "action_id": "The decision's id.",
@@ -62,9 +63,9 @@ def openapi(operations: Sequence[Operation], version: str, *, needs_keys: bool) 
 
 def _operation(operation: Operation, *, needs_keys: bool) -> dict[str, Any]:
     is_guarded = needs_keys and operation.right is not None
-    errors = {500, *operation.errors, *((401, 403, 429) if operation.right else ())}
+    errors = {*OF_EVERY_ROUTE, *operation.errors, *((401,) if operation.right else ())}
     if operation.body is not None:
-        errors |= {400, 413}
+        errors |= {413, 415}
     responses = {str(status): _answer(answer, "Served.") for status, answer in operation.answers.items()}
     responses |= {
         str(status): _answer(ErrorAnswer, _WHY[status]) for status in sorted(errors) if str(status) not in responses
@@ -100,13 +101,17 @@ def _operation(operation: Operation, *, needs_keys: bool) -> dict[str, Any]:
 _WHY = {
     400: "The request can't be read, or holds what no record could carry.",
     401: "No key, or an unknown one.",
-    403: "The key does not have the right.",
+    403: "The key does not have the right; or, where no key is asked for, a web page sent this.",
     404: "There is no such thing here.",
     409: "There is nothing that could be shown.",
+    408: "The request took too long to come.",
     413: "The body, or the record made of it, is too large.",
+    414: "The path and query are too long.",
+    415: "The body is not declared to be JSON, and no key is asked for.",
     429: "Too many requests of this caller; see Retry-After.",
+    431: "The request line and headers are too large, or too many.",
     500: "A fault of the node's own, which is in its log.",
-    503: "Not now.",
+    503: "Not now; see Retry-After.",
 }
 
 

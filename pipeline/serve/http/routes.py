@@ -24,12 +24,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from pipeline.errors import RecordError
-from pipeline.serve.http.access import Access, RefusedError
+from pipeline.serve.http.access import Access
 from pipeline.serve.http.edge import Edge
 from pipeline.serve.http.fast_path import CLIENT_GONE, DecideFront, refusal, too_large
 from pipeline.serve.http.metrics import NodeMetrics
 from pipeline.serve.http.openapi import Operation, openapi
 from pipeline.serve.http.operations import OPERATIONS
+from pipeline.serve.http.refused import RefusedError
+from pipeline.serve.http.web_pages import WebPages
 from pipeline.serve.messages import answers, bodies
 from pipeline.serve.messages.decided import Decided, NoAnswer
 from pipeline.serve.messages.reading import reader_of
@@ -62,7 +64,8 @@ def build_routes(node: ServingNode, edge: Edge | None = None) -> ASGIApp:
         ],
         exception_handlers={HTTPException: _not_served, Exception: _failed},
     )
-    front = DecideFront(routed, node, access, metrics)
+    pages = None if settings.keys else WebPages(settings.host, settings.server_names, settings.origins)
+    front = DecideFront(routed, node, access, metrics, pages)
     if not settings.origins:
         return front
     return CORSMiddleware(
@@ -77,7 +80,13 @@ def build_metrics_routes(node: ServingNode, edge: Edge | None = None) -> Starlet
     """Return the application for a listener of its own, where Prometheus asks without a key."""
     handlers = _Handlers(node, Access(node.settings), NodeMetrics(node, edge))
 
+    pages = WebPages(node.settings.metrics_host, node.settings.server_names, node.settings.origins)
+
     async def metrics(request: Request) -> Response:
+        try:
+            pages.check(request.scope)
+        except RefusedError as error:
+            return _error(*refusal(error))
         return await handlers.metrics(request, None)
 
     return Starlette(routes=[Route("/metrics", metrics)], exception_handlers={HTTPException: _not_served})

@@ -20,6 +20,7 @@ from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
 from tests.harness.certificates import issue
 
+JSON_TYPE = {"content-type": "application/json"}
 SALT = "0123456789abcdef"
 Content = Callable[..., bytes]
 
@@ -39,7 +40,9 @@ def client_of(definition: PolicyDefinition, content: bytes, **options: Any) -> h
     node = ServingNode(ServeSettings("127.0.0.1:1", SALT, **options))
     node.follower.snapshots[definition.name] = load_snapshot(content)
     node.follower._published_at_ms[definition.name] = 0
-    return httpx.AsyncClient(transport=httpx.ASGITransport(build_routes(node)), base_url="http://node")
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(build_routes(node)), base_url="http://localhost", headers=JSON_TYPE
+    )
 
 
 @pytest.fixture

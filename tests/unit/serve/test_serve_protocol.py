@@ -23,12 +23,13 @@ Content = Callable[..., bytes]
 Answers = Callable[[bytes, int], Any]
 SOUND = {"age": 40, "device": "mobile"}
 WITHIN_S = 10.0
+TYPE = "content-type: application/json\r\n"
 
 
 def request(body: object, *, headers: str = "", version: str = "1.1", path: str = "homepage/decide") -> bytes:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    head = f"POST /v1/policies/{path} HTTP/{version}\r\nhost: node\r\n{headers}content-length: {len(raw)}\r\n\r\n"
-    return head.encode() + raw
+    line = f"POST /v1/policies/{path} HTTP/{version}\r\nhost: localhost\r\n"
+    return f"{line}{TYPE}{headers}content-length: {len(raw)}\r\n\r\n".encode() + raw
 
 
 class Connection:
@@ -129,7 +130,7 @@ async def test_a_body_may_come_in_pieces_and_be_long(started: Callable[..., Serv
 async def test_pipelined_requests_are_answered_in_their_order(started: Callable[..., ServingNode]) -> None:
     async with connected(started()) as connection:
         decide = [request({"context": SOUND, "action_id": f"a{number}"}) for number in range(3)]
-        health = b"GET /healthz HTTP/1.1\r\nhost: node\r\n\r\n"
+        health = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
         connection.writer.write(decide[0] + decide[1] + health + decide[2])
         told = [(await connection.answer())[2] for _ in range(4)]
         assert [answer.get("action_id") for answer in told] == ["a0", "a1", None, "a2"]

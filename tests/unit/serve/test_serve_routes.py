@@ -20,6 +20,7 @@ from pipeline.serve.http.routes import OPERATIONS, build_metrics_routes, build_r
 from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
 
+JSON_TYPE = {"content-type": "application/json"}
 DECIDE = "/v1/policies/homepage/decide"
 SOUND = {"age": 1, "device": "mobile"}
 Content = Callable[..., bytes]
@@ -38,7 +39,7 @@ def node(linear: PolicyDefinition, content_of: Content) -> ServingNode:
 async def client(node: ServingNode) -> AsyncIterator[httpx.AsyncClient]:
     # Starlette answers 500 and raises again, for the server's log; a client sees the answer.
     transport = httpx.ASGITransport(build_routes(node), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://node") as made:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=JSON_TYPE) as made:
         yield made
 
 
@@ -275,7 +276,9 @@ async def test_metrics_count_what_was_answered(client: httpx.AsyncClient) -> Non
 
 async def test_two_nodes_of_one_process_count_apart(node: ServingNode) -> None:
     for app in (build_routes(node), build_routes(node), build_metrics_routes(node)):
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://node") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://localhost", headers=JSON_TYPE
+        ) as client:
             assert (await client.get("/metrics")).status_code == 200
 
 
