@@ -49,7 +49,8 @@ SAME_DECISIONS = (
     "--generation",
     envvar="PIPELINE_EVALUATE_GENERATION",
     type=click.IntRange(1),
-    help="Whose decisions of the ledger; that of the latest snapshot if not given. [PIPELINE_EVALUATE_GENERATION]",
+    help="Whose decisions, by that generation's own rules; if not given, those of all up to the latest snapshot's, by "
+    "its rules. [PIPELINE_EVALUATE_GENERATION]",
 )
 @click.option(
     "--log",
@@ -238,8 +239,8 @@ async def read_ledger(
     fields = (await find_published(broker, policy, None)).fields
     definition = parse_policy(orjson.loads(fields["definition"]), f"snapshot {fields['version']} of {policy}")
     gathering = await gather_ledger(broker, definition, generation, on_progress=on_progress)
-    log, left_out = gathering.log(definition)
-    return log, definition.features, left_out
+    log, left_out = gathering.log()
+    return log, gathering.definition.features, left_out
 
 
 @contextmanager

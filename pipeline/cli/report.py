@@ -25,6 +25,13 @@ from pipeline.stream.security import Address
 @click.command()
 @options.broker_address
 @click.argument("policy_name", metavar="POLICY")
+@click.option(
+    "--generation",
+    envvar="PIPELINE_REPORT_GENERATION",
+    type=click.IntRange(1),
+    help="Whose decisions, by that generation's own rules; if not given, those of all up to the present one, by its "
+    "rules. [PIPELINE_REPORT_GENERATION]",
+)
 @click.option("--include-open", is_flag=True, help="Count decisions whose attribution window is still open too.")
 @click.option(
     "--picture",
@@ -33,8 +40,15 @@ from pipeline.stream.security import Address
     help="Draw it into this PNG file. [PIPELINE_REPORT_PICTURE]",
 )
 @options.as_json
-def report(broker: Address, policy_name: str, include_open: bool, picture: Path | None, as_json: bool) -> None:
-    """Say what a policy earns more than its holdout, from the ledger of its present generation.
+def report(
+    broker: Address,
+    policy_name: str,
+    generation: int | None,
+    include_open: bool,
+    picture: Path | None,
+    as_json: bool,
+) -> None:
+    """Say what a policy earns more than its holdout, from its ledger.
 
     Subjects are what is compared: the interval allows for a subject's decisions being alike.
 
@@ -42,7 +56,7 @@ def report(broker: Address, policy_name: str, include_open: bool, picture: Path 
     Example:
       pipeline report homepage --picture lift.png
     """
-    found = asyncio.run(_report(broker, policy_name, include_open=include_open))
+    found = asyncio.run(_report(broker, policy_name, generation, include_open=include_open))
     if picture is not None:
         from pipeline.report.picture import save_picture  # noqa: PLC0415  a report needs no plots
 
@@ -50,16 +64,18 @@ def report(broker: Address, policy_name: str, include_open: bool, picture: Path 
     click.echo(orjson.dumps(found) if as_json else in_words(found))
 
 
-async def _report(broker: Address, name: str, *, include_open: bool) -> dict[str, Any]:
+async def _report(broker: Address, name: str, generation: int | None, *, include_open: bool) -> dict[str, Any]:
     definition = await _definition(broker, name)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("reading the ledger", total=None)
         gathered = await gather_ledger(
             broker,
             definition,
+            generation,
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    return report_of(definition, tally(gathered.entries.values(), include_open=include_open))
+    counted = tally(gathered.entries.values(), include_open=include_open)
+    return report_of(gathered.definition, counted, gathered.left_out())
 
 
 async def _definition(broker: Address, name: str) -> PolicyDefinition:

@@ -24,6 +24,13 @@ from pipeline.stream.security import Address
 @click.argument("policy")
 @options.broker_address
 @click.option(
+    "--generation",
+    envvar="PIPELINE_TRAIN_GENERATION",
+    type=click.IntRange(1),
+    help="Whose decisions to learn from, by that generation's own rules; if not given, those of all up to the latest "
+    "snapshot's, by its rules. [PIPELINE_TRAIN_GENERATION]",
+)
+@click.option(
     "--seed",
     envvar="PIPELINE_TRAIN_SEED",
     type=click.IntRange(0, 2**31),
@@ -38,7 +45,7 @@ from pipeline.stream.security import Address
     help="Where the policy file of the next generation goes; standard output if not given. [PIPELINE_TRAIN_OUT]",
 )
 @options.as_json
-def train(policy: str, broker: Address, seed: int, out: Path | None, as_json: bool) -> None:
+def train(policy: str, broker: Address, generation: int | None, seed: int, out: Path | None, as_json: bool) -> None:
     """Train a network from a policy's ledger, as the encoder of its next generation.
 
     Nothing changes yet: `pipeline replay` then counts the past under the new encoder, and promotes it.
@@ -53,7 +60,7 @@ def train(policy: str, broker: Address, seed: int, out: Path | None, as_json: bo
         raise ConfigError("pipeline train", ["needs scikit-learn, which is not installed: pip install '.[train]'"])
     from pipeline.train.proposal import propose  # noqa: PLC0415  optional, and slow to import
 
-    definition, log = asyncio.run(read(broker, policy))
+    definition, log, left_out = asyncio.run(read(broker, policy, generation))
     found = propose(definition, log, seed)
     text = to_toml(found.definition.to_plain())
     load_policy(text, "the policy with an encoder")  # what is proposed must be a policy
@@ -61,7 +68,13 @@ def train(policy: str, broker: Address, seed: int, out: Path | None, as_json: bo
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
     if as_json:
-        said = {**found._asdict(), "definition": None, "generation": found.definition.generation, "policy": text}
+        said = {
+            **found._asdict(),
+            "left_out": left_out,
+            "definition": None,
+            "generation": found.definition.generation,
+            "policy": text,
+        }
         click.echo(orjson.dumps({key: value for key, value in said.items() if value is not None}))
         return
     click.echo(
@@ -69,6 +82,8 @@ def train(policy: str, broker: Address, seed: int, out: Path | None, as_json: bo
         f"model on decisions held out: {found.error_before:.4g} on the features, {found.error_after:.4g} on an encoder",
         err=True,
     )
+    for words in left_out:
+        click.echo(f"! {words}", err=True)
     if found.error_after >= found.error_before:
         click.echo("! the encoder predicts no better than the features do: keep them", err=True)
     into = found.definition.generation
@@ -78,9 +93,9 @@ def train(policy: str, broker: Address, seed: int, out: Path | None, as_json: bo
     click.echo(f"The policy is in {out}: {go_on}" if out else text, err=out is not None)
 
 
-async def read(broker: Address, policy: str) -> tuple[PolicyDefinition, DecisionLog]:
-    """Return the definition that is live, and the log of its generation."""
+async def read(broker: Address, policy: str, generation: int | None) -> tuple[PolicyDefinition, DecisionLog, list[str]]:
+    """Return the definition that is live, the log to learn from, and in words what was left out of it."""
     fields = (await find_published(broker, policy, None)).fields
     definition = parse_policy(orjson.loads(fields["definition"]), f"snapshot {fields['version']} of {policy}")
-    gathering = await gather_ledger(broker, definition)
-    return definition, gathering.log(definition)[0]
+    gathering = await gather_ledger(broker, definition, generation)
+    return definition, *gathering.log()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -11,10 +12,10 @@ import numpy as np
 from pipeline.codec.wire import decode_event
 from pipeline.errors import ConfigError, RecordError
 from pipeline.evaluate.log import DecisionLog
+from pipeline.evaluate.retelling import obstacle, told
 from pipeline.events import Decision
-from pipeline.models.grid import reward_from_grid
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.reward import Credit, RewardRules
+from pipeline.policy.reward import RewardRules
 
 
 class Entry(NamedTuple):
@@ -26,42 +27,95 @@ class Entry(NamedTuple):
     segment: str
     """That it was counted in."""
     decision: Decision | None
-    """None where the decision's bytes can't be read, or it is erased."""
+    """None where the decision's bytes can't be read, or it is erased. It names its subject once `identify` has."""
     is_erased: bool = False
     """Whether the person behind it is forgotten: it counts for nothing."""
+    generation: int = 1
+    """Under which it was decided."""
 
 
 @dataclass(slots=True)
 class Gathering:
-    """Takes in ledger records of one policy's generation, in any order."""
+    """Takes in ledger records of one policy, in any order; rewards are told by the rules of `definition`."""
 
-    policy: str
-    generation: int
-    rules: RewardRules | None = None
-    """By which a reward is made of its outcomes, where the ledger says none: kinds that are counted apart."""
+    definition: PolicyDefinition
+    """By whose rules."""
+    generation: int | None = None
+    """Whose decisions; None: those of every generation up to the definition's, as one history."""
+    known: Sequence[PolicyDefinition] = ()
+    """Definitions of the policy's generations: by which rules records were made."""
     registry: Mapping[int, str] = field(default_factory=dict)
     """Confluent schema id → schema name, for decisions that producers sent by a registry."""
     entries: dict[str, Entry] = field(default_factory=dict)
+    untold: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Actions whose reward can't be told by these rules: their generation, and why."""
+    _rules: dict[int | str, RewardRules] = field(default_factory=dict)
+    _obstacles: dict[int | str, str | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for one in (*self.known, self.definition):
+            self._rules[one.generation] = self._rules[one.statistics_hash] = one.reward
+        self._obstacles = {key: obstacle(rules, self.definition.reward) for key, rules in self._rules.items()}
 
     def add(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Take in decoded `reward` records."""
         for fields in records:
-            if (fields["policy"], fields["generation"]) != (self.policy, self.generation):
-                continue
-            known = self.entries.get(fields["action_id"])
-            is_erased = fields["is_erased"]
-            if known is not None and known.revision > fields["revision"]:
-                continue
-            self.entries[fields["action_id"]] = Entry(
-                revision=fields["revision"],
-                is_settled=fields["is_settled"],
-                reward=self._reward(fields),
-                segment=fields["segment"],
-                decision=None if is_erased else self._decision(known, fields["decision"]),
-                is_erased=is_erased,
-            )
+            if fields["policy"] == self.definition.name and self._is_asked(fields["generation"]):
+                self._add(fields["action_id"], fields)
 
-    def log(self, definition: PolicyDefinition) -> tuple[DecisionLog, list[str]]:
+    def identify(self, decisions: Iterable[bytes]) -> None:
+        """Take in records of `decisions`, which alone say whom a decision was made for (decision 41)."""
+        for raw in decisions:
+            try:
+                event = decode_event(raw, "decision", self.registry)
+            except RecordError:
+                continue
+            if not isinstance(event, Decision) or event.subject_hash is None:
+                continue
+            entry = self.entries.get(event.action_id)
+            known = None if entry is None else entry.decision
+            if entry is None or known is None or known.subject_hash is not None:
+                continue
+            if (known.policy, known.decided_at_ms) == (event.policy, event.decided_at_ms):
+                decision = known._replace(subject_hash=event.subject_hash)
+                self.entries[event.action_id] = entry._replace(decision=decision)
+
+    def _is_asked(self, generation: int) -> bool:
+        return generation <= self.definition.generation if self.generation is None else generation == self.generation
+
+    def _add(self, action_id: str, fields: Mapping[str, Any]) -> None:
+        known = self.entries.get(action_id)
+        is_erased = fields["is_erased"]
+        if known is not None and known.revision > fields["revision"]:
+            return
+        generation = fields["generation"]
+        kept = fields["attribution"] if fields["attribution"] in self._rules else generation
+        why = self._obstacles.get(kept, "by what rules they earned is not among the policies that are applied")
+        if why is not None and not is_erased:
+            self.untold[action_id] = generation, why
+            return
+        self.untold.pop(action_id, None)
+        self.entries[action_id] = Entry(
+            revision=fields["revision"],
+            is_settled=fields["is_settled"],
+            reward=0.0 if is_erased else told(fields, self._rules[kept], self.definition.reward),
+            segment=fields["segment"],
+            decision=None if is_erased else self._decision(known, fields["decision"]),
+            is_erased=is_erased,
+            generation=generation,
+        )
+
+    def left_out(self) -> list[str]:
+        """Say in words which decisions can't be told by these rules, by generation."""
+        return [
+            f"{count:,} decisions of generation {generation} can't be told by the rules of generation "
+            f"{self.definition.generation} and were left out: {why}. By their own rules: --generation {generation}"
+            if generation != self.definition.generation
+            else f"{count:,} decisions of generation {generation} were left out: {why}"
+            for (generation, why), count in sorted(Counter(self.untold.values()).items())
+        ]
+
+    def log(self) -> tuple[DecisionLog, list[str]]:
         """Return the settled decisions as a log, and in words what was left out.
 
         Raises:
@@ -70,7 +124,7 @@ class Gathering:
         entries = [entry for entry in self.entries.values() if not entry.is_erased]
         open_count = sum(not entry.is_settled for entry in entries)
         unread = sum(entry.decision is None for entry in entries)
-        left_out = []
+        left_out = self.left_out()
         if open_count:
             left_out.append(f"{open_count} decisions are still open and were left out")
         if unread:
@@ -83,16 +137,11 @@ class Gathering:
             left_out.append(f"{between} decisions between candidates of a request were left out")
         if not rows:
             raise ConfigError(
-                f"the ledger of {self.policy} generation {self.generation}",
+                f"the ledger of {self.definition.name} generation {self.generation or self.definition.generation}",
                 ["holds no settled decision" + "".join(f"; {words}" for words in left_out)],
             )
         rows.sort(key=lambda row: (row[1].decided_at_ms, row[1].action_id))
-        return _log(rows, definition), left_out
-
-    def _reward(self, fields: Mapping[str, Any]) -> float:
-        if self.rules is None or not self.rules.is_weighted:
-            return reward_from_grid(fields["reward"], fields["reward_exponent"])
-        return self.rules.weighted([Credit(**outcome) for outcome in fields["outcomes"]])
+        return _log(rows, self.definition), left_out
 
     def _decision(self, known: Entry | None, raw: bytes) -> Decision | None:
         if known is not None:
@@ -148,4 +197,6 @@ def _log(rows: Sequence[tuple[Entry, Decision]], definition: PolicyDefinition) -
         bounds=(definition.reward.low, definition.reward.high),
         weight_bound_known=is_whole,
         least_propensity=np.array(least),
+        actions=[decision.action_id for _, decision in rows],
+        subjects=[decision.subject_hash for _, decision in rows],
     )

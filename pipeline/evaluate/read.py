@@ -1,4 +1,4 @@
-"""Read the ledger of one policy from the topic."""
+"""Read the ledger of one policy from its topic, and from `decisions` whom its decisions were made for."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from pipeline.evaluate.ledger import Gathering
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.replay.proof.read import read_up_to
 from pipeline.stream.log.follow import TopicFollower
-from pipeline.stream.log.topics import REWARDS
+from pipeline.stream.log.topics import DECISIONS, REWARDS
+from pipeline.stream.policies import Policies
 from pipeline.stream.security import Address
+
+OnProgress = Callable[[int, int], None]
 
 
 async def gather_ledger(
@@ -18,23 +21,52 @@ async def gather_ledger(
     definition: PolicyDefinition,
     generation: int | None = None,
     *,
-    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    on_progress: OnProgress = lambda _done, _total: None,
 ) -> Gathering:
-    """Read the whole ledger up to its present end, and keep what is of this policy, of its generation or another one.
+    """Read the whole ledger up to its present end, and keep what is of this policy.
+
+    Args:
+        broker: where.
+        definition: by whose rules rewards are told, of all generations up to its own.
+        generation: of that generation alone, by its own rules as far as they are known.
+        on_progress: told how many of how many records are read.
 
     Raises:
         UnavailableError: no broker answers, or it has no ledger.
         StateError: the ledger does not begin at its beginning.
     """
+    known = await _generations(broker, definition.name)
+    if generation is not None:
+        definition = next((one for one in known if one.generation == generation), definition)
+    gathering = Gathering(definition, generation, known)
     ends = await _ends(broker)
-    is_own = generation in {None, definition.generation}
-    gathering = Gathering(definition.name, generation or definition.generation, definition.reward if is_own else None)
     done, total = 0, sum(ends.values())
     async for _, records in read_up_to(broker, REWARDS, ends):
         gathering.add(avro.decode_as("reward", record.value) for record in records)
         done += len(records)
         on_progress(done, total)
+    await _identify(broker, gathering, on_progress)
     return gathering
+
+
+async def _generations(broker: Address, name: str) -> list[PolicyDefinition]:
+    policies = Policies(broker)
+    try:
+        await policies.start()
+        return policies.book.generations(name)
+    finally:
+        await policies.stop()
+
+
+async def _identify(broker: Address, gathering: Gathering, on_progress: OnProgress) -> None:
+    """Join what the ledger doesn't say, as far back as `decisions` is kept."""
+    follower = TopicFollower(broker, DECISIONS)
+    try:
+        await follower.start()
+        async for records in follower.batches_to_end(on_progress):
+            gathering.identify(record.value for record in records)
+    finally:
+        await follower.stop()
 
 
 async def _ends(broker: Address) -> dict[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import erfc, isfinite, sqrt
 from typing import Any
 
@@ -14,7 +14,7 @@ UNLIKELY = 0.001
 MANY = 30
 
 
-def report_of(definition: PolicyDefinition, tally: Tally) -> dict[str, Any]:
+def report_of(definition: PolicyDefinition, tally: Tally, left_out: Sequence[str] = ()) -> dict[str, Any]:
     """Return what is known of a policy's lift, with what was left out and what makes it doubtful."""
     means = {name: tally.groups[name].mean for name in GROUPS}
     lift = lift_of(means[POLICY], means[HOLDOUT])
@@ -31,8 +31,21 @@ def report_of(definition: PolicyDefinition, tally: Tally) -> dict[str, Any]:
         "guardrails": dict(sorted(tally.guardrails.items())),
         "open": tally.open_count,
         "unread": tally.unread,
-        "doubts": doubts(definition, means),
+        "without_subject": tally.without_subject,
+        "doubts": [*left_out, *by_action(tally), *doubts(definition, means)],
     }
+
+
+def by_action(tally: Tally) -> list[str]:
+    """Say in words of how many decisions it isn't known whom they were made for."""
+    total = sum(mean.decisions for mean in (group.mean for group in tally.groups.values()))
+    if not tally.without_subject:
+        return []
+    words = (
+        f"by action for {tally.without_subject:,} of {total:,} decisions, whose subject is not known: sent without, or "
+        "older than `decisions` reaches. If those people came often, intervals are too narrow"
+    )
+    return [words]
 
 
 def doubts(definition: PolicyDefinition, means: Mapping[str, Mean]) -> list[str]:

@@ -63,6 +63,8 @@ class Tally:
     guardrails: Counter[str] = field(default_factory=Counter)
     open_count: int = 0
     """Decisions whose window is still open: left out unless asked for."""
+    without_subject: int = 0
+    """Decisions that stand for themselves: nobody is known who they were made for."""
     unread: int = 0
     """Decisions that can't be read any more, as those of a person who was forgotten."""
 
@@ -89,6 +91,7 @@ def tally(entries: Iterable[Entry], *, include_open: bool = False) -> Tally:
         counted.reasons[decision.reason] += 1
         counted.guardrails.update(decision.guardrails)
         group = counted.groups[group_of(decision)]
+        counted.without_subject += decision.subject_hash is None
         group.subjects[decision.subject_hash or f"action {decision.action_id}"].add(entry.reward)
         group.arms[CANDIDATES if decision.arm in decision.candidates else decision.arm].add(entry.reward)
         group.segments[entry.segment].add(entry.reward)

@@ -17,7 +17,7 @@ from pipeline.learn.ledger import ledger_record
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.publish.snapshot import build_snapshot
 from pipeline.stream.log.outbox import Outbox, Record
-from pipeline.stream.log.topics import POLICIES, REWARDS, SNAPSHOT_HISTORY, SNAPSHOTS
+from pipeline.stream.log.topics import DECISIONS, POLICIES, REWARDS, SNAPSHOT_HISTORY, SNAPSHOTS
 from tests.ledger_fold import LedgerFold
 from tests.samples import define, plain_decision, plain_policy
 
@@ -25,6 +25,7 @@ POLICY = define(plain_policy())
 GRID = 1 << POLICY.reward_exponent
 RATES = {"a": 0.1, "b": 0.5}
 N = 2_000
+VISITORS = 250
 
 
 def ledger() -> list[dict[str, Any]]:
@@ -41,6 +42,7 @@ def ledger() -> list[dict[str, Any]]:
             propensity=propensity[arm],
             eligible=list(propensity),
             probabilities=list(propensity.values()),
+            subject_hash=f"s{action % VISITORS}",
         )
         settled = {
             "action_id": f"x{action}",
@@ -59,7 +61,7 @@ def ledger() -> list[dict[str, Any]]:
             "event_time_ms": 10_000,
             "attribution": POLICY.statistics_hash,
             "outcomes": [],
-            "decision": orjson.dumps(decision),
+            "decision": orjson.dumps(decision | {"subject_hash": None}),
             "is_erased": False,
             "is_reward_final": False,
         }
@@ -78,6 +80,10 @@ async def broker(tmp_path: Path):
         await outbox.start()
         try:
             await outbox.deliver(Record(REWARDS, 0, b"x", avro.encode("reward", fields)) for fields in records)
+            # Whom they were made for stands in `decisions` alone, in another order than they settled in.
+            decided = [orjson.dumps(orjson.loads(fields["decision"]) | {"subject_hash": f"s{i % VISITORS}"})
+                       for i, fields in enumerate(records[1::2])]  # fmt: skip
+            await outbox.deliver(Record(DECISIONS, i % 4, b"x", raw) for i, raw in enumerate(reversed(decided)))
             key = POLICY.name.encode()
             await outbox.deliver(Record(topic, 0, key, content) for topic in (SNAPSHOTS, SNAPSHOT_HISTORY))
             definition = to_canonical_json(POLICY).decode()
@@ -95,6 +101,7 @@ async def test_the_ledger_says_what_its_own_policy_and_others_earn(broker):
     assert done.returncode == 0, done.stderr
     report = orjson.loads(done.stdout)
     assert report["decisions"] == N
+    assert (report["by"], report["subjects"], report["without_subject"]) == ("subject", VISITORS, 0)
     # What b earns above a is 0.4: 0.1 + 0.4 · P(b). The snapshot shows b but for the floor of 1 %.
     expected = {
         "logged": 0.1 + 0.4 * 0.2,

@@ -36,13 +36,16 @@ def record(number: int, arm: str = "a", *, reward: int = 0, revision: int = 2, *
         "segment": decision["segment"],
         "reward": reward,
         "reward_exponent": POLICY.reward_exponent,
+        "attribution": POLICY.statistics_hash,
+        "decided_at_ms": number,
+        "outcomes": [],
         "decision": orjson.dumps(decision),
         "is_erased": False,
     }
 
 
 def gathered(*records: dict[str, Any]) -> Gathering:
-    gathering = Gathering("homepage", 1)
+    gathering = Gathering(POLICY)
     gathering.add(records)
     return gathering
 
@@ -50,14 +53,14 @@ def gathered(*records: dict[str, Any]) -> Gathering:
 def test_of_an_action_the_highest_revision_counts_whatever_the_order():
     records = [record(1, reward=ONE, revision=3), record(1, revision=2), record(1, revision=1, is_settled=False)]
     for order in (records, records[::-1]):
-        log, left_out = gathered(*order).log(POLICY)
+        log, left_out = gathered(*order).log()
         assert (len(log), log.mean_reward, left_out) == (1, 1.0, [])
 
 
 def test_open_decisions_and_other_policies_are_left_out_and_the_former_are_told():
     other = record(3) | {"policy": "another"}
     older = record(4) | {"generation": 2}
-    log, left_out = gathered(record(1), record(2, is_settled=False), other, older).log(POLICY)
+    log, left_out = gathered(record(1), record(2, is_settled=False), other, older).log()
     assert len(log) == 1
     assert left_out == ["1 decisions are still open and were left out"]
 
@@ -66,21 +69,21 @@ def test_what_is_erased_counts_for_nothing_and_nothing_of_it_is_kept():
     erased = record(2, reward=ONE, revision=2**62) | {"is_erased": True, "decision": b""}
     for order in ([record(1), record(2), erased], [erased, record(2), record(1)]):
         gathering = gathered(*order)
-        log, left_out = gathering.log(POLICY)
+        log, left_out = gathering.log()
         assert (len(log), log.mean_reward, left_out) == (1, 0.0, ["1 decisions were erased and were left out"])
         assert gathering.entries["x2"].decision is None
 
 
 def test_a_ledger_without_a_settled_decision_is_refused_in_words():
     with pytest.raises(ConfigError, match="holds no settled decision; 1 decisions are still open"):
-        gathered(record(1, is_settled=False)).log(POLICY)
+        gathered(record(1, is_settled=False)).log()
 
 
 def test_arms_that_were_not_offered_and_arms_that_had_no_chance_are_told_apart():
     vector = {"eligible": ["a", "b"], "probabilities": [0.0, 1.0], "propensity": 1.0}
     log, _ = gathered(
         record(1, "b", **vector), record(2, "a", eligible=["a"], probabilities=[1.0], propensity=1.0)
-    ).log(POLICY)
+    ).log()
     assert log.offered[log.offer].tolist() == [[True, True], [True, False]]
     assert log.possible[log.offer].tolist() == [[False, True], [True, False]]
     assert log.weight_bound_known
@@ -88,7 +91,7 @@ def test_arms_that_were_not_offered_and_arms_that_had_no_chance_are_told_apart()
 
 
 def test_without_vectors_what_a_segment_never_showed_counts_as_unsupported():
-    log, _ = gathered(*(record(i, "a") for i in range(20))).log(POLICY)
+    log, _ = gathered(*(record(i, "a") for i in range(20))).log()
     found = evaluate(prepare(log, POLICY.features), Uniform(), QUICK, np.random.default_rng(0))
     assert found.support.unsupported == pytest.approx(0.5)
     assert any("never showed there" in words for words in found.warnings)
@@ -100,7 +103,7 @@ def test_the_logging_policy_evaluates_to_its_own_mean():
         record(i, "ab"[i % 2], reward=int(rng.integers(ONE + 1)), propensity=float(rng.uniform(0.1, 0.9)))
         for i in range(300)
     ]
-    log, _ = gathered(*records).log(POLICY)
+    log, _ = gathered(*records).log()
     found = evaluate(prepare(log, POLICY.features), Logged(), QUICK, rng)
     for name in ("IPS", "SNIPS", "clipped IPS", "DR", "Switch-DR"):
         assert found.of(name).value == pytest.approx(log.mean_reward, rel=1e-12), name
@@ -111,7 +114,7 @@ def test_the_logging_policy_evaluates_to_its_own_mean():
 def test_a_policy_is_not_asked_about_decisions_that_it_learned_from():
     # b was shown once, in decision 0, and paid; a never pays. Who has not seen decision 0 knows nothing of b.
     records = [record(0, "b", reward=ONE), *(record(i, "a") for i in range(1, 100))]
-    log, _ = gathered(*records).log(POLICY)
+    log, _ = gathered(*records).log()
     target = learned_elsewhere("file", POLICY, log)
     chances = target.propensities(log, slice(0, 100))[:, log.arms.index("b")]
     # Posterior of a: about 80 failures, of b: Beta(1, 1) against Beta(2, 1); the floor is 1 %.
@@ -124,7 +127,7 @@ def test_a_policy_is_not_asked_about_decisions_that_it_learned_from():
 def test_a_policy_that_counts_by_propensity_learns_from_the_one_that_was_logged():
     records = [record(i, "ab"[i % 2], reward=ONE * (i % 4 == 1), propensity=[0.8, 0.25][i % 2]) for i in range(100)]
     policy = define(exp3_policy())
-    log, _ = gathered(*records).log(policy)
+    log, _ = gathered(*records).log()
     target = learned_elsewhere("file", policy, log)
     for held_out, snapshot in enumerate(target.snapshots):
         arms, kept = log.arm, target.which != held_out
@@ -136,9 +139,9 @@ def test_a_policy_that_counts_by_propensity_learns_from_the_one_that_was_logged(
 
 def test_a_snapshot_decides_as_a_node_would_where_the_log_offered_other_arms():
     vector = {"eligible": ["a", "zzz"], "probabilities": [0.5, 0.5]}
-    log, _ = gathered(record(1, **vector), record(2, "zzz", eligible=["zzz"], probabilities=[1.0], propensity=1.0)).log(
-        POLICY
-    )
+    log, _ = gathered(
+        record(1, **vector), record(2, "zzz", eligible=["zzz"], probabilities=[1.0], propensity=1.0)
+    ).log()
     target = published("homepage@1", build_snapshot(POLICY, [], {}, 1, ""), log)
     # Of the first list it knows a only; of the second none, so each alike.
     assert target.propensities(log, slice(0, 2)).tolist() == [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
@@ -148,13 +151,13 @@ def test_a_fixed_target_shares_its_chances_among_the_arms_on_offer():
     log, _ = gathered(
         record(1, eligible=["a"], probabilities=[1.0], propensity=1.0),
         record(2, eligible=["a", "b"], probabilities=[0.5, 0.5]),
-    ).log(POLICY)
+    ).log()
     target = Fixed("three to one", np.array([[0.25, 0.75]]))
     assert target.propensities(log, slice(0, 2)).tolist() == [[1.0, 0.0], [0.25, 0.75]]
 
 
 def test_a_policy_without_the_arms_of_the_log_is_refused():
-    log, _ = gathered(record(1)).log(POLICY)
+    log, _ = gathered(record(1)).log()
     stranger = define(plain_policy() | {"arms": [{"name": "c"}, {"name": "d"}]})
     with pytest.raises(ConfigError, match="arms a of the log are not among its 2 arms"):
         learned_elsewhere("file", stranger, log)
@@ -162,14 +165,16 @@ def test_a_policy_without_the_arms_of_the_log_is_refused():
 
 def test_a_log_with_a_reward_beyond_its_bounds_is_refused():
     with pytest.raises(ConfigError, match=r"reward 1\.5 lies outside its bounds 0\.0 to 1\.0"):
-        gathered(record(1, reward=3 * ONE // 2)).log(POLICY)
+        gathered(record(1, reward=3 * ONE // 2)).log()
 
 
 def test_where_kinds_are_counted_apart_a_reward_is_made_of_the_outcomes_by_the_present_worths():
     plain = plain_policy(combine="weighted", outcomes=(CLICK | {"worth": 0.5}, LIKE))
     outcomes = [{"outcome_id": kind, "kind": kind, "value": 1.0, "occurred_at_ms": 1} for kind in ("click", "like")]
-    gathering = Gathering("homepage", 1, define(plain).reward)
-    gathering.add([record(1) | {"outcomes": outcomes}, record(2) | {"outcomes": outcomes[:1]}])
+    policy = define(plain)
+    gathering = Gathering(policy)
+    of = {"attribution": policy.statistics_hash}
+    gathering.add([record(1) | of | {"outcomes": outcomes}, record(2) | of | {"outcomes": outcomes[:1]}])
     assert sorted(entry.reward for entry in gathering.entries.values()) == [0.5, 0.75]
 
 
@@ -178,7 +183,7 @@ def guarded(**others: Any) -> Any:
 
 
 def test_a_target_is_asked_with_its_guardrails_holdout_and_switches():
-    log, _ = gathered(*(record(i, "ab"[i % 2]) for i in range(40))).log(POLICY)
+    log, _ = gathered(*(record(i, "ab"[i % 2]) for i in range(40))).log()
     b = log.arms.index("b")
     no_b = {"eligibility": [{"arms": ["b"], "only_when": {"age": {"at_least": 18}}}]}
     for name, others in {
@@ -194,7 +199,7 @@ def test_a_target_is_asked_with_its_guardrails_holdout_and_switches():
 
 
 def test_a_switch_thrown_after_a_snapshot_acts_on_it():
-    log, _ = gathered(*(record(i, "ab"[i % 2]) for i in range(4))).log(POLICY)
+    log, _ = gathered(*(record(i, "ab"[i % 2]) for i in range(4))).log()
     content = build_snapshot(POLICY, [], {}, 1, "")
     target = published("homepage@1", content, log, Switches(arms=("a",)))
     assert target.propensities(log, slice(0, 4))[:, log.arms.index("a")].tolist() == [0.0] * 4
@@ -208,7 +213,7 @@ def test_what_history_can_not_tell_is_named():
         "caps": [{"arm": "b", "share": 0.2, "window": "7d"}],
     }
     rollout = {"of": "another", "share": 0.05, "mode": "serve"}
-    log, _ = gathered(*(record(i, "ab"[i % 2]) for i in range(40))).log(POLICY)
+    log, _ = gathered(*(record(i, "ab"[i % 2]) for i in range(40))).log()
     target = learned_elsewhere("file", guarded(guardrails=rails, rollout=rollout), log)
     found = evaluate(prepare(log, POLICY.features), target, QUICK, np.random.default_rng(0))
     told = " ".join(found.to_plain()["left_out"])
@@ -217,9 +222,7 @@ def test_what_history_can_not_tell_is_named():
 
 
 def test_where_a_target_has_nothing_to_show_it_earns_nothing_and_that_is_said():
-    log, _ = gathered(*(record(i, "a", eligible=["a"], probabilities=[1.0], propensity=1.0) for i in range(200))).log(
-        POLICY
-    )
+    log, _ = gathered(*(record(i, "a", eligible=["a"], probabilities=[1.0], propensity=1.0) for i in range(200))).log()
     target = published("homepage@1", build_snapshot(POLICY, [], {}, 1, ""), log, Switches(arms=("a",)))
     found = evaluate(prepare(log, POLICY.features), target, QUICK, np.random.default_rng(0))
     assert found.of("IPS").value == 0.0
@@ -228,7 +231,7 @@ def test_where_a_target_has_nothing_to_show_it_earns_nothing_and_that_is_said():
 
 
 def test_folds_know_nothing_of_the_order_of_the_log_and_keep_a_person_whole():
-    log, _ = gathered(*(record(i) for i in range(2_000))).log(POLICY)
+    log, _ = gathered(*(record(i) for i in range(2_000))).log()
     slot = np.arange(2_000) % 5
     # In turn, the decisions of a fold would all be of one slot; by hash each slot has its fifth, ± 4 · 0.02.
     for fold in range(5):
@@ -237,3 +240,56 @@ def test_folds_know_nothing_of_the_order_of_the_log_and_keep_a_person_whole():
     subjects = [f"s{i % 50}" for i in range(2_000)]
     of_subject = replace(log, subjects=subjects)
     assert all(len({of_subject.folds[i] for i in range(s, 2_000, 50)}) == 1 for s in range(50))
+
+
+def test_a_promotion_does_not_end_the_history_where_the_rules_tell_the_past():
+    shorter = define(plain_policy(outcomes=(CLICK | {"window": "5s"}, LIKE)) | {"generation": 2})
+    credited = {"outcome_id": "o", "kind": "click", "value": 1.0}
+    soon, late = ([credited | {"occurred_at_ms": at_ms}] for at_ms in (4_000, 9_000))
+    past = [record(i, reward=ONE) | {"outcomes": outcomes} for i, outcomes in enumerate((soon, late))]
+    present = record(5, reward=ONE) | {"generation": 2, "attribution": shorter.statistics_hash}
+    gathering = Gathering(shorter, known=[POLICY, shorter])
+    gathering.add([*past, present])
+    log, left_out = gathering.log()
+    # By the present rules a click counts for 5 s: of the past, the one that came after 4 s.
+    assert (log.reward.tolist(), left_out) == ([1.0, 0.0, 1.0], [])
+    old = Gathering(POLICY, 1, known=[POLICY, shorter])
+    old.add([*past, present])
+    assert old.log()[0].reward.tolist() == [1.0, 1.0]
+
+
+def test_what_the_past_can_not_tell_by_the_present_rules_is_left_out_and_named():
+    longer = define(plain_policy(outcomes=(CLICK | {"window": "20s"}, LIKE)) | {"generation": 2})
+    gathering = Gathering(longer, known=[POLICY, longer])
+    gathering.add([record(1), record(2) | {"generation": 2, "attribution": longer.statistics_hash}])
+    log, left_out = gathering.log()
+    assert len(log) == 1
+    (words,) = left_out
+    assert "1 decisions of generation 1" in words
+    assert "the window of click was 10s then, asked for is 20s" in words
+
+
+def test_a_weighted_generation_is_told_by_its_own_worths_or_refused_and_never_as_nothing():
+    old = define(plain_policy(combine="weighted", outcomes=(CLICK | {"worth": 0.5}, LIKE)))
+    outcomes = [{"outcome_id": "o", "kind": "click", "value": 1.0, "occurred_at_ms": 1}]
+    records = [record(1) | {"outcomes": outcomes, "attribution": old.statistics_hash}]
+    known = Gathering(old, 1, known=[old])
+    known.add(records)
+    assert known.log()[0].mean_reward == 0.5
+    live = define(plain_policy() | {"generation": 2})
+    unknown = Gathering(live, 1)
+    unknown.add(records)
+    with pytest.raises(ConfigError, match="by what rules they earned is not among the policies"):
+        unknown.log()
+
+
+def test_decisions_say_whom_the_ledger_does_not_name():
+    gathering = gathered(record(1), record(2), record(3))
+    sent = [plain_decision(f"x{i}", decided_at_ms=i, subject_hash=hash_) for i, hash_ in ((1, "s"), (2, None))]
+    gathering.identify([*map(orjson.dumps, sent), b"no record"])
+    log, _ = gathering.log()
+    assert log.subjects == ["s", None, None]
+    assert log.clusters.by == "subject, else action"
+    found = evaluate(prepare(log, POLICY.features), Logged(), QUICK, np.random.default_rng(0))
+    assert {estimate.by for estimate in found.estimates} == {"subject, else action"}
+    assert any(words.startswith("by action for 2 of 3 decisions") for words in found.warnings)

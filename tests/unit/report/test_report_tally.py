@@ -78,7 +78,8 @@ def test_a_report_has_means_lift_arms_and_segments_as_json_takes_them():
 
 
 def test_groups_of_another_size_than_declared_are_doubted():
-    entries = [entry(f"p{i}", i % 2) for i in range(900)] + [entry(f"h{i}", i % 2, **HOLDOUT) for i in range(100)]
+    entries = [entry(f"p{i}", i % 2, subject_hash=f"p{i}") for i in range(900)]
+    entries += [entry(f"h{i}", i % 2, subject_hash=f"h{i}", **HOLDOUT) for i in range(100)]
     assert report_of(define(plain_policy(**held(0.1))), tally(entries))["doubts"] == []
     # 100 where 200 are expected: z = -100 / sqrt(1000 · 0.2 · 0.8) = -7.9.
     (doubt,) = report_of(define(plain_policy(**held(0.2))), tally(entries))["doubts"]
@@ -99,3 +100,9 @@ def test_a_picture_is_drawn_of_whatever_there_is(entries, tmp_path: Path):
     save_picture(report, path)
     assert path.read_bytes().startswith(b"\x89PNG")
     in_words(report)
+
+
+def test_decisions_of_nobody_known_are_said_to_count_by_action():
+    report = report_of(define(plain_policy(**held(0.1))), tally(ENTRIES))
+    assert report["without_subject"] == 2
+    assert any(doubt.startswith("by action for 2 of 6 decisions") for doubt in report["doubts"])

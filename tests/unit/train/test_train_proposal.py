@@ -106,9 +106,9 @@ def test_a_policy_that_can_not_have_a_network_is_told_why(policy, decisions, fau
 
 
 def test_the_command_writes_the_file_that_a_replay_takes(monkeypatch, tmp_path):
-    async def read(broker: str, policy: str) -> tuple[PolicyDefinition, DecisionLog]:
-        assert (broker, policy) == ("here:9", "homepage")
-        return definition(), log_of(400)
+    async def read(broker: str, policy: str, generation: int | None) -> tuple[PolicyDefinition, DecisionLog, list[str]]:
+        assert (broker, policy, generation) == ("here:9", "homepage", None)
+        return definition(), log_of(400), []
 
     monkeypatch.setattr(train_module, "read", read)
     out = tmp_path / "new" / "homepage-2.toml"
