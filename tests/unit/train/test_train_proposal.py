@@ -21,6 +21,7 @@ from pipeline.policy.parsing.parse import load_policy
 from pipeline.publish.snapshot import build_snapshot
 from pipeline.serve.decision.decide import Decided, decide
 from pipeline.serve.following.snapshot import load_snapshot
+from pipeline.stream.security import SecuredBroker
 from pipeline.train.proposal import Proposal, propose
 from tests.samples import define, linear_policy, plain_policy
 from tests.unit.train.test_train_network import corners
@@ -106,8 +107,10 @@ def test_a_policy_that_can_not_have_a_network_is_told_why(policy, decisions, fau
 
 
 def test_the_command_writes_the_file_that_a_replay_takes(monkeypatch, tmp_path):
-    async def read(broker: str, policy: str, generation: int | None) -> tuple[PolicyDefinition, DecisionLog, list[str]]:
-        assert (broker, policy, generation) == ("here:9", "homepage", None)
+    async def read(
+        broker: SecuredBroker, policy: str, generation: int | None
+    ) -> tuple[PolicyDefinition, DecisionLog, list[str]]:
+        assert (broker.servers, policy, generation) == ("here:9", "homepage", None)
         return definition(), log_of(400), []
 
     monkeypatch.setattr(train_module, "read", read)
