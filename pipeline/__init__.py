@@ -15,6 +15,7 @@ The folders stand in the order that data flows:
     replay/             re-derive a published snapshot; count the past again by other rules
     demo/               simulated visitors and logged data, played through the whole loop
     codec/              bytes ↔ records
+    registry/           which schema a record in a registry's frame was written by
     stream/             the only home of Faust and RocksDB plumbing
     brokers/            a Kafka to run on: embedded, local, or yours
     cli/                the command line

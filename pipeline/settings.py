@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import ConfigError
+from pipeline.registry.settings import RegistrySettings
 from pipeline.stream.log.continuity import Accepted
 from pipeline.stream.security import Address, servers_of
 
@@ -49,8 +50,8 @@ class WorkerSettings:
     """How far an event may be ahead of the broker's clock."""
     accepted_logs: dict[str, Accepted] = field(default_factory=dict)
     """By topic: a log that is another than the one that was read, and is to be read all the same."""
-    registry_ids: dict[int, str] = field(default_factory=dict)
-    """Confluent schema id → decision or outcome."""
+    registry: RegistrySettings = field(default_factory=RegistrySettings)
+    """Where the schemas of records in a registry's frame are."""
     metrics_host: str = "127.0.0.1"
     """Address that Prometheus asks at."""
     metrics_port: int | None = None
@@ -81,8 +82,5 @@ class WorkerSettings:
         ]
         if self.metrics_port is not None and not 0 <= self.metrics_port <= 65_535:
             faults.append(f"metrics_port: {self.metrics_port} is not within 0 to 65535")
-        for schema_id, name in self.registry_ids.items():
-            if name not in {"decision", "outcome"}:
-                faults.append(f"registry_ids: {schema_id}={name!r} names neither decision nor outcome")
         if faults:
             raise ConfigError("worker settings", faults)

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from pipeline.cli import options
+from pipeline.registry.lookup import Schemas
+from pipeline.registry.settings import RegistrySettings
 from pipeline.replay.erasure.forget import WORK_DIR, Forgotten, read_forgotten
 from pipeline.replay.erasure.forget import forget as forget_subject
 from pipeline.stream.security import Address
@@ -40,7 +42,7 @@ from pipeline.stream.security import Address
     show_default=True,
     help="Where replays keep what they have counted: those that counted the person are run on. [PIPELINE_WORK_DIR]",
 )
-@options.registry_ids
+@options.registry
 @options.as_json
 def forget(
     broker: Address,
@@ -49,7 +51,7 @@ def forget(
     is_list: bool,
     timeout_s: float,
     work_dir: Path,
-    registry_ids: tuple[str, ...],
+    registry: RegistrySettings,
     as_json: bool,
 ) -> None:
     """Take one person's decisions out of the statistics, exactly, and for ever.
@@ -74,17 +76,19 @@ def forget(
             task = tasks[what] if what in tasks else tasks.setdefault(what, progress.add_task(what))
             progress.update(task, completed=done, total=total)
 
-        report = asyncio.run(
-            forget_subject(
-                broker,
-                subject_hash,
-                registry=options.registry(registry_ids),
-                dry_run=dry_run,
-                timeout_s=timeout_s,
-                work_dir=work_dir,
-                on_progress=show,
-            )
-        )
+        async def forget_them() -> Forgotten:
+            async with Schemas(registry) as schemas:
+                return await forget_subject(
+                    broker,
+                    subject_hash,
+                    schemas=schemas,
+                    dry_run=dry_run,
+                    timeout_s=timeout_s,
+                    work_dir=work_dir,
+                    on_progress=show,
+                )
+
+        report = asyncio.run(forget_them())
     if as_json:
         click.echo(orjson.dumps({"dry_run": dry_run, **report._asdict()}))
     else:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import click
 
-from pipeline.errors import ConfigError
+from pipeline.registry.settings import RegistrySettings
 from pipeline.stream.security import KafkaSecurity, SecuredBroker
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _secured(_: click.Context, __: click.Parameter, servers: str) -> SecuredBroker:
@@ -57,14 +62,47 @@ partitions = click.option(
     help="Partitions of the topics that carry events; as many as they have, 4 where there are none yet. "
     "[PIPELINE_PARTITIONS]",
 )
-registry_ids = click.option(
-    "--registry-id",
-    "registry_ids",
-    envvar="PIPELINE_REGISTRY_ID",
-    multiple=True,
-    metavar="ID=NAME",
-    help="A schema id of Confluent's registry, and what it frames: decision or outcome. [PIPELINE_REGISTRY_ID]",
-)
+
+
+def registry(command: F) -> F:
+    """Give a command the options of a schema registry, as one argument `registry`."""
+
+    @wraps(command)
+    def with_settings(
+        *args: Any, registry: str, registry_schemas: Path | None, registry_ids: tuple[str, ...], **others: Any
+    ) -> Any:
+        if registry_ids:
+            click.echo(
+                "--registry-id says nothing of how records are written, and has no effect: give --registry or "
+                "--registry-schemas",
+                err=True,
+            )
+        urls = tuple(url for url in registry.split(",") if url)
+        settings = RegistrySettings.from_environment(urls, registry_schemas, os.environ)
+        return command(*args, registry=settings, **others)
+
+    options = (
+        click.option(
+            "--registry",
+            envvar="PIPELINE_REGISTRY",
+            default="",
+            metavar="URL[,URL]",
+            help="Schema registry with Confluent's API, for records in its frame; PIPELINE_REGISTRY_* say how to speak "
+            "to it. [PIPELINE_REGISTRY]",
+        ),
+        click.option(
+            "--registry-schemas",
+            envvar="PIPELINE_REGISTRY_SCHEMAS",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="Folder of schemas by their ids, 17.avsc or 17.json, instead or beside. [PIPELINE_REGISTRY_SCHEMAS]",
+        ),
+        click.option("--registry-id", "registry_ids", envvar="PIPELINE_REGISTRY_ID", multiple=True, hidden=True),
+    )
+    for option in options:
+        with_settings = option(with_settings)
+    return cast("F", with_settings)
+
+
 metrics_host = click.option(
     "--metrics-host",
     envvar="PIPELINE_METRICS_HOST",
@@ -79,18 +117,3 @@ metrics_port = click.option(
     help="Its port; without one there is no such listener. [PIPELINE_METRICS_PORT]",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-
-
-def registry(pairs: tuple[str, ...]) -> dict[int, str]:
-    """Read what `--registry-id` was given.
-
-    Raises:
-        ConfigError: not ID=NAME.
-    """
-    names: dict[int, str] = {}
-    for pair in pairs:
-        schema_id, _, name = pair.partition("=")
-        if not schema_id.isdigit():
-            raise ConfigError("--registry-id", [f"{pair!r} is not ID=NAME, such as 7=decision"])
-        names[int(schema_id)] = name
-    return names

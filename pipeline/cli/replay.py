@@ -16,8 +16,9 @@ from pipeline.cli import changes, options
 from pipeline.cli.policy import apply_policy
 from pipeline.cli.snapshots import find_snapshot
 from pipeline.errors import ConfigError
-from pipeline.join.step import Limits
 from pipeline.policy.parsing.parse import load_policy
+from pipeline.registry.lookup import Schemas
+from pipeline.registry.settings import RegistrySettings
 from pipeline.replay.promote import preview, wait_until_published, wait_until_taken_in
 from pipeline.replay.recounting.base import FoundBase
 from pipeline.replay.recounting.journal import Journal
@@ -80,7 +81,7 @@ class Place(click.ParamType):
     show_default=True,
     help="Where a replay keeps what it has counted, to go on after an interruption. [PIPELINE_WORK_DIR]",
 )
-@options.registry_ids
+@options.registry
 @options.as_json
 @click.pass_context
 def replay(
@@ -93,7 +94,7 @@ def replay(
     definition_file: Path | None,
     ledger: bool,
     work_dir: Path,
-    registry_ids: tuple[str, ...],
+    registry: RegistrySettings,
     as_json: bool,
 ) -> None:
     """Count a policy's past again, into a new generation beside the live one.
@@ -123,7 +124,7 @@ def replay(
         end,
         definition,
         "ledger" if ledger else "events",
-        Limits(registry=options.registry(registry_ids)),
+        schemas=Schemas(registry),
     )
     journal, rebuilt = asyncio.run(_replay(broker, request))
     if as_json:
@@ -160,10 +161,14 @@ def promote(broker: Address, app_id: str, policy_name: str, generation: int, dry
 
 
 async def _replay(broker: Address, request: Request) -> tuple[Journal, Rebuilt]:
+    schemas = request.schemas or Schemas()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("replaying", total=None)
-        return await run_replay(broker, request, lambda done, total: progress.update(task, completed=done, total=total))
+    async with schemas:
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("replaying", total=None)
+            return await run_replay(
+                broker, request, lambda done, total: progress.update(task, completed=done, total=total)
+            )
 
 
 async def _found(broker: Address, policy: str, generation: int) -> FoundBase:

@@ -17,6 +17,8 @@ from pipeline.cli.directives import read_book
 from pipeline.cli.findings import Found, in_words
 from pipeline.codec import avro
 from pipeline.errors import ConfigError
+from pipeline.registry.lookup import Schemas
+from pipeline.registry.settings import RegistrySettings
 from pipeline.replay.proof.history import PolicyHistory, read_history
 from pipeline.replay.proof.verify import OnProgress, look_at_sample, offsets_of, statistics_at, verify_snapshots
 from pipeline.stream.security import Address
@@ -49,6 +51,7 @@ class Offsets(click.ParamType):
 @click.option("--last", type=click.IntRange(1), help="Recompute so many of the newest versions; 1 if not given.")
 @click.option("--offsets", type=Offsets(), metavar="P=O,…", help="Fold the ledger up to here; unnamed partitions: 0.")
 @click.option("--sample", type=click.IntRange(1), metavar="N", help="A quick look at N ledger records, without a fold.")
+@options.registry
 @options.as_json
 def verify(
     broker: Address,
@@ -57,6 +60,7 @@ def verify(
     last: int | None,
     offsets: dict[int, int] | None,
     sample: int | None,
+    registry: RegistrySettings,
     as_json: bool,
 ) -> None:
     """Fold the ledger afresh and compare with what was published.
@@ -87,7 +91,7 @@ def verify(
     elif sample is not None:
         found = asyncio.run(_sample(broker, policies, sample))
     else:
-        found = asyncio.run(_snapshots(broker, policies, version, last or 1))
+        found = asyncio.run(_snapshots(broker, policies, version, last or 1, registry))
     click.echo(orjson.dumps(found.to_plain()) if as_json else "\n".join(in_words(found)))
     sys.exit(0 if found.first_fault is None else 1)
 
@@ -99,14 +103,17 @@ def _check_usage(policies: Sequence[str], version: int | None, *modes: object) -
         raise click.UsageError("--version, --last, --offsets and --sample exclude each other: give one of them")
 
 
-async def _snapshots(broker: Address, policies: Sequence[str], version: int | None, last: int) -> Found:
+async def _snapshots(
+    broker: Address, policies: Sequence[str], version: int | None, last: int, registry: RegistrySettings
+) -> Found:
     histories = await _histories(broker, policies, lambda fields: version in (None, fields["version"]), last)
     contents = [content for history in histories for content in history.wanted]
     if version is not None and not contents:
         lineage = histories[0].lineage
         held = f"{lineage.first} to {lineage.last}"
         raise ConfigError("snapshot", [f"policy {policies[0]!r} has no version {version}; held are: {held}"])
-    verdicts = await _with_progress(lambda on_progress: verify_snapshots(broker, contents, on_progress))
+    async with Schemas(registry) as schemas:
+        verdicts = await _with_progress(lambda on_progress: verify_snapshots(broker, contents, on_progress, schemas))
     return Found([history.lineage for history in histories], verdicts)
 
 

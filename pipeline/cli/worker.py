@@ -19,6 +19,8 @@ from pipeline.cli import options
 from pipeline.cli.endings import plainly
 from pipeline.cli.logs import LOG_FORMAT
 from pipeline.cli.processes import run_processes
+from pipeline.registry.lookup import Schemas
+from pipeline.registry.settings import RegistrySettings
 from pipeline.settings import CLOCK_SKEW_MS, COMMIT_INTERVAL_S, ORPHAN_HOLD_MS, SESSION_TIMEOUT_S, WorkerSettings
 from pipeline.stream import failpoints
 from pipeline.stream.app import build_app
@@ -60,7 +62,7 @@ STOPPED_WITHIN_S = 15.0
     help="Workers, one for each core: a folder below --state-dir each, started again when one stops by itself. "
     "[PIPELINE_PROCESSES]",
 )
-@options.registry_ids
+@options.registry
 @click.option(
     "--accept-log",
     "accept_log",
@@ -140,7 +142,7 @@ def worker(
     state_dir: Path,
     create_topics: bool,
     processes: int,
-    registry_ids: tuple[str, ...],
+    registry: RegistrySettings,
     accept_log: tuple[str, ...],
     flush_after_s: float,
     idle_after_s: float,
@@ -166,7 +168,7 @@ def worker(
         app_id=app_id,
         partitions=partitions or asyncio.run(deployed_partitions(broker)) or DEFAULT_PARTITIONS,
         declare_topics=create_topics,
-        registry_ids=options.registry(registry_ids),
+        registry=registry,
         accepted_logs=accepted_logs(accept_log),
         flush_after_s=flush_after_s,
         idle_after_s=idle_after_s,
@@ -179,6 +181,7 @@ def worker(
         metrics_port=metrics_port,
         failpoint=os.environ.get(failpoints.VARIABLE, ""),
     )
+    asyncio.run(check_registry(registry))
     if settings.declare_topics:
         asyncio.run(create_topics_of(settings))
     if processes == 1:
@@ -257,3 +260,9 @@ def tune_collector() -> None:
 async def create_topics_of(settings: WorkerSettings) -> None:
     """Create what topics are missing."""
     await create_topics(settings.broker, topic_specs(settings.app_id, settings.partitions))
+
+
+async def check_registry(settings: RegistrySettings) -> None:
+    """Refuse to start with a registry that would never answer; one that is away may come back."""
+    async with Schemas(settings) as schemas:
+        await schemas.check()

@@ -1,8 +1,11 @@
 """Read what producers send to `decisions` and `outcomes`; the first byte tells the encoding.
 
 C3 01 …   Avro single-object encoding
-00 …      Confluent's registry framing: a 4-byte big-endian schema id, then the binary record
+00 …      a registry's frame: a 4-byte big-endian schema id, then Avro or JSON (`codec/framed.py`)
 {         JSON, one object
+
+What a frame holds is written again in the first of these when it is accepted: what is kept of it, and what the ledger
+says, is read for ever without the registry.
 """
 
 from __future__ import annotations
@@ -13,9 +16,9 @@ from typing import Any
 import orjson
 
 from pipeline.codec import avro
+from pipeline.codec.framed import UNDECLARED, OwnWriter, Registry, Writer, read_framed
 from pipeline.codec.quick import QUICK
 from pipeline.codec.quick_avro import DecisionReader
-from pipeline.codec.schemas import current_schema
 from pipeline.codec.unreadable import Unreadable
 from pipeline.errors import DecodeError
 from pipeline.events import Decision, Event, decision_from, erasure_from, outcome_from, tick_from
@@ -27,7 +30,6 @@ MAX_OUTCOME_BYTES = 1 << 16
 # An action_id of 256 characters takes at most 1 KiB.
 MAX_KEY_BYTES = 1 << 12
 
-CONFLUENT_HEADER_BYTES = 5
 _BRACE = ord("{")
 
 _CHECKS: Mapping[str, Callable[[Mapping[str, Any]], Event]] = {
@@ -40,16 +42,17 @@ _CHECKS: Mapping[str, Callable[[Mapping[str, Any]], Event]] = {
 _BESIDE: Mapping[str, tuple[str, ...]] = {"decision": ("tick", "erasure"), "outcome": ("tick",)}
 
 
-def decode_event(raw: bytes | None, expected: str, registry: Mapping[int, str]) -> Event:
+def decode_event(raw: bytes | None, expected: str, registry: Registry = UNDECLARED) -> Event:
     """Decode and check one record of a topic of decisions and erasures, or of outcomes; and of ticks.
 
     Args:
         raw: the record's value.
         expected: `decision` or `outcome`, which a JSON object is read as; Avro records say it themselves.
-        registry: Confluent schema id → schema name, for producers that use a registry.
+        registry: what is known of schema ids, for records in a registry's frame.
 
     Raises:
-        DecodeError: the bytes are no record. InvalidRecordError: a record, but not an acceptable one.
+        UnresolvedSchemaError: the registry is to be asked first. DecodeError: the bytes are no record.
+        InvalidRecordError: a record, but not an acceptable one.
     """
     if isinstance(raw, Unreadable):
         raise raw.error
@@ -62,29 +65,42 @@ def decode_event(raw: bytes | None, expected: str, registry: Mapping[int, str]) 
         event = QUICK[expected](raw)
         if event is not None:
             return event
-    name, fields = _decode_fields(raw, expected, registry)
+    if raw[0] == 0:
+        return _decode_framed(raw, expected, registry)[0]
+    name, fields = _decode_fields(raw, expected)
     if name != expected and name not in _BESIDE[expected]:
         raise DecodeError("unexpected-record", f"a {name} record where a {expected} belongs: check the topic")
     return _CHECKS[name](fields)
 
 
 def read_accepted(raw: bytes) -> Decision:
-    """Read a decision that JOIN accepted before, as a ledger record carries it: a registry's frame says no other thing.
+    """Read a decision that JOIN accepted before, as rows and ledger records carry it.
 
     Raises:
         DecodeError: the bytes are no decision.
     """
-    schema_id = int.from_bytes(raw[1:CONFLUENT_HEADER_BYTES], "big")
-    event = decode_event(raw, "decision", {schema_id: "decision"})
+    # Releases before kept frames as they came, and had read them by the schema of their own time.
+    event = decode_event(raw, "decision", _OWN)
     if not isinstance(event, Decision):
         raise DecodeError("unexpected-record", f"a {type(event).__name__} where a decision belongs")
     return event
 
 
+class _Own:
+    def get(self, schema_id: int, /) -> Writer | None:
+        del schema_id
+        return OwnWriter()
+
+
+_OWN = _Own()
+
+
 class BatchReader:
     """Decodes and checks the records of one batch of a topic, as `decode_event` does, and what it can the quick way."""
 
-    def __init__(self, expected: str, registry: Mapping[int, str]) -> None:
+    def __init__(self, expected: str, registry: Registry) -> None:
+        self.rewritten: bytes | None = None
+        """Of a frame that was read last, what is to be kept of it; whoever takes it puts None here."""
         self._expected = expected
         self._registry = registry
         self._limit = _limit(expected)
@@ -99,6 +115,8 @@ class BatchReader:
                 event = self._read_json(raw)
             elif self._decisions is not None and raw[0] == avro.MARKER[0]:
                 event = self._decisions.read(raw)
+            elif raw[0] == 0:
+                event, self.rewritten = _decode_framed(raw, self._expected, self._registry)
             if event is not None:
                 return event
         return decode_event(raw, self._expected, self._registry)
@@ -108,14 +126,11 @@ def _limit(expected: str) -> int:
     return MAX_OUTCOME_BYTES if expected == "outcome" else MAX_RECORD_BYTES
 
 
-def _decode_fields(raw: bytes, expected: str, registry: Mapping[int, str]) -> tuple[str, Mapping[str, Any]]:
-    first = raw[0]
-    if first == avro.MARKER[0]:
+def _decode_fields(raw: bytes, expected: str) -> tuple[str, Mapping[str, Any]]:
+    if raw[0] == avro.MARKER[0]:
         if raw[:2] != avro.MARKER:
             raise DecodeError("not-decodable", f"first bytes {raw[:2].hex()}, expected {avro.MARKER.hex()} or JSON")
         return avro.decode(raw)
-    if first == 0:
-        return _decode_confluent(raw, registry)
     try:
         fields = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -125,13 +140,14 @@ def _decode_fields(raw: bytes, expected: str, registry: Mapping[int, str]) -> tu
     return ("tick" if fields.keys() == {"event_time_ms"} else expected), fields
 
 
-def _decode_confluent(raw: bytes, registry: Mapping[int, str]) -> tuple[str, Mapping[str, Any]]:
-    schema_id = int.from_bytes(raw[1:CONFLUENT_HEADER_BYTES], "big")
-    name = registry.get(schema_id)
-    if name is None:
-        raise DecodeError(
-            "unknown-fingerprint",
-            f"registry schema id {schema_id} is unknown; start the worker with --registry-id {schema_id}=decision "
-            "(or outcome), or send Avro single-object encoding",
-        )
-    return name, avro.decode_body(raw, CONFLUENT_HEADER_BYTES, current_schema(name))
+def _decode_framed(raw: bytes, expected: str, registry: Registry) -> tuple[Event, bytes]:
+    """Return a framed record's event, and the bytes that say the same without a registry."""
+    event = _CHECKS[expected](read_framed(raw, expected, registry))
+    try:
+        kept = avro.encode(expected, event._asdict())
+    except Exception as error:  # fastavro raises what its encoder trips over: a context of lists, say
+        raise DecodeError("wrong-type", f"a {expected} whose fields have no place in ours: {error!r}") from error
+    if len(kept) > _limit(expected):
+        raise DecodeError("record-too-large", f"{len(kept)} bytes as Avro of ours, expected at most {_limit(expected)}")
+    # What is joined now is what will be read later, to the last bit.
+    return _CHECKS[expected](avro.decode(kept)[1]), kept

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.codec.wire import decode_event
+from pipeline.codec.wire import decode_event, read_accepted
 from pipeline.errors import ConfigError, RecordError
 from pipeline.evaluate.log import DecisionLog
 from pipeline.evaluate.retelling import obstacle, told
@@ -44,8 +44,6 @@ class Gathering:
     """Whose decisions; None: those of every generation up to the definition's, as one history."""
     known: Sequence[PolicyDefinition] = ()
     """Definitions of the policy's generations: by which rules records were made."""
-    registry: Mapping[int, str] = field(default_factory=dict)
-    """Confluent schema id → schema name, for decisions that producers sent by a registry."""
     entries: dict[str, Entry] = field(default_factory=dict)
     untold: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Actions whose reward can't be told by these rules: their generation, and why."""
@@ -67,7 +65,7 @@ class Gathering:
         """Take in records of `decisions`, which alone say whom a decision was made for (decision 41)."""
         for raw in decisions:
             try:
-                event = decode_event(raw, "decision", self.registry)
+                event = decode_event(raw, "decision")
             except RecordError:
                 continue
             if not isinstance(event, Decision) or event.subject_hash is None:
@@ -147,10 +145,9 @@ class Gathering:
         if known is not None:
             return known.decision
         try:
-            event = decode_event(raw, "decision", self.registry)
+            return read_accepted(raw)
         except RecordError:
             return None
-        return event if isinstance(event, Decision) else None
 
 
 def _log(rows: Sequence[tuple[Entry, Decision]], definition: PolicyDefinition) -> DecisionLog:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Protocol
 
 from pipeline.codec import avro
+from pipeline.codec.framed import UnresolvedSchemaError
 from pipeline.codec.reward import RewardWriter
 from pipeline.events import Decision, Erasure, Outcome, Tick
 from pipeline.join.dead_letter import dead_letter, shortened
@@ -39,6 +41,14 @@ TOGETHER_BYTES = STEP_BYTES // 4
 it is bounded at STEP_BYTES, so that both fit one record batch of the changelog."""
 
 STREAMS = (DECISIONS, OUTCOMES)
+
+
+class Schemas(Protocol):
+    """What is known of schema ids, and learned when it is asked for."""
+
+    async def look_up(self, schema_ids: Iterable[int], /) -> None:
+        """Make ids known, however long that takes."""
+
 
 CaughtUp = Callable[[str, int, int, int], bool]
 """(topic, partition, position, since_ms) → whether the position is the end, by a fetch of since_ms or later."""
@@ -115,11 +125,20 @@ class JoinAgent:
 
     name = "join"
 
-    def __init__(self, opener: Opens, outbox: Outbox, policies: Policies, caught_up: CaughtUp, limits: Limits) -> None:
+    def __init__(
+        self,
+        opener: Opens,
+        outbox: Outbox,
+        policies: Policies,
+        caught_up: CaughtUp,
+        limits: Limits,
+        schemas: Schemas | None = None,
+    ) -> None:
         self._outbox = outbox
         self._policies = policies
         self._caught_up = caught_up
         self._limits = limits
+        self._schemas = schemas
         self.partitions = Partitions(opener.open, JoinPartition, _refuse_lost)
 
     async def open(self, number: int) -> JoinPartition:
@@ -138,8 +157,7 @@ class JoinAgent:
         for batch in batches:
             partition.held.sources.take(batch.topic, batch.records)
             await self._note_gone(partition, batch)
-            records = [(r.offset, r.timestamp, r.key, r.value) for r in batch.records]
-            arrivals[batch.topic] = decode_arrivals(batch.topic, records, self._limits.registry)
+            arrivals[batch.topic] = await self._decode(batch)
         await self._learn_of_policies(list(chain.from_iterable(arrivals.values())))
         await self._keep_promise(partition)  # a crash may have come before it
         if all(stream in arrivals and _has_fresh(partition, stream, arrivals[stream]) for stream in STREAMS):
@@ -156,6 +174,19 @@ class JoinAgent:
         position, first = partition.progress.positions[batch.topic], batch.records[0].offset
         if first > position and (gone := await partition.held.sources.gone_before(batch.topic, position, first)):
             partition.progress.skip(batch.topic, position + gone, gone)
+
+    async def _decode(self, batch: Batch) -> Sequence[Arrival]:
+        """Decode a batch; where the schema of a frame is not known yet, once it is: its partition waits for it."""
+        records = [(r.offset, r.timestamp, r.key, r.value) for r in batch.records]
+        arrivals = decode_arrivals(batch.topic, records, self._limits.registry)
+        if self._schemas is None:
+            return arrivals
+        events = (arrival.event for arrival in arrivals)
+        unresolved = {event.schema_id for event in events if isinstance(event, UnresolvedSchemaError)}
+        if not unresolved:
+            return arrivals
+        await self._schemas.look_up(unresolved)
+        return decode_arrivals(batch.topic, records, self._limits.registry)
 
     async def _take(self, partition: JoinPartition, stream: str, step: Sequence[Arrival]) -> None:
         while _has_fresh(partition, stream, step):

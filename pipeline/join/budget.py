@@ -21,7 +21,7 @@ def within_budget(arrivals: Sequence[Arrival], rows: Mapping[str, ActionRow]) ->
     for index, arrival in enumerate(arrivals):
         event = arrival.event
         if isinstance(event, Decision):
-            size += _decision_bytes(arrival.raw, event)
+            size += _decision_bytes(arrival.kept, event)
         elif isinstance(event, Outcome):
             # One that awaits its decision is kept whole.
             characters = CHARACTER_BYTES * (len(event.outcome_id) + len(event.kind))

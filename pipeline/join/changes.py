@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from pipeline.codec.framed import UNDECLARED, Registry
 from pipeline.codec.reward import Reward
 from pipeline.codec.wire import MAX_KEY_BYTES, BatchReader
 from pipeline.errors import DecodeError, InvalidRecordError, RecordError
@@ -28,6 +28,13 @@ class Arrival(NamedTuple):
     key: bytes | None
     raw: bytes
     event: Event | RecordError
+    rewritten: bytes | None = None
+    """What is kept of a record in a registry's frame, which says the same without one; None: `raw` itself."""
+
+    @property
+    def kept(self) -> bytes:
+        """What is kept of the record if it is accepted."""
+        return self.raw if self.rewritten is None else self.rewritten
 
 
 class Refusal(NamedTuple):
@@ -48,8 +55,8 @@ class Limits(NamedTuple):
     """How long, in event time, an outcome waits for a decision that has not been read."""
     max_clock_skew_ms: int = 300_000
     """How far an event's time may be ahead of the broker's timestamp of its record."""
-    registry: Mapping[int, str] = MappingProxyType({})
-    """Confluent schema id → schema name."""
+    registry: Registry = UNDECLARED
+    """What is known of the schemas of records in a registry's frame."""
 
 
 class ActionRows(Protocol):
@@ -77,10 +84,11 @@ class Changes:
 
 
 def decode_arrivals(
-    stream: str, records: Sequence[tuple[int, int, bytes | None, bytes | None]], registry: Mapping[int, str]
+    stream: str, records: Sequence[tuple[int, int, bytes | None, bytes | None]], registry: Registry
 ) -> list[Arrival]:
     """Decode (offset, timestamp_ms, key, value) records of one stream; what can't be decoded carries its error."""
-    read = BatchReader("decision" if stream == DECISIONS else "outcome", registry).read
+    reader = BatchReader("decision" if stream == DECISIONS else "outcome", registry)
+    read = reader.read
     arrivals = []
     for offset, timestamp_ms, key, value in records:
         event: Event | RecordError
@@ -91,7 +99,8 @@ def decode_arrivals(
         if key is not None and len(key) > MAX_KEY_BYTES:
             event = DecodeError("record-too-large", f"its key has {len(key)} bytes, expected at most {MAX_KEY_BYTES}")
         # An empty value may say why nobody can read it (`codec/unreadable.py`).
-        arrivals.append(Arrival(offset, timestamp_ms, key, b"" if value is None else value, event))
+        arrivals.append(Arrival(offset, timestamp_ms, key, b"" if value is None else value, event, reader.rewritten))
+        reader.rewritten = None
     return arrivals
 
 

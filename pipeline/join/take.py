@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from pipeline.codec.wire import decode_event
+from pipeline.codec.wire import MAX_RECORD_BYTES, read_accepted
 from pipeline.errors import InvalidRecordError, RecordError, StateError
 from pipeline.events import Contribution, Decision, Erasure, Outcome, Tick
 from pipeline.join.admission import admit, counted_in, encode_missing, event_time_ms, far_future
@@ -203,8 +203,12 @@ class _Taker:
         arm = decision.arm
         if definition.candidates is not None:
             arm, vector = counted_in(decision, definition, vector)
+        raw = arrival.kept if decision.subject_hash is None else without_subject(arrival.kept, decision)
+        if len(raw) > MAX_RECORD_BYTES:
+            raise InvalidRecordError(
+                "record-too-large", f"{len(raw)} bytes as it would be kept, expected at most {MAX_RECORD_BYTES}"
+            )
         self.count("open")
-        raw = arrival.raw if decision.subject_hash is None else without_subject(arrival.raw, decision)
         opened = ActionRow(
             close_ms,
             False,  # noqa: FBT003  by place: by name, a row takes half as long again
@@ -229,9 +233,9 @@ class _Taker:
 
     def _check_same(self, arrival: Arrival, row: ActionRow) -> None:
         """Refuse a repeat with other content: somebody's mistake, where one with the same content is a duplicate."""
-        if arrival.raw == row.raw:
+        if arrival.kept == row.raw:
             return
-        if not is_same(decode_event(row.raw, "decision", self.limits.registry), arrival.event):
+        if not is_same(read_accepted(row.raw), arrival.event):
             raise InvalidRecordError(
                 "conflicting-duplicate",
                 "a decision with this action_id but other content was read before and stands: give each its own",

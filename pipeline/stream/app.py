@@ -22,6 +22,7 @@ from pipeline.learn.agent import LearnAgent
 from pipeline.learn.memory import expires_of
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.agent import PublishAgent
+from pipeline.registry.lookup import Schemas
 from pipeline.settings import WorkerSettings
 from pipeline.stream.credentials import faust_credentials
 from pipeline.stream.failpoints import failpoint
@@ -80,6 +81,7 @@ class WorkerApp(faust.App):
         self.reach = failpoint(settings.failpoint)
         self.outbox = Outbox(settings.broker)
         self.policies = Policies(settings.broker)
+        self.schemas = Schemas(settings.registry)
         self.between_rebalances = asyncio.Lock()
         """Held by what works on owned partitions by itself, and by what gives partitions back."""
 
@@ -97,6 +99,7 @@ class WorkerApp(faust.App):
         await super().on_shutdown()
         await self.metrics.stop()
         await self.policies.stop()
+        await self.schemas.close()
         await self.outbox.stop()
 
     @property
@@ -137,7 +140,7 @@ class WorkerApp(faust.App):
 def build_app(settings: WorkerSettings) -> WorkerApp:
     """Return a worker, not yet started; nothing is connected before it is."""
     app = WorkerApp(settings)
-    limits = Limits(settings.orphan_hold_ms, settings.max_clock_skew_ms, settings.registry_ids)
+    limits = Limits(settings.orphan_hold_ms, settings.max_clock_skew_ms, app.schemas)
     cache = rocksdict.Cache(BLOCK_CACHE_BYTES)
 
     def opener(name: str, index: IndexOf | None) -> Opener:
@@ -158,7 +161,14 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
             accepted=settings.accepted_logs,
         )
 
-    join = JoinAgent(opener(topics.JOIN_TABLE, due_of), app.outbox, app.policies, app.caught_up, limits)
+    join = JoinAgent(
+        opener(topics.JOIN_TABLE, due_of),
+        app.outbox,
+        app.policies,
+        app.caught_up,
+        limits,
+        app.schemas if settings.registry.urls else None,
+    )
     learn = LearnAgent(opener(topics.LEARN_TABLE, expires_of), app.outbox)
     publish = PublishAgent(opener(topics.PUBLISH_TABLE, None), app.outbox, app.policies, app.reach)
     stages = (join, learn, publish)

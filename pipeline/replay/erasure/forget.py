@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.codec import avro
+from pipeline.codec.framed import schema_ids
 from pipeline.errors import StateError, UnavailableError
+from pipeline.registry.lookup import Schemas
 from pipeline.replay.erasure.forgetting import Forgetting, decision_of, subject_sha256
 from pipeline.replay.erasure.late_erasures import Behind, behind, read_bases, run_on
 from pipeline.stream.log.follow import TopicFollower
@@ -51,7 +53,7 @@ async def forget(
     broker: Address,
     subject_hash: str,
     *,
-    registry: Mapping[int, str],
+    schemas: Schemas,
     dry_run: bool,
     timeout_s: float,
     work_dir: Path = WORK_DIR,
@@ -66,7 +68,7 @@ async def forget(
         StateError: the ledger has lost its beginning, or a replay can't be run on.
     """
     requested_at_ms = round(time.time() * 1000)
-    forgetting = await _find(broker, subject_hash, registry, on_progress)
+    forgetting = await _find(broker, subject_hash, schemas, on_progress)
     ledger, outbox = TopicFollower(broker, REWARDS), Outbox(broker)
     await ledger.start()
     try:
@@ -78,7 +80,7 @@ async def forget(
             replays = await _behind(broker, forgetting)
             for one in () if dry_run else replays:
                 name = f"replaying {one.policy} into {one.generation}"
-                await run_on(broker, one, work_dir, lambda *of, name=name: on_progress(name, *of))
+                await run_on(broker, one, work_dir, lambda *of, name=name: on_progress(name, *of), schemas)
             report = Forgotten(
                 subject_sha256(subject_hash),
                 len(forgetting.actions),
@@ -108,14 +110,15 @@ async def read_forgotten(broker: Address) -> list[dict[str, Any]]:
     return [avro.decode_as("forgotten", record.value) for record in records]
 
 
-async def _find(broker: Address, subject_hash: str, registry: Mapping[int, str], on_progress: OnProgress) -> Forgetting:
+async def _find(broker: Address, subject_hash: str, schemas: Schemas, on_progress: OnProgress) -> Forgetting:
     found = Forgetting()
     follower = TopicFollower(broker, DECISIONS)
     await follower.start()
     try:
         async for records in follower.batches_to_end(lambda *of: on_progress("looking through decisions", *of)):
+            await schemas.look_up(schema_ids(record.value for record in records))
             for record in records:
-                decision = decision_of(record.value, subject_hash, registry)
+                decision = decision_of(record.value, subject_hash, schemas)
                 if decision is not None:
                     found.find(record.partition, decision)
     finally:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pipeline.codec import avro
+from pipeline.codec.framed import Registry
 from pipeline.codec.wire import decode_event
 from pipeline.errors import RecordError
 from pipeline.events import Contribution, Decision, Erasure
@@ -40,10 +41,10 @@ class Asked(NamedTuple):
         return avro.encode("erasure", fields)
 
 
-def decision_of(raw: bytes | None, subject_hash: str, registry: Mapping[int, str]) -> Decision | None:
+def decision_of(raw: bytes | None, subject_hash: str, registry: Registry) -> Decision | None:
     """Return the decision if the record is one of this subject's."""
     # Spelled out in Avro, and in JSON unless something is escaped: most records needn't be decoded.
-    if not raw or (subject_hash.encode() not in raw and b"\\" not in raw):
+    if not raw or (raw[0] != 0 and subject_hash.encode() not in raw and b"\\" not in raw):
         return None
     try:
         event = decode_event(raw, "decision", registry)

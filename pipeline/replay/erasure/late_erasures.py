@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pipeline.codec import avro
 from pipeline.errors import PipelineError, StateError
+from pipeline.registry.lookup import Schemas
 from pipeline.replay.recounting.cuts import from_positions
 from pipeline.replay.recounting.plan import ReplayPlan, plan_from_json
 from pipeline.replay.recounting.rebuild import OnProgress, topics_of
@@ -82,14 +83,16 @@ async def read_bases(broker: Address) -> list[dict[str, Any]]:
     return [avro.decode_as("statistics_base", value) for value in latest.values()]
 
 
-async def run_on(broker: Address, one: Behind, work_dir: Path, on_progress: OnProgress) -> None:
+async def run_on(
+    broker: Address, one: Behind, work_dir: Path, on_progress: OnProgress, schemas: Schemas | None = None
+) -> None:
     """Let a replay read on to the present end, in the folder of `pipeline replay`; where that is gone, anew.
 
     Raises:
         StateError: it can't; says which and what to do.
     """
     folder = work_dir / f"{one.policy}-{one.generation}"
-    request = Request(one.policy, one.generation, folder, source=one.plan.source)
+    request = Request(one.policy, one.generation, folder, source=one.plan.source, schemas=schemas)
     try:
         # The end of a run that was interrupted comes first, then the present one.
         await replay(broker, request, on_progress)

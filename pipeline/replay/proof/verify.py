@@ -19,6 +19,7 @@ from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.parsing.parse import parse_policy
 from pipeline.publish.parts import SnapshotContent, divide, part_names, whole
 from pipeline.publish.snapshot import posterior_sha256, segment_posteriors, snapshot_id
+from pipeline.registry.lookup import Schemas
 from pipeline.replay.proof.compare import Difference, first_difference
 from pipeline.replay.proof.parts import find_parts
 from pipeline.replay.proof.prefixes import Prefix, PrefixFold, PrefixRows, Rows, waves
@@ -73,13 +74,16 @@ class Sampled(NamedTuple):
     """The first."""
 
 
-async def verify_snapshots(broker: Address, contents: Sequence[bytes], on_progress: OnProgress) -> list[Verdict]:
+async def verify_snapshots(
+    broker: Address, contents: Sequence[bytes], on_progress: OnProgress, schemas: Schemas | None = None
+) -> list[Verdict]:
     """Recompute snapshots from the ledger; the verdicts are in the order of `contents`.
 
     Args:
         broker: bootstrap servers.
         contents: the snapshot records' bytes.
         on_progress: told how many of how many ledger records are folded.
+        schemas: of records in a registry's frame, for what rests on a replay of the events.
 
     Raises:
         StateError: the ledger does not hold what is needed. UnavailableError: no broker answers.
@@ -87,7 +91,7 @@ async def verify_snapshots(broker: Address, contents: Sequence[bytes], on_progre
     by_id = {snapshot_id(content): content for content in contents}
     prefixes = [_prefix_of(id_, avro.decode_as("snapshot", content)) for id_, content in by_id.items()]
     verdicts = {}
-    grounds = await _grounds_of(broker, by_id.values(), on_progress)
+    grounds = await _grounds_of(broker, by_id.values(), on_progress, schemas)
     async for done in fold_prefixes(broker, prefixes, on_progress):
         verdicts[done.prefix.name] = await _verdict(broker, done, by_id[done.prefix.name], grounds)
     return [verdicts[snapshot_id(content)] for content in contents]
@@ -235,10 +239,12 @@ async def _with_posteriors(
     return whole(SnapshotContent(content, found))
 
 
-async def _grounds_of(broker: Address, contents: Iterable[bytes], on_progress: OnProgress) -> Grounds:
+async def _grounds_of(
+    broker: Address, contents: Iterable[bytes], on_progress: OnProgress, schemas: Schemas | None = None
+) -> Grounds:
     """Count anew what replays put under snapshots."""
     grounds = [ground_of(avro.decode_as("snapshot", content)) for content in contents]
-    return await count_grounds(broker, [ground for ground in grounds if ground is not None], on_progress)
+    return await count_grounds(broker, [ground for ground in grounds if ground is not None], on_progress, schemas)
 
 
 def _on_ground(rows: Rows, snapshot: Mapping[str, Any], grounds: Grounds) -> Rows:

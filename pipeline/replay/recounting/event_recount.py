@@ -109,7 +109,7 @@ class EventRecount:
             schema_hash="",
             subject_hash=None,
         )
-        return arrival._replace(event=foreign, raw=FOREIGN_RAW)
+        return arrival._replace(event=foreign, raw=FOREIGN_RAW, rewritten=None)
 
     def _write(self, changes: Changes) -> None:
         """Fold what a step has emitted, and keep all of it as a unit."""

@@ -5,13 +5,13 @@ Two replays with equal plans and equal cuts have equal statistics, on any machin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import orjson
 
+from pipeline.codec.framed import UNDECLARED, Declared
 from pipeline.errors import ConfigError
 from pipeline.join.step import Limits
 from pipeline.policy.book import PolicyBook
@@ -36,6 +36,8 @@ class ReplayPlan:
     """Decisions of these count; those of the new one are learned from live, so never counted here."""
     limits: Limits
     """How patient JOIN is; only with events."""
+    declared_ids: Mapping[int, str] = field(default_factory=dict)
+    """Schema ids that releases before took for those of our own schemas; no schema id is told by name any more."""
     is_encoded_anew: bool = False
     """Whether contexts are encoded by the definition, as they were logged in another encoding."""
 
@@ -47,7 +49,7 @@ class ReplayPlan:
             "generations": list(self.generations),
             "orphan_hold_ms": self.limits.orphan_hold_ms,
             "max_clock_skew_ms": self.limits.max_clock_skew_ms,
-            "registry": {str(schema_id): name for schema_id, name in self.limits.registry.items()},
+            "registry": {str(schema_id): name for schema_id, name in self.declared_ids.items()},
             **({"is_encoded_anew": True} if self.is_encoded_anew else {}),
         }
         return canonical_bytes(plain).decode()
@@ -61,7 +63,8 @@ def plan_from_json(text: str) -> ReplayPlan:
         parse_policy(plain["definition"], "replay plan"),
         cast("Source", plain["source"]),
         tuple(plain["generations"]),
-        Limits(plain["orphan_hold_ms"], plain["max_clock_skew_ms"], MappingProxyType(registry)),
+        Limits(plain["orphan_hold_ms"], plain["max_clock_skew_ms"], Declared(registry) if registry else UNDECLARED),
+        registry,
         plain.get("is_encoded_anew", False),
     )
 
@@ -105,7 +108,7 @@ def make_plan(
         faults = [fault for one in past for fault in _ledger_faults(one, target)]
         if faults:
             raise ConfigError("replay from the ledger", faults)
-    return ReplayPlan(target, source, tuple(one.generation for one in past), limits, is_encoded_anew)
+    return ReplayPlan(target, source, tuple(one.generation for one in past), limits, is_encoded_anew=is_encoded_anew)
 
 
 def _ledger_faults(old: PolicyDefinition, new: PolicyDefinition) -> Iterator[str]:

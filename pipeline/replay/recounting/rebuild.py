@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pipeline.codec.framed import schema_ids
 from pipeline.learn.ledger import merge_deltas
 from pipeline.learn.memory import RowKey
 from pipeline.models.sums.statistics import Statistics
+from pipeline.registry.lookup import Schemas
 from pipeline.replay.recounting.cuts import Cut, distance, of_partition, partitions_of
 from pipeline.replay.recounting.log import Log, open_log
 from pipeline.replay.recounting.plan import ReplayPlan
@@ -55,12 +57,16 @@ async def rebuild(
     cuts: Sequence[Cut],
     folder: Path,
     on_progress: OnProgress = lambda _done, _total: None,
+    schemas: Schemas | None = None,
 ) -> Rebuilt:
     """Count the log between the cuts; what `folder` has of it already is not read again.
 
     Raises:
         StateError: the log no longer holds what is needed. UnavailableError: no broker answers.
     """
+    schemas = schemas or Schemas()
+    if not plan.declared_ids:
+        plan = replace(plan, limits=plan.limits._replace(registry=schemas))
     rebuilt, total = Rebuilt(), distance(cuts[0], cuts[-1])
     reached = {topic: dict(offsets) for topic, offsets in cuts[0].items()}
 
@@ -74,13 +80,18 @@ async def rebuild(
             with scratch_rows(folder / f"partition-{number}") as rows:
                 recount = open_recount(plan, rows, of_partition(cuts[0], number))
                 report(number, recount.positions)
-                await recount_partition(log, recount, number, cuts, report)
+                await recount_partition(log, recount, number, cuts, report, schemas)
                 rebuilt.add(recount)
     return rebuilt
 
 
 async def recount_partition(
-    log: Log, recount: Recount, number: int, cuts: Sequence[Cut], report: Callable[[int, Mapping[str, int]], None]
+    log: Log,
+    recount: Recount,
+    number: int,
+    cuts: Sequence[Cut],
+    report: Callable[[int, Mapping[str, int]], None],
+    schemas: Schemas | None = None,
 ) -> None:
     """Go through the cuts that are not finished, a step at a time."""
     await log.open(number, recount.positions)
@@ -92,6 +103,8 @@ async def recount_partition(
             position = recount.positions[topic]
             limit = min(end[topic], (position // STEP_OFFSETS + 1) * STEP_OFFSETS)
             step = await log.read(topic, position, limit)
+            if schemas is not None and topic != REWARDS:
+                await schemas.look_up(schema_ids(value for *_, value in step.records))
             recount.take(topic, step.records, limit if step.is_complete else None)
             recount.let_time_pass(end)
             report(number, recount.positions)

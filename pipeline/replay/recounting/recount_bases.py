@@ -11,6 +11,7 @@ import orjson
 
 from pipeline.learn.memory import RowKey
 from pipeline.models.sums.statistics import Statistics
+from pipeline.registry.lookup import Schemas
 from pipeline.replay.recounting.cuts import distance, from_positions
 from pipeline.replay.recounting.plan import plan_from_json
 from pipeline.replay.recounting.rebuild import OnProgress, rebuild
@@ -38,7 +39,7 @@ def offsets_in(ground: Ground) -> int:
 
 
 async def count_grounds(
-    broker: Address, grounds: Sequence[Ground], on_progress: OnProgress
+    broker: Address, grounds: Sequence[Ground], on_progress: OnProgress, schemas: Schemas | None = None
 ) -> dict[Ground, Mapping[RowKey, Statistics]]:
     """Count each afresh; one that goes on from another is counted from where that ends.
 
@@ -54,7 +55,7 @@ async def count_grounds(
                 chain.append(distinct.pop(0))
             for plan, cuts in chain:
                 positions = [from_positions(cut) for cut in orjson.loads(cuts)]
-                rebuilt = await rebuild(broker, plan_from_json(plan), positions, Path(folder), on_progress)
+                rebuilt = await rebuild(broker, plan_from_json(plan), positions, Path(folder), on_progress, schemas)
                 counted[plan, cuts] = rebuilt.rows
     return counted
 

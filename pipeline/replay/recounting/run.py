@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaError
 from pipeline.errors import ConfigError, StateError, UnavailableError
 from pipeline.join.step import Limits
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.registry.lookup import Schemas
 from pipeline.replay.recounting.base import FindBase, FoundBase, base_key, base_record, source_batches
 from pipeline.replay.recounting.cuts import Cut, parse_offsets, steps_back
 from pipeline.replay.recounting.journal import Journal, journal_of, read_journal
@@ -60,6 +61,8 @@ class Request:
     """What is read."""
     limits: Limits = field(default_factory=Limits)
     """How patient JOIN is."""
+    schemas: Schemas | None = None
+    """Of records in a registry's frame."""
 
 
 async def replay(broker: Address, request: Request, on_progress: OnProgress) -> tuple[Journal, Rebuilt]:
@@ -72,7 +75,7 @@ async def replay(broker: Address, request: Request, on_progress: OnProgress) -> 
     journal = await _journal(broker, request)
     if not journal.is_unfinished:
         await _set_end(broker, request, journal)
-    rebuilt = await rebuild(broker, journal.plan, journal.cuts, request.folder, on_progress)
+    rebuilt = await rebuild(broker, journal.plan, journal.cuts, request.folder, on_progress, request.schemas)
     await _send(broker, journal, rebuilt, request.folder)
     return journal, rebuilt
 

@@ -4,6 +4,7 @@ import orjson
 import pytest
 
 from pipeline.codec import avro
+from pipeline.codec.framed import Declared
 from pipeline.codec.schemas import current_schema
 from pipeline.codec.wire import MAX_RECORD_BYTES, decode_event
 from pipeline.errors import DecodeError, InvalidRecordError, RecordError
@@ -11,7 +12,7 @@ from pipeline.events import Decision, Outcome, Tick
 from tests.samples import plain_decision, plain_outcome
 from tests.traffic import as_avro
 
-REGISTRY = {7: "decision", 8: "outcome"}
+REGISTRY = Declared({7: "decision", 8: "outcome"})
 
 
 def decode(raw: bytes | None, expected: str = "decision"):
@@ -89,8 +90,8 @@ def test_a_fingerprint_that_is_cut_short_is_refused():
     assert refusal(b"\xc3\x01\x00") == "unknown-fingerprint"
 
 
-def test_a_registry_id_that_was_not_declared_is_refused_with_the_option_that_declares_it():
-    with pytest.raises(DecodeError, match="--registry-id 9=decision") as caught:
+def test_a_registry_id_that_nobody_told_is_refused_with_the_option_that_tells_it():
+    with pytest.raises(DecodeError, match="--registry URL") as caught:
         decode(b"\x00\x00\x00\x00\x09body")
     assert caught.value.reason == "unknown-fingerprint"
 
