@@ -3,8 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 SEED ?= 1
 SIDE_BY_SIDE ?= 3
+PROCESSES ?= 2
+# What a change is tried on first, and what else there is.
+QUICK := tests/unit tests/contract tests/laws tests/properties pipeline tests/integration/test_loop.py
+REST := tests/statistical tests/integration tests/faults tests/browser --deselect tests/integration/test_loop.py
+# A file's tests share what they start; files go side by side.
+PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
-.PHONY: demo test faults check bench bench-learning peers stream-peers setup lock clean help
+.PHONY: demo test test-rest test-all faults check bench bench-learning peers stream-peers setup lock clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -21,8 +27,16 @@ setup: .venv/.installed  ## make .venv/ from the lock file
 demo: setup  ## the whole loop on simulated visitors, about two minutes
 	$(BIN)/pipeline demo
 
-test: setup  ## every test that needs no service beside the ones it starts
-	$(BIN)/python -m pytest
+test: setup  ## units, contracts, laws, properties and one loop on a real Kafka: four minutes on two cores
+	@echo "units, contracts, laws, properties, one loop on a real Kafka: about four minutes on two cores. Not here:"
+	@echo "statistics, the other suites on Kafka, browsers, short forms of the faults: make test-all"
+	$(PYTEST) $(QUICK)
+
+test-rest: setup  ## what `make test` leaves out: half an hour
+	@echo "statistics, suites on a real Kafka, browsers, short forms of the faults: about half an hour on two cores"
+	$(PYTEST) $(REST)
+
+test-all: test test-rest  ## every test but the long form of the faults
 
 faults: setup  ## every fault scenario in its long form, on real Kafkas, and one table: SEED="1 2 3"
 	$(BIN)/python -m pytest -m faults --numprocesses $(SIDE_BY_SIDE) --maxschedchunk 1 --seed "$(SEED)" tests/faults

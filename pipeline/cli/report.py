@@ -13,11 +13,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pipeline.cli import options
+from pipeline.cli.snapshots import read_published
 from pipeline.errors import ConfigError
 from pipeline.evaluate.read import gather_ledger
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.parsing.parse import parse_policy
 from pipeline.report.report import report_of
 from pipeline.report.tally import GROUPS, tally
+from pipeline.stream.log.topics import SNAPSHOT_HISTORY
 from pipeline.stream.policies import Policies
 from pipeline.stream.security import Address
 
@@ -75,7 +78,21 @@ async def _report(broker: Address, name: str, generation: int | None, *, include
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     counted = tally(gathered.entries.values(), include_open=include_open)
-    return report_of(gathered.definition, counted, gathered.left_out())
+    shares = {} if gathered.definition.guardrails.holdout is None else await _shares(broker, name)
+    return report_of(gathered.definition, counted, gathered.left_out(), shares)
+
+
+async def _shares(broker: Address, name: str) -> dict[int, float]:
+    """Return the holdout's share by snapshot version, as far back as they are kept."""
+    by_hash: dict[str, float] = {}
+    shares = {}
+    for one in await read_published(broker, SNAPSHOT_HISTORY, name):
+        known = one.fields["definition_hash"]
+        if known not in by_hash:
+            rails = parse_policy(orjson.loads(one.fields["definition"]), f"snapshot {one.fields['version']}").guardrails
+            by_hash[known] = 0.0 if rails.holdout is None else rails.holdout.share
+        shares[one.fields["version"]] = by_hash[known]
+    return shares
 
 
 async def _definition(broker: Address, name: str) -> PolicyDefinition:
@@ -93,11 +110,11 @@ async def _definition(broker: Address, name: str) -> PolicyDefinition:
 
 def in_words(report: Mapping[str, Any]) -> str:
     """Write a report for people."""
-    lines = [f"{report['policy']} generation {report['generation']}"]
+    lines = [f"{report['policy']} generation {report['generation']}, by {report['unit']}"]
     for name in GROUPS:
         group = report["groups"][name]
         if group["decisions"]:
-            counts = f"{group['decisions']:,} decisions of {group['subjects']:,} subjects"
+            counts = f"{group['decisions']:,} decisions of {group['subjects']:,} {report['unit']}s"
             lines.append(f"  {name}: {group['mean_reward']:.5g} a decision{_between(group['interval'])}, {counts}")
     lines += [*_lift_in_words(report), *_tables_in_words(report)]
     if report["guardrails"]:
@@ -113,12 +130,13 @@ def in_words(report: Mapping[str, Any]) -> str:
 def _lift_in_words(report: Mapping[str, Any]) -> Iterator[str]:
     lift = report["lift"]
     if lift is None:
-        yield "  lift: not known, it takes two subjects in each group"
+        yield f"  lift: not known, it takes two {report['unit']}s in each group"
         return
     yield f"  lift: {lift['difference']['value']:+.5g} a decision{_between(lift['difference'], '+.5g')}"
     if lift["relative"] is not None:
         yield f"        {lift['relative']['value']:+.2%}{_between(lift['relative'], '+.2%')}"
-    yield f"  by the {report['method']}"
+    yield f"        {_between(lift['always'], '+.5g', 'however often one looks').lstrip()}"
+    yield f"  {report['method']}"
 
 
 def _tables_in_words(report: Mapping[str, Any]) -> Iterator[str]:
@@ -132,5 +150,5 @@ def _tables_in_words(report: Mapping[str, Any]) -> Iterator[str]:
                 yield f"  {what} of {name}: {', '.join(parts)}"
 
 
-def _between(interval: Mapping[str, float] | None, form: str = ".5g") -> str:
-    return "" if interval is None else f" (95 %: {interval['low']:{form}} to {interval['high']:{form}})"
+def _between(interval: Mapping[str, float] | None, form: str = ".5g", what: str = "95 %") -> str:
+    return "" if interval is None else f" ({what}: {interval['low']:{form}} to {interval['high']:{form}})"

@@ -1,50 +1,26 @@
-"""Two groups of subjects → the difference of their mean rewards, and how sure it is. Pure.
+"""Two groups → the difference and the ratio of their means, and how sure that is. Pure.
 
-Subjects are assigned, so subjects are what varies: a subject's decisions are not independent of each other. The mean
-reward a decision, Σ R_i / Σ N_i over m subjects with N_i decisions that earned R_i, is a ratio of two means, and its
-variance is the delta method's (Deng, Knoblich & Lu 2018, "Applying the Delta Method in Metric Analytics", eq. 3 to 5):
+The groups' intervals are put together by MOVER, the method of variance estimates recovery: a limit of the difference
+lies as far from it as the limits of the two groups that look that way, by Pythagoras (Zou & Donner 2008; for rates of
+independent decisions it is Newcombe's, 1998, method 10, with the mid-P interval in place of Wilson's). The ratio's
+limits are Donner & Zou's (2012, eq. 11).
 
-    v = Σ (R_i - μ N_i)² / (m (m - 1) N̄²)
-
-The difference of two groups has variance v_p + v_h and Welch's degrees of freedom (Welch 1947); the relative lift
-μ_p/μ_h - 1 has (v_p + (μ_p/μ_h)² v_h) / μ_h², by the delta method again. Both want some dozens of subjects a group.
-Where every decision is its own subject, all this is the two-sample t-interval.
+Beside the interval of one look stands the one that may be looked at every day: of all the looks there will ever be, the
+chance that any of them misses is 5 % (`always.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from math import isfinite, sqrt
+from math import hypot, sqrt
 from typing import NamedTuple
 
-import numpy as np
-from scipy.special import stdtrit
+from pipeline.report.always import error_at
+from pipeline.report.interval import ERROR, Group, Interval, Range, interval_of, range_of
 
-LEVEL = 0.95
-METHOD = "delta method by subject (Deng, Knoblich & Lu 2018), Welch's degrees of freedom"
-
-
-class Interval(NamedTuple):
-    """A value and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-class Mean(NamedTuple):
-    """A group's mean reward a decision."""
-
-    subjects: int
-    decisions: int
-    value: float
-    variance: float
-    """Of `value`; nan below two subjects."""
-
-    @property
-    def interval(self) -> Interval | None:
-        """Return Student's interval; None below two subjects."""
-        return None if self.subjects < 2 else _around(self.value, self.variance, self.subjects - 1)
+METHOD = (
+    "mid-P intervals of effective counts by {unit} (Rao & Scott 1992), put together by MOVER (Zou & Donner 2008); "
+    "always: a normal mixture (Robbins 1970)"
+)
 
 
 class Lift(NamedTuple):
@@ -53,46 +29,61 @@ class Lift(NamedTuple):
     difference: Interval
     relative: Interval | None
     """Part of the holdout's mean; None where that is not surely above 0."""
+    always: Interval
+    """The difference, however often one looks."""
 
 
-def mean_of(subjects: Iterable[tuple[int, float]]) -> Mean:
-    """Return the mean reward a decision of subjects with N_i > 0 decisions that earned R_i in all.
+def lift_of(policy: Group, holdout: Group, declared: tuple[float, float]) -> Lift | None:
+    """Compare two groups; None where one has fewer than two subjects.
 
-    >>> mean_of([(1, 0.0), (1, 1.0), (2, 1.0)])[:3]
-    (3, 4, 0.5)
+    Args:
+        policy: subjects for whom the policy decided.
+        holdout: subjects for whom it did not.
+        declared: the range of a reward.
     """
-    table = np.array(list(subjects), np.float64).reshape(-1, 2)
-    count = len(table)
-    if count == 0:
-        return Mean(0, 0, float("nan"), float("nan"))
-    decisions, earned = table.sum(axis=0)
-    value = earned / decisions
-    rest = table[:, 1] - value * table[:, 0]
-    variance = float("nan") if count < 2 else float(rest @ rest) / (count * (count - 1)) * (count / decisions) ** 2
-    return Mean(count, int(decisions), float(value), variance)
-
-
-def lift_of(policy: Mean, holdout: Mean) -> Lift | None:
-    """Compare two groups; None where one has fewer than two subjects."""
     if min(policy.subjects, holdout.subjects) < 2:
         return None
-    variance = policy.variance + holdout.variance
-    freedom = _freedom(policy, holdout)
-    difference = _around(policy.value - holdout.value, variance, freedom)
-    of_holdout = holdout.interval
-    if of_holdout is None or not of_holdout.low > 0.0:
-        return Lift(difference, None)
-    ratio = policy.value / holdout.value
-    relative = _around(ratio - 1.0, (policy.variance + ratio**2 * holdout.variance) / holdout.value**2, freedom)
-    return Lift(difference, relative)
+    within = range_of(policy + holdout, declared)
+    once = _both(policy, holdout, within, declared, ERROR)
+    effective = policy.subjects * holdout.subjects / (policy.subjects + holdout.subjects)
+    always = _both(policy, holdout, within, declared, error_at(effective, ERROR))
+    return Lift(_difference(*once), _ratio(*once), _difference(*always))
 
 
-def _freedom(one: Mean, other: Mean) -> float:
-    parts = one.variance**2 / (one.subjects - 1) + other.variance**2 / (other.subjects - 1)
-    freedom = (one.variance + other.variance) ** 2 / parts if parts > 0.0 else float("nan")
-    return freedom if isfinite(freedom) else min(one.subjects, other.subjects) - 1
+def _both(
+    policy: Group, holdout: Group, within: Range, declared: tuple[float, float], error: float
+) -> tuple[Interval, Interval]:
+    one, other = (interval_of(group, within, declared, is_exact=False, error=error) for group in (policy, holdout))
+    return one, other
 
 
-def _around(value: float, variance: float, freedom: float) -> Interval:
-    reach = float(stdtrit(freedom, 0.5 + LEVEL / 2.0)) * sqrt(variance)
-    return Interval(value, value - reach, value + reach)
+def _difference(one: Interval, other: Interval) -> Interval:
+    """Return MOVER's interval of a difference.
+
+    >>> _difference(Interval(0.5, 0.25, 0.75), Interval(0.25, 0.0, 0.25))
+    Interval(value=0.25, low=0.0, high=0.6035533905932737)
+    """
+    value = one.value - other.value
+    return Interval(
+        value,
+        value - hypot(one.value - one.low, other.high - other.value),
+        value + hypot(one.high - one.value, other.value - other.low),
+    )
+
+
+def _ratio(one: Interval, other: Interval) -> Interval | None:
+    """Return MOVER's interval of a ratio, less 1; None unless both means are surely no less than 0, the other above."""
+    if not (other.low > 0.0 and one.low >= 0.0):
+        return None
+    product = one.value * other.value
+    # Both limits with the root below the line, where nothing cancels and nothing is divided by 0.
+    least = _limit(product, one.value, one.low, other.value, other.high)
+    under = product * product - one.high * other.low * (2 * one.value - one.high) * (2 * other.value - other.low)
+    most = (product + sqrt(max(under, 0.0))) / (other.low * (2 * other.value - other.low))
+    return Interval(one.value / other.value - 1.0, least - 1.0, most - 1.0)
+
+
+def _limit(product: float, value: float, limit: float, other: float, other_limit: float) -> float:
+    under = product * product - limit * other_limit * (2 * value - limit) * (2 * other - other_limit)
+    below = product + sqrt(max(under, 0.0))
+    return limit * (2 * value - limit) / below if below > 0.0 else 0.0

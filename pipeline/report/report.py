@@ -3,28 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import erfc, isfinite, sqrt
 from typing import Any
 
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.report.lift import METHOD, Interval, Mean, lift_of
+from pipeline.report.interval import Group, Interval, interval_of, range_of
+from pipeline.report.lift import METHOD, lift_of
+from pipeline.report.sample_ratio import always_p_value, p_value_now
 from pipeline.report.tally import GROUPS, HOLDOUT, POLICY, Earned, Tally
 
 UNLIKELY = 0.001
-MANY = 30
+MANY_EVENTS = 5.0
+LARGE_PART = 0.1
 
 
-def report_of(definition: PolicyDefinition, tally: Tally, left_out: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what is known of a policy's lift, with what was left out and what makes it doubtful."""
-    means = {name: tally.groups[name].mean for name in GROUPS}
-    lift = lift_of(means[POLICY], means[HOLDOUT])
+def report_of(
+    definition: PolicyDefinition,
+    tally: Tally,
+    left_out: Sequence[str] = (),
+    shares: Mapping[int, float] | None = None,
+) -> dict[str, Any]:
+    """Return what is known of a policy's lift, with what was left out and what makes it doubtful.
+
+    Args:
+        definition: in force.
+        tally: what its ledger holds.
+        left_out: in words, what is not in it.
+        shares: of the holdout, by the snapshot version that they came with; those missing are as in force.
+    """
+    groups = {name: tally.groups[name].group for name in GROUPS}
+    everyone = sum(groups.values(), Group.of([]))
+    declared = (definition.reward.low, definition.reward.high)
+    lift = lift_of(groups[POLICY], groups[HOLDOUT], declared)
+    share = _share(definition, tally, shares or {})
     return {
         "policy": definition.name,
         "generation": definition.generation,
-        "method": METHOD,
-        "groups": {name: _mean(mean) for name, mean in means.items()},
-        "lift": lift and {"difference": _interval(lift.difference), "relative": _interval(lift.relative)},
-        "holdout_share": _share(definition, means),
+        "unit": tally.unit,
+        "method": METHOD.format(unit=tally.unit),
+        "groups": {name: _mean(group, everyone, declared) for name, group in groups.items()},
+        "lift": lift
+        and {
+            "difference": _interval(lift.difference),
+            "relative": _interval(lift.relative),
+            "always": _interval(lift.always),
+        },
+        "holdout_share": share,
         "arms": {name: _table(tally.groups[name].arms) for name in GROUPS},
         "segments": {name: _table(tally.groups[name].segments) for name in GROUPS},
         "reasons": dict(sorted(tally.reasons.items())),
@@ -32,52 +55,82 @@ def report_of(definition: PolicyDefinition, tally: Tally, left_out: Sequence[str
         "open": tally.open_count,
         "unread": tally.unread,
         "without_subject": tally.without_subject,
-        "doubts": [*left_out, *by_action(tally), *doubts(definition, means)],
+        "doubts": [
+            *left_out,
+            *_doubts_of_groups(definition, groups),
+            *_doubts_of_subjects(tally),
+            *_doubts_of_share(share),
+        ],
     }
 
 
-def by_action(tally: Tally) -> list[str]:
-    """Say in words of how many decisions it isn't known whom they were made for."""
-    total = sum(mean.decisions for mean in (group.mean for group in tally.groups.values()))
-    if not tally.without_subject:
-        return []
-    words = (
-        f"by action for {tally.without_subject:,} of {total:,} decisions, whose subject is not known: sent without, or "
-        "older than `decisions` reaches. If those people came often, intervals are too narrow"
-    )
-    return [words]
-
-
-def doubts(definition: PolicyDefinition, means: Mapping[str, Mean]) -> list[str]:
-    """Say in words what a reader should know before believing the lift."""
+def _doubts_of_groups(definition: PolicyDefinition, groups: Mapping[str, Group]) -> list[str]:
+    """Say in words what a reader should know before believing the lift, and what is missing."""
     found = []
     if definition.guardrails.holdout is None:
         found.append("the policy declares no holdout: add [guardrails.holdout] share = 0.05 to measure its lift")
-    small = [name for name in (POLICY, HOLDOUT) if 0 < means[name].subjects < MANY]
-    found += [f"the {name} group has {means[name].subjects} subjects: the interval wants {MANY}" for name in small]
-    share = _share(definition, means)
-    if share["p_value"] is not None and share["p_value"] < UNLIKELY:
-        found.append(
-            f"{share['seen']:.2%} of the subjects are held out where {share['declared']:.2%} are declared "
-            f"(p = {share['p_value']:.2g}): the share was changed, or the groups are not comparable"
-        )
+    for name in (POLICY, HOLDOUT):
+        group = groups[name]
+        if not group.subjects:
+            continue
+        above = group.earned - definition.reward.low * group.decisions
+        total = float(above.sum())
+        events = total**2 / float(above @ above) if total > 0.0 else 0.0
+        if events < MANY_EVENTS:
+            found.append(
+                f"the {name} group is worth {events:.1f} rewards of one size: below {MANY_EVENTS:g} its interval "
+                "covers more than it says, and wants more traffic"
+            )
+        elif float(above.max()) > LARGE_PART * total:
+            found.append(f"one subject earned {float(above.max()) / total:.0%} of what the {name} group did")
     return found
 
 
-def _share(definition: PolicyDefinition, means: Mapping[str, Mean]) -> dict[str, float | None]:
-    """Compare the share of subjects held out with the declared one: the normal approximation's two-sided p-value."""
-    held, others = means[HOLDOUT].subjects, means[POLICY].subjects
-    holdout, total = definition.guardrails.holdout, held + others
-    if holdout is None or total == 0:
-        return {"declared": None if holdout is None else holdout.share, "seen": None, "p_value": None}
-    z = (held - total * holdout.share) / sqrt(total * holdout.share * (1.0 - holdout.share))
-    return {"declared": holdout.share, "seen": held / total, "p_value": erfc(abs(z) / sqrt(2.0))}
+def _doubts_of_subjects(tally: Tally) -> list[str]:
+    found = []
+    if tally.without_subject:
+        decisions = sum(side.decisions for side in tally.groups.values())
+        found.append(
+            f"by action for {tally.without_subject:,} of {decisions:,} decisions, whose subject is not known: sent "
+            "without, or older than `decisions` reaches. If those people came often, intervals are too narrow"
+        )
+    if tally.in_both:
+        found.append(f"{tally.in_both:,} subjects were held out for a part of the time, and count in both groups")
+    return found
 
 
-def _mean(mean: Mean) -> dict[str, Any]:
-    interval = _interval(mean.interval)
-    value = mean.value if isfinite(mean.value) else None
-    return {"subjects": mean.subjects, "decisions": mean.decisions, "mean_reward": value, "interval": interval}
+def _doubts_of_share(share: Mapping[str, Any]) -> list[str]:
+    always = share["p_value_always"]
+    if always is None or always >= UNLIKELY:
+        return []
+    seen, expected = share["seen"], share["expected"]
+    words = f"{seen:.2%} of the subjects are held out where {expected:.2%} were to be (p = {always:.2g} at any look)"
+    return [f"{words}: the groups are not comparable"]
+
+
+def _share(definition: PolicyDefinition, tally: Tally, shares: Mapping[int, float]) -> dict[str, float | None]:
+    """Compare the share of subjects held out with the declared ones."""
+    holdout = definition.guardrails.holdout
+    splits = tally.splits(shares, 0.0 if holdout is None else holdout.share)
+    total = sum(split.subjects for split in splits.values())
+    declared = None if holdout is None else holdout.share
+    if not total:
+        return {"declared": declared, "expected": None, "seen": None, "p_value": None, "p_value_always": None}
+    return {
+        "declared": declared,
+        "expected": sum(share * split.subjects for share, split in splits.items()) / total,
+        "seen": sum(split.held_out for split in splits.values()) / total,
+        "p_value": p_value_now(splits),
+        "p_value_always": always_p_value(splits),
+    }
+
+
+def _mean(group: Group, everyone: Group, declared: tuple[float, float]) -> dict[str, Any]:
+    counts = {"subjects": group.subjects, "decisions": int(group.decisions.sum())}
+    if group.subjects < 2:
+        return {**counts, "mean_reward": group.mean if group.subjects else None, "interval": None}
+    interval = interval_of(group, range_of(everyone, declared), declared, is_exact=True)
+    return {**counts, "mean_reward": group.mean, "interval": _interval(interval)}
 
 
 def _interval(interval: Interval | None) -> dict[str, float] | None:

@@ -10,13 +10,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pipeline.evaluate.ledger import Entry
 from pipeline.events import Decision
 from pipeline.policy.candidates import CANDIDATES
-from pipeline.report.lift import Mean, mean_of
+from pipeline.report import interval
+from pipeline.report.sample_ratio import Split
 
 POLICY, HOLDOUT, NO_SNAPSHOT = "policy", "holdout", "no_snapshot"
 GROUPS = (POLICY, HOLDOUT, NO_SNAPSHOT)
@@ -40,25 +42,34 @@ def _earned() -> defaultdict[str, Earned]:
 
 
 @dataclass(slots=True)
-class Group:
+class Side:
     """One side of the comparison."""
 
     subjects: defaultdict[str, Earned] = field(default_factory=_earned)
     """By subject; a decision without one is its own."""
+    decisions: int = 0
     arms: defaultdict[str, Earned] = field(default_factory=_earned)
     segments: defaultdict[str, Earned] = field(default_factory=_earned)
 
     @property
-    def mean(self) -> Mean:
-        """Return the mean reward a decision."""
-        return mean_of((one.decisions, one.reward) for one in self.subjects.values())
+    def group(self) -> interval.Group:
+        """Return its subjects, as they are compared."""
+        return interval.Group.of((one.decisions, one.reward) for one in self.subjects.values())
+
+
+class First(NamedTuple):
+    """A subject's first decision in one of the two groups."""
+
+    decided_at_ms: int
+    snapshot_version: int
+    is_held_out: bool
 
 
 @dataclass(slots=True)
 class Tally:
     """All that is counted."""
 
-    groups: dict[str, Group] = field(default_factory=lambda: {name: Group() for name in GROUPS})
+    groups: dict[str, Side] = field(default_factory=lambda: {name: Side() for name in GROUPS})
     reasons: Counter[str] = field(default_factory=Counter)
     guardrails: Counter[str] = field(default_factory=Counter)
     open_count: int = 0
@@ -67,6 +78,33 @@ class Tally:
     """Decisions that stand for themselves: nobody is known who they were made for."""
     unread: int = 0
     """Decisions that can't be read any more, as those of a person who was forgotten."""
+    first_seen: dict[str, First] = field(default_factory=dict)
+    """By subject."""
+
+    @property
+    def unit(self) -> str:
+        """Return what is compared: subjects, or actions where most decisions name nobody."""
+        named = sum(side.decisions for side in self.groups.values()) - self.without_subject
+        return "subject" if named > self.without_subject else "action"
+
+    @property
+    def in_both(self) -> int:
+        """Return how many subjects stand in both groups, as where a share was changed."""
+        return len(self.groups[POLICY].subjects.keys() & self.groups[HOLDOUT].subjects.keys())
+
+    def splits(self, shares: Mapping[int, float], otherwise: float) -> dict[float, Split]:
+        """Return how many subjects came first under each declared share of the holdout, and were held out.
+
+        Args:
+            shares: by snapshot version.
+            otherwise: of versions that are not among them.
+        """
+        found: dict[float, Split] = {}
+        for first in self.first_seen.values():
+            share = shares.get(first.snapshot_version, otherwise)
+            before = found.get(share, Split(0, 0))
+            found[share] = Split(before.subjects + 1, before.held_out + first.is_held_out)
+        return {share: split for share, split in found.items() if 0.0 < share < 1.0}
 
 
 def group_of(decision: Decision) -> str:
@@ -90,9 +128,15 @@ def tally(entries: Iterable[Entry], *, include_open: bool = False) -> Tally:
                 continue
         counted.reasons[decision.reason] += 1
         counted.guardrails.update(decision.guardrails)
-        group = counted.groups[group_of(decision)]
+        name = group_of(decision)
+        side = counted.groups[name]
+        subject = decision.subject_hash or f"action {decision.action_id}"
         counted.without_subject += decision.subject_hash is None
-        group.subjects[decision.subject_hash or f"action {decision.action_id}"].add(entry.reward)
-        group.arms[CANDIDATES if decision.arm in decision.candidates else decision.arm].add(entry.reward)
-        group.segments[entry.segment].add(entry.reward)
+        side.decisions += 1
+        side.subjects[subject].add(entry.reward)
+        side.arms[CANDIDATES if decision.arm in decision.candidates else decision.arm].add(entry.reward)
+        side.segments[entry.segment].add(entry.reward)
+        if name != NO_SNAPSHOT:
+            first = First(decision.decided_at_ms, decision.snapshot_version, name == HOLDOUT)
+            counted.first_seen[subject] = min(first, counted.first_seen.get(subject, first))
     return counted

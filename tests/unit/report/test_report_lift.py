@@ -1,61 +1,70 @@
 from __future__ import annotations
 
-from math import isnan, sqrt
-
 import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
-from pipeline.report.lift import Mean, lift_of, mean_of
+from pipeline.report.always import error_at
+from pipeline.report.interval import Group
+from pipeline.report.lift import lift_of
+from pipeline.report.sample_ratio import Split, always_p_value, p_value_now
+
+UNIT = (0.0, 1.0)
 
 
-def test_the_mean_is_a_decision_s_and_its_variance_a_subject_s():
-    # μ = 3/6; rests 1 - 1 = 0, 2 - 1.5 = 0.5, 0 - 0.5 = -0.5; v = 0.5 / (3 · 2) / (6/3)² = 0.5/24.
-    mean = mean_of([(2, 1.0), (3, 2.0), (1, 0.0)])
-    assert mean == Mean(3, 6, 0.5, pytest.approx(0.5 / 24))
+def clicks(successes: int, trials: int) -> Group:
+    return Group.of([(1, 1.0)] * successes + [(1, 0.0)] * (trials - successes))
 
 
-def test_with_one_decision_a_subject_it_is_welchs_interval():
-    rng = np.random.default_rng(1)
-    policy, holdout = rng.normal(1.3, 1.0, 40), rng.normal(1.0, 0.5, 25)
-    lift = lift_of(*(mean_of([(1, float(reward)) for reward in group]) for group in (policy, holdout)))
+def test_a_holdout_without_a_success_is_not_surely_worse():
+    # 20 of 19,000 against 0 of 1,000: Newcombe's interval goes from -0.0028 to 0.0016, Fisher's p is 0.62.
+    lift = lift_of(clicks(20, 19_000), clicks(0, 1_000), UNIT)
     assert lift is not None
-    expected = ttest_ind(policy, holdout, equal_var=False)
-    low, high = expected.confidence_interval(0.95)
-    assert lift.difference == pytest.approx((policy.mean() - holdout.mean(), low, high), rel=1e-9)
-
-
-def test_decisions_of_a_subject_that_are_alike_count_as_one():
-    # Ten times the same decision says no more than one: the interval is that of the single ones.
-    rewards = [0.0, 1.0, 1.0, 0.0, 1.0]
-    single, tenfold = mean_of((1, r) for r in rewards), mean_of((10, 10 * r) for r in rewards)
-    assert tenfold.value == single.value
-    assert tenfold.variance == pytest.approx(single.variance)
-
-
-def test_the_relative_lift_is_of_the_holdouts_mean():
-    lift = lift_of(Mean(10_000, 10_000, 0.12, 1e-6), Mean(10_000, 10_000, 0.10, 1e-6))
-    assert lift is not None
-    assert lift.relative is not None
-    # se = sqrt((1e-6 + 1.44e-6) / 0.01) = 0.015620, times 1.96.
-    assert lift.relative.value == pytest.approx(0.2)
-    assert lift.relative.high - 0.2 == pytest.approx(1.96 * sqrt(2.44e-4), rel=1e-3)
-
-
-def test_a_holdout_that_may_earn_nothing_gives_no_relative_lift():
-    lift = lift_of(Mean(100, 100, 0.12, 1e-6), Mean(100, 100, 0.10, 0.01))
-    assert lift is not None
+    assert lift.difference.low == pytest.approx(-0.0020, abs=0.0002)  # 0.00105 - 0.00299, and a little of its own
+    assert lift.difference.high == pytest.approx(0.0016, abs=0.0001)
     assert lift.relative is None
 
 
-def test_too_few_subjects_give_no_lift():
-    assert isnan(mean_of([]).value)
-    assert mean_of([(5, 1.0)]).interval is None
-    assert lift_of(mean_of([(1, 0.0), (1, 1.0)]), mean_of([(5, 1.0)])) is None
-
-
-def test_rewards_that_are_all_the_same_give_an_interval_of_no_width():
-    lift = lift_of(mean_of([(1, 1.0)] * 3), mean_of([(1, 0.5)] * 3))
+def test_with_plenty_of_decisions_it_is_welchs_interval():
+    rng = np.random.default_rng(1)
+    policy, holdout = rng.gamma(4.0, size=9_000), rng.gamma(4.4, size=3_000)
+    lift = lift_of(*(Group.of([(1, float(r)) for r in group]) for group in (policy, holdout)), (0.0, 100.0))
     assert lift is not None
-    assert lift.difference == (0.5, 0.5, 0.5)
-    assert lift.relative == (1.0, 1.0, 1.0)
+    low, high = ttest_ind(policy, holdout, equal_var=False).confidence_interval(0.95)
+    assert lift.difference[1:] == pytest.approx((low, high), abs=0.02 * (high - low))
+
+
+def test_the_relative_lift_is_of_the_holdouts_mean():
+    lift = lift_of(clicks(12_000, 100_000), clicks(10_000, 100_000), UNIT)
+    assert lift is not None
+    assert lift.relative is not None
+    # Variances 0.12 · 0.88 / 1e5 and 0.1 · 0.9 / 1e5: se = sqrt((1.056e-6 + 1.44 · 0.9e-6) / 0.01) = 0.01533, by 1.96.
+    assert lift.relative.value == pytest.approx(0.2)
+    assert lift.relative[1:] == pytest.approx((0.17, 0.23), abs=0.001)
+
+
+def test_whoever_looks_every_day_sees_a_wider_interval():
+    lift = lift_of(clicks(300, 2_000), clicks(200, 2_000), UNIT)
+    assert lift is not None
+    # 1,000 effective subjects: 3.04 deviations where one look has 1.96.
+    once, always = lift.difference, lift.always
+    assert (always.high - always.low) / (once.high - once.low) == pytest.approx(3.04 / 1.96, rel=0.02)
+    assert error_at(1_000.0, 0.05) < error_at(1_000.0, 0.2)
+
+
+def test_too_few_subjects_give_no_lift():
+    assert lift_of(clicks(1, 2), Group.of([(5, 1.0)]), UNIT) is None
+
+
+def test_held_out_as_declared_is_no_surprise_and_twice_as_many_is():
+    assert always_p_value({0.05: Split(10_000, 500)}) == 1.0
+    assert p_value_now({0.05: Split(10_000, 500)}) == pytest.approx(1.0)
+    assert always_p_value({0.05: Split(10_000, 700)}) < 1e-9
+
+
+def test_a_share_that_was_changed_is_no_surprise_either():
+    # 5 % of 10,000 and then 50 % of 2,000: 12.5 % of all, which neither share says.
+    changed = {0.05: Split(10_000, 500), 0.5: Split(2_000, 1_000)}
+    assert always_p_value(changed) == 1.0
+    assert p_value_now(changed) is None
+    assert always_p_value({0.05: Split(12_000, 1_500)}) < 1e-12

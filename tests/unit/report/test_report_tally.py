@@ -40,21 +40,21 @@ ENTRIES = [
 
 def test_groups_are_the_holdout_and_all_others_that_a_snapshot_was_there_for():
     counted = tally(ENTRIES)
-    means = {name: group.mean for name, group in counted.groups.items()}
-    assert {name: (mean.subjects, mean.decisions) for name, mean in means.items()} == {
+    groups = {name: side.group for name, side in counted.groups.items()}
+    assert {name: (group.subjects, group.decisions.sum()) for name, group in groups.items()} == {
         "policy": (2, 3),
         "holdout": (2, 2),
         "no_snapshot": (1, 1),
     }
-    assert means["policy"].value == pytest.approx(2 / 3)
-    assert means["holdout"].value == 0.25
+    assert groups["policy"].mean == pytest.approx(2 / 3)
+    assert groups["holdout"].mean == 0.25
     assert counted.reasons == {"policy": 2, "fallback": 2, "holdout": 2}
     assert counted.guardrails == {"holdout": 2}
     assert (counted.open_count, counted.unread) == (1, 1)
 
 
 def test_open_decisions_count_where_they_are_asked_for():
-    assert tally(ENTRIES, include_open=True).groups["policy"].mean.decisions == 4
+    assert tally(ENTRIES, include_open=True).groups["policy"].decisions == 4
 
 
 def held(share: float) -> Plain:
@@ -70,20 +70,53 @@ def test_a_report_has_means_lift_arms_and_segments_as_json_takes_them():
         "b": {"decisions": 1, "share": 1 / 3, "mean_reward": 0.0},
     }
     assert {name: row["decisions"] for name, row in report["segments"]["policy"].items()} == {"new": 1, "other": 2}
-    assert report["holdout_share"] == {"declared": 0.5, "seen": 0.5, "p_value": 1.0}
+    share = report["holdout_share"]
+    assert (share["declared"], share["seen"], share["p_value"], share["p_value_always"]) == (0.5, 0.5, 1.0, 1.0)
+    assert report["unit"] == "subject"
     words = in_words(report)
     assert "policy: 0.66667 a decision" in words
+    assert "however often one looks" in words
     assert "1 decisions are still open" in words
-    assert "the holdout group has 2 subjects" in words
+    assert "by action for 2 of 6 decisions" in words
+    assert "the holdout group is worth 1.0 rewards of one size" in words
 
 
 def test_groups_of_another_size_than_declared_are_doubted():
     entries = [entry(f"p{i}", i % 2, subject_hash=f"p{i}") for i in range(900)]
     entries += [entry(f"h{i}", i % 2, subject_hash=f"h{i}", **HOLDOUT) for i in range(100)]
     assert report_of(define(plain_policy(**held(0.1))), tally(entries))["doubts"] == []
-    # 100 where 200 are expected: z = -100 / sqrt(1000 · 0.2 · 0.8) = -7.9.
+    # 100 where 200 are expected.
     (doubt,) = report_of(define(plain_policy(**held(0.2))), tally(entries))["doubts"]
-    assert doubt.startswith("10.00% of the subjects are held out where 20.00% are declared (p = 2.7e-15)")
+    assert doubt.startswith("10.00% of the subjects are held out where 20.00% were to be")
+    # All of them came while a tenth was to be held out.
+    assert report_of(define(plain_policy(**held(0.2))), tally(entries), (), {3: 0.1})["doubts"] == []
+
+
+def test_forty_people_who_come_back_are_forty_and_not_two_thousand():
+    # Half of them held out, as declared; each comes sixty times, and likes it or not.
+    entries = [
+        entry(f"{person}-{visit}", person % 4 // 2, subject_hash=f"{person}", **(HOLDOUT if person % 2 else {}))
+        for person in range(40)
+        for visit in range(60)
+    ]
+    report = report_of(define(plain_policy(**held(0.5))), tally(entries))
+    assert report["groups"]["policy"]["subjects"] == report["groups"]["holdout"]["subjects"] == 20
+    assert report["holdout_share"]["p_value"] == 1.0
+    # Twenty yes or no: about ± 0.3 each.
+    assert report["lift"]["difference"]["high"] > 0.25
+
+
+def test_where_nobody_is_named_it_says_that_it_goes_by_action():
+    report = report_of(define(plain_policy(**held(0.5))), tally([entry("1"), entry("2", 1.0), entry("3", **HOLDOUT)]))
+    assert report["unit"] == "action"
+    assert "by action" in in_words(report).splitlines()[0]
+    assert any("by action for 3 of 3 decisions" in doubt for doubt in report["doubts"])
+
+
+def test_who_was_held_out_for_a_while_is_told():
+    twice = [entry("1", subject_hash="ada"), entry("2", subject_hash="ada", **HOLDOUT)]
+    doubts = report_of(define(plain_policy(**held(0.5))), tally(twice))["doubts"]
+    assert any(doubt.startswith("1 subjects were held out for a part of the time") for doubt in doubts)
 
 
 def test_a_policy_without_a_holdout_is_told_how_to_have_one():
