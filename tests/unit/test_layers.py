@@ -48,7 +48,7 @@ PURE = {
         "serve.decision",
         "serve.following.snapshot",
     ),
-    "report": ("events", "policy", "evaluate.ledger"),
+    "report": ("events", "models", "policy", "evaluate.ledger"),
 }
 # What touches the world in those folders; everything else there is pure.
 WORLDLY = {
