@@ -18,6 +18,7 @@ COMMANDS = (
     "api-key",
     "dead-letters",
     "demo",
+    "doctor",
     "evaluate",
     "forget",
     "policy",

@@ -8,6 +8,8 @@ import click
 import orjson
 
 from pipeline.cli import options
+from pipeline.doctor.checks import topic_findings
+from pipeline.doctor.gather import BrokerFacts
 from pipeline.stream.log.topics import DEFAULT_PARTITIONS, create_topics, deployed_partitions, topic_specs
 from pipeline.stream.security import Address
 
@@ -42,7 +44,7 @@ def create(
     min_insync_replicas: int | None,
     as_json: bool,
 ) -> None:
-    """Create the topics that are missing; those that exist must have the right number of partitions.
+    """Create the topics that are missing; of those that exist, say what differs from what is needed.
 
     \b
     Example:
@@ -52,9 +54,18 @@ def create(
     count = partitions or asyncio.run(deployed_partitions(broker)) or DEFAULT_PARTITIONS
     specs = topic_specs(app_id, count)
     created = asyncio.run(create_topics(broker, specs, replication=replication, in_sync=min_insync_replicas))
+    differing = [] if len(created) == len(specs) else _differing(broker, app_id, count)
     if as_json:
-        click.echo(orjson.dumps({"created": created}))
+        click.echo(orjson.dumps({"created": created, "differing": differing}))
         return
     for name in created:
         click.echo(f"created {name}")
     click.echo(f"{len(created)} topics created")
+    for told in differing:
+        click.echo(f"differs: {told}", err=True)
+
+
+def _differing(broker: Address, app_id: str, partitions: int) -> list[str]:
+    """Return what is not as needed of topics that somebody else may have made."""
+    found = topic_findings(BrokerFacts(broker, app_id).cluster(), app_id, partitions, str(broker))
+    return [finding.in_words() for finding in found if finding.status != "ok"]

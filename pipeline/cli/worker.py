@@ -19,6 +19,7 @@ from pipeline.cli import options
 from pipeline.cli.endings import plainly
 from pipeline.cli.logs import LOG_FORMAT
 from pipeline.cli.processes import run_processes
+from pipeline.doctor.watch import require_sound
 from pipeline.registry.lookup import Schemas
 from pipeline.registry.settings import RegistrySettings
 from pipeline.settings import CLOCK_SKEW_MS, COMMIT_INTERVAL_S, ORPHAN_HOLD_MS, SESSION_TIMEOUT_S, WorkerSettings
@@ -184,6 +185,7 @@ def worker(
     asyncio.run(check_registry(registry))
     if settings.declare_topics:
         asyncio.run(create_topics_of(settings))
+    require_sound(broker, app_id, settings.partitions)
     if processes == 1:
         run_worker(settings)
     else:

@@ -14,7 +14,9 @@ from typing import Any
 import faust
 import rocksdict
 from faust.types import TP
+from mode import Service
 
+from pipeline.doctor.watch import ClusterWatch
 from pipeline.join.agent import JoinAgent
 from pipeline.join.step import Limits
 from pipeline.join.stored_row import due_of
@@ -101,6 +103,11 @@ class WorkerApp(faust.App):
         await self.policies.stop()
         await self.schemas.close()
         await self.outbox.stop()
+
+    @Service.task
+    async def _watch_cluster(self) -> None:
+        settings = self._settings
+        await keep_running(ClusterWatch(settings.broker, settings.app_id, settings.partitions).run)
 
     @property
     def is_ready(self) -> bool:
