@@ -56,6 +56,8 @@ class WorkerSettings:
     """Address that Prometheus asks at."""
     metrics_port: int | None = None
     """Its port, 0 for a free one; None: nobody asks."""
+    snapshot_signing_key: Path | None = None
+    """PEM file of the Ed25519 key that published snapshots are signed with; None: they are not."""
     log_level: str = "INFO"
     """Of this process's log."""
     failpoint: str = ""

@@ -13,7 +13,7 @@ from pipeline.join.step import Changes
 from pipeline.join.stored_row import due_of, row_from_bytes, row_to_bytes
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.stream.log.outbox import BUILDER_BYTES, Outgoing, Record, by_partition
+from pipeline.stream.log.outbox import BUILDER_BYTES, Headers, Outgoing, Record, by_partition
 from pipeline.stream.state.durable import DurablePartition
 from pipeline.stream.state.tables import INDEX, ROW, due_key
 
@@ -57,6 +57,7 @@ class MemoryBroker:
 
     def __init__(self, partitions: int = 4) -> None:
         self.partitions = partitions
+        self.headers: list[Headers] = []
         self.logs: defaultdict[tuple[str, int], list[SimpleNamespace]] = defaultdict(list)
         self.interrupt: Callable[[str], None] = lambda _: None
         self.now_ms: Callable[[], int] = lambda: 0
@@ -79,7 +80,8 @@ class MemoryBroker:
     async def stop(self) -> None:
         """There is nothing to disconnect."""
 
-    async def deliver(self, records: Iterable[Record]) -> None:
+    async def deliver(self, records: Iterable[Record], headers: Headers = ()) -> None:
+        self.headers += [headers] if headers else []
         await self.deliver_all(by_partition(records))
 
     async def deliver_all(self, outgoing: Outgoing) -> None:

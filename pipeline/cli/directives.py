@@ -11,9 +11,10 @@ from pipeline.codec import avro
 from pipeline.errors import ConfigError, UnavailableError
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.directive import PIN, ROLLBACK, UNPIN, Directive
-from pipeline.publish.parts import part_key, part_of
+from pipeline.publish.parts import part_key
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.outbox import BUILDER_BYTES, Outbox, Record
+from pipeline.stream.log.snapshot_records import snapshots_in
 from pipeline.stream.log.topics import POLICIES, SNAPSHOTS, partition_for
 from pipeline.stream.policies import Policies
 from pipeline.stream.security import Address
@@ -103,7 +104,5 @@ def _last_version(records: Any, policy: str) -> int:
     return max((fields["version"] for fields in _snapshots(records, policy)), default=0)
 
 
-def _snapshots(records: Any, policy: str) -> list[dict[str, Any]]:
-    are_snapshots = (record for record in records if record.value is not None and not part_of(record.key))
-    found = [avro.decode_as("snapshot", record.value) for record in are_snapshots]
-    return [fields for fields in found if fields["policy"] == policy]
+def _snapshots(records: Any, policy: str) -> list[Mapping[str, Any]]:
+    return [fields for _, fields in snapshots_in(records) if fields["policy"] == policy]

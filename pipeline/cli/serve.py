@@ -123,6 +123,28 @@ from pipeline.serve.settings import ServeSettings
     help="How much may wait there. [PIPELINE_SPILL_BYTES]",
 )
 @click.option(
+    "--snapshot-keys",
+    envvar="PIPELINE_SNAPSHOT_KEYS",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="PEM file of the publishers' public keys, two while they are changed: only snapshots that one of them has "
+    "signed go live. [PIPELINE_SNAPSHOT_KEYS]",
+)
+@click.option(
+    "--snapshot-dir",
+    envvar="PIPELINE_SNAPSHOT_DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of this node alone: live snapshots are kept there, to answer from after a restart without a broker. "
+    "[PIPELINE_SNAPSHOT_DIR]",
+)
+@click.option(
+    "--snapshot-bytes",
+    envvar="PIPELINE_SNAPSHOT_BYTES",
+    type=click.IntRange(1 << 20),
+    default=1 << 30,
+    show_default=True,
+    help="How much may be kept there. [PIPELINE_SNAPSHOT_BYTES]",
+)
+@click.option(
     "--when-full",
     envvar="PIPELINE_WHEN_FULL",
     type=click.Choice(["shed", "slow"]),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pipeline.codec import avro
 from pipeline.errors import ConfigError
-from pipeline.publish.parts import SnapshotContent, part_of, whole
+from pipeline.publish.parts import SnapshotContent, whole
 from pipeline.publish.snapshot import snapshot_id
 from pipeline.replay.proof.parts import with_parts
 from pipeline.stream.log.follow import TopicFollower
+from pipeline.stream.log.snapshot_records import snapshots_in
 from pipeline.stream.log.topics import SNAPSHOT_HISTORY, SNAPSHOTS
 from pipeline.stream.security import Address
 
@@ -50,10 +50,7 @@ async def read_published(broker: Address, topic: str, policy: str | None = None)
     try:
         await follower.start()
         async for records in follower.batches_to_end():
-            for record in records:
-                if record.value is None or part_of(record.key):
-                    continue
-                fields = avro.decode_as("snapshot", record.value)
+            for record, fields in snapshots_in(records):
                 if policy in (None, fields["policy"]):
                     found.append(Published(record.value, fields, record.timestamp))
     finally:

@@ -134,6 +134,13 @@ STOPPED_WITHIN_S = 15.0
     show_default=True,
     help="Least severity that is logged. [PIPELINE_LOG_LEVEL]",
 )
+@click.option(
+    "--snapshot-signing-key",
+    envvar="PIPELINE_SNAPSHOT_SIGNING_KEY",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="PEM file of an Ed25519 key (openssl genpkey -algorithm ed25519) to sign snapshots with. "
+    "[PIPELINE_SNAPSHOT_SIGNING_KEY]",
+)
 @options.metrics_host
 @options.metrics_port
 def worker(
@@ -154,6 +161,7 @@ def worker(
     log_level: str,
     metrics_host: str,
     metrics_port: int | None,
+    snapshot_signing_key: Path | None,
 ) -> None:
     """Join, learn and publish, until stopped.
 
@@ -180,6 +188,7 @@ def worker(
         log_level=log_level,
         metrics_host=metrics_host,
         metrics_port=metrics_port,
+        snapshot_signing_key=snapshot_signing_key,
         failpoint=os.environ.get(failpoints.VARIABLE, ""),
     )
     asyncio.run(check_registry(registry))

@@ -29,6 +29,7 @@ from pipeline.publish.partials import Mark, PartialKey, base_from
 from pipeline.publish.partition import BASE, HOLD, MARK, PARTIAL, VERSION, PublishPartition, published_from
 from pipeline.publish.parts import SnapshotContent, divide
 from pipeline.publish.sending import Write
+from pipeline.publish.signing import Signer
 from pipeline.publish.snapshot import snapshot_fields
 from pipeline.stream.failpoints import Reach, pass_by
 from pipeline.stream.log import topics
@@ -53,7 +54,15 @@ class PublishAgent:
 
     name = "publish"
 
-    def __init__(self, opener: Opens, outbox: Outbox, policies: Policies, reach: Reach = pass_by) -> None:
+    def __init__(
+        self,
+        opener: Opens,
+        outbox: Outbox,
+        policies: Policies,
+        reach: Reach = pass_by,
+        signer: Signer | None = None,
+    ) -> None:
+        self._signer = signer
         self._outbox = outbox
         self._policies = policies
         self._reach = reach
@@ -262,7 +271,8 @@ class PublishAgent:
         self, partition: PublishPartition, policy: str, content: SnapshotContent, fresh: frozenset[str]
     ) -> None:
         names, to = partition.published[policy].parts, await self._places(policy)
-        await partition.sending.send(policy, content, names, fresh, to, self._writer(partition), self._reach)
+        headers = () if self._signer is None else self._signer.headers(content.record)
+        await partition.sending.send(policy, content, names, fresh, to, self._writer(partition), self._reach, headers)
 
     async def _places(self, policy: str) -> dict[str, int]:
         """Return the policy's partition of each topic that its snapshots are sent to."""

@@ -19,6 +19,7 @@ import orjson
 
 from pipeline.errors import StateError
 from pipeline.publish.parts import PART_BYTES, SnapshotContent, part_key, part_of
+from pipeline.publish.signing import Headers
 from pipeline.publish.snapshot import snapshot_id
 from pipeline.stream.failpoints import Reach, pass_by
 from pipeline.stream.log.outbox import Record
@@ -94,6 +95,7 @@ class Sending:
         to: Mapping[str, int],
         write: Write,
         reach: Reach = pass_by,
+        headers: Headers = (),
     ) -> None:
         """Send the parts that are not in the topics yet, then the snapshot; then drop what it does not name.
 
@@ -105,6 +107,7 @@ class Sending:
             to: partition of `snapshot-history` and of `snapshots`.
             write: makes rows durable.
             reach: told of each group of parts that is sent.
+            headers: of the snapshot: its signature.
         """
         sent = self._sent.get(policy, NOTHING)
         again = bool(names) and _now_ms() - sent.whole_at_ms >= WHOLE_AGAIN_MS
@@ -112,7 +115,7 @@ class Sending:
             await self._held.outbox.deliver(self._records(policy, content, group, fresh, to))
             reach("publish.parts-sent")
         key = policy.encode()
-        await self._held.outbox.deliver([Record(topic, to[topic], key, content.record) for topic in to])
+        await self._held.outbox.deliver([Record(topic, to[topic], key, content.record) for topic in to], headers)
         if names or self._parts.get(policy):
             done = Sent(snapshot_id(content.record), _now_ms() if again else sent.whole_at_ms)
             await self.drop(policy, names, to, write, done)

@@ -10,14 +10,13 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from pipeline.codec import avro
 from pipeline.errors import UnavailableError
-from pipeline.publish.parts import part_of
 from pipeline.publish.snapshot import snapshot_fields
 from pipeline.replay.proof.diff import SnapshotDiff, diff_snapshots
 from pipeline.replay.recounting.base import FoundBase
 from pipeline.replay.recounting.plan import plan_from_json
 from pipeline.stream.log.follow import TopicFollower, partition_numbers
+from pipeline.stream.log.snapshot_records import snapshots_in
 from pipeline.stream.log.topics import SNAPSHOTS, STATISTICS, partition_for
 from pipeline.stream.security import Address, client_options
 
@@ -69,10 +68,8 @@ async def wait_until_published(broker: Address, policy: str, generation: int, wi
     try:
         await follower.start()
         while time.monotonic() < deadline:
-            for record in await follower.poll():
-                is_snapshot = record.value is not None and not part_of(record.key)
-                fields = avro.decode_as("snapshot", record.value) if is_snapshot else {}
-                if fields.get("policy") == policy and fields["generation"] == generation:
+            for _, fields in snapshots_in(await follower.poll()):
+                if fields["policy"] == policy and fields["generation"] == generation:
                     version: int = fields["version"]
                     return version
     finally:

@@ -18,6 +18,7 @@ from msgspec import UNSET, structs
 
 from pipeline.codec import avro
 from pipeline.errors import InvalidRecordError
+from pipeline.publish.signing import read_verifier
 from pipeline.serve.batching import Turn, Waiter
 from pipeline.serve.decision.explain import explain
 from pipeline.serve.decision.rollout import Known, Request, answer_many
@@ -26,6 +27,7 @@ from pipeline.serve.delivery.delivery import Delivery
 from pipeline.serve.delivery.journal import Journal, check_size
 from pipeline.serve.delivery.spill import Spill
 from pipeline.serve.following.follower import OnLive, SnapshotFollower
+from pipeline.serve.following.kept import KeptSnapshots
 from pipeline.serve.following.snapshot import LoadedSnapshot
 from pipeline.serve.following.switches import SwitchFollower
 from pipeline.serve.guardrails.frequency import SubjectMemory
@@ -49,13 +51,21 @@ class ServingNode:
         self, settings: ServeSettings, *, rng: np.random.Generator | None = None, on_live: OnLive | None = None
     ) -> None:
         self.settings = settings
-        self.follower = SnapshotFollower(settings.broker, on_live)
+        self._switches = SwitchFollower(settings.broker)
+        self.follower = SnapshotFollower(
+            settings.broker,
+            on_live,
+            verifier=None if settings.snapshot_keys is None else read_verifier(settings.snapshot_keys),
+            kept=None
+            if settings.snapshot_dir is None
+            else KeptSnapshots(settings.snapshot_dir, settings.snapshot_bytes),
+            is_known=self._switches.is_known,
+        )
         spill = None if settings.spill_dir is None else Spill(settings.spill_dir, settings.spill_bytes)
         self.delivery = Delivery(settings.broker, settings.buffer_bytes, spill=spill)
         self.journal = Journal(self.delivery, settings.recent_bytes)
         self.outcomes_taken = 0
         """Outcomes logged."""
-        self._switches = SwitchFollower(settings.broker)
         self._known = Known(self.follower.snapshots, self._switches.switches, SubjectMemory(), self._age_ms)
         # Seeded by the system, so no two nodes draw alike.
         self._rng = rng or np.random.default_rng()
@@ -78,7 +88,10 @@ class ServingNode:
             asyncio.create_task(supervise(self._switches.follow), name="follow-switches"),
             asyncio.create_task(supervise(self.delivery.deliver), name="deliver"),
         ]
-        self._sync = asyncio.create_task(self.delivery.sync(), name="sync-spill")
+        self._to_disk = [
+            asyncio.create_task(self.delivery.sync(), name="sync-spill"),
+            asyncio.create_task(self.follower.keep(), name="keep-snapshots"),
+        ]
 
     async def stop(self) -> None:
         """Deliver what waits, within the time that the settings give, keep the rest on disk, and disconnect.
@@ -90,9 +103,10 @@ class ServingNode:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.flush(), self.settings.drain_timeout_s)
         finally:
-            for task in (*self._tasks, self._sync):
+            for task in (*self._tasks, *self._to_disk):
                 task.cancel()
-            await asyncio.gather(*self._tasks, self._sync, return_exceptions=True)
+            await asyncio.gather(*self._tasks, *self._to_disk, return_exceptions=True)
+            await asyncio.to_thread(self.follower.keep_now)
             lost = self.delivery.close()
             if lost:
                 log.error("records-abandoned count=%s", lost)

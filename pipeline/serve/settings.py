@@ -59,6 +59,12 @@ class ServeSettings:
     """Names that a node without keys may be asked by, beside those of this machine."""
     ready_within_s: float = 3_600.0
     """A node is ready while its youngest snapshot is at most this old."""
+    snapshot_keys: Path | None = None
+    """PEM file of the publishers' public keys: a snapshot that none of them has signed is refused; None: none is."""
+    snapshot_dir: Path | None = None
+    """Folder of this node alone, where its live snapshots are kept over a restart; None: nowhere."""
+    snapshot_bytes: int = 1 << 30
+    """How much may be kept there."""
     recent_bytes: int = 32 << 20
     """How much of recent decisions is kept to be explained, and as much of the snapshots that made them."""
     limits: Limits = field(default_factory=Limits)

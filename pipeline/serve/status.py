@@ -45,11 +45,14 @@ class Status:
         """Return whether the youngest snapshot is young enough."""
         ages_ms = [self._follower.age_ms(policy, now_ms) for policy in self._follower.snapshots]
         limit_s = self._ready_within_s
-        if not ages_ms:
-            return ReadyAnswer(is_ready=False, detail="there is no snapshot yet")
-        age_s = min(ages_ms) / 1000.0
-        detail = f"the youngest snapshot is {age_s:.1f} s old, {limit_s:g} s are allowed"
-        return ReadyAnswer(is_ready=age_s <= limit_s, detail=detail)
+        follower = self._follower
+        if ages_ms:
+            age_s = min(ages_ms) / 1000.0
+            is_ready = age_s <= limit_s
+            detail = f"the youngest snapshot is {age_s:.1f} s old, {limit_s:g} s are allowed"
+        else:
+            is_ready, detail = False, "there is no snapshot yet"
+        return ReadyAnswer(is_ready, detail, follower.refused, follower.last_refusal, sorted(follower.from_disk))
 
     def live_snapshots(self, now_ms: int) -> dict[str, LiveSnapshot]:
         """Return what decides, by policy."""

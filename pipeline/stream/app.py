@@ -24,6 +24,7 @@ from pipeline.learn.agent import LearnAgent
 from pipeline.learn.memory import expires_of
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.agent import PublishAgent
+from pipeline.publish.signing import read_signer
 from pipeline.registry.lookup import Schemas
 from pipeline.settings import WorkerSettings
 from pipeline.stream.credentials import faust_credentials
@@ -177,7 +178,8 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
         app.schemas if settings.registry.urls else None,
     )
     learn = LearnAgent(opener(topics.LEARN_TABLE, expires_of), app.outbox)
-    publish = PublishAgent(opener(topics.PUBLISH_TABLE, None), app.outbox, app.policies, app.reach)
+    signer = None if settings.snapshot_signing_key is None else read_signer(settings.snapshot_signing_key)
+    publish = PublishAgent(opener(topics.PUBLISH_TABLE, None), app.outbox, app.policies, app.reach, signer)
     stages = (join, learn, publish)
     app.metrics.watch(join.partitions)
     app.metrics.count_refused(lambda: app.policies.refused_count)

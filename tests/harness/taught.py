@@ -15,7 +15,7 @@ from pipeline.events import Decision
 from pipeline.learn.memory import RowKey
 from pipeline.models.sums.statistics import Statistics, contributions
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.publish.snapshot import build_snapshot
+from pipeline.publish.snapshot import build_snapshot, snapshot_id
 from pipeline.serve.http.server import listening
 from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
@@ -27,8 +27,15 @@ Rate = Callable[[int], float]
 """An arm's place → how often it is clicked."""
 
 
-def taught(definition: PolicyDefinition, version: int, *, decisions: int = 50, rate: Rate = lambda _: 0.5) -> bytes:
-    """Return a snapshot of some decisions an arm, drawn from `version`; the whole traffic is segment `all`."""
+def taught(
+    definition: PolicyDefinition,
+    version: int,
+    *,
+    after: bytes = b"",
+    decisions: int = 50,
+    rate: Rate = lambda _: 0.5,
+) -> bytes:
+    """Return a snapshot of some decisions an arm, drawn from `version`, that follows another; segment `all` is all."""
     rng = np.random.default_rng(version)
     rows = []
     for place, arm in enumerate(definition.arm_names):
@@ -36,7 +43,7 @@ def taught(definition: PolicyDefinition, version: int, *, decisions: int = 50, r
         X[:, :1] = 4096
         sums = Statistics(definition.dimension, contributions(X, (rng.random(decisions) < rate(place)) * ONE))
         rows.append((RowKey(definition.name, definition.generation, "all", arm, 0), sums))
-    return build_snapshot(definition, rows, {}, version, parent="")
+    return build_snapshot(definition, rows, {}, version, snapshot_id(after) if after else "")
 
 
 async def publish(producer: AIOKafkaProducer, definition: PolicyDefinition, content: bytes, partitions: int) -> None:

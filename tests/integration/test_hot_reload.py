@@ -49,9 +49,9 @@ floor = 0.02
 """
 
 
-def content_of(definition: PolicyDefinition, version: int) -> bytes:
+def content_of(definition: PolicyDefinition, version: int, after: bytes) -> bytes:
     """What 50 decisions an arm taught, of which the version's own arm was clicked most."""
-    return taught(definition, version, rate=lambda place: 0.6 if place == version % 3 else 0.4)
+    return taught(definition, version, after=after, rate=lambda place: 0.6 if place == version % 3 else 0.4)
 
 
 async def ask_until(stop: asyncio.Event, client: httpx.AsyncClient, number: int) -> list[int]:
@@ -71,7 +71,10 @@ async def test_under_load_no_request_fails_and_no_decision_mixes_two_snapshots(o
     servers = own_kafka.bootstrap_servers
     await create_topics(servers, topic_specs("reload", PARTITIONS))
     definition = load_policy(POLICY, "test")
-    contents = {version: content_of(definition, version) for version in range(1, VERSIONS + 1)}
+    contents = {0: b""}
+    for version in range(1, VERSIONS + 1):
+        contents[version] = content_of(definition, version, contents[version - 1])
+    del contents[0]
     stop = asyncio.Event()
     async with (
         asyncio.timeout(120),

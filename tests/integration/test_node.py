@@ -42,14 +42,14 @@ def policy_called(name: str) -> PolicyDefinition:
     return load_policy(HOMEPAGE.read_text("utf-8").replace('name = "homepage"', f'name = "{name}"', 1), name)
 
 
-def content_of(definition: PolicyDefinition, version: int, best: str = "hybrid") -> bytes:
+def content_of(definition: PolicyDefinition, version: int, best: str = "hybrid", after: bytes = b"") -> bytes:
     """A snapshot that has seen `best` clicked 900 times in 1000, and nothing else."""
     # n, Σr and Σr² in grid units; a click is worth 1 here, 2^15 on the grid.
     one = 2**15
     sums = [1_000, 900 * one, 900 * one * one]
     statistics = Statistics.from_bytes(0, b"".join(number.to_bytes(8, "little") for number in sums))
     rows = [(RowKey(definition.name, definition.generation, "returning", best, 0), statistics)]
-    return build_snapshot(definition, rows, {}, version, parent="")
+    return build_snapshot(definition, rows, {}, version, snapshot_id(after) if after else "")
 
 
 async def publish(servers: str, policy: str, *contents: bytes) -> None:
@@ -145,7 +145,8 @@ async def test_a_higher_version_goes_live_and_a_lower_or_broken_one_does_not(emb
 
         assert (await answered())["error"] == "no-snapshot"
 
-        await publish(servers, definition.name, content_of(definition, 2, best="hybrid"))
+        second = content_of(definition, 2, best="hybrid")
+        await publish(servers, definition.name, second)
         await node.wait_ready(definition.name, 2)
         # About 0.9 against two arms that are uniform on [0, 1]: each is below it with a chance of 0.9, both with
         # 0.81, which the floor makes 0.01 + 0.97 · 0.81 = 0.8.
@@ -157,7 +158,7 @@ async def test_a_higher_version_goes_live_and_a_lower_or_broken_one_does_not(emb
         await publish(
             servers, definition.name, content_of(definition, 1, best="content_based"), broken, b"no record at all"
         )
-        await publish(servers, definition.name, content_of(definition, 3, best="content_based"))
+        await publish(servers, definition.name, content_of(definition, 3, best="content_based", after=second))
         await node.wait_ready(definition.name, 3)
         after = await answered()
         assert after["snapshot_version"] == 3
@@ -173,7 +174,9 @@ async def test_a_higher_version_goes_live_and_a_lower_or_broken_one_does_not(emb
 async def test_a_node_that_starts_later_finds_the_latest(embedded: Broker) -> None:
     servers = embedded.bootstrap_servers
     definition = policy_called("starts-later")
-    await publish(servers, definition.name, *(content_of(definition, version) for version in (1, 2, 3)))
+    first = content_of(definition, 1)
+    second = content_of(definition, 2, after=first)
+    await publish(servers, definition.name, first, second, content_of(definition, 3, after=second))
     async with serving(servers) as (node, _):
         assert (await node.wait_ready(definition.name, 3)).version == 3
 
@@ -228,7 +231,8 @@ async def test_what_was_decided_while_kafka_was_away_arrives_when_it_is_back(own
     servers = own_kafka.bootstrap_servers
     await create_topics(servers, topic_specs("pipeline", 3))
     definition = policy_called("kafka-away")
-    await publish(servers, definition.name, content_of(definition, 1))
+    first = content_of(definition, 1)
+    await publish(servers, definition.name, first)
     async with serving(servers) as (node, client):
         await node.wait_ready(definition.name)
         await node.decide(definition.name, CONTEXT, action_id="before")
@@ -246,7 +250,7 @@ async def test_what_was_decided_while_kafka_was_away_arrives_when_it_is_back(own
         assert decided_in == outcome_in
         assert isinstance(decision, Decision)
         assert decision.arm == answer["arm"]
-        await publish(servers, definition.name, content_of(definition, 2))
+        await publish(servers, definition.name, content_of(definition, 2, after=first))
         await node.wait_ready(definition.name, 2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,36 @@ async def test_a_snapshot_that_is_the_fold_of_its_ledger_is_equal(broker):
     assert done.stdout.startswith("equal: homepage version 1")
     fields = orjson.loads(verify(broker, "--policy", "homepage", "--version", "1", "--json").stdout)
     assert (fields["equal"], fields["ledger_records"], fields["difference"]) == (True, 30, None)
+
+
+@pytest.mark.attack
+async def test_what_is_no_snapshot_among_them_is_passed_over_by_its_offset_and_told_of(broker):
+    await publish(broker, LEDGER)
+    outbox = Outbox(broker)
+    await outbox.start()
+    strange = (b"no record", b"\xc3\x01" + bytes(20), b"")
+    await outbox.deliver(
+        Record(topic, 0, key, value)
+        for topic in (SNAPSHOTS, SNAPSHOT_HISTORY)
+        for key, value in zip((b"homepage", b"\xff/part/x", b"other"), strange, strict=True)
+    )
+    await outbox.stop()
+    done = verify(broker)
+    assert (done.returncode, done.stdout.startswith("equal: homepage version 1")) == (0, True)
+    told = [line for line in done.stderr.splitlines() if line]
+    # One snapshot stands at offset 0 of each topic.
+    assert [line.split()[:3] for line in told] == [
+        ["record-passed-over", f"place={topic}/0", f"offset={offset}"]
+        for topic in (SNAPSHOTS, SNAPSHOT_HISTORY)
+        for offset in (1, 2, 3)
+    ]
+    for command in (["snapshot", "list"], ["snapshot", "rollback", "homepage", "--to", "1", "--dry-run"]):
+        arguments = [sys.executable, "-m", "pipeline", *command, "--broker", broker]
+        asked = await asyncio.to_thread(
+            subprocess.run, arguments, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert "Traceback" not in asked.stderr
+        assert "record-passed-over" in asked.stderr
 
 
 async def test_one_altered_ledger_record_is_named(broker):

@@ -24,7 +24,7 @@ PURE = {
     "publish": ("errors", "models", "policy", "codec", "learn.memory"),
     "client": ("errors", "serve"),
     "replay": ("errors", "events", "models", "policy", "codec", "join", "learn", "publish"),
-    "serve": ("errors", "models", "policy", "events", "codec", "publish.snapshot", "publish.parts"),
+    "serve": ("errors", "models", "policy", "events", "codec", "publish.snapshot", "publish.parts", "publish.signing"),
     # What would be decided is asked of a node's own functions.
     "simulate": (
         "errors",
@@ -78,6 +78,7 @@ WORLDLY = {
         "delivery.journal",
         "delivery.spill",
         "following.follower",
+        "following.kept",
         "following.switches",
         "http.access",
         "http.edge",
@@ -122,7 +123,7 @@ ROOMS = {
     "replay": (("promote",), ("erasure",), ("proof",), ("recounting",), ("dead_letters",)),
     "stream": (("app",), ("metrics",), ("state",), ("policies",), ("log",), ("*",)),
 }
-LIBRARIES = {"numpy", "numba", "scipy", "orjson", "fastavro", "msgspec"}
+LIBRARIES = {"cryptography", "numpy", "numba", "scipy", "orjson", "fastavro", "msgspec"}
 # Of the standard library, what knows the time, the machine, chance or the log.
 UNCLEAN = {
     "asyncio",

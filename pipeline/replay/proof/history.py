@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from pipeline.codec import avro
-from pipeline.publish.parts import part_of
 from pipeline.replay.proof.lineage import Lineage
 from pipeline.stream.log.follow import TopicFollower
+from pipeline.stream.log.snapshot_records import snapshots_in
 from pipeline.stream.log.topics import SNAPSHOT_HISTORY, SNAPSHOTS
 from pipeline.stream.security import Address
 
@@ -75,11 +75,9 @@ async def _read(broker: Address, topic: str, take: Callable[[bytes, Mapping[str,
     try:
         await follower.start()
         async for records in follower.batches_to_end():
-            for record in records:
-                if record.value is not None and not part_of(record.key):
-                    fields = avro.decode_as("snapshot", record.value)
-                    take(record.value, fields)
-                    last[fields["policy"]] = record.value
+            for record, fields in snapshots_in(records):
+                take(record.value, fields)
+                last[fields["policy"]] = record.value
     finally:
         await follower.stop()
     return last

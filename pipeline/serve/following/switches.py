@@ -36,6 +36,10 @@ class SwitchFollower:
         self._broker = broker
         self._open_topic = open_topic
 
+    def is_known(self, policy: str) -> bool:
+        """Return whether a policy of this name has been declared."""
+        return policy in self._declared
+
     async def follow(self) -> None:
         """Keep up until cancelled, whatever the broker does; while none answers, the last switches stay."""
         retry_s = RETRY_S

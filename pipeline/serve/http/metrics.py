@@ -100,7 +100,14 @@ class NodeMetrics(Collector):
         yield age
         yield version
         yield CounterMetricFamily(
-            "pipeline_snapshots_refused", "Snapshots that could not be loaded.", value=self._node.follower.refused
+            "pipeline_snapshots_refused",
+            "Snapshots that were not what the publisher sends, or could not be loaded.",
+            value=self._node.follower.refused,
+        )
+        yield GaugeMetricFamily(
+            "pipeline_snapshots_from_disk",
+            "Policies that are decided by what a restart found on disk.",
+            value=len(self._node.follower.from_disk),
         )
 
     def _delivery(self) -> Iterator[Metric]:

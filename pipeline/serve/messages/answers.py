@@ -113,6 +113,9 @@ class ReadyAnswer(Struct, frozen=True):
 
     is_ready: bool
     detail: str
+    snapshots_refused: Annotated[int, Meta(description="Snapshots that were not what the publisher sends.")] = 0
+    last_refusal: Annotated[str, Meta(description="Where the last of them stands, and what is wrong with it.")] = ""
+    from_disk: Annotated[list[str], Meta(description="Policies that are decided by what a restart found on disk.")] = []
 
 
 class FeatureEffect(Struct, frozen=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -36,6 +37,8 @@ class Record(NamedTuple):
     """None is a tombstone."""
 
 
+Headers = Sequence[tuple[str, bytes]]
+"""Beside a record's key and value."""
 Outgoing = Mapping[tuple[str, int], Sequence[tuple[bytes, bytes | None]]]
 """(topic, partition) → (key, value) records, in order."""
 
@@ -101,19 +104,23 @@ class Outbox:
                 raise unavailable(f"the partitions of {topic} are not told", error, "Describe", topic) from error
         return self._partition_counts[topic]
 
-    async def deliver(self, records: Iterable[Record]) -> None:
+    async def deliver(self, records: Iterable[Record], headers: Headers = ()) -> None:
         """Do `deliver_all` with records one by one."""
-        await self.deliver_all(by_partition(records))
+        await self.deliver_all(by_partition(records), headers)
 
-    async def deliver_all(self, outgoing: Outgoing) -> None:
+    async def deliver_all(self, outgoing: Outgoing, headers: Headers = ()) -> None:
         """Send records, in order within each partition, and wait until all are acknowledged.
+
+        Args:
+            outgoing: where they go.
+            headers: of every one of them.
 
         Raises:
             UnavailableError: not acknowledged; some may have been written.
         """
         sent = []
         for (topic, partition), group in outgoing.items():
-            sent.extend([await self._send(builder, topic, partition) for builder in self._build(topic, group)])
+            sent.extend([await self._send(builder, topic, partition) for builder in self._build(topic, group, headers)])
         self._reach("outputs-sent")
         await self._acknowledged(sent)
 
@@ -138,16 +145,16 @@ class Outbox:
             raise UnavailableError(f"a batch of {topic}/{partition} was acknowledged without its offset: start again")
         return int(metadata.offset) + len(rows) - 1
 
-    def _build(self, topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> list[Any]:
+    def _build(self, topic: str, records: Iterable[tuple[bytes, bytes | None]], headers: Headers = ()) -> list[Any]:
         """Return batches that hold (key, value) records, in order."""
         builder = self._producer.create_batch()
         builders = [builder]
-        append = builder.append
+        append = partial(builder.append, headers=headers) if headers else builder.append
         for key, value in records:
             if append(key=key, value=value, timestamp=None) is None:
                 builder = self._producer.create_batch()
                 builders.append(builder)
-                append = builder.append
+                append = partial(builder.append, headers=headers) if headers else builder.append
                 if append(key=key, value=value, timestamp=None) is None:
                     raise StateError(f"a record of {len(value or b'')} bytes fits no batch of {topic}")
         return [builder for builder in builders if builder.record_count()]

@@ -17,7 +17,7 @@ from aiokafka import TopicPartition
 
 from pipeline.stream.failpoints import Reach, pass_by
 from pipeline.stream.log.identity import Log
-from pipeline.stream.log.outbox import Outgoing, Record
+from pipeline.stream.log.outbox import Headers, Outgoing, Record
 from pipeline.stream.log.sources import Sources
 from pipeline.stream.state.tables import PartitionRows
 
@@ -25,7 +25,7 @@ from pipeline.stream.state.tables import PartitionRows
 class Deliveries(Protocol):
     """What delivers for the partition: `Outbox` with its owner's name."""
 
-    async def deliver(self, records: Iterable[Record]) -> None:
+    async def deliver(self, records: Iterable[Record], headers: Headers = ()) -> None:
         """Send records and wait until all are acknowledged."""
 
     async def deliver_all(self, outgoing: Outgoing) -> None:

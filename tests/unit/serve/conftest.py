@@ -11,7 +11,7 @@ from pipeline.models.sums.statistics import Statistics, contributions
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.parsing.parse import parse_policy
 from pipeline.publish.partials import Mark
-from pipeline.publish.snapshot import build_snapshot
+from pipeline.publish.snapshot import build_snapshot, snapshot_id
 
 # Rewards of 0 and 1 have 15 binary places.
 ONE = 2**15
@@ -54,7 +54,7 @@ def linear() -> PolicyDefinition:
 def content_of() -> BuildContent:
     """Build a snapshot record from clicks and views of each arm in segment `other`."""
 
-    def build(definition: PolicyDefinition, clicks: Clicks, *, version: int = 7) -> bytes:
+    def build(definition: PolicyDefinition, clicks: Clicks, *, version: int = 7, after: bytes = b"") -> bytes:
         rng = np.random.default_rng(5)
         rows = []
         for arm, (clicked, viewed) in clicks.items():
@@ -64,6 +64,6 @@ def content_of() -> BuildContent:
             statistics = Statistics(definition.dimension, contributions(X, rewards))
             rows.append((RowKey(definition.name, definition.generation, "other", arm, 0), statistics))
         marks = {0: Mark(120, 5_000), 1: Mark(80, 4_000)}
-        return build_snapshot(definition, rows, marks, version, parent="")
+        return build_snapshot(definition, rows, marks, version, snapshot_id(after) if after else "")
 
     return build

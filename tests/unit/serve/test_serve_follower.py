@@ -31,10 +31,12 @@ class Topic:
         self.starts = 0
         self.stops = 0
 
-    def put(self, *contents: bytes | None, timestamp: int = 0) -> None:
+    def put(self, *contents: bytes | None, timestamp: int = 0, headers: Sequence[tuple[str, bytes]] = ()) -> None:
         self.fetches.put_nowait(
             [
-                SimpleNamespace(partition=0, offset=offset, key=b"homepage", value=content, timestamp=timestamp)
+                SimpleNamespace(
+                    partition=0, offset=offset, key=b"homepage", value=content, timestamp=timestamp, headers=headers
+                )
                 for offset, content in enumerate(contents)
             ]
         )
@@ -66,6 +68,14 @@ async def following(topic: Topic, **options: Any) -> AsyncIterator[SnapshotFollo
         await asyncio.gather(task, return_exceptions=True)
 
 
+def chain(content_of: Content, definition: PolicyDefinition, count: int) -> list[bytes]:
+    """Make versions 1 to `count`, each naming the one before."""
+    contents = [content_of(definition, {}, version=1)]
+    while len(contents) < count:
+        contents.append(content_of(definition, {}, version=len(contents) + 1, after=contents[-1]))
+    return contents
+
+
 async def test_the_first_snapshot_goes_live(beta: PolicyDefinition, content_of: Content) -> None:
     topic = Topic()
     async with following(topic) as follower:
@@ -84,12 +94,13 @@ async def test_a_higher_version_replaces_and_a_lower_one_or_the_same_does_not(
 ) -> None:
     topic = Topic()
     async with following(topic) as follower:
-        five = content_of(beta, {}, version=5)
-        topic.put(five)
+        four = content_of(beta, {}, version=4)
+        five = content_of(beta, {}, version=5, after=four)
+        topic.put(four, five)
         live = await follower.wait_ready("homepage", 5)
-        topic.put(content_of(beta, {}, version=4))
+        topic.put(four)
         topic.put(content_of(beta, {"news": (1, 2)}, version=5))
-        topic.put(content_of(beta, {}, version=6))
+        topic.put(content_of(beta, {}, version=6, after=five))
         after = await follower.wait_ready("homepage", 6)
         assert after is not live
         # Read in order, so 4 and the other 5 were passed over before 6 came.
@@ -104,10 +115,12 @@ async def test_what_went_live_is_told_in_order(beta: PolicyDefinition, content_o
 
     topic = Topic()
     async with following(topic, on_live=listener) as follower:
-        for version in (2, 1, 2, 3):
-            topic.put(content_of(beta, {}, version=version))
+        first, second, third, fourth = chain(content_of, beta, 4)
+        topic.put(first, second)
+        for content in (first, second, third):
+            topic.put(content)
         await follower.wait_ready("homepage", 3)
-        topic.put(content_of(beta, {}, version=4))
+        topic.put(fourth)
         await follower.wait_ready("homepage", 4)
     assert told[:2] == [2, 3]
 
@@ -120,9 +133,10 @@ async def test_of_one_fetch_only_the_newest_goes_live(beta: PolicyDefinition, co
 
     topic = Topic()
     async with following(topic, on_live=listener) as follower:
-        topic.put(*(content_of(beta, {}, version=version) for version in (1, 3, 2)))
-        topic.put(content_of(beta, {}, version=9))
-        await follower.wait_ready("homepage", 9)
+        *three, fourth = chain(content_of, beta, 4)
+        topic.put(*three, three[1])
+        topic.put(fourth)
+        await follower.wait_ready("homepage", 4)
     assert told[0] == 3
 
 
@@ -130,11 +144,12 @@ async def test_one_that_cannot_be_loaded_leaves_the_one_before_it(
     beta: PolicyDefinition, content_of: Content, caplog: pytest.LogCaptureFixture
 ) -> None:
     topic = Topic()
-    record = avro.decode_as("snapshot", content_of(beta, {}, version=8))
+    sound = content_of(beta, {}, version=7)
+    record = avro.decode_as("snapshot", content_of(beta, {}, version=8, after=sound))
     async with following(topic) as follower:
         # In one fetch: sound, contradicting itself, bytes that are no record, a tombstone.
         topic.put(
-            content_of(beta, {}, version=7),
+            sound,
             avro.encode(
                 "snapshot",
                 record
@@ -150,6 +165,23 @@ async def test_one_that_cannot_be_loaded_leaves_the_one_before_it(
         ["snapshot-refused", "partition=0", "offset=2"],
         ["snapshot-refused", "partition=0", "offset=1"],
     ]
+
+
+@pytest.mark.attack
+async def test_a_forged_snapshot_with_a_high_version_neither_goes_live_nor_pins_and_is_told(
+    beta: PolicyDefinition, content_of: Content
+) -> None:
+    first, second, third = chain(content_of, beta, 3)
+    forged = avro.encode("snapshot", avro.decode_as("snapshot", second) | {"version": 10**9, "parent": "0" * 64})
+    topic = Topic()
+    async with following(topic) as follower:
+        topic.put(first, second)
+        await follower.wait_ready("homepage", 2)
+        topic.put(forged)
+        topic.put(third)
+        live = await follower.wait_ready("homepage", 3)
+        assert (live.version, follower.refused) == (3, 1)
+        assert "is not of this policy's line" in follower.last_refusal
 
 
 async def test_policies_are_kept_apart(beta: PolicyDefinition, linear: PolicyDefinition, content_of: Content) -> None:
@@ -169,9 +201,10 @@ async def test_a_listener_that_fails_stops_nothing(
 
     topic = Topic()
     async with following(topic, on_live=listener) as follower:
-        topic.put(content_of(beta, {}, version=1))
+        first, second = chain(content_of, beta, 2)
+        topic.put(first)
         await follower.wait_ready("homepage", 1)
-        topic.put(content_of(beta, {}, version=2))
+        topic.put(second)
         await follower.wait_ready("homepage", 2)
     assert "snapshot-listener-failed policy=homepage version=1" in caplog.text
 

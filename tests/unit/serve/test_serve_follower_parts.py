@@ -33,7 +33,10 @@ class Topic:
 
     def put(self, *entries: Entry) -> None:
         self.fetches.put_nowait(
-            [SimpleNamespace(partition=0, offset=0, key=key, value=value, timestamp=0) for key, value in entries]
+            [
+                SimpleNamespace(partition=0, offset=0, key=key, value=value, timestamp=0, headers=())
+                for key, value in entries
+            ]
         )
 
     async def start(self) -> None:
@@ -75,8 +78,11 @@ def build(linear: PolicyDefinition, content_of: Callable[..., bytes], monkeypatc
     monkeypatch.setattr(publish_parts, "PARTED_FROM_BYTES", 0)
     monkeypatch.setattr(publish_parts, "PART_BYTES", 1)
 
-    def built(clicks: dict[str, tuple[int, int]], version: int) -> SnapshotContent:
-        content = divide(avro.decode_as("snapshot", content_of(linear, clicks, version=version)))
+    def built(
+        clicks: dict[str, tuple[int, int]], version: int, after: SnapshotContent | None = None
+    ) -> SnapshotContent:
+        before = after.record if after else b""
+        content = divide(avro.decode_as("snapshot", content_of(linear, clicks, version=version, after=before)))
         assert len(content.parts) == 8
         return content
 
@@ -99,7 +105,8 @@ def itself(content: SnapshotContent) -> Entry:
 
 async def test_a_snapshot_goes_live_with_its_last_part_and_not_before(build: Build) -> None:
     topic = Topic()
-    one, two = build({"news": (1, 9)}, 1), build({"news": (2, 9)}, 2)
+    one = build({"news": (1, 9)}, 1)
+    two = build({"news": (2, 9)}, 2, one)
     async with following(topic) as follower:
         topic.put(*parts(one), itself(one))
         await follower.wait_ready("homepage", 1)
@@ -113,7 +120,8 @@ async def test_a_snapshot_goes_live_with_its_last_part_and_not_before(build: Bui
 
 async def test_parts_without_their_snapshot_change_nothing(build: Build) -> None:
     topic = Topic()
-    one, two = build({"news": (1, 9)}, 1), build({"news": (2, 9)}, 2)
+    one = build({"news": (1, 9)}, 1)
+    two = build({"news": (2, 9)}, 2, one)
     async with following(topic) as follower:
         topic.put(*parts(one), itself(one))
         await follower.wait_ready("homepage", 1)
@@ -125,7 +133,9 @@ async def test_parts_without_their_snapshot_change_nothing(build: Build) -> None
 
 async def test_unchanged_parts_serve_many_versions_and_what_is_gone_can_come_back(build: Build) -> None:
     topic = Topic()
-    one, two, again = build({"news": (1, 9)}, 1), build({"news": (2, 9)}, 2), build({"news": (1, 9)}, 3)
+    one = build({"news": (1, 9)}, 1)
+    two = build({"news": (2, 9)}, 2, one)
+    again = build({"news": (1, 9)}, 3, two)
     async with following(topic) as follower:
         topic.put(*parts(one), itself(one))
         topic.put(*parts(two, without=one), itself(two), *gone(one, after=two))
@@ -137,7 +147,8 @@ async def test_unchanged_parts_serve_many_versions_and_what_is_gone_can_come_bac
 
 async def test_one_that_is_started_late_takes_the_last_version_from_what_is_left(build: Build) -> None:
     topic = Topic()
-    one, two = build({"news": (1, 9)}, 1), build({"news": (2, 9)}, 2)
+    one = build({"news": (1, 9)}, 1)
+    two = build({"news": (2, 9)}, 2, one)
     async with following(topic) as follower:
         # Compaction has taken a part of version 1, and has not come to its record yet.
         kept = [entry for entry in parts(one) if entry[0].decode().split("/")[2] in two.parts]
@@ -148,7 +159,8 @@ async def test_one_that_is_started_late_takes_the_last_version_from_what_is_left
 
 async def test_a_follower_keeps_no_part_that_the_topic_has_not(build: Build) -> None:
     topic = Topic()
-    one, two = build({"news": (1, 9)}, 1), build({"news": (2, 9)}, 2)
+    one = build({"news": (1, 9)}, 1)
+    two = build({"news": (2, 9)}, 2, one)
     async with following(topic) as follower:
         topic.put(*parts(one), itself(one), *parts(two, without=one), itself(two), *gone(one, after=two))
         await follower.wait_ready("homepage", 2)
@@ -157,7 +169,8 @@ async def test_a_follower_keeps_no_part_that_the_topic_has_not(build: Build) -> 
 
 async def test_an_altered_part_is_refused_and_the_live_snapshot_stays(build: Build) -> None:
     topic = Topic()
-    one, two = build({"news": (1, 9)}, 1), build({"news": (2, 9)}, 2)
+    one = build({"news": (1, 9)}, 1)
+    two = build({"news": (2, 9)}, 2, one)
     async with following(topic) as follower:
         topic.put(*parts(one), itself(one))
         await follower.wait_ready("homepage", 1)
@@ -171,7 +184,8 @@ async def test_an_altered_part_is_refused_and_the_live_snapshot_stays(build: Bui
 async def test_after_a_broken_connection_the_parts_come_again(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_S", 0.0)
     topic = Topic()
-    one, two = build({"news": (1, 9)}, 1), build({"news": (2, 9)}, 2)
+    one = build({"news": (1, 9)}, 1)
+    two = build({"news": (2, 9)}, 2, one)
     async with following(topic) as follower:
         topic.put(*parts(one), itself(one))
         await follower.wait_ready("homepage", 1)
