@@ -137,6 +137,7 @@ def simulate(
                 environment.reset(seed + repetition)
                 player = _player(spec, definition, setting, seed + repetition)
                 runs.append(run(environment, player, count, refresh=refresh, on_progress=advance(repetition)))
+                player.check_grid()
                 left_out = player.left_out
                 fallbacks += player.fallbacks
             summaries.append(summarise(name, spec, runs, left_out=left_out, fallbacks=fallbacks))

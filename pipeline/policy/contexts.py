@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.models.grid import FEATURE_BITS, FEATURE_LIMIT
 from pipeline.models.sums.contexts import context_name
-from pipeline.policy.feature_kinds import CategoricalFeature, CyclicFeature, Feature, NumericFeature
+from pipeline.policy.feature_kinds import CategoricalFeature, CyclicFeature, Feature, LogarithmicFeature, NumericFeature
 from pipeline.policy.features import FeatureSchema
 
 DEFAULT_CONTEXTS = 65_536
@@ -45,7 +45,7 @@ def _possible(feature: Feature, bits: int) -> int:
     match feature:
         case CategoricalFeature():
             return len(feature.values)
-        case NumericFeature():
+        case NumericFeature() | LogarithmicFeature():
             return _steps(one, bits, is_signed=True)
         case CyclicFeature():
             return prod([_steps(one, bits, is_signed=True)] * feature.width)

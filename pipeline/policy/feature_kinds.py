@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InvalidRecordError
 from pipeline.models.grid import FEATURE_BITS, FEATURE_LIMIT
+from pipeline.policy.exact_logarithm import natural_logarithm
 from pipeline.policy.exact_trigonometry import sine_cosine
 from pipeline.policy.render_value import shown
 
@@ -77,6 +78,56 @@ class NumericFeature:
     def to_plain(self) -> dict[str, object]:
         """Give the JSON value."""
         return {"name": self.name, "kind": "numeric", "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True, slots=True)
+class LogarithmicFeature:
+    """A number with known bounds and a heavy tail, scaled by its logarithm to [-1, 1]; width 1.
+
+    x becomes ln(1 + (x - low) / unit), scaled: nearly even below the unit above `low`, and by factors beyond it. So a
+    price of 5 and one of 50 stay apart under a bound of 100,000.
+    """
+
+    name: str
+    """Context field."""
+    low: float
+    """Smallest accepted value; becomes -1."""
+    high: float
+    """Largest accepted value; becomes 1."""
+    unit: float
+    """How far above `low` factors begin to count rather than differences."""
+    _span: float = field(init=False, repr=False, compare=False)
+    """ln(1 + (high - low) / unit)."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_span", natural_logarithm(1.0 + (self.high - self.low) / self.unit))
+
+    @property
+    def width(self) -> int:
+        """Entries in the context vector."""
+        return 1
+
+    def encode(self, value: object) -> tuple[int, ...]:
+        """Scale and round half to even; a value outside the bounds is refused, never clipped."""
+        number = _finite(self.name, value)
+        if not self.low <= number <= self.high:
+            raise _out_of_bounds(self.name, value, f"{self.low!r} to {self.high!r}")
+        part = natural_logarithm(1.0 + (number - self.low) / self.unit) / self._span
+        return (round((part * 2.0 - 1.0) * GRID_ONE),)
+
+    def encode_column(self, values: Sequence[object], out: NDArray[np.int16]) -> NDArray[np.bool_]:
+        """Encode `values` (m,) into `out` (m, 1); return which rows are sound (the others get -1)."""
+        numbers = _floats(values)
+        sound = (numbers >= self.low) & (numbers <= self.high)
+        if not sound.all():
+            numbers[~sound] = self.low
+        part = natural_logarithm(1.0 + (numbers - self.low) / self.unit) / self._span
+        out[:, 0] = np.rint((part * 2.0 - 1.0) * GRID_ONE)
+        return sound
+
+    def to_plain(self) -> dict[str, object]:
+        """Give the JSON value."""
+        return {"name": self.name, "kind": "logarithmic", "low": self.low, "high": self.high, "unit": self.unit}
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +259,7 @@ class StandardisedFeature:
         return {"name": self.name, "kind": "standardised", "mean": self.mean, "deviation": self.deviation}
 
 
-Feature = NumericFeature | CategoricalFeature | CyclicFeature | StandardisedFeature
+Feature = NumericFeature | LogarithmicFeature | CategoricalFeature | CyclicFeature | StandardisedFeature
 
 
 def _floats(values: Sequence[object]) -> NDArray[np.float64]:

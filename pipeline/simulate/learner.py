@@ -28,6 +28,7 @@ from pipeline.models.sums.statistics import Statistics, fold
 from pipeline.models.sums.tally import change
 from pipeline.policy.contexts import name_contexts
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.parsing.reward_grid import MOST
 from pipeline.policy.reward import Credit
 from pipeline.policy.tallies import DELAY_ROW, IMPORTANCE_ROW, Shown, tallies_of
 from pipeline.publish.exposures import count_exposures
@@ -77,6 +78,7 @@ class Learner:
         self._propensity = np.zeros(0)
         self._parted: dict[int, NDArray[np.int64]] = {}
         self._importance: dict[int, NDArray[np.int64]] = {}
+        self._changed = self._earned = 0.0
         self.fallbacks: Counter[str] = Counter()
         """How often the model was not asked, by why."""
 
@@ -89,6 +91,16 @@ class Learner:
     def settle(self) -> Settle:
         """See `Player`."""
         return "wait" if self._definition.attribution.settle == "wait" else "optimistic"
+
+    def check_grid(self) -> None:
+        """Refuse rewards that the policy's grid has changed by more than a hundredth, all in all."""
+        if self._changed > MOST * self._earned:
+            low, high = self._definition.reward.low, self._definition.reward.high
+            words = (
+                f"rewards were changed by {self._changed / self._earned:.0%} by its grid: low {low!r} and high {high!r} "
+                f"give steps of {2.0**-self._grid.reward_exponent:.6g}. Bring the bounds nearer to what is earned"
+            )
+            raise ConfigError(f"policy {self._definition.name}", [words])
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -134,6 +146,8 @@ class Learner:
         if self._is_told and news.outcomes is not None:
             news = self._by_own_worths(news, news.outcomes)
         before, after = (np.rint(np.ldexp(r, self._grid.reward_exponent)) for r in (news.before, news.after))
+        self._changed += float(np.abs(np.ldexp(after, -self._grid.reward_exponent) - news.after).sum())
+        self._earned += float(np.abs(news.after).sum())
         groups = self._segment[news.places] * len(self._arms) + self._arm[news.places]
         buckets = self._bucket[news.places]
         count = len(self._segments) * len(self._arms)

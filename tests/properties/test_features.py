@@ -13,6 +13,7 @@ from pipeline.policy.feature_kinds import (
     GRID_ONE,
     CategoricalFeature,
     CyclicFeature,
+    LogarithmicFeature,
     NumericFeature,
     StandardisedFeature,
 )
@@ -35,7 +36,12 @@ def numeric(draw, name):
 
 @st.composite
 def feature(draw, name):
-    kind = draw(st.integers(0, 3))
+    kind = draw(st.integers(0, 4))
+    if kind == 4:
+        bounds = draw(numeric(name))
+        span = bounds.high - bounds.low
+        unit = span / draw(st.floats(1.0, 1e6))
+        return LogarithmicFeature(name, bounds.low, bounds.high, unit or span)
     if kind == 0:
         return draw(numeric(name))
     if kind == 1:
@@ -52,7 +58,7 @@ def schemas(draw):
 
 
 def sound_value(one):
-    if isinstance(one, NumericFeature):
+    if isinstance(one, NumericFeature | LogarithmicFeature):
         return st.floats(one.low, one.high) | st.just(one.low) | st.just(one.high)
     if isinstance(one, CategoricalFeature):
         return st.sampled_from(one.values)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import inf, isfinite
 
 from pipeline.policy.feature_kinds import (
     CategoricalFeature,
     CyclicFeature,
     Feature,
+    LogarithmicFeature,
     NumericFeature,
     StandardisedFeature,
 )
@@ -42,9 +43,11 @@ def read_features(root: Section) -> FeatureSchema:
 def _read_feature(section: Section) -> Feature | None:
     feature: Feature
     name = section.name("name")
-    match section.choice("kind", ("numeric", "categorical", "cyclic", "standardised")):
+    match section.choice("kind", ("numeric", "logarithmic", "categorical", "cyclic", "standardised")):
         case "numeric":
             feature = _read_numeric(section, name)
+        case "logarithmic":
+            feature = _read_logarithmic(section, name)
         case "categorical":
             feature = CategoricalFeature(name, _read_words(section))
         case "cyclic":
@@ -57,6 +60,19 @@ def _read_feature(section: Section) -> Feature | None:
             return None
     section.finish()
     return feature
+
+
+def _read_logarithmic(section: Section, name: str) -> LogarithmicFeature:
+    bounds = _read_numeric(section, name)
+    low, high = (bounds.low, bounds.high) if bounds.high - bounds.low > 0.0 else (0.0, 1.0)
+    span = high - low if high - low < inf else 1.0
+    unit = section.number(
+        "unit",
+        min(1.0, span),
+        expected=f"a number above 0 and at most {span!r}, which is high - low",
+        accepts=lambda unit: 0.0 < unit <= span < inf and span / unit < inf,
+    )
+    return LogarithmicFeature(name, low, high, unit if isfinite(unit) else span)
 
 
 def _read_numeric(section: Section, name: str) -> NumericFeature:

@@ -19,6 +19,7 @@ from pipeline.policy.parsing.forgetting import read_forgetting
 from pipeline.policy.parsing.guardrails import Counting, read_guardrails
 from pipeline.policy.parsing.operations import read_rollout, read_switches
 from pipeline.policy.parsing.reward import read_reward
+from pipeline.policy.parsing.reward_grid import grid_faults
 from pipeline.policy.parsing.section import Section
 from pipeline.policy.parsing.segments import read_segments
 from pipeline.policy.parsing.statistics import read_statistics
@@ -32,13 +33,16 @@ def load_policy(text: str, source: str) -> PolicyDefinition:
     """Read a policy from TOML; `source` names it in errors.
 
     Raises:
-        ConfigError: not TOML, or any fault of `parse_policy`.
+        ConfigError: not TOML, any fault of `parse_policy`, or a reward that its grid is too coarse for.
     """
     try:
         raw = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(source, [f"is not TOML: {error}"]) from error
-    return parse_policy(raw, source)
+    definition = parse_policy(raw, source)
+    if faults := grid_faults(definition.reward):
+        raise ConfigError(source, faults)
+    return definition
 
 
 def load_canonical_json(text: str | bytes, source: str) -> PolicyDefinition:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import frexp, isnan, ldexp
 from typing import cast, get_args
 
+from pipeline.models.grid import REWARD_LIMIT
 from pipeline.models.sums.objectives import columns_for
 from pipeline.policy.parsing.section import Section, note_repeats
 from pipeline.policy.render_value import shown
@@ -25,8 +27,7 @@ def read_reward(root: Section, dimension: int) -> RewardRules:
     """Read the bounds, the outcome kinds and how they combine; `dimension` is that of a context vector."""
     section = root.section("reward")
     fault_count = len(root.faults)
-    low = _read_amount(section, "low")
-    high = _read_amount(section, "high")
+    low, high = _read_bounds(section)
     combination = cast("Combination", section.choice("combine", get_args(Combination), "max"))
     cap = _read_cap(section, combination, low, high)
     sections = section.sections("outcomes", 1, MAX_KINDS)
@@ -38,6 +39,34 @@ def read_reward(root: Section, dimension: int) -> RewardRules:
     if rules.is_weighted and len(root.faults) == fault_count:
         _check_weights(section, rules, dimension)
     return rules
+
+
+def _read_bounds(section: Section) -> tuple[float, float]:
+    """Read `low` and `high`, or the `resolution` that takes the place of high, or of both.
+
+    What is stored are bounds: the largest that the step leaves room for.
+    """
+    if not section.has("resolution"):
+        return _read_amount(section, "low"), _read_amount(section, "high")
+    resolution = section.number(
+        "resolution",
+        expected=f"a step from {SMALLEST_MAGNITUDE} to {LARGEST_MAGNITUDE / REWARD_LIMIT:.0e}",
+        accepts=lambda step: SMALLEST_MAGNITUDE <= step <= LARGEST_MAGNITUDE / REWARD_LIMIT,
+    )
+    if isnan(resolution):
+        return 0.0, 1.0
+    _, exponent = frexp(resolution)
+    reach = ldexp(REWARD_LIMIT, exponent - 1)  # the largest power of two that is at most the resolution
+    low = _read_amount(section, "low") if section.has("low") else 0.0
+    high = _read_amount(section, "high") if section.has("high") else reach
+    for key, bound in (("low", low), ("high", high)):
+        if abs(bound) > reach:
+            section.fault(
+                key,
+                f"{bound!r} is beyond ±{reach:.6g}, which is as far as {REWARD_LIMIT:,} steps of resolution "
+                f"{resolution!r} reach; leave it out, or write a coarser resolution",
+            )
+    return low, high
 
 
 def _check_weights(section: Section, rules: RewardRules, dimension: int) -> None:
@@ -61,7 +90,9 @@ def _check_weights(section: Section, rules: RewardRules, dimension: int) -> None
 def _check_bounds(section: Section, low: float, high: float) -> tuple[float, float]:
     """Return the bounds, or after a fault a pair that has a grid and suits every algorithm."""
     if low >= high:
-        section.fault("low", f"{shown(section.raw['low'])} is not below high {shown(section.raw['high'])}")
+        section.fault(
+            "low", f"{shown(section.raw.get('low', low))} is not below high {shown(section.raw.get('high', high))}"
+        )
     elif low > -SMALLEST_MAGNITUDE and high < SMALLEST_MAGNITUDE:
         section.fault("high", f"{high!r} is too small a scale; let low or high be {SMALLEST_MAGNITUDE} or more")
     elif low < high:

@@ -92,3 +92,24 @@ def test_what_cannot_play_is_refused_in_words(arguments, words):
 @pytest.mark.parametrize("arguments", [("--set", "rates"), ("--policy", "beta_thompson", "--policy", "beta_thompson")])
 def test_wrong_usage_is_refused(arguments):
     assert CliRunner().invoke(cli, ["simulate", *arguments]).exit_code == 2
+
+
+def test_rewards_that_the_grid_swallows_are_refused_with_its_step(tmp_path: Path, monkeypatch):
+    (tmp_path / "shops.py").write_text(
+        "from pipeline.simulate.environments.bernoulli import Bernoulli\n"
+        "class Prices(Bernoulli):\n"
+        "    def __init__(self, high: float):\n"
+        "        super().__init__(rates='0.2,0.3')\n"
+        "        from pipeline.simulate.environment import Setting\n"
+        "        self.setting = Setting(('a', 'b'), high=float(high), decisions=300)\n"
+        "    def reward(self, t, arm):\n"
+        "        return 2.01 * super().reward(t, arm)\n",
+        "utf-8",
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    arguments = ["--environment", "shops:Prices", "--policy", "gaussian_thompson", "--repetitions", "1"]
+    fine = CliRunner().invoke(cli, ["simulate", *arguments, "--set", "high=100"], catch_exceptions=False)
+    assert fine.exit_code == 0, fine.output
+    # 2.01 counts 4 in steps of 4: 99 % more.
+    with pytest.raises(ConfigError, match=r"changed by 99% by its grid: .* steps of 4"):
+        CliRunner().invoke(cli, ["simulate", *arguments, "--set", "high=100000"], catch_exceptions=False)

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError, InvalidRecordError
-from pipeline.policy.feature_kinds import CategoricalFeature, CyclicFeature, NumericFeature, StandardisedFeature
+from pipeline.policy.exact_logarithm import natural_logarithm
+from pipeline.policy.feature_kinds import (
+    CategoricalFeature,
+    CyclicFeature,
+    LogarithmicFeature,
+    NumericFeature,
+    StandardisedFeature,
+)
 from pipeline.policy.features import FeatureSchema, decode
 from tests.samples import define, linear_policy
 
@@ -129,3 +136,19 @@ def test_a_context_that_cannot_be_encoded_is_refused_with_the_reason(change, rea
 def test_an_empty_batch_is_an_empty_batch():
     vectors, errors = SCHEMA.encode_many([])
     assert (vectors.shape, vectors.dtype, errors) == ((0, SCHEMA.dimension), np.int16, [])
+
+
+def test_a_heavy_tail_is_told_apart_by_factors():
+    feature = LogarithmicFeature("price", 0.0, 99_999.0, 1.0)
+    # ln(1 + x) / ln(100,000) from -1 to 1: 9 is 1/5 of the way, 99 is 2/5.
+    encoded = [feature.encode(value)[0] for value in (0, 9, 99, 99_999)]
+    assert encoded == [-4096, round(-0.6 * 4096), round(-0.2 * 4096), 4096]
+    near, far = (NumericFeature("price", 0.0, 99_999.0).encode(value)[0] for value in (5.0, 8.0))
+    assert far - near <= 1, "on an even scale they are one step apart at most"
+    assert feature.encode(10.0)[0] - feature.encode(5.0)[0] > 400
+
+
+def test_the_logarithm_is_that_of_the_library_to_the_last_digits():
+    x = np.concatenate([np.logspace(-300, 300, 5_001), np.linspace(0.5, 2.0, 5_001)])
+    assert np.abs(natural_logarithm(x) - np.log(x)).max() < 1e-12
+    assert natural_logarithm(x).tolist() == [natural_logarithm(one) for one in x.tolist()]
