@@ -97,7 +97,7 @@ class Learner:
         if self._changed > MOST * self._earned:
             low, high = self._definition.reward.low, self._definition.reward.high
             words = (
-                f"rewards were changed by {self._changed / self._earned:.0%} by its grid: low {low!r} and high {high!r} "
+                f"its grid changed rewards by {self._changed / self._earned:.0%}: low {low!r} and high {high!r} "
                 f"give steps of {2.0**-self._grid.reward_exponent:.6g}. Bring the bounds nearer to what is earned"
             )
             raise ConfigError(f"policy {self._definition.name}", [words])

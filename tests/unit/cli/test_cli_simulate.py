@@ -111,5 +111,5 @@ def test_rewards_that_the_grid_swallows_are_refused_with_its_step(tmp_path: Path
     fine = CliRunner().invoke(cli, ["simulate", *arguments, "--set", "high=100"], catch_exceptions=False)
     assert fine.exit_code == 0, fine.output
     # 2.01 counts 4 in steps of 4: 99 % more.
-    with pytest.raises(ConfigError, match=r"changed by 99% by its grid: .* steps of 4"):
+    with pytest.raises(ConfigError, match=r"its grid changed rewards by 99%: .* steps of 4"):
         CliRunner().invoke(cli, ["simulate", *arguments, "--set", "high=100000"], catch_exceptions=False)
