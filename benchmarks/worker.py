@@ -84,10 +84,11 @@ def run_once(decisions: int, dimension: int, encoding: str, seed: int, processes
         running_broker("kafka", cache_dir=default_cache_dir(), fresh=True) as broker,
         tempfile.TemporaryDirectory() as state,
     ):
-        return asyncio.run(_play(broker.bootstrap_servers, warm, load, Path(state), processes))
+        return asyncio.run(play(broker.bootstrap_servers, warm, load, Path(state), processes))
 
 
-async def _play(broker: str, warm: Load, load: Load, state: Path, processes: int) -> Run:
+async def play(broker: str, warm: Load, load: Load, state: Path, processes: int) -> Run:
+    """Let workers of a broker handle a load, behind another that warms them."""
     await create_topics(broker, topic_specs("pipeline", PARTITIONS))
     await apply_policy(broker, policy(load.dimension))
     follower = TopicFollower(broker, SNAPSHOTS)

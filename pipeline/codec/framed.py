@@ -97,7 +97,7 @@ class RefusedWriter(NamedTuple):
 
     def read(self, body: bytes, expected: str) -> dict[str, Any]:
         """Raise DecodeError."""
-        raise DecodeError(self.reason, f"{self.detail} (a {expected} of {len(body)} bytes)")
+        raise DecodeError(self.reason, f"{self.detail} ({expected}, {len(body)} bytes)")
 
 
 class OwnWriter:
@@ -183,7 +183,7 @@ class _UndeclaredWriter(NamedTuple):
             return JsonWriter().read(body, expected)
         raise DecodeError(
             "unknown-fingerprint",
-            f"a {expected} in a registry's frame, by schema {self.schema_id}, which nobody has told: start with "
+            f"in a registry's frame, by schema {self.schema_id}, which nobody has told: start with "
             f"--registry URL, or put the schema into {self.schema_id}.avsc and start with --registry-schemas DIR",
         )
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from tests.harness.place import Place
 
 WITHIN_S = 120
+NO_MORE: Mapping[str, str] = MappingProxyType({})
 
 
-async def pipeline(place: Place, *arguments: str) -> str:
+async def pipeline(place: Place, *arguments: str, environment: Mapping[str, str] = NO_MORE) -> str:
     """Run a command that must succeed; return what it says."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")}
-    environment |= {"PIPELINE_BROKER": place.broker, "PIPELINE_APP_ID": place.app_id}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")}
+    ours = {"PIPELINE_BROKER": place.broker, "PIPELINE_APP_ID": place.app_id}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pipeline", *arguments),
-        env=environment,
+        env={**inherited, **ours, **environment},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

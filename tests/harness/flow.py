@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
-from tests.harness.client import Client
+from tests.harness.client import Fields
 from tests.harness.known import Traffic, chunks
 
 PACE_S = 0.02
@@ -22,10 +22,26 @@ class Raw(NamedTuple):
     value: bytes | None
 
 
+class Sends(Protocol):
+    """Puts records into the loop."""
+
+    async def decide(self, decisions: Iterable[Fields]) -> None:
+        """Produce decisions."""
+
+    async def observe(self, outcomes: Iterable[Fields]) -> None:
+        """Produce outcomes."""
+
+    async def send(self, topic: str, partition: int, raw: bytes | None, /) -> object:
+        """Produce any bytes."""
+
+    async def tick(self, event_time_ms: int) -> None:
+        """Let every partition's event time come to `event_time_ms`."""
+
+
 class Flow:
     """All records of some streams, in order of arrival, sent by a task of its own as far as it is allowed to."""
 
-    def __init__(self, client: Client, *streams: Traffic, among: Mapping[int, Sequence[Raw]] | None = None) -> None:
+    def __init__(self, client: Sends, *streams: Traffic, among: Mapping[int, Sequence[Raw]] | None = None) -> None:
         """Take what is to be sent.
 
         Args:
