@@ -20,6 +20,7 @@ from pipeline.cli.endings import plainly
 from pipeline.cli.logs import LOG_FORMAT
 from pipeline.cli.processes import run_processes
 from pipeline.doctor.watch import require_sound
+from pipeline.errors import NotAllowedError
 from pipeline.registry.lookup import Schemas
 from pipeline.registry.settings import RegistrySettings
 from pipeline.settings import CLOCK_SKEW_MS, COMMIT_INTERVAL_S, ORPHAN_HOLD_MS, SESSION_TIMEOUT_S, WorkerSettings
@@ -269,8 +270,11 @@ def tune_collector() -> None:
 
 
 async def create_topics_of(settings: WorkerSettings) -> None:
-    """Create what topics are missing."""
-    await create_topics(settings.broker, topic_specs(settings.app_id, settings.partitions))
+    """Create what topics are missing, where this user may; what a worker can't do without is looked at next."""
+    try:
+        await create_topics(settings.broker, topic_specs(settings.app_id, settings.partitions))
+    except NotAllowedError as error:
+        log.info("topics-not-created error=%s", error)
 
 
 async def check_registry(settings: RegistrySettings) -> None:

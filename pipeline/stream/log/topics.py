@@ -212,7 +212,7 @@ async def _create(
     for name, code, message in response.topic_errors:
         if code not in (0, TopicAlreadyExistsError.errno):
             what = f"the broker did not create topic {name}"
-            refused = unavailable(what, for_code(code)(message), "Create", name)
+            refused = unavailable(what, for_code(code)(), "Create", name)
             raise (
                 refused
                 if isinstance(refused, NotAllowedError)
