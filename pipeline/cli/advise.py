@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import click
@@ -14,12 +15,22 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli import options
+from pipeline.cli.directives import read_book
 from pipeline.cli.snapshots import find_snapshot, read_published
 from pipeline.errors import ConfigError
+from pipeline.learn.memory import RowKey
 from pipeline.models.advice import Advice, Rule
 from pipeline.models.advice import advise as advise_on
-from pipeline.models.beliefs import beliefs_of
+from pipeline.models.beliefs import NormalBeliefs, beliefs_of
+from pipeline.models.grid import Grid
+from pipeline.models.regressions.stratified import stratified
+from pipeline.models.sums.statistics import Statistics
+from pipeline.models.sums.strata import cut
+from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.durations import duration_text, parse_duration_ms
+from pipeline.policy.guardrails import Switches
+from pipeline.publish.maturity import is_corrected
+from pipeline.replay.proof.present import read_statistics
 from pipeline.serve.following.snapshot import LoadedSnapshot, load_snapshot
 from pipeline.stream.log.topics import SNAPSHOT_HISTORY
 from pipeline.stream.security import Address
@@ -40,6 +51,10 @@ class SegmentAdvice(NamedTuple):
     """Decisions that are still to come, all arms together; None: it can't be told."""
     needed_ms: int | None
     """How long that takes at the present traffic."""
+    basis: str
+    """What the arms are compared by, in words."""
+    left_out: Mapping[str, str]
+    """Active arms that are not compared: why, by arm."""
 
     def to_plain(self) -> dict[str, Any]:
         """Give the JSON value."""
@@ -51,6 +66,8 @@ class SegmentAdvice(NamedTuple):
             "is_sure": advice.is_sure,
             "decisions_needed": self.needed,
             "time_needed_ms": self.needed_ms,
+            "basis": self.basis,
+            "left_out": dict(self.left_out),
             "arms": [
                 {"arm": arm, "count": count, "mean": mean, "p_best": best, "expected_loss": loss}
                 for arm, count, mean, best, loss in zip(
@@ -83,7 +100,9 @@ def advise(
     """Say for each segment whether its best arm may be chosen for good, and if not, how long that will take.
 
     An arm may be chosen when that is expected to cost less than --loss of its mean, per decision. That may be asked as
-    often as one likes. Exit code 0: every segment may stop. 1: one or more should go on.
+    often as one likes. Arms are compared within stretches of time, so that a level that moves while shares move is no
+    difference; those that are killed, or that a rule keeps from some visitors, are no choice for everybody, and told
+    apart. Exit code 0: every segment may stop. 1: one or more should go on.
 
     \b
     Example:
@@ -92,21 +111,35 @@ def advise(
     traffic_ms = parse_duration_ms(traffic_of)
     if traffic_ms is None:
         raise click.UsageError(f'--traffic-of is {traffic_of!r}, expected a whole number and a unit, like "1d"')
-    latest = asyncio.run(find_snapshot(broker, policy_name, None))
+    found = asyncio.run(_advise(broker, policy_name, traffic_ms, Rule(confidence, loss, min_decisions)))
+    if as_json:
+        segments = [one.to_plain() for one in found.segments]
+        click.echo(orjson.dumps({"policy": policy_name, "version": found.version, "segments": segments}))
+    else:
+        for one in found.segments:
+            _print(one)
+    sys.exit(0 if all(one.advice.may_stop for one in found.segments) else 1)
+
+
+class Found(NamedTuple):
+    """What is said of a policy."""
+
+    version: int
+    segments: list[SegmentAdvice]
+
+
+async def _advise(broker: Address, policy: str, traffic_ms: int, rule: Rule) -> Found:
+    latest = await find_snapshot(broker, policy, None)
     record = latest.fields
-    history = asyncio.run(read_published(broker, SNAPSHOT_HISTORY, policy_name))
+    history = await read_published(broker, SNAPSHOT_HISTORY, policy)
     before = earlier([one.fields for one in history], record, traffic_ms)
     if before is not None and before["parts"]:
-        before = asyncio.run(find_snapshot(broker, policy_name, before["version"])).fields
-    rule = Rule(confidence, loss, min_decisions)
-    found = advise_segments(load_snapshot(latest.content), record, before, rule)
-    if as_json:
-        plain = {"policy": policy_name, "version": record["version"], "segments": [one.to_plain() for one in found]}
-        click.echo(orjson.dumps(plain))
-    else:
-        for one in found:
-            _print(one)
-    sys.exit(0 if all(one.advice.may_stop for one in found) else 1)
+        before = (await find_snapshot(broker, policy, before["version"])).fields
+    snapshot = load_snapshot(latest.content)
+    rows = await read_statistics(broker, policy, snapshot.definition.generation)
+    present = (await read_book(broker)).in_force(policy)
+    switches = snapshot.definition.switches if present is None else present.switches
+    return Found(record["version"], advise_segments(snapshot, record, before, rule, rows, switches))
 
 
 def earlier(history: Sequence[Mapping[str, Any]], latest: Mapping[str, Any], back_ms: int) -> Mapping[str, Any] | None:
@@ -122,34 +155,108 @@ def earlier(history: Sequence[Mapping[str, Any]], latest: Mapping[str, Any], bac
 
 
 def advise_segments(
-    snapshot: LoadedSnapshot, record: Mapping[str, Any], before: Mapping[str, Any] | None, rule: Rule
+    snapshot: LoadedSnapshot,
+    record: Mapping[str, Any],
+    before: Mapping[str, Any] | None,
+    rule: Rule,
+    rows: Iterable[tuple[RowKey, Statistics]] = (),
+    switches: Switches | None = None,
 ) -> list[SegmentAdvice]:
     """Advise on every segment that has decisions.
 
+    Args:
+        snapshot: the latest.
+        record: the same, decoded.
+        before: an earlier one, by which traffic is told.
+        rule: when to stop.
+        rows: what is counted by bucket; of none, arms are compared over all time.
+        switches: what is switched off by now; None: what the snapshot says.
+
     Raises:
-        ConfigError: the policy learns from context, so that no one arm is the best.
+        ConfigError: the policy learns from context, so that no one arm is the best; or no arm is a choice.
     """
+    definition = snapshot.definition
     if snapshot.needs_context:
         fault = f"{snapshot.model.name} learns which arm is best in which context: there is no one to choose for good"
         raise ConfigError(f"advise {snapshot.policy}", [fault])
+    left_out = no_choice(definition, definition.switches if switches is None else switches)
+    arms = tuple(arm for arm in snapshot.active if arm not in left_out)
+    if not arms:
+        faults = [f"{arm} {why}, and no other arm is left to choose" for arm, why in left_out.items()]
+        raise ConfigError(f"advise {snapshot.policy}", faults)
     elapsed_ms = 0 if before is None else record["event_time_ms"] - before["event_time_ms"]
     counted_before = {} if before is None else _counts(before)
+    by_segment = _by_segment(rows)
     found = []
     for entry in record["segments"]:
         segment = entry["segment"]
         known = dict(zip(entry["arms"], entry["counts"], strict=True))
         if not sum(known.values()):
             continue
-        posterior = snapshot.segments[segment].of(snapshot.active)
-        counts = [known[arm] for arm in snapshot.active]
-        advice = advise_on(beliefs_of(posterior), counts, rule)
+        posterior = snapshot.segments[segment].of(arms)
+        counts = [known[arm] for arm in arms]
+        compared = _compare(definition, arms, by_segment.get(segment, {}))
+        beliefs = beliefs_of(posterior) if compared is None else compared.beliefs
+        advice = advise_on(beliefs, counts if compared is None else compared.counts, rule)
         # What fades is not added up: evidence then grows to a bound, and no later.
-        grows = advice.growth if snapshot.definition.forgetting.is_none or advice.may_stop else None
+        grows = advice.growth if definition.forgetting.is_none or advice.may_stop else None
         needed = None if grows is None else round((grows - 1.0) * sum(counts))
         gained = sum(known.values()) - counted_before.get(segment, 0)
         needed_ms = round(needed * elapsed_ms / gained) if needed is not None and elapsed_ms and gained > 0 else None
-        means = snapshot.model.estimates(posterior, None).mean.tolist()
-        found.append(SegmentAdvice(segment, snapshot.active, counts, means, advice, needed, needed_ms))
+        means = snapshot.model.estimates(posterior, None).mean.tolist() if compared is None else compared.means
+        basis = OVER_ALL_TIME if compared is None else compared.basis
+        found.append(SegmentAdvice(segment, arms, counts, means, advice, needed, needed_ms, basis, left_out))
+    return found
+
+
+OVER_ALL_TIME = "over all time"
+
+
+class Compared(NamedTuple):
+    """Arms within strata of time."""
+
+    beliefs: NormalBeliefs
+    counts: list[int]
+    means: list[float]
+    basis: str
+
+
+def no_choice(definition: PolicyDefinition, switches: Switches) -> dict[str, str]:
+    """Return the active arms that can't be shown to everybody, with the reason."""
+    ruled = {arm for rule in definition.guardrails.eligibility for arm in rule.arms}
+    return {
+        arm: "is killed" if arm in switches.arms else "is kept from some visitors by a rule"
+        for arm in definition.active_arms
+        if arm in switches.arms or arm in ruled
+    }
+
+
+def _compare(
+    definition: PolicyDefinition, arms: Sequence[str], cells: Mapping[tuple[str, int], Statistics]
+) -> Compared | None:
+    """Compare arms within strata of time; None where that is no other comparison, or rewards are not sums of rows."""
+    if definition.reward.is_weighted or is_corrected(definition) or len(arms) < 2 or not cells:
+        return None
+    newest = max(bucket for _, bucket in cells)
+    weights = {
+        bucket: definition.forgetting.weight_for((newest - bucket) * definition.bucket_ms) for _, bucket in cells
+    }
+    found = cut(cells, arms, weights)
+    if not found.strata or (len(found.strata) == 1 and not found.left_out):
+        return None
+    means, errors = stratified(found.strata, Grid(definition.reward_exponent))
+    counts = [sum(stratum.arms[place].n for stratum in found.strata) for place in range(len(arms))]
+    basis = f"within {len(found.strata)} stretches of time"
+    if found.left_out:
+        basis += f", since the last of the arms came ({found.left_out:,} decisions before)"
+    return Compared(NormalBeliefs(means, errors), counts, means.tolist(), basis)
+
+
+def _by_segment(rows: Iterable[tuple[RowKey, Statistics]]) -> dict[str, dict[tuple[str, int], Statistics]]:
+    found: defaultdict[str, dict[tuple[str, int], Statistics]] = defaultdict(dict)
+    for key, row in rows:
+        if not key.tally:
+            found[key.segment][key.arm, key.bucket] = row
     return found
 
 
@@ -159,6 +266,10 @@ def _counts(record: Mapping[str, Any]) -> dict[str, int]:
 
 def _print(one: SegmentAdvice) -> None:
     click.echo(f"{one.segment}: {_verdict(one)}")
+    if one.basis != OVER_ALL_TIME:
+        click.echo(f"  compared {one.basis}")
+    for arm, why in one.left_out.items():
+        click.echo(f"  not compared: {arm} {why}")
     table = Table("arm", "count", "mean", "P(best)", "expected loss")
     for row in one.to_plain()["arms"]:
         table.add_row(

@@ -12,6 +12,7 @@ proof/           what was published, re-derived and compared
     lineage          the line of a policy's snapshots                       PURE
     compare, diff    a snapshot against what it should be; against another  PURE
     sample           a quick look at single ledger records                  PURE
+    present          read what is counted up to now, by time bucket
     history, parts   read what was published, and large snapshots' parts
     read             read a topic's partitions up to given offsets
 recounting/      the past counted again by other rules

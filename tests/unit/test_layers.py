@@ -62,6 +62,7 @@ WORLDLY = {
         "erasure.late_erasures",
         "proof.history",
         "proof.parts",
+        "proof.present",
         "proof.read",
         "proof.verify",
         "recounting.journal",
