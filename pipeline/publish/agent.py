@@ -31,6 +31,7 @@ from pipeline.publish.parts import SnapshotContent, divide
 from pipeline.publish.sending import Write
 from pipeline.publish.signing import Signer
 from pipeline.publish.snapshot import snapshot_fields
+from pipeline.publish.versions import FindPublished, none_published
 from pipeline.stream.failpoints import Reach, pass_by
 from pipeline.stream.log import topics
 from pipeline.stream.log.fetch import Batch
@@ -61,12 +62,14 @@ class PublishAgent:
         policies: Policies,
         reach: Reach = pass_by,
         signer: Signer | None = None,
+        find_published: FindPublished = none_published,
     ) -> None:
         self._signer = signer
+        self._find_published = find_published
         self._outbox = outbox
         self._policies = policies
         self._reach = reach
-        self.partitions = Partitions(opener.open, PublishPartition)
+        self.partitions = Partitions(opener.open, PublishPartition, self._learn_versions)
         self._has_new = asyncio.Event()
 
     async def open(self, number: int) -> PublishPartition:
@@ -163,6 +166,21 @@ class PublishAgent:
             partition.dirty.add(policy)
             self._has_new.set()
 
+    async def _learn_versions(self, partition: PublishPartition) -> None:
+        """Use no version again that a state which was lost has used (law 7)."""
+        for policy, content in (await self._find_published(partition.held.number)).items():
+            stored = partition.published.get(policy)
+            if (learned := partition.learn(content)) is None:
+                continue
+            partition.complete_at = await partition.held.sources.end_of(topics.STATISTICS)
+            log.warning(
+                "version-learned policy=%s version=%s stored=%s reason='the changelog knows less than was published: "
+                "it was lost or cut off; nothing is published before all of `statistics` is read again'",
+                policy,
+                learned.version,
+                None if stored is None else stored.version,
+            )
+
     async def until_due(self, at_most_s: float) -> None:
         """Wait until a policy with something new is due, or so long: definitions and directives wake nobody."""
         self._has_new.clear()
@@ -182,6 +200,8 @@ class PublishAgent:
     async def publish_due(self, number: int) -> None:
         """Publish every policy of an owned partition that has changed and whose interval has passed."""
         partition = await self.open(number)
+        if partition.position < partition.complete_at:
+            return
         await self._resend(partition)
         count = await self._outbox.partition_count(topics.STATISTICS)
         for definition in self._policies.book:

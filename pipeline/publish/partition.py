@@ -63,6 +63,8 @@ class PublishPartition:
         self.published: dict[str, Published] = {}
         self.holds: dict[str, Hold] = {}
         """By policy: the last directive that was acted on."""
+        self.complete_at = 0
+        """Nothing is published before so much of `statistics` is in: the state begins anew."""
         self.unsent: list[bytes] = []
         """Last snapshots as stored: the crash may have come before they were sent."""
         self.sending = Sending(held)
@@ -92,6 +94,17 @@ class PublishPartition:
         """Return version and parent of a policy's next snapshot."""
         last = self.published.get(policy)
         return (1, "") if last is None else (last.version + 1, last.id)
+
+    def learn(self, content: bytes) -> Published | None:
+        """Go on from a snapshot that was published, if it is later than what is stored; return it then."""
+        found, policy = published_from(content), stored("snapshot", content)["policy"]
+        last = self.published.get(policy)
+        if last is not None and last.version >= found.version:
+            return None
+        self.published[policy] = found
+        self.unsent = [one for one in self.unsent if stored("snapshot", one)["policy"] != policy]
+        self.dirty.add(policy)
+        return found
 
     def is_held(self, policy: str) -> bool:
         """Return whether what is new of a policy waits for an operator."""

@@ -25,6 +25,7 @@ from pipeline.learn.memory import expires_of
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.agent import PublishAgent
 from pipeline.publish.signing import read_signer
+from pipeline.publish.versions import last_published
 from pipeline.registry.lookup import Schemas
 from pipeline.settings import WorkerSettings
 from pipeline.stream.credentials import faust_credentials
@@ -179,7 +180,14 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
     )
     learn = LearnAgent(opener(topics.LEARN_TABLE, expires_of), app.outbox)
     signer = None if settings.snapshot_signing_key is None else read_signer(settings.snapshot_signing_key)
-    publish = PublishAgent(opener(topics.PUBLISH_TABLE, None), app.outbox, app.policies, app.reach, signer)
+    publish = PublishAgent(
+        opener(topics.PUBLISH_TABLE, None),
+        app.outbox,
+        app.policies,
+        app.reach,
+        signer,
+        partial(last_published, app.outbox),
+    )
     stages = (join, learn, publish)
     app.metrics.watch(join.partitions)
     app.metrics.count_refused(lambda: app.policies.refused_count)

@@ -17,11 +17,13 @@ from typing import Any
 
 import pytest
 import rocksdict
+from aiokafka.producer.transaction_manager import PidAndEpoch
 
 from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.errors import FencedError, StateError
 from pipeline.stream.failpoints import failpoint
-from pipeline.stream.log import topics
+from pipeline.stream.log import claim, topics
+from pipeline.stream.log.identity import Log, LogLookup
 from pipeline.stream.state import changelog, restore, tables
 from pipeline.stream.state.durable import DurablePartition
 from pipeline.stream.state.tables import Database, due_key
@@ -191,17 +193,76 @@ async def test_a_damaged_block_stops_the_reader_and_is_rebuilt_at_the_next_start
     assert "it was found to be broken" in caplog.text
 
 
-async def test_a_disk_that_holds_more_than_the_changelog_is_rebuilt(
+async def test_a_disk_of_a_changelog_that_was_made_anew_is_rebuilt_though_the_new_one_is_longer(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = await bench.open("first")
+    await first.make_durable({}, {b"rghost": b"%08d" % 7})
+    await first.close()
+    bench.opened.clear()
+    await make_specs(bench.broker, [topics.TopicSpec(bench.changelog, 1, {"cleanup.policy": "compact"})])
+    await work(await bench.open("second"))
+    assert content(await bench.open("first")) == expected()
+    assert "it was made anew" in caplog.text
+
+
+async def test_a_disk_of_another_cluster_is_rebuilt(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = LogLookup.log
+
+    async def of_another(self: LogLookup, partition: Any) -> Log:
+        return (await ask(self, partition))._replace(cluster_id="another")
+
+    with monkeypatch.context() as there:
+        there.setattr(LogLookup, "log", of_another)
+        first = await bench.open("first")
+        await first.make_durable({}, {b"rghost": b"%08d" % 7})
+        await first.close()
+    bench.opened.clear()
+    await work(await bench.open("second"))
+    assert content(await bench.open("first")) == expected() | {b"rghost": b"%08d" % 7}  # from the changelog
+    assert "it is of cluster another" in caplog.text
+
+
+async def test_a_disk_whose_last_record_has_another_content_in_the_changelog_is_rebuilt(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = await bench.open("first")
     await work(first)
+    # As if the changelog had been cut off by an unclean election, and others had been written in its place since.
+    first.rows.write({b"r%d" % (STEPS - 1): b"%08d" % 7 + b"ghost"}, first.rows.end().offset, ())
     await first.close()
     bench.opened.clear()
-    await make_specs(bench.broker, [topics.TopicSpec(bench.changelog, 1, {"cleanup.policy": "compact"})])
-    second = await bench.open("first")
-    assert content(second) == {}
-    assert "the changelog ended at 0" in caplog.text
+    assert content(await bench.open("first")) == expected()
+    assert "stands in the changelog with another content" in caplog.text
+
+
+async def test_a_claim_is_renewed_by_a_timer_while_nothing_is_written(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.stream.log.claim.RENEW_AFTER_S", 0.2)
+    with caplog.at_level(logging.INFO):
+        owner = await bench.open("first")
+        async with asyncio.timeout(30.0):
+            while caplog.text.count("claim-renewed") < 2:  # noqa: ASYNC110  a line of the log wakes nobody
+                await asyncio.sleep(0.05)
+    await work(owner)
+    assert content(await bench.open("second")) == expected()
+
+
+async def test_an_owner_that_the_broker_has_forgotten_is_at_an_end_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = await bench.open("first")
+    # What the coordinator answers for a producer id that is not the name's: INVALID_PRODUCER_ID_MAPPING.
+    manager = owner.outbox._claim._manager
+    manager._pid_and_epoch = PidAndEpoch(manager.producer_id + 1_000, 0)
+    monkeypatch.setattr(owner.outbox._claim, "_renew_after_s", 0.0)
+    monkeypatch.setattr(claim, "RETRY_S", 3_600.0)  # at once: it is not asked again
+    async with asyncio.timeout(60.0):
+        with pytest.raises(FencedError, match="was forgotten by the broker"):
+            await work(owner, 0, 1)
 
 
 async def test_a_disk_older_than_tombstones_are_kept_is_rebuilt(

@@ -54,7 +54,7 @@ PURE = {
 WORLDLY = {
     "join": ("agent",),
     "learn": ("agent",),
-    "publish": ("agent", "partition", "sending"),
+    "publish": ("agent", "partition", "sending", "versions"),
     "client": ("http",),
     "replay": (
         "dead_letters.resend",

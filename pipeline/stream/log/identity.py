@@ -285,6 +285,15 @@ class LogLookup:
 
         return await self._again(ask, f"{partition.topic}/{partition.partition}")
 
+    async def offset_at(self, partition: TopicPartition, log: Log, at_ms: int) -> int:
+        """Return the first offset whose record is of that time or later; the end where there is none."""
+
+        async def ask() -> int:
+            return (await self._offsets(log.leader, [partition], max(0, at_ms)))[partition]
+
+        offset = await self._again(ask, f"{partition.topic}/{partition.partition}")
+        return log.end_offset if offset < 0 else offset
+
     async def record_at(self, partition: TopicPartition, log: Log, offset: int) -> Any | None:
         """Return the record at an offset; None: there is none (any more)."""
 

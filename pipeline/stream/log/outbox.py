@@ -52,6 +52,7 @@ class Outbox:
         self._reach = reach
         self._producer: AIOKafkaProducer = None  # made by `start`: aiokafka wants a running loop
         self._claim: Claim | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._partition_counts: dict[str, int] = {}
 
     async def start(self) -> None:
@@ -88,6 +89,9 @@ class Outbox:
 
     async def stop(self) -> None:
         """Disconnect, if it ever was connected."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
         if self._producer is not None:
             await self._producer.stop()
 
@@ -132,7 +136,7 @@ class Outbox:
             UnavailableError: not acknowledged.
         """
         if self._claim is not None:
-            await self._claim.renew_if_due(topic, partition)
+            await self._keep(self._claim, topic, partition)
         builders = self._build(topic, rows.items())
         if len(builders) != 1:
             size = sum(len(key) + len(value or b"") for key, value in rows.items())
@@ -144,6 +148,14 @@ class Outbox:
             # Acknowledged as a repeat that the broker knows no offset of any more: restoring finds it.
             raise UnavailableError(f"a batch of {topic}/{partition} was acknowledged without its offset: start again")
         return int(metadata.offset) + len(rows) - 1
+
+    async def _keep(self, claim: Claim, topic: str, partition: int) -> None:
+        """Renew the claim from now on, by a timer; one that was lost meanwhile is known before anything is sent."""
+        if self._keeping is None:
+            self._keeping = asyncio.create_task(claim.keep(topic, partition))
+        if self._keeping.done():
+            self._keeping.result()
+        await claim.renew_if_due(topic, partition)
 
     def _build(self, topic: str, records: Iterable[tuple[bytes, bytes | None]], headers: Headers = ()) -> list[Any]:
         """Return batches that hold (key, value) records, in order."""

@@ -164,6 +164,12 @@ class Sources:
         )
         self._on_gone(topic, self.number, first_offset - position)
 
+    async def end_of(self, topic: str) -> int:
+        """Return where a topic ends now; 0 without a lookup."""
+        if self._lookup is None:
+            return 0
+        return (await self._lookup.log(TopicPartition(topic, self.number))).end_offset
+
     async def refuse_lost(self, changelog: str, output: str) -> None:
         """Refuse to begin with nothing where what a state has sent is still there: its changelog was lost.
 

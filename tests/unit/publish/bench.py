@@ -42,7 +42,18 @@ class Bench:
         self.restart()
 
     def restart(self) -> None:
-        self.agent = PublishAgent(self.table, self.broker, self.policies)
+        self.agent = PublishAgent(self.table, self.broker, self.policies, find_published=self.find_published)
+
+    def lose_changelog(self) -> None:
+        """Lose all that PUBLISH has stored, and what `statistics` is read to; the topics stay."""
+        self.broker.logs.pop(("changelog", HOME), None)
+        self.table.lose()
+        self.length = 0
+        self.restart()
+
+    async def find_published(self, number: int) -> dict[str, bytes]:
+        """Find what was published last, as `publish/versions.py` does."""
+        return {record.key.decode(): record.value for record in self.broker.logs[topics.SNAPSHOTS, number]}
 
     async def read(self, *values: bytes | None) -> int:
         """Handle a batch; return where reading would begin again."""

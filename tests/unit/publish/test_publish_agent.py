@@ -180,3 +180,36 @@ async def test_a_snapshot_that_a_later_release_has_stored_stops_the_worker_and_s
         StateError, match=r"stored snapshot can't be read \(unknown-fingerprint.*the release that wrote"
     ):
         await bench.agent.open(HOME)
+
+
+async def test_a_lost_changelog_uses_no_version_again(bench):
+    """
+    published   v1  v2  v3 │ changelog lost │ v4
+    """
+    for n in (1, 2, 3):
+        await bench.learn(n)
+    before = bench.broker.values(topics.SNAPSHOT_HISTORY)
+    bench.lose_changelog()
+    await bench.learn(4)
+    assert [record["version"] for record in bench.history] == [1, 2, 3, 4]
+    assert bench.history[-1]["parent"] == snapshot_id(before[-1])
+    assert bench.counts[-1] == 4
+
+
+async def test_a_changelog_that_was_cut_off_sends_no_older_snapshot_again(bench):
+    await bench.learn(1)
+    kept = list(bench.broker.logs["changelog", HOME])
+    await bench.learn(2)
+    await bench.learn(3)
+    bench.broker.logs["changelog", HOME] = kept
+    bench.table.lose()
+    bench.restart()
+    await bench.learn(4)
+    assert [record["version"] for record in bench.history] == [1, 2, 3, 4]
+
+
+async def test_what_was_published_last_and_is_stored_is_sent_again_as_ever(bench):
+    await bench.learn(1)
+    bench.restart()
+    await bench.learn(2)
+    assert [record["version"] for record in bench.history] == [1, 1, 2]
