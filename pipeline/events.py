@@ -19,10 +19,22 @@ MAX_ID_CHARACTERS = 256
 PROBABILITY_SUM_TOLERANCE = 1e-3
 # 9999-12-31: what a wrong unit (micro- or nanoseconds) exceeds.
 MAX_TIME_MS = 253_402_300_799_999
+MAX_CLOCK_SKEW_MS = 300_000
+"""How far an event may be ahead of the timestamp of its record, unless an operator says otherwise."""
+# Twenty years, longer than any window: in 2001 seconds already were the milliseconds of a fortnight in 1970.
+MAX_AGE_MS = 20 * 365 * 86_400_000
+SECONDS_FROM = 100_000_000
+"""March 1973 in seconds: what is below is not a time in seconds either."""
+MILLISECONDS_FROM = 100_000_000_000
+"""March 1973 in milliseconds, the year 5138 in seconds: what is below is not in milliseconds, whoever stamped it."""
 REASONS = frozenset({"policy", "fallback", "holdout"})
 
 
 NO_CANDIDATES: Mapping[str, Mapping[str, float]] = {}
+
+
+NO_CLOCK_MS = -1
+"""Of a tick that does not tell what its writer's clock says."""
 
 
 class Decision(NamedTuple):
@@ -62,6 +74,7 @@ class Tick(NamedTuple):
     """Event time moves to `event_time_ms` though nothing happened; see `schemas/tick.avsc`."""
 
     event_time_ms: int
+    clock_ms: int = NO_CLOCK_MS
 
 
 class Contribution(NamedTuple):
@@ -157,7 +170,10 @@ def outcome_from(fields: Mapping[str, Any]) -> Outcome:
 
 def tick_from(fields: Mapping[str, Any]) -> Tick:
     """Check a decoded tick."""
-    return Tick(_time_ms(fields, "event_time_ms"))
+    clock_ms = fields.get("clock_ms", NO_CLOCK_MS)
+    return Tick(
+        _time_ms(fields, "event_time_ms"), NO_CLOCK_MS if clock_ms == NO_CLOCK_MS else _time_ms(fields, "clock_ms")
+    )
 
 
 def erasure_from(fields: Mapping[str, Any]) -> Erasure:
@@ -294,3 +310,27 @@ def check_probabilities(eligible: Sequence[str], probabilities: Sequence[float],
         raise InvalidRecordError(
             "probabilities-inconsistent", f"propensity {propensity!r} is not the drawn arm's probability {of_arm!r}"
         )
+
+
+def far_future(at_ms: int, timestamp_ms: int, skew_ms: int) -> InvalidRecordError:
+    """Return the refusal of a record from the future: it would close everybody's windows."""
+    return InvalidRecordError(
+        "far-future",
+        f"event time {at_ms} is {at_ms - timestamp_ms} ms ahead of its record's timestamp {timestamp_ms}, accepted are "
+        f"{skew_ms}: check the producer's clock and unit (milliseconds)",
+    )
+
+
+def earliest_ms(timestamp_ms: int, *, is_stamped: bool) -> int:
+    """Return the earliest event time that a record of that timestamp may have; below is another unit than ms."""
+    return timestamp_ms - MAX_AGE_MS if is_stamped else max(timestamp_ms - MAX_AGE_MS, MILLISECONDS_FROM)
+
+
+def wrong_unit(at_ms: int, timestamp_ms: int) -> InvalidRecordError:
+    """Return the refusal of a time that is decades ago: nobody's window is so long, and seconds look like it."""
+    likely = "looks like seconds" if SECONDS_FROM <= at_ms < MILLISECONDS_FROM else "is decades ago"
+    return InvalidRecordError(
+        "out-of-range",
+        f"event time {at_ms} {likely}, expected epoch milliseconds, as the record's timestamp {timestamp_ms}: check "
+        "the producer's unit",
+    )

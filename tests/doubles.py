@@ -61,13 +61,15 @@ class MemoryBroker:
         self.logs: defaultdict[tuple[str, int], list[SimpleNamespace]] = defaultdict(list)
         self.interrupt: Callable[[str], None] = lambda _: None
         self.now_ms: Callable[[], int] = lambda: 0
+        self.stamps = 1
+        """1 as of topics that the broker stamps (LogAppendTime), 0 as of those whose producers do (CreateTime)."""
 
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, timestamp_ms: int | None = None
     ) -> int:
         log = self.logs[topic, partition]
         stamp = self.now_ms() if timestamp_ms is None else timestamp_ms
-        log.append(SimpleNamespace(offset=len(log), timestamp=stamp, key=key, value=value))
+        log.append(SimpleNamespace(offset=len(log), timestamp=stamp, timestamp_type=self.stamps, key=key, value=value))
         return len(log) - 1
 
     def values(self, topic: str) -> list[bytes]:

@@ -137,12 +137,3 @@ def event_time_ms(event: Event) -> int:
     if isinstance(event, Tick):
         return event.event_time_ms
     return NOT_YET_MS  # an erasure is of the past: it moves no time
-
-
-def far_future(at_ms: int, timestamp_ms: int, skew_ms: int) -> InvalidRecordError:
-    """Return the refusal of a record from the future: it would close everybody's windows."""
-    return InvalidRecordError(
-        "far-future",
-        f"event time {at_ms} is {at_ms - timestamp_ms} ms ahead of the broker's clock, accepted are "
-        f"{skew_ms}: check the producer's clock and unit (milliseconds)",
-    )

@@ -10,12 +10,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from time import time_ns
 from typing import Protocol
 
 from pipeline.codec import avro
 from pipeline.codec.framed import UnresolvedSchemaError
 from pipeline.codec.reward import RewardWriter
-from pipeline.events import Decision, Erasure, Outcome, Tick
+from pipeline.events import Decision, Erasure, Outcome
 from pipeline.join.dead_letter import dead_letter, shortened
 from pipeline.join.progress import DECISIONS, OUTCOMES, Progress, progress_from_bytes
 from pipeline.join.row import ActionRow
@@ -41,6 +42,8 @@ TOGETHER_BYTES = STEP_BYTES // 4
 it is bounded at STEP_BYTES, so that both fit one record batch of the changelog."""
 
 STREAMS = (DECISIONS, OUTCOMES)
+CREATE_TIME = 0
+"""Kafka's number for a timestamp that is its producer's."""
 
 
 class Schemas(Protocol):
@@ -105,14 +108,14 @@ class JoinPartition:
         return {PROGRESS: self.progress.to_bytes()}
 
     def fall_quiet(self) -> None:
-        """Start the clock of idleness: an event that is no tick was read just now."""
+        """Start the clock of idleness: something new was learned of a decision just now."""
         self._quiet_since_s = time.monotonic()
         # Fixed here, since the ticks that an idle partition gets move the watermarks themselves.
-        self._quiet_from_ms = max(self.progress.watermarks_ms.values())
+        self._quiet_from_ms = max(*self.progress.watermarks_ms.values(), *self.progress.heard_ms.values())
 
     @property
     def quiet_s(self) -> float:
-        """How long nothing but ticks was read."""
+        """How long nothing new was learned of any decision, whatever else was read."""
         return time.monotonic() - self._quiet_since_s
 
     def idle_event_time_ms(self) -> int:
@@ -165,8 +168,6 @@ class JoinAgent:
         for stream, some in arrivals.items():
             for step in steps(some):
                 await self._take(partition, stream, step)
-        if not all(isinstance(arrival.event, Tick) for some in arrivals.values() for arrival in some):
-            partition.fall_quiet()
         await self._let_time_pass(partition)
 
     async def _note_gone(self, partition: JoinPartition, batch: Batch) -> None:
@@ -178,7 +179,8 @@ class JoinAgent:
     async def _decode(self, batch: Batch) -> Sequence[Arrival]:
         """Decode a batch; where the schema of a frame is not known yet, once it is: its partition waits for it."""
         records = [(r.offset, r.timestamp, r.key, r.value) for r in batch.records]
-        arrivals = decode_arrivals(batch.topic, records, self._limits.registry)
+        unstamped = {r.offset for r in batch.records if r.timestamp_type == CREATE_TIME}
+        arrivals = decode_arrivals(batch.topic, records, self._limits.registry, unstamped)
         if self._schemas is None:
             return arrivals
         events = (arrival.event for arrival in arrivals)
@@ -186,11 +188,13 @@ class JoinAgent:
         if not unresolved:
             return arrivals
         await self._schemas.look_up(unresolved)
-        return decode_arrivals(batch.topic, records, self._limits.registry)
+        return decode_arrivals(batch.topic, records, self._limits.registry, unstamped)
 
     async def _take(self, partition: JoinPartition, stream: str, step: Sequence[Arrival]) -> None:
         while _has_fresh(partition, stream, step):
             changes = take(stream, step, partition.progress, partition.actions, self._policies.book, self._limits)
+            if changes.is_heard:
+                partition.fall_quiet()
             partition.progress.promise(self._streams_at_end(partition))
             await self._make_durable(partition, changes)
 
@@ -213,6 +217,9 @@ class JoinAgent:
             together.rewards += changes.rewards
             together.refusals += changes.refusals
             together.gone_due += changes.gone_due
+            together.is_heard |= changes.is_heard
+        if together.is_heard:
+            partition.fall_quiet()
         partition.progress.promise(self._streams_at_end(partition))
         await self._make_durable(partition, together)
 
@@ -274,14 +281,27 @@ class JoinAgent:
         await partition.held.make_durable(outputs(changes, number), rows, index)
 
     async def tick(self, number: int, idle_after_s: float) -> None:
-        """Let the event time of an idle partition go on, by a record in its log, once a row falls due by it."""
+        """Let event time go on, by records in the log, once a row falls due by it.
+
+        In a partition that is idle, at the pace of the wall clock. And where nobody but producers say what time it is,
+        as far as this worker's clock does.
+        """
         partition = await self.open(number)
-        if partition.quiet_s < idle_after_s or self._streams_at_end(partition) != frozenset(STREAMS):
-            return
-        event_time_ms = partition.idle_event_time_ms()
-        if partition.rows.due(event_time_ms, 1):
-            tick = avro.encode("tick", {"event_time_ms": event_time_ms})
-            await self._outbox.deliver([Record(topics.DECISIONS, number, b"", tick)])
+        progress, clock_ms = partition.progress, time_ns() // 1_000_000
+        ticks = {}
+        held_back = progress.held_back()
+        if held_back and partition.rows.due(min(max(progress.heard_ms.values()), clock_ms), 1):
+            ticks = {stream: max(0, progress.watermarks_ms[stream]) for stream in held_back}
+        elif (
+            partition.quiet_s >= idle_after_s
+            and self._streams_at_end(partition) == frozenset(STREAMS)
+            and partition.rows.due(partition.idle_event_time_ms(), 1)
+        ):
+            ticks = {DECISIONS: partition.idle_event_time_ms()}
+        await self._outbox.deliver(
+            Record(stream, number, b"", avro.encode("tick", {"event_time_ms": at_ms, "clock_ms": clock_ms}))
+            for stream, at_ms in ticks.items()
+        )
 
 
 async def _refuse_lost(partition: JoinPartition) -> None:

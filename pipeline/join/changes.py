@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -10,7 +10,7 @@ from pipeline.codec.framed import UNDECLARED, Registry
 from pipeline.codec.reward import Reward
 from pipeline.codec.wire import MAX_KEY_BYTES, BatchReader
 from pipeline.errors import DecodeError, InvalidRecordError, RecordError
-from pipeline.events import Event
+from pipeline.events import MAX_CLOCK_SKEW_MS, Event
 from pipeline.join.progress import DECISIONS, OUTCOMES
 from pipeline.join.row import ActionRow, AwaitingOutcome
 
@@ -28,6 +28,8 @@ class Arrival(NamedTuple):
     key: bytes | None
     raw: bytes
     event: Event | RecordError
+    is_stamped: bool = True
+    """Whether the timestamp is the broker's (LogAppendTime); its producer's otherwise, which proves nothing."""
     rewritten: bytes | None = None
     """What is kept of a record in a registry's frame, which says the same without one; None: `raw` itself."""
 
@@ -53,10 +55,13 @@ class Limits(NamedTuple):
 
     orphan_hold_ms: int = 3_600_000
     """How long, in event time, an outcome waits for a decision that has not been read."""
-    max_clock_skew_ms: int = 300_000
-    """How far an event's time may be ahead of the broker's timestamp of its record."""
+    max_clock_skew_ms: int = MAX_CLOCK_SKEW_MS
+    """How far an event's time may be ahead of the timestamp of its record."""
     registry: Registry = UNDECLARED
     """What is known of the schemas of records in a registry's frame."""
+    is_time_bounded: bool = True
+    """Whether event time goes by what is waited for and by the broker's clock; replays planned before that go on
+    without."""
 
 
 class ActionRows(Protocol):
@@ -81,12 +86,24 @@ class Changes:
     """For `dead-letters`."""
     gone_due: list[tuple[int, str]] = field(default_factory=list)
     """Entries of the due index to remove: their rows are dropped, or say another time."""
+    is_heard: bool = False
+    """Whether anything new was learned of a decision, so that time has passed by itself."""
 
 
 def decode_arrivals(
-    stream: str, records: Sequence[tuple[int, int, bytes | None, bytes | None]], registry: Registry
+    stream: str,
+    records: Sequence[tuple[int, int, bytes | None, bytes | None]],
+    registry: Registry,
+    unstamped: Container[int] = (),
 ) -> list[Arrival]:
-    """Decode (offset, timestamp_ms, key, value) records of one stream; what can't be decoded carries its error."""
+    """Decode (offset, timestamp_ms, key, value) records of one stream; what can't be decoded carries its error.
+
+    Args:
+        stream: decisions or outcomes.
+        records: in offset order.
+        registry: what is known of the schemas of records in a registry's frame.
+        unstamped: offsets of those whose timestamps are their producers' own.
+    """
     reader = BatchReader("decision" if stream == DECISIONS else "outcome", registry)
     read = reader.read
     arrivals = []
@@ -99,7 +116,8 @@ def decode_arrivals(
         if key is not None and len(key) > MAX_KEY_BYTES:
             event = DecodeError("record-too-large", f"its key has {len(key)} bytes, expected at most {MAX_KEY_BYTES}")
         # An empty value may say why nobody can read it (`codec/unreadable.py`).
-        arrivals.append(Arrival(offset, timestamp_ms, key, b"" if value is None else value, event, reader.rewritten))
+        raw = b"" if value is None else value
+        arrivals.append(Arrival(offset, timestamp_ms, key, raw, event, offset not in unstamped, reader.rewritten))
         reader.rewritten = None
     return arrivals
 

@@ -14,14 +14,25 @@ MAX_AWAITING_BYTES = 1 << 20
 def credit(outcome_id: str, fact: OutcomeFact, definition: PolicyDefinition, row: ActionRow) -> str:
     """Attach an outcome to its decision if it counts; return its fate.
 
-    An id counts once: the first that can be credited, in the order of `outcomes`.
+    It counts by when it occurred, whenever it arrives. An id counts once: the first that can be credited, in the order
+    of `outcomes`.
+
+    Raises:
+        InvalidRecordError: unknown-outcome-kind, value-not-finite, value-out-of-bounds, before-decision,
+            too-many-outcomes.
     """
     if outcome_id in row.outcomes:
         return "duplicate"
     refusal = definition.reward.refusal(fact.kind, fact.value)
     if refusal is not None:
         raise refusal
-    if not _is_in_window(definition, row, fact):
+    if fact.occurred_at_ms < row.decided_at_ms:
+        raise InvalidRecordError(
+            "before-decision",
+            f"occurred at {fact.occurred_at_ms}, {row.decided_at_ms - fact.occurred_at_ms} ms before its decision at "
+            f"{row.decided_at_ms}: compare the clocks of who shows and who tells, and their units (milliseconds)",
+        )
+    if fact.occurred_at_ms > row.decided_at_ms + definition.reward.window_ms_for(fact.kind):
         return "outside-window"
     if len(row.outcomes) >= MAX_OUTCOMES:
         raise too_many(f"{MAX_OUTCOMES} outcomes of this action are credited already")
@@ -32,9 +43,3 @@ def credit(outcome_id: str, fact: OutcomeFact, definition: PolicyDefinition, row
 def too_many(seen: str) -> InvalidRecordError:
     """Return the refusal of what would make a row too large."""
     return InvalidRecordError("too-many-outcomes", f"{seen}: does each have an outcome_id and action_id of its own?")
-
-
-def _is_in_window(definition: PolicyDefinition, row: ActionRow, fact: OutcomeFact) -> bool:
-    """Law: an outcome counts by when it occurred, whenever it arrives."""
-    until_ms = row.decided_at_ms + definition.reward.window_ms_for(fact.kind)
-    return row.decided_at_ms <= fact.occurred_at_ms <= until_ms

@@ -7,8 +7,20 @@ from collections.abc import Sequence
 
 from pipeline.codec.wire import MAX_RECORD_BYTES, read_accepted
 from pipeline.errors import InvalidRecordError, RecordError, StateError
-from pipeline.events import Contribution, Decision, Erasure, Outcome, Tick
-from pipeline.join.admission import admit, counted_in, encode_missing, event_time_ms, far_future
+from pipeline.events import (
+    MAX_AGE_MS,
+    NO_CLOCK_MS,
+    Contribution,
+    Decision,
+    Erasure,
+    Event,
+    Outcome,
+    Tick,
+    earliest_ms,
+    far_future,
+    wrong_unit,
+)
+from pipeline.join.admission import admit, counted_in, encode_missing, event_time_ms
 from pipeline.join.budget import within_budget
 from pipeline.join.changes import (
     ActionRows,
@@ -110,30 +122,53 @@ class _Taker:
         """Check each record by itself; return those that go into rows, and decisions' vectors, encoded in bulk."""
         admitted: list[Admitted] = []
         decisions: list[tuple[Decision, PolicyDefinition]] = []
-        skew_ms, watermark_ms = self.limits.max_clock_skew_ms, self.progress.watermarks_ms[self.stream]
+        skew_ms, is_bounded = self.limits.max_clock_skew_ms, self.limits.is_time_bounded
+        watermark_ms = self.progress.watermarks_ms[self.stream]
         for arrival in arrivals:
             event = arrival.event
             try:
                 if isinstance(event, RecordError):
                     raise event
                 at_ms = event.decided_at_ms if isinstance(event, Decision) else event_time_ms(event)
-                if at_ms > arrival.timestamp_ms + skew_ms:
-                    raise far_future(at_ms, arrival.timestamp_ms, skew_ms)
+                if not (-MAX_AGE_MS <= at_ms - arrival.timestamp_ms <= skew_ms and arrival.is_stamped):
+                    self._check_time(arrival, event, at_ms)
                 if isinstance(event, Decision):
                     definition = self._definition_for(event)
                     decisions.append((event, definition))
                     admitted.append((arrival, event, definition))
                 elif isinstance(event, Tick):
-                    self.count("ticks")
+                    self._tick(arrival, event)
                 else:
                     admitted.append((arrival, event, None))
-                # What was accepted moves its stream's watermark: a refused record closes nobody's window.
-                watermark_ms = max(watermark_ms, at_ms)
+                if not is_bounded:
+                    watermark_ms = max(watermark_ms, at_ms)
             except RecordError as error:
                 self.refuse(arrival, error)
-        self.progress.watermarks_ms[self.stream] = watermark_ms
+        if not is_bounded:
+            self.progress.watermarks_ms[self.stream] = watermark_ms
         self.fates["read"] += len(arrivals)
         return admitted, encode_missing(decisions) if decisions else ()
+
+    def _tick(self, arrival: Arrival, tick: Tick) -> None:
+        """Let a stream's time come to what a tick tells, as far as the broker's clock says so, or the worker's own."""
+        self.count("ticks")
+        progress, marks_ms = self.progress, self.progress.watermarks_ms
+        if arrival.is_stamped:
+            marks_ms[self.stream] = max(marks_ms[self.stream], min(tick.event_time_ms, arrival.timestamp_ms))
+            return
+        progress.hear(self.stream, tick.event_time_ms)
+        if tick.clock_ms != NO_CLOCK_MS:
+            progress.tell(self.stream, tick.clock_ms)
+
+    def _check_time(self, arrival: Arrival, event: Event, at_ms: int) -> None:
+        """Refuse times that no producer can mean. A tick is the worker's own, and moves no time ahead of the log's."""
+        timestamp_ms, skew_ms = arrival.timestamp_ms, self.limits.max_clock_skew_ms
+        is_bounded = self.limits.is_time_bounded
+        if at_ms > timestamp_ms + skew_ms and not (is_bounded and isinstance(event, Tick)):
+            raise far_future(at_ms, timestamp_ms, skew_ms)
+        is_timed = is_bounded and isinstance(event, Decision | Outcome)
+        if is_timed and at_ms < earliest_ms(timestamp_ms, is_stamped=arrival.is_stamped):
+            raise wrong_unit(at_ms, timestamp_ms)
 
     def _definition_for(self, decision: Decision) -> PolicyDefinition:
         # A step's decisions share a few policies, segments and arms, and encode alike, which is checked once.
@@ -174,8 +209,22 @@ class _Taker:
             except RecordError as error:
                 self.refuse(arrival, error)
                 continue
-            if changed is not None:
-                rows[action_id] = changed_rows[action_id] = changed
+            if changed is None:
+                continue
+            rows[action_id] = changed_rows[action_id] = changed
+            # What is new of a decision moves its stream's time, and nothing else does: not what is refused, repeated or
+            # waited for by nobody.
+            if changed.raw:
+                self._hear(arrival, event.occurred_at_ms if isinstance(event, Outcome) else event.decided_at_ms)
+
+    def _hear(self, arrival: Arrival, at_ms: int) -> None:
+        """Let the stream's time come to that of an event, and no further than the log's own clock."""
+        self.changes.is_heard = True
+        marks_ms, stream = self.progress.watermarks_ms, self.stream
+        if not arrival.is_stamped:
+            self.progress.hear(stream, at_ms)
+        elif at_ms > marks_ms[stream]:
+            marks_ms[stream] = max(marks_ms[stream], min(at_ms, arrival.timestamp_ms))
 
     def _put_decision(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.errors import InvalidRecordError
-from pipeline.events import Outcome, outcome_from
+from pipeline.events import MAX_AGE_MS, MAX_CLOCK_SKEW_MS, Outcome, far_future, outcome_from, wrong_unit
 from pipeline.serve.decision.rollout import Request
 from pipeline.serve.ids import TimeOrderedIds
 from pipeline.serve.messages.bodies import DecideBody, OutcomeBody, candidates, identifier, identifiers
@@ -37,10 +37,10 @@ class Intake:
         """Return an outcome.
 
         Raises:
-            InvalidRecordError: out-of-range, wrong-type, value-not-finite.
+            InvalidRecordError: out-of-range, wrong-type, value-not-finite, far-future.
         """
         at_ms, given = told.occurred_at_ms, told.outcome_id
-        return outcome_from(
+        outcome = outcome_from(
             {
                 "outcome_id": self._ids.next(now_ms) if given is None else identifier("outcome_id", given),
                 "action_id": identifier("action_id", told.action_id),
@@ -49,6 +49,12 @@ class Intake:
                 "occurred_at_ms": now_ms if at_ms is None else int(at_ms) if float(at_ms).is_integer() else at_ms,
             }
         )
+        # JOIN would refuse it as well, where its caller does not see it.
+        if outcome.occurred_at_ms > now_ms + MAX_CLOCK_SKEW_MS:
+            raise far_future(outcome.occurred_at_ms, now_ms, MAX_CLOCK_SKEW_MS)
+        if outcome.occurred_at_ms < now_ms - MAX_AGE_MS:
+            raise wrong_unit(outcome.occurred_at_ms, now_ms)
+        return outcome
 
     def _hash_of(self, subject: str) -> str:
         if not self._subject_salt:

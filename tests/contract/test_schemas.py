@@ -106,6 +106,7 @@ RECORDS: dict[str, dict[str, Any]] = {
         "occurred_at_ms": 1_700_000_060_000,
     },
     "tick": {"event_time_ms": 1_700_000_120_000},
+    "tick-clock": {"event_time_ms": 1_700_000_120_000, "clock_ms": 1_700_000_180_000},
     "reward": {
         "action_id": "3f2a-äöü",
         "revision": 3,

@@ -135,6 +135,15 @@ def test_join_s_progress_of_version_2_has_a_promise():
     assert json.loads(progress.to_bytes()) == json.loads(stored)
 
 
+def test_join_s_progress_of_version_3_has_clocks():
+    marks = {"decisions": 900, "outcomes": -1}
+    heard, clocks = {"decisions": 4_000, "outcomes": -1}, {"decisions": 900, "outcomes": -1}
+    stored = json.dumps([3, {"decisions": 7}, marks, 850, {"decisions.read": 7}, 880, heard, clocks]).encode()
+    progress = progress_from_bytes(stored)
+    assert (progress.heard_ms, progress.clocks_ms, progress.held_back()) == (heard, clocks, ["decisions"])
+    assert json.loads(progress.to_bytes()) == json.loads(stored)
+
+
 def test_what_an_action_counts_for_of_version_1():
     stored = struct.pack("<Bqqq", 1, 3, -32_768, 1_700_000_015_000)
     assert counted_from_bytes(stored) == Counted(3, -32_768, 1_700_000_015_000)
@@ -156,7 +165,7 @@ def test_how_far_the_ledger_was_folded_of_version_1():
     ("read", "stored"),
     [
         (row_from_bytes, b"\x04" + row_1([False, "", 0, "", "", 0, 0, 0, {}], 0, b"", b"")[1:]),
-        (progress_from_bytes, b"[3,{},{},0,{},0]"),
+        (progress_from_bytes, b"[4,{},{},0,{},0,{},{}]"),
         (counted_from_bytes, struct.pack("<Bqqq", 3, 0, 0, 0)),
         (statistics_from_bytes, struct.pack("<BI3q", 2, 0, 0, 0, 0)),
         (fold_state_from_bytes, b"[2,0,0]"),

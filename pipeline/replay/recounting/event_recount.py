@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.events import Decision, Erasure
-from pipeline.join.progress import DECISIONS, OUTCOMES, Progress, progress_from_bytes
+from pipeline.join.progress import DECISIONS, OUTCOMES, TRUSTED_MS, Progress, progress_from_bytes
 from pipeline.join.step import Arrival, Changes, advance, decode_arrivals, take
 from pipeline.join.stored_row import row_from_bytes, row_to_bytes
 from pipeline.join.stored_rows import StoredRows
@@ -41,7 +41,7 @@ class EventRecount:
         self._actions = StoredRows(rows, ACTION)
         stored = stored_state(rows)
         self.finished, progress, fold = stored or (0, "", "")
-        self._progress = progress_from_bytes(progress.encode()) if stored else Progress(positions=dict(start))
+        self._progress = progress_from_bytes(progress.encode()) if stored else _at(start)
         self._fold = fold_state_from_bytes(fold.encode()) if stored else FoldState()
 
     @property
@@ -55,10 +55,13 @@ class EventRecount:
         unread = [topic for topic in (DECISIONS, OUTCOMES) if positions[topic] < end[topic]]
         return min(unread, key=lambda topic: marks[topic], default=None)
 
-    def take(self, topic: str, records: Sequence[Raw], reached: int | None) -> None:
+    def take(
+        self, topic: str, records: Sequence[Raw], reached: int | None, unstamped: Container[int] = frozenset()
+    ) -> None:
         """Join a step's records; as many as JOIN takes at once."""
         limits = self._plan.limits
-        arrivals = [self._as_counted(arrival) for arrival in decode_arrivals(topic, records, limits.registry)]
+        decoded = decode_arrivals(topic, records, limits.registry, unstamped)
+        arrivals = [self._as_counted(arrival) for arrival in decoded]
         changes = take(topic, arrivals, self._progress, self._actions, self._book, limits)
         is_through = not records or self._progress.positions[topic] > records[-1][0]
         if reached is not None and is_through:
@@ -130,6 +133,11 @@ class EventRecount:
         rows |= folded(records, self._fold, self.rows, self._plan)
         rows[STATE] = state_bytes(self.finished, self._progress.to_bytes(), self._fold)
         self.rows.write(rows, due)
+
+
+def _at(start: Mapping[str, int]) -> Progress:
+    """Return the progress of a log that may be older than ticks that tell a clock."""
+    return Progress(positions=dict(start), clocks_ms=dict.fromkeys(start, TRUSTED_MS))
 
 
 def _book_of(plan: ReplayPlan) -> PolicyBook:

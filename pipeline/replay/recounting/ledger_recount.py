@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from pipeline.codec import avro
@@ -37,9 +37,11 @@ class LedgerRecount:
         """Return the ledger, as long as it has something to read."""
         return REWARDS if self._fold.position < end[REWARDS] else None
 
-    def take(self, topic: str, records: Sequence[Raw], reached: int | None) -> None:
+    def take(
+        self, topic: str, records: Sequence[Raw], reached: int | None, unstamped: Container[int] = frozenset()
+    ) -> None:
         """Fold a step's records."""
-        del topic  # it reads but one
+        del topic, unstamped  # it reads but one, which says itself what time it is
         decoded = [(raw[0], avro.decode_as("reward", raw[3] or b"")) for raw in records]
         weighed = [self._weigh(offset, fields) for offset, fields in decoded]
         rows = folded([record for record in weighed if record], self._fold, self.rows, self._plan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -17,6 +17,8 @@ from pipeline.stream.log.topics import MAX_BATCH_BYTES
 from pipeline.stream.security import Address, client_options
 
 POLL_MS = 500
+CREATE_TIME = 0
+"""Kafka's number for a timestamp that is its producer's."""
 
 
 class Step(NamedTuple):
@@ -26,6 +28,8 @@ class Step(NamedTuple):
     """By rising offset."""
     is_complete: bool
     """Whether these are all below the limit that was asked for."""
+    unstamped: Container[int] = frozenset()
+    """Offsets of records, among others, whose timestamps are their producers' own (CreateTime)."""
 
 
 class Log:
@@ -38,6 +42,7 @@ class Log:
         """Partitions."""
         self._partition = -1
         self._fetched: dict[str, list[Raw]] = {}
+        self._unstamped: dict[str, set[int]] = {}
 
     async def begin(self) -> dict[str, dict[int, int]]:
         """Return the first offsets that are kept."""
@@ -84,7 +89,7 @@ class Log:
             consumer.pause(*self._of(topic))
             consumer.seek(TopicPartition(topic, partition), position)
             consumer.resume(TopicPartition(topic, partition))
-            self._fetched[topic] = []
+            self._fetched[topic], self._unstamped[topic] = [], set()
         self._partition = partition
 
     async def read(self, topic: str, position: int, limit: int) -> Step:
@@ -95,22 +100,24 @@ class Log:
         tp = TopicPartition(topic, self._partition)
         consumer = self._consumers[topic]
         fetched = self._fetched[topic] = [record for record in self._fetched[topic] if record[0] >= position]
+        unstamped = self._unstamped[topic] = {offset for offset in self._unstamped[topic] if offset >= position}
         looked_at, size = 0, 0
         while True:
             for index in range(looked_at, len(fetched)):
                 if fetched[index][0] >= limit:
-                    return Step(fetched[:index], is_complete=True)
+                    return Step(fetched[:index], is_complete=True, unstamped=unstamped)
                 size += len(fetched[index][3] or b"")
                 if size > STEP_BYTES:
-                    return Step(fetched[: index + 1], is_complete=False)
+                    return Step(fetched[: index + 1], is_complete=False, unstamped=unstamped)
             looked_at = len(fetched)
             if await consumer.position(tp) >= limit:
-                return Step(list(fetched), is_complete=True)
+                return Step(list(fetched), is_complete=True, unstamped=unstamped)
             try:
                 polled = await consumer.getmany(tp, timeout_ms=POLL_MS)
             except KafkaError as error:
                 raise UnavailableError(f"{topic}/{self._partition} can't be read: {error!r}") from error
             for records in polled.values():
+                unstamped.update(record.offset for record in records if record.timestamp_type == CREATE_TIME)
                 fetched.extend((record.offset, record.timestamp, record.key, record.value) for record in records)
 
     def _of(self, topic: str) -> list[TopicPartition]:

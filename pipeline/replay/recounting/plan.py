@@ -51,6 +51,7 @@ class ReplayPlan:
             "max_clock_skew_ms": self.limits.max_clock_skew_ms,
             "registry": {str(schema_id): name for schema_id, name in self.declared_ids.items()},
             **({"is_encoded_anew": True} if self.is_encoded_anew else {}),
+            **({"is_time_bounded": True} if self.limits.is_time_bounded else {}),
         }
         return canonical_bytes(plain).decode()
 
@@ -63,7 +64,12 @@ def plan_from_json(text: str) -> ReplayPlan:
         parse_policy(plain["definition"], "replay plan"),
         cast("Source", plain["source"]),
         tuple(plain["generations"]),
-        Limits(plain["orphan_hold_ms"], plain["max_clock_skew_ms"], Declared(registry) if registry else UNDECLARED),
+        Limits(
+            plain["orphan_hold_ms"],
+            plain["max_clock_skew_ms"],
+            Declared(registry) if registry else UNDECLARED,
+            plain.get("is_time_bounded", False),
+        ),
         registry,
         plain.get("is_encoded_anew", False),
     )

@@ -105,7 +105,7 @@ async def recount_partition(
             step = await log.read(topic, position, limit)
             if schemas is not None and topic != REWARDS:
                 await schemas.look_up(schema_ids(value for *_, value in step.records))
-            recount.take(topic, step.records, limit if step.is_complete else None)
+            recount.take(topic, step.records, limit if step.is_complete else None, step.unstamped)
             recount.let_time_pass(end)
             report(number, recount.positions)
         recount.finish()

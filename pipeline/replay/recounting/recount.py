@@ -6,7 +6,7 @@ were fetched: that is what makes a replay repeatable.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Protocol
 
 from pipeline.replay.recounting.event_recount import EventRecount
@@ -30,8 +30,17 @@ class Recount(Protocol):
     def next_topic(self, end: Mapping[str, int]) -> str | None:
         """Return the topic to read next; None when all are read up to `end`."""
 
-    def take(self, topic: str, records: Sequence[Raw], reached: int | None) -> None:
-        """Count the records of a step; with `reached`, there are no others below that offset."""
+    def take(
+        self, topic: str, records: Sequence[Raw], reached: int | None, unstamped: Container[int] = frozenset()
+    ) -> None:
+        """Count the records of a step; with `reached`, there are no others below that offset.
+
+        Args:
+            topic: that they are of.
+            records: in offset order.
+            reached: None where there may be others.
+            unstamped: offsets of those whose timestamps are their producers' own.
+        """
 
     def let_time_pass(self, end: Mapping[str, int]) -> None:
         """Settle and let go what has fallen due."""

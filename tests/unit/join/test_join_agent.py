@@ -183,6 +183,41 @@ async def test_an_idle_partition_ticks_by_the_clock_and_only_when_something_is_d
     assert bench.event_time_s == 15.0
 
 
+async def test_outcomes_of_nobody_do_not_keep_a_partition_from_being_idle(bench):
+    bench.send(DECISIONS, plain_decision("x", START_MS))
+    await bench.read_all()
+    for second in range(12):
+        bench.now_s += 1
+        bench.send(OUTCOMES, plain_outcome("nobody's", START_MS, f"o{second}"))
+        await bench.read_all()
+        await bench.agent.tick(0, 2.0)
+        await bench.read_all()
+    assert bench.event_time_s == 12.0
+
+
+async def test_where_producers_stamp_their_records_time_goes_by_the_worker_s_own_ticks(bench, monkeypatch):
+    """
+    clock   0    …   10 x is due      a producer 55 minutes fast decides at 1 s
+    tick                  told        before that nothing is due, and nothing said
+    """
+    monkeypatch.setattr(join_agent, "time_ns", lambda: bench.broker.now_ms() * 1_000_000)
+    monkeypatch.setattr(bench.broker, "stamps", 0)
+    for name, ahead_s in (("x", 0), ("fast", 3_300)):
+        at_ms = START_MS + ahead_s * S
+        bench.broker.append(DECISIONS, 0, None, orjson.dumps(plain_decision(name, at_ms)), at_ms)
+    await bench.read_all()
+    for _ in range(9):
+        bench.now_s += 1
+        await bench.agent.tick(0, 100.0)
+    assert tick_times_s(bench) == []
+    assert bench.event_time_s < 0
+    bench.now_s += 1
+    await bench.agent.tick(0, 100.0)
+    await bench.read_all()
+    counts = bench.agent.partitions.known(0).progress.counts
+    assert (bench.event_time_s, counts["decisions.settled"], counts["decisions.open"]) == (10.0, 1, 1)
+
+
 async def test_a_partition_that_holds_nothing_is_left_alone(bench):
     bench.now_s += 100
     await bench.agent.tick(0, 2.0)
@@ -226,6 +261,7 @@ async def test_decisions_of_many_kilobytes_that_fall_due_together_fit_their_step
     names = [f"x{number}" for number in range(STEP_ROWS)]
     bench.send(DECISIONS, *(plain_decision(name, START_MS, context={"text": text}) for name in names))
     await bench.read_all()
+    bench.now_s = 20
     bench.send(DECISIONS, {"event_time_ms": START_MS + 20 * S})
     await bench.read_all()
     assert bench.agent.partitions.known(0).progress.counts["decisions.settled"] == STEP_ROWS

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.codec import avro
 from pipeline.errors import StateError
-from pipeline.join.progress import DECISIONS, OUTCOMES, Progress, imbalance
+from pipeline.join.progress import DECISIONS, OUTCOMES, TRUSTED_MS, Progress, imbalance
 from pipeline.join.step import Changes, Limits, advance, decode_arrivals, take
 from pipeline.policy.book import PolicyBook
 from tests.doubles import MemoryActions
@@ -123,7 +123,7 @@ def test_an_optimistic_policy_counts_at_once_and_corrects_itself():
 
 @pytest.mark.parametrize(
     ("at_s", "fate"),
-    [(-0.001, "outside-window"), (0, "credited"), (10, "credited"), (10.001, "outside-window")],
+    [(-0.001, "rejected.before-decision"), (0, "credited"), (10, "credited"), (10.001, "outside-window")],
 )
 def test_a_window_holds_both_its_ends(at_s, fate):
     """
@@ -409,8 +409,135 @@ def test_an_event_too_far_ahead_of_the_broker_s_clock_is_refused_and_does_not_mo
     bench.read(DECISIONS, plain_decision("y", 301 * S + 1), timestamp_ms=S)
     bench.read(OUTCOMES, plain_outcome("x", 301 * S + 1), timestamp_ms=S)
     bench.read(DECISIONS, avro.encode("tick", {"event_time_ms": 301 * S + 1}), timestamp_ms=S)
-    assert bench.reasons == ["far-future"] * 3
-    assert bench.progress.watermarks_ms == {DECISIONS: 301 * S, OUTCOMES: -1}
+    assert bench.reasons == ["far-future"] * 2  # of producers: a tick is the worker's own
+    # What was accepted moves time as far as the broker's clock, and no further.
+    assert bench.progress.watermarks_ms == {DECISIONS: S, OUTCOMES: -1}
+
+
+def test_nobody_s_clock_closes_another_s_window():
+    """
+    clock  0   1    2          a phone five minutes fast decides, and clicks, at 1 s of the broker's clock
+           D   P◁───┼── +300   everybody else's windows of 10 s stay open
+    """
+    bench = Bench(plain_policy(settle="optimistic"), limits=Limits(max_clock_skew_ms=300 * S))
+    bench.read(DECISIONS, plain_decision("x", 0), timestamp_ms=0)
+    bench.read(DECISIONS, plain_decision("phone", 300 * S), timestamp_ms=S)
+    bench.read(OUTCOMES, plain_outcome("phone", 300 * S, "p"), timestamp_ms=S)
+    bench.read(OUTCOMES, plain_outcome("x", S, "o"), timestamp_ms=S)
+    bench.pass_time(frozenset({DECISIONS, OUTCOMES}))
+    assert (bench.progress.event_time_ms, bench.reasons) == (S, [])
+    assert (bench.count("decisions.open"), bench.count("outcomes.credited")) == (2, 2)
+
+
+@pytest.mark.parametrize("record", [plain_outcome("nobody's", 50 * S), plain_outcome("x", 50 * S, kind="unheard-of")])
+def test_an_outcome_that_nobody_waits_for_or_that_is_refused_moves_no_time(record):
+    bench = Bench()
+    bench.decide(0)
+    bench.read(OUTCOMES, record)
+    assert bench.progress.watermarks_ms[OUTCOMES] == -1
+
+
+def test_repeats_move_no_time():
+    bench = Bench()
+    bench.decide(0)
+    bench.click(1)
+    changes = bench.click(5)  # the same outcome_id, told with another time
+    assert (bench.progress.watermarks_ms[OUTCOMES], changes.is_heard) == (S, False)
+
+
+@pytest.mark.parametrize(
+    ("at", "says"),
+    [
+        (1_700_000_000, "looks like seconds"),
+        (0, "is decades ago"),
+        (1_700_000_000_000 - 21 * 365 * 86_400_000, "is decades ago"),
+    ],
+)
+@pytest.mark.parametrize("write", [lambda _, record: orjson.dumps(record), as_avro])
+def test_a_time_in_another_unit_is_refused_by_what_it_looks_like(at, says, write):
+    bench = Bench()
+    decision, outcome = plain_decision("x", at), plain_outcome("x", at)
+    bench.read(DECISIONS, write(DECISIONS, decision), timestamp_ms=1_700_000_000_000)
+    bench.read(OUTCOMES, write(OUTCOMES, outcome), timestamp_ms=1_700_000_000_000)
+    assert bench.reasons == ["out-of-range"] * 2
+    assert all(says in refusal.error.detail for refusal in bench.refusals)
+
+
+@pytest.mark.parametrize("at", [1_700_000_000_000_000, 1_700_000_000_000_000_000, -1])
+def test_a_time_in_micro_or_nanoseconds_or_below_zero_is_refused(at):
+    bench = Bench()
+    bench.read(DECISIONS, plain_decision("x", at), timestamp_ms=1_700_000_000_000)
+    bench.read(OUTCOMES, plain_outcome("x", at), timestamp_ms=1_700_000_000_000)
+    assert bench.reasons == ["out-of-range"] * 2
+
+
+class UnstampedBench(Bench):
+    """Of topics whose records carry their producers' own timestamps; seconds count from a moment of 2023."""
+
+    START_S = 1_700_000_000
+
+    def taken(self, stream, rows):
+        arrivals = decode_arrivals(stream, rows, {}, unstamped={offset for offset, *_ in rows})
+        return take(stream, arrivals, self.progress, self.actions, self.book, self.limits)
+
+    def say(self, stream: str, make: Any, name: str, at_s: int) -> None:
+        """A producer whose clock, right or wrong, also stamps the record."""
+        at_ms = (self.START_S + at_s) * S
+        self.read(stream, make(name, at_ms), timestamp_ms=at_ms)
+
+    def clock(self, at_s: int, *streams: str) -> None:
+        """A worker tells in these topics what its clock says."""
+        for stream in streams:
+            self.read(stream, avro.encode("tick", {"event_time_ms": 0, "clock_ms": (self.START_S + at_s) * S}))
+
+    def mark_s(self, stream: str) -> float:
+        return self.progress.watermarks_ms[stream] / S - self.START_S
+
+    @property
+    def event_time_s(self) -> float:
+        self.pass_time(frozenset({DECISIONS, OUTCOMES}))
+        return self.progress.event_time_ms / S - self.START_S
+
+
+def test_under_producers_timestamps_event_time_follows_the_clock_that_a_worker_tells():
+    """
+    heard  0    fast: 3,300      a producer 55 minutes fast, whose record says the same
+    clock       1       12       told by ticks
+    time   -    1       12: x settles
+    """
+    bench = UnstampedBench()
+    bench.say(DECISIONS, plain_decision, "x", 0)
+    bench.say(DECISIONS, plain_decision, "fast", 3_300)
+    bench.say(OUTCOMES, plain_outcome, "fast", 3_300)
+    assert bench.event_time_s < 0
+    assert bench.progress.held_back() == [DECISIONS, OUTCOMES]
+    bench.clock(1, DECISIONS, OUTCOMES)
+    assert (bench.event_time_s, bench.count("decisions.open")) == (1, 2)
+    bench.clock(12, DECISIONS, OUTCOMES)
+    assert (bench.event_time_s, bench.count("decisions.open"), bench.reasons) == (12, 1, [])
+
+
+def test_a_clock_that_goes_on_moves_time_no_further_than_events_do():
+    bench = UnstampedBench()
+    bench.say(DECISIONS, plain_decision, "x", 5)
+    bench.clock(3_000, DECISIONS)
+    assert bench.mark_s(DECISIONS) == 5
+
+
+def test_seconds_under_a_timestamp_in_seconds_are_refused_too():
+    bench = UnstampedBench()
+    bench.read(DECISIONS, plain_decision("x", 1_700_000_000), timestamp_ms=1_700_000_000)
+    assert bench.reasons == ["out-of-range"]
+
+
+def test_a_log_that_is_older_than_told_clocks_goes_by_its_producers_timestamps_until_one_is_told():
+    bench = UnstampedBench()
+    bench.progress.clocks_ms = dict.fromkeys((DECISIONS, OUTCOMES), TRUSTED_MS)
+    bench.say(DECISIONS, plain_decision, "x", 5)
+    assert bench.mark_s(DECISIONS) == 5
+    bench.clock(6, DECISIONS)
+    bench.say(DECISIONS, plain_decision, "y", 500)
+    assert bench.mark_s(DECISIONS) == 6
 
 
 @pytest.mark.parametrize("wrong", [{"policy": "other"}, {"generation": 9}, {"arm": "z"}, {"segment": "not a name"}])

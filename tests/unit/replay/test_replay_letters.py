@@ -155,7 +155,7 @@ def test_a_letter_without_a_key_goes_with_the_action_id_that_it_names(raw, key):
 def test_bytes_are_shown_as_json_as_avro_or_as_hex():
     assert describe(b'{"a": 1}') == Described("json", {"a": 1})
     tick = avro.encode("tick", {"event_time_ms": 5})
-    assert describe(tick) == Described("avro tick", {"event_time_ms": 5})
+    assert describe(tick) == Described("avro tick", {"event_time_ms": 5, "clock_ms": -1})
     assert describe(tick[:-1]) == Described("hex", tick[:-1].hex())
     # Two hex digits a byte.
     assert describe(b"\xff" * (SHOWN_BYTES + 1)) == Described("hex", "ff" * SHOWN_BYTES)

@@ -49,7 +49,7 @@ class Consumer:
         offsets = range(self.at, min(END, self.at + self.at_once))
         self.at = offsets.stop
         found = [
-            SimpleNamespace(offset=offset, timestamp=0, key=b"k", value=bytes(SIZES[offset]))
+            SimpleNamespace(offset=offset, timestamp=0, timestamp_type=1, key=b"k", value=bytes(SIZES[offset]))
             for offset in offsets
             if offset in SIZES
         ]

@@ -98,14 +98,25 @@ async def test_without_a_salt_no_person_is_taken() -> None:
 
 async def test_an_outcome_has_the_key_of_its_decision(node: ServingNode) -> None:
     outcome_id = await node.outcome("x1", "click")
-    assert await node.outcome("x1", "sale", 3.5, "o1", 1_000) == "o1"
+    told_ms = round(time.time() * 1000) - 1_000
+    assert await node.outcome("x1", "sale", 3.5, "o1", told_ms) == "o1"
     (_, key, first), (topic, other_key, second) = logged(node)
     assert key == other_key == b"x1"
     assert topic == OUTCOMES
     assert isinstance(first, Outcome)
     assert (first.outcome_id, first.kind, first.value) == (outcome_id, "click", 1.0)
     assert abs(first.occurred_at_ms - time.time() * 1000) < 60_000
-    assert second == Outcome("o1", "x1", "sale", 3.5, 1_000)
+    assert second == Outcome("o1", "x1", "sale", 3.5, told_ms)
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "reason"), [(1_700_000_000, "out-of-range"), (0, "out-of-range"), (4_000_000_000_000, "far-future")]
+)
+async def test_an_outcome_s_time_in_another_unit_or_ahead_is_refused_to_its_caller(node, at_ms, reason):
+    with pytest.raises(InvalidRecordError) as refused:
+        await node.outcome("x1", "click", occurred_at_ms=at_ms)
+    assert refused.value.reason == reason
+    assert logged(node) == []
 
 
 async def test_ids_that_are_not_given_are_made_and_never_repeat(node: ServingNode) -> None:
