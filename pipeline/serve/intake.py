@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.errors import InvalidRecordError
-from pipeline.events import MAX_AGE_MS, MAX_CLOCK_SKEW_MS, Outcome, far_future, outcome_from, wrong_unit
+from pipeline.events import MAX_CLOCK_SKEW_MS, MILLISECONDS_FROM, Outcome, far_future, outcome_from, wrong_unit
 from pipeline.serve.decision.rollout import Request
 from pipeline.serve.ids import TimeOrderedIds
 from pipeline.serve.messages.bodies import DecideBody, OutcomeBody, candidates, identifier, identifiers
@@ -52,7 +52,7 @@ class Intake:
         # JOIN would refuse it as well, where its caller does not see it.
         if outcome.occurred_at_ms > now_ms + MAX_CLOCK_SKEW_MS:
             raise far_future(outcome.occurred_at_ms, now_ms, MAX_CLOCK_SKEW_MS)
-        if outcome.occurred_at_ms < now_ms - MAX_AGE_MS:
+        if outcome.occurred_at_ms < MILLISECONDS_FROM:
             raise wrong_unit(outcome.occurred_at_ms, now_ms)
         return outcome
 

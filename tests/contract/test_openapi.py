@@ -60,6 +60,8 @@ def test_every_answer_is_as_the_document_says_and_never_a_5xx(operation: Operati
         excluded = [ignored_auth]
         if response.status_code == 413:  # it does not count that as a refusal of what is also too large
             excluded += [negative_data_rejection, positive_data_acceptance]
+        if b'"far-future"' in response.content:  # what is too far ahead depends on the clock, which no document knows
+            excluded += [positive_data_acceptance]
         case.validate_response(response, excluded_checks=excluded)
 
     ask()

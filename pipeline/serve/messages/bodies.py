@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct, field
 
 from pipeline.errors import InvalidRecordError
-from pipeline.events import MAX_ID_CHARACTERS, MAX_TIME_MS, NO_CANDIDATES
+from pipeline.events import MAX_ID_CHARACTERS, MAX_TIME_MS, MILLISECONDS_FROM, NO_CANDIDATES
 from pipeline.policy.parsing.arms import MAX_ARMS
 from pipeline.policy.parsing.section import is_text
 from pipeline.policy.render_value import shown
@@ -27,7 +27,15 @@ Context = Annotated[
 ]
 
 # JSON has one kind of number: 5.0 is the integer 5, and some clients write it so.
-Milliseconds = Annotated[float, Meta(ge=0, le=MAX_TIME_MS, multiple_of=1, description="Event time; null: now.")]
+Milliseconds = Annotated[
+    float,
+    Meta(
+        ge=MILLISECONDS_FROM,
+        le=MAX_TIME_MS,
+        multiple_of=1,
+        description="Event time, epoch milliseconds, at most five minutes ahead; null: now.",
+    ),
+]
 
 
 Candidates = Annotated[

@@ -57,6 +57,8 @@ def _invalid(message: str, raw: bytes) -> RecordError:
     if reason is not None:
         return InvalidRecordError(reason, f"{where}: {fault}")
     reason = "wrong-type" if _GOT.match(fault) else "out-of-range"
+    if where.endswith("_at_ms") and ">=" in fault:
+        fault += " (epoch milliseconds; this looks like seconds)"
     return InvalidRecordError(reason, f"{where} is {_seen(path, raw)}: {fault}")
 
 
