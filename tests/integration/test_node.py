@@ -110,7 +110,12 @@ async def test_a_decision_and_its_outcome_are_logged_in_one_partition(embedded: 
             action_id = f"one-partition-{number}"
             body = {"context": CONTEXT, "action_id": action_id, "subject": "ada"}
             answer = (await client.post(f"/v1/policies/{definition.name}/decide", json=body)).json()
-            outcome = {"action_id": action_id, "kind": "click", "outcome_id": f"o{number}", "occurred_at_ms": 5}
+            outcome = {
+                "action_id": action_id,
+                "kind": "click",
+                "outcome_id": f"o{number}",
+                "occurred_at_ms": 1_700_000_000_000,
+            }
             assert (await client.post("/v1/outcomes", json=outcome)).json() == {"outcome_id": f"o{number}"}
             ((decided_in, decision),) = await read(servers, DECISIONS, action_id)
             ((outcome_in, credited),) = await read(servers, OUTCOMES, action_id)

@@ -26,8 +26,8 @@ def test_an_empty_list_of_arms_is_not_the_same_as_none() -> None:
 def test_an_outcome_body_needs_an_action_and_a_kind() -> None:
     raw = b'{"action_id": "x", "kind": "click"}'
     assert outcome_body(raw) == OutcomeBody("x", "click", 1.0, None, None)
-    raw = b'{"action_id": "x", "kind": "sale", "value": 3, "outcome_id": "o", "occurred_at_ms": 5}'
-    assert outcome_body(raw) == OutcomeBody("x", "sale", 3.0, "o", 5)
+    raw = b'{"action_id": "x", "kind": "sale", "value": 3, "outcome_id": "o", "occurred_at_ms": 1700000000000}'
+    assert outcome_body(raw) == OutcomeBody("x", "sale", 3.0, "o", 1_700_000_000_000)
 
 
 @pytest.mark.parametrize(
