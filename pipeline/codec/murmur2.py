@@ -43,16 +43,25 @@ def partition_of(key: bytes, partitions: int) -> int:
 
 
 def partitions_of(keys: Sequence[bytes], partitions: int) -> list[int]:
-    """Return each key's partition; keys that are many, and all as long as action_ids are, are hashed side by side.
+    """Return each key's partition; where many are as long as each other, they are hashed side by side.
 
     >>> partitions_of([b"x", b"action-1", b"action-2"], 12)
     [10, 6, 2]
     """
-    if len(keys) < MANY or len(lengths := set(map(len, keys))) > 1:
+    if len(keys) < MANY:
         return [partition_of(key, partitions) for key in keys]
-    hashes = _hashes(np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), lengths.pop()))
-    found: list[int] = ((hashes & 0x7FFFFFFF) % partitions).tolist()
-    return found
+    lengths = np.fromiter(map(len, keys), np.int64, len(keys))
+    found = np.empty(len(keys), np.int64)
+    for length in np.unique(lengths).tolist():
+        places = np.flatnonzero(lengths == length)
+        some = [keys[place] for place in places.tolist()] if len(places) < len(keys) else keys
+        if len(some) < MANY:
+            found[places] = [partition_of(key, partitions) for key in some]
+        else:
+            hashes = _hashes(np.frombuffer(b"".join(some), np.uint8).reshape(len(some), length))
+            found[places] = (hashes & 0x7FFFFFFF) % partitions
+    numbers: list[int] = found.tolist()
+    return numbers
 
 
 def _hashes(data: NDArray[np.uint8]) -> NDArray[np.uint32]:

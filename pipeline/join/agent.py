@@ -18,6 +18,7 @@ from pipeline.codec.framed import UnresolvedSchemaError
 from pipeline.codec.reward import RewardWriter
 from pipeline.events import Decision, Erasure, Outcome
 from pipeline.join.dead_letter import dead_letter, shortened
+from pipeline.join.forwarding import Place
 from pipeline.join.progress import DECISIONS, OUTCOMES, Progress, progress_from_bytes
 from pipeline.join.row import ActionRow
 from pipeline.join.step import STEP_BYTES, ActionRows, Arrival, Changes, Limits, advance, decode_arrivals, take
@@ -93,6 +94,9 @@ class JoinPartition:
         self.is_new = stored is None
         self.progress = Progress() if stored is None else progress_from_bytes(stored)
         self.actions = StoredRows(held.rows, ROW)
+        self.place: Place | None = None
+        """Among how many partitions this is one."""
+        self.has_told_of_forwards = False
         self.fetched_at_ms = 0
         """When the last batch of either stream was fetched: an end known from before may be none any more."""
         self.fall_quiet()
@@ -161,6 +165,9 @@ class JoinAgent:
             partition.held.sources.take(batch.topic, batch.records)
             await self._note_gone(partition, batch)
             arrivals[batch.topic] = await self._decode(batch)
+        if partition.place is None:
+            count = await self._outbox.partition_count(topics.DECISIONS)
+            partition.place = Place(batches[0].partition, count)
         await self._learn_of_policies(list(chain.from_iterable(arrivals.values())))
         await self._keep_promise(partition)  # a crash may have come before it
         if all(stream in arrivals and _has_fresh(partition, stream, arrivals[stream]) for stream in STREAMS):
@@ -192,7 +199,8 @@ class JoinAgent:
 
     async def _take(self, partition: JoinPartition, stream: str, step: Sequence[Arrival]) -> None:
         while _has_fresh(partition, stream, step):
-            changes = take(stream, step, partition.progress, partition.actions, self._policies.book, self._limits)
+            book, place = self._policies.book, partition.place
+            changes = take(stream, step, partition.progress, partition.actions, book, self._limits, place)
             if changes.is_heard:
                 partition.fall_quiet()
             partition.progress.promise(self._streams_at_end(partition))
@@ -211,11 +219,13 @@ class JoinAgent:
             return
         together = Changes()
         for stream in STREAMS:
-            changes = take(stream, arrivals[stream], partition.progress, rows, self._policies.book, self._limits)
+            book, place = self._policies.book, partition.place
+            changes = take(stream, arrivals[stream], partition.progress, rows, book, self._limits, place)
             rows.put(changes.rows)
             together.rows |= changes.rows
             together.rewards += changes.rewards
             together.refusals += changes.refusals
+            together.forwards += changes.forwards
             together.gone_due += changes.gone_due
             together.is_heard |= changes.is_heard
         if together.is_heard:
@@ -278,6 +288,16 @@ class JoinAgent:
         rows[PROGRESS] = partition.progress.to_bytes()
         for stream in STREAMS:
             partition.held.sources.reached(stream, partition.progress.positions[stream])
+        if changes.forwards and not partition.has_told_of_forwards:
+            partition.has_told_of_forwards = True
+            log.warning(
+                "records-forwarded partition=%s stream=%s records=%s: they are keyed by another partitioner than "
+                "murmur2, or not by action_id, and each is written once more; tell their producers (librdkafka: "
+                "partitioner=murmur2_random). Counted as fate=forwarded, said once a partition",
+                number,
+                changes.forwards[0].stream,
+                len(changes.forwards),
+            )
         await partition.held.make_durable(outputs(changes, number), rows, index)
 
     async def tick(self, number: int, idle_after_s: float) -> None:
@@ -327,12 +347,14 @@ def steps(arrivals: Sequence[Arrival]) -> Iterator[Sequence[Arrival]]:
 
 
 def outputs(changes: Changes, partition: int) -> Outgoing:
-    """Return what a step sends: ledger records, then dead letters."""
+    """Return what a step sends: ledger records, what is sent on, then dead letters."""
     writer = RewardWriter()
     write = writer.write
     outgoing: dict[tuple[str, int], list[tuple[bytes, bytes | None]]] = {}
     if changes.rewards:
         outgoing[topics.REWARDS, partition] = [(one.action_id.encode(), write(one)) for one in changes.rewards]
+    for forward in changes.forwards:
+        outgoing.setdefault((forward.stream, forward.home), []).append((forward.key, forward.value))
     if changes.refusals:
         reasons = Counter(refusal.error.reason for refusal in changes.refusals)
         first = changes.refusals[0]

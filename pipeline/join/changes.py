@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from pipeline.codec.forwarded import forwarded_in
 from pipeline.codec.framed import UNDECLARED, Registry
 from pipeline.codec.reward import Reward
 from pipeline.codec.wire import MAX_KEY_BYTES, BatchReader
@@ -32,6 +33,8 @@ class Arrival(NamedTuple):
     """Whether the timestamp is the broker's (LogAppendTime); its producer's otherwise, which proves nothing."""
     rewritten: bytes | None = None
     """What is kept of a record in a registry's frame, which says the same without one; None: `raw` itself."""
+    is_forwarded: bool = False
+    """Whether it was sent on from another partition; offset alone is of this one then."""
 
     @property
     def kept(self) -> bytes:
@@ -48,6 +51,15 @@ class Refusal(NamedTuple):
     key: bytes | None
     raw: bytes
     error: RecordError
+
+
+class Forward(NamedTuple):
+    """A record to be sent on to the partition of its action."""
+
+    stream: str
+    home: int
+    key: bytes
+    value: bytes
 
 
 class Limits(NamedTuple):
@@ -84,6 +96,8 @@ class Changes:
     """Ledger records, in order."""
     refusals: list[Refusal] = field(default_factory=list)
     """For `dead-letters`."""
+    forwards: list[Forward] = field(default_factory=list)
+    """For other partitions of the stream."""
     gone_due: list[tuple[int, str]] = field(default_factory=list)
     """Entries of the due index to remove: their rows are dropped, or say another time."""
     is_heard: bool = False
@@ -109,17 +123,32 @@ def decode_arrivals(
     arrivals = []
     for offset, timestamp_ms, key, value in records:
         event: Event | RecordError
+        is_stamped, is_forwarded = offset not in unstamped, False
         try:
             event = read(value)
         except RecordError as error:
             event = error
+            if (sent := forwarded_in(value)) is not None:
+                # Its own timestamp, which a forger can't make later than the broker's of this one.
+                own_ms = sent.record_timestamp_ms
+                timestamp_ms = min(own_ms, timestamp_ms) if is_stamped else own_ms  # noqa: PLW2901
+                key, value, is_forwarded = sent.record_key, sent.raw, True  # noqa: PLW2901
+                is_stamped &= sent.is_broker_time
+                event = _read(read, value)
         if key is not None and len(key) > MAX_KEY_BYTES:
             event = DecodeError("record-too-large", f"its key has {len(key)} bytes, expected at most {MAX_KEY_BYTES}")
         # An empty value may say why nobody can read it (`codec/unreadable.py`).
         raw = b"" if value is None else value
-        arrivals.append(Arrival(offset, timestamp_ms, key, raw, event, offset not in unstamped, reader.rewritten))
+        arrivals.append(Arrival(offset, timestamp_ms, key, raw, event, is_stamped, reader.rewritten, is_forwarded))
         reader.rewritten = None
     return arrivals
+
+
+def _read(read: Callable[[bytes | None], Event], value: bytes) -> Event | RecordError:
+    try:
+        return read(value)
+    except RecordError as error:
+        return error
 
 
 def refused_outcome(outcome: AwaitingOutcome, error: RecordError) -> Refusal:

@@ -3,8 +3,9 @@
 Law 5, for each partition at any time:
 
     decisions read = open + settled + erased + duplicate + rejected + ticks + erasures + gone
+                     + forwarded
     outcomes read  = credited + duplicate + outside-window + awaiting-decision + expired-orphan + erased + rejected
-                     + ticks + gone
+                     + ticks + gone + forwarded
 
 Among the rejected are outcomes that occurred before their decision (`before-decision`): a clock is wrong, or an id.
 

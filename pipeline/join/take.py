@@ -35,6 +35,7 @@ from pipeline.join.crediting import MAX_AWAITING_BYTES, credit, too_many
 from pipeline.join.emit import Emitter, definition_of
 from pipeline.join.erasure import erased_record, is_same, without_subject
 from pipeline.join.erasure_check import check_contribution
+from pipeline.join.forwarding import Place, part
 from pipeline.join.progress import Progress
 from pipeline.join.row import ActionRow, AwaitingOutcome, OutcomeFact
 from pipeline.policy.book import PolicyBook
@@ -45,13 +46,20 @@ _OF_ACTION = (Decision, Outcome, Erasure)
 
 
 def take(
-    stream: str, arrivals: Sequence[Arrival], progress: Progress, store: ActionRows, book: PolicyBook, limits: Limits
+    stream: str,
+    arrivals: Sequence[Arrival],
+    progress: Progress,
+    store: ActionRows,
+    book: PolicyBook,
+    limits: Limits,
+    place: Place | None = None,
 ) -> Changes:
     """Put one stream's records, in offset order, into their rows; `progress` is moved past those that were put.
 
     Records below the partition's position were taken before (a redelivery) and are passed over: what they
     changed was durable before that position was. A step stops where its rows would be too much for one record
-    batch; call it again until the position is behind the last arrival.
+    batch; call it again until the position is behind the last arrival. With a `place`, records of actions that belong
+    to other partitions are sent on.
     """
     changes = Changes()
     position = progress.positions[stream]
@@ -60,10 +68,13 @@ def take(
         return changes
     rows = store.load([arrival.event.action_id for arrival in fresh if isinstance(arrival.event, _OF_ACTION)])
     fresh = within_budget(fresh, rows)
+    progress.positions[stream] = fresh[-1].offset + 1
     taker = _Taker(stream, progress, book, limits, changes)
+    if place is not None:
+        fresh, changes.forwards = part(stream, fresh, rows, place)
+        taker.fates |= {"read": len(changes.forwards), "forwarded": len(changes.forwards)}
     taker.put(*taker.admit(fresh), rows)
     taker.note()
-    progress.positions[stream] = fresh[-1].offset + 1
     stamp_ms, emitter, rewards = progress.event_time_ms, Emitter(book), changes.rewards
     for action_id, row in changes.rows.items():
         if row is not None and (record := emitter.record(action_id, row, stamp_ms)) is not None:

@@ -106,6 +106,14 @@ RECORDS: dict[str, dict[str, Any]] = {
         "occurred_at_ms": 1_700_000_060_000,
     },
     "tick": {"event_time_ms": 1_700_000_120_000},
+    "forwarded": {
+        "source_partition": 3,
+        "source_offset": 17,
+        "record_timestamp_ms": 1_700_000_120_000,
+        "is_broker_time": True,
+        "record_key": b"x1",
+        "raw": b'{"action_id": "x1"}',
+    },
     "tick-clock": {"event_time_ms": 1_700_000_120_000, "clock_ms": 1_700_000_180_000},
     "reward": {
         "action_id": "3f2a-äöü",

@@ -127,7 +127,7 @@ async def test_a_decision_and_its_outcome_are_logged_in_one_partition(embedded: 
             assert (decision.segment, decision.reason) == ("returning", "policy")
             assert (decision.snapshot_version, decision.snapshot_id) == (1, snapshot_id(content))
             assert decision.subject_hash not in {None, "ada"}
-            assert credited == Outcome(f"o{number}", action_id, "click", 1.0, 5)
+            assert credited == Outcome(f"o{number}", action_id, "click", 1.0, 1_700_000_000_000)
         # Twelve keys in four partitions: that all fall into one has a chance of 4^-11.
         assert len(partitions) > 1
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.codec import avro
+from pipeline.codec.forwarded import forwarded_in
 from pipeline.codec.framed import schema_ids
 from pipeline.errors import StateError, UnavailableError
 from pipeline.registry.lookup import Schemas
@@ -118,9 +119,10 @@ async def _find(broker: Address, subject_hash: str, schemas: Schemas, on_progres
         async for records in follower.batches_to_end(lambda *of: on_progress("looking through decisions", *of)):
             await schemas.look_up(schema_ids(record.value for record in records))
             for record in records:
-                decision = decision_of(record.value, subject_hash, schemas)
+                sent = forwarded_in(record.value)
+                decision = decision_of(record.value if sent is None else sent.raw, subject_hash, schemas)
                 if decision is not None:
-                    found.find(record.partition, decision)
+                    found.find(record.partition, decision, is_forwarded=sent is not None)
     finally:
         await follower.stop()
     return found

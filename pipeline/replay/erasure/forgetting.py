@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pipeline.codec import avro
+from pipeline.codec.forwarded import forwarded_in
 from pipeline.codec.framed import Registry
 from pipeline.codec.wire import decode_event
 from pipeline.errors import RecordError
@@ -86,9 +87,11 @@ class Forgetting:
     """By partition of the ledger: the first offset behind the last answer to one of them."""
     _states: defaultdict[int, FoldState] = field(default_factory=lambda: defaultdict(FoldState))
 
-    def find(self, partition: int, decision: Decision) -> None:
-        """Take in one of the subject's decisions; a repeat changes nothing."""
-        self.actions.setdefault(decision.action_id, _Action(decision, partition))
+    def find(self, partition: int, decision: Decision, *, is_forwarded: bool = False) -> None:
+        """Take in one of the subject's decisions; a repeat changes nothing, but one that JOIN has sent on is there."""
+        action = self.actions.setdefault(decision.action_id, _Action(decision, partition))
+        if is_forwarded:
+            action.partition = partition
 
     @property
     def counts(self) -> set[tuple[str, int, int]]:
@@ -99,8 +102,9 @@ class Forgetting:
         """Take in a record of `decisions`, which may be an erasure of one of the subject's."""
         # Erasures are sent under the action's id: most records needn't be decoded.
         if raw and raw[:2] == avro.MARKER and key is not None and key.decode(errors="replace") in self.actions:
-            name, _ = avro.decode(raw)
-            if name == "erasure":
+            sent = forwarded_in(raw)
+            inner = raw if sent is None else sent.raw
+            if inner[:2] == avro.MARKER and avro.decode(inner)[0] == "erasure":
                 self.asked_until[partition] = offset + 1
 
     @property

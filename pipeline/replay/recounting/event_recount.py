@@ -6,6 +6,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.events import Decision, Erasure
+from pipeline.join.forwarding import Place
 from pipeline.join.progress import DECISIONS, OUTCOMES, TRUSTED_MS, Progress, progress_from_bytes
 from pipeline.join.step import Arrival, Changes, advance, decode_arrivals, take
 from pipeline.join.stored_row import row_from_bytes, row_to_bytes
@@ -34,9 +35,12 @@ FOREIGN_RAW = b"-"
 class EventRecount:
     """Decisions and outcomes joined again, and what comes of it folded."""
 
-    def __init__(self, plan: ReplayPlan, rows: ReplayRows, start: Mapping[str, int]) -> None:
+    def __init__(
+        self, plan: ReplayPlan, rows: ReplayRows, start: Mapping[str, int], place: Place | None = None
+    ) -> None:
         self.rows = rows
         self._plan = plan
+        self._place = place
         self._book = _book_of(plan)
         self._actions = StoredRows(rows, ACTION)
         stored = stored_state(rows)
@@ -58,11 +62,11 @@ class EventRecount:
     def take(
         self, topic: str, records: Sequence[Raw], reached: int | None, unstamped: Container[int] = frozenset()
     ) -> None:
-        """Join a step's records; as many as JOIN takes at once."""
+        """Join a step's records; as many as JOIN takes at once. What JOIN has sent on is read where it was sent to."""
         limits = self._plan.limits
         decoded = decode_arrivals(topic, records, limits.registry, unstamped)
         arrivals = [self._as_counted(arrival) for arrival in decoded]
-        changes = take(topic, arrivals, self._progress, self._actions, self._book, limits)
+        changes = take(topic, arrivals, self._progress, self._actions, self._book, limits, self._place)
         is_through = not records or self._progress.positions[topic] > records[-1][0]
         if reached is not None and is_through:
             self._progress.positions[topic] = reached
@@ -94,7 +98,9 @@ class EventRecount:
         """Let a decision that does not count here only hold its action_id, and an erasure only name its action."""
         event, definition = arrival.event, self._plan.definition
         if isinstance(event, Erasure):
-            return arrival._replace(event=event._replace(counted=None))
+            # One that says what was counted is of this partition, whatever is still held of its action.
+            is_here = arrival.is_forwarded or event.counted is not None
+            return arrival._replace(event=event._replace(counted=None), is_forwarded=is_here)
         if not isinstance(event, Decision):
             return arrival
         if event.policy == definition.name and event.generation in self._plan.generations:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pipeline.codec.forwarded import forwarded_in
 from pipeline.codec.framed import schema_ids
+from pipeline.join.forwarding import Place
 from pipeline.learn.ledger import merge_deltas
 from pipeline.learn.memory import RowKey
 from pipeline.models.sums.statistics import Statistics
@@ -76,13 +78,40 @@ async def rebuild(
         on_progress(distance(cuts[0], reached), total)
 
     async with open_log(broker, topics_of(plan)) as log:
-        for number in partitions_of(cuts[-1]):
+        numbers = partitions_of(cuts[-1])
+        began = await sent_on_since(log, cuts) if plan.source == "events" and len(numbers) > 1 else {}
+        for number in numbers:
             with scratch_rows(folder / f"partition-{number}") as rows:
-                recount = open_recount(plan, rows, of_partition(cuts[0], number))
+                place = Place(number, len(numbers), began[number]) if number in began else None
+                recount = open_recount(plan, rows, of_partition(cuts[0], number), place)
                 report(number, recount.positions)
                 await recount_partition(log, recount, number, cuts, report, schemas)
                 rebuilt.add(recount)
     return rebuilt
+
+
+async def sent_on_since(log: Log, cuts: Sequence[Cut]) -> dict[int, dict[str, int]]:
+    """Return, by partition and topic, the lowest offset of a record that JOIN has sent on to another partition.
+
+    It says so at the record's new place alone, in any other partition. What lies before was taken where it lay, by a
+    release that sent nothing on.
+    """
+    began: dict[int, dict[str, int]] = {}
+    first, last = await log.begin(), cuts[-1]
+    for number in partitions_of(last):
+        start = of_partition(cuts[0], number)
+        positions = {topic: max(offset, first[topic][number]) for topic, offset in start.items()}
+        await log.open(number, positions)
+        for topic, end in of_partition(last, number).items():
+            position = positions[topic]
+            while position < end:
+                limit = min(end, position + STEP_OFFSETS)
+                step = await log.read(topic, position, limit)
+                for sent in filter(None, (forwarded_in(value) for *_, value in step.records)):
+                    of_source = began.setdefault(sent.source_partition, {})
+                    of_source[topic] = min(sent.source_offset, of_source.get(topic, sent.source_offset))
+                position = limit if step.is_complete else step.records[-1][0] + 1
+    return began
 
 
 async def recount_partition(

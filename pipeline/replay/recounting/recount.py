@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from typing import Protocol
 
+from pipeline.join.forwarding import Place
 from pipeline.replay.recounting.event_recount import EventRecount
 from pipeline.replay.recounting.ledger_recount import LedgerRecount
 from pipeline.replay.recounting.plan import ReplayPlan
@@ -55,6 +56,9 @@ class Recount(Protocol):
         """Tell what may still change."""
 
 
-def open_recount(plan: ReplayPlan, rows: ReplayRows, start: Mapping[str, int]) -> Recount:
-    """Return a partition's recount as its rows say, or one that begins at `start`."""
-    return (EventRecount if plan.source == "events" else LedgerRecount)(plan, rows, start)
+def open_recount(plan: ReplayPlan, rows: ReplayRows, start: Mapping[str, int], place: Place | None = None) -> Recount:
+    """Return a partition's recount as its rows say, or one that begins at `start`.
+
+    `place` says from where on records of other partitions' actions were sent on; None: none were.
+    """
+    return EventRecount(plan, rows, start, place) if plan.source == "events" else LedgerRecount(plan, rows, start)
