@@ -6,11 +6,11 @@ Records come at most just under the policy's grace late, as it allows; repeats o
 from __future__ import annotations
 
 import random
-import zlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 import orjson
+from aiokafka.partitioner import murmur2
 from hypothesis import strategies as st
 
 from pipeline.codec import avro
@@ -62,7 +62,7 @@ class Traffic(NamedTuple):
         topics: list[dict[str, list[tuple[int, bytes]]]] = [{DECISIONS: [], OUTCOMES: []} for _ in range(partitions)]
         for stream, arrivals in ((DECISIONS, self.decisions), (OUTCOMES, self.outcomes)):
             for index, arrival in enumerate(sorted(arrivals, key=lambda one: one.arrived_ms)):
-                partition = zlib.crc32(arrival.record["action_id"].encode()) % partitions
+                partition = (murmur2(arrival.record["action_id"].encode()) & 0x7FFFFFFF) % partitions
                 # Every other one as Avro: repeats of a record may come in either encoding.
                 raw = orjson.dumps(arrival.record) if index % 2 else as_avro(stream, arrival.record)
                 topics[partition][stream].append((arrival.arrived_ms, raw))

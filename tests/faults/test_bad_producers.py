@@ -6,7 +6,6 @@ And a partition in which nothing happens beside a busy one: its windows must clo
 from __future__ import annotations
 
 import time
-import zlib
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -131,4 +130,4 @@ async def test_windows_of_an_idle_partition_close_beside_a_busy_one(trial: Trial
 def name_in(partition: int, number: int, partitions: int) -> str:
     """Find a name that stands in a partition."""
     names = (f"idle-{number}-{turn}" for turn in range(10_000))
-    return next(name for name in names if zlib.crc32(name.encode()) % partitions == partition)
+    return next(name for name in names if partition_of(name, partitions) == partition)
