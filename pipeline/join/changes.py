@@ -34,7 +34,9 @@ class Arrival(NamedTuple):
     rewritten: bytes | None = None
     """What is kept of a record in a registry's frame, which says the same without one; None: `raw` itself."""
     is_forwarded: bool = False
-    """Whether it was sent on from another partition; offset alone is of this one then."""
+    """Whether it was sent on from another partition."""
+    source: tuple[int, int] | None = None
+    """Partition and offset that it was sent on from; `offset` is that of the copy here."""
 
     @property
     def kept(self) -> bytes:
@@ -51,6 +53,8 @@ class Refusal(NamedTuple):
     key: bytes | None
     raw: bytes
     error: RecordError
+    partition: int | None = None
+    """Where it was read, if it was sent on from there; None: here."""
 
 
 class Forward(NamedTuple):
@@ -123,7 +127,7 @@ def decode_arrivals(
     arrivals = []
     for offset, timestamp_ms, key, value in records:
         event: Event | RecordError
-        is_stamped, is_forwarded = offset not in unstamped, False
+        is_stamped, source = offset not in unstamped, None
         try:
             event = read(value)
         except RecordError as error:
@@ -132,14 +136,17 @@ def decode_arrivals(
                 # Its own timestamp, which a forger can't make later than the broker's of this one.
                 own_ms = sent.record_timestamp_ms
                 timestamp_ms = min(own_ms, timestamp_ms) if is_stamped else own_ms  # noqa: PLW2901
-                key, value, is_forwarded = sent.record_key, sent.raw, True  # noqa: PLW2901
+                key, value = sent.record_key, sent.raw  # noqa: PLW2901
+                source = sent.source_partition, sent.source_offset
                 is_stamped &= sent.is_broker_time
                 event = _read(read, value)
         if key is not None and len(key) > MAX_KEY_BYTES:
             event = DecodeError("record-too-large", f"its key has {len(key)} bytes, expected at most {MAX_KEY_BYTES}")
         # An empty value may say why nobody can read it (`codec/unreadable.py`).
         raw = b"" if value is None else value
-        arrivals.append(Arrival(offset, timestamp_ms, key, raw, event, is_stamped, reader.rewritten, is_forwarded))
+        arrivals.append(
+            Arrival(offset, timestamp_ms, key, raw, event, is_stamped, reader.rewritten, source is not None, source)
+        )
         reader.rewritten = None
     return arrivals
 

@@ -21,6 +21,8 @@ DETAIL_CHARACTERS = 2_000
 def dead_letter(refusal: Refusal, partition: int) -> tuple[bytes, bytes]:
     """Return key and value of the record for `dead-letters`; its key names the source, so that a repeat replaces."""
     raw, key = refusal.raw, refusal.key
+    if refusal.partition is not None:
+        partition = refusal.partition
     is_cut = len(raw) > MAX_RECORD_BYTES
     value = avro.encode(
         "dead_letter",

@@ -125,8 +125,10 @@ class _Taker:
 
     def refuse(self, arrival: Arrival, error: RecordError) -> None:
         self.count(f"rejected.{error.reason}")
+        # A letter names the original, which whoever sent it knows.
+        partition, offset = arrival.source or (None, arrival.offset)
         self.changes.refusals.append(
-            Refusal(self.stream, arrival.offset, arrival.timestamp_ms, arrival.key, arrival.raw, error)
+            Refusal(self.stream, offset, arrival.timestamp_ms, arrival.key, arrival.raw, error, partition)
         )
 
     def admit(self, arrivals: Sequence[Arrival]) -> tuple[Sequence[Admitted], Vectors]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 
-from pipeline.codec import avro
 from pipeline.stream.log.topics import DECISIONS, OUTCOMES
 from tests.samples import plain_decision, plain_outcome
 from tests.traffic import as_avro
@@ -73,11 +72,6 @@ ALONE = {
         DECISIONS,
         "far-future",
         orjson.dumps(decision(decided_at_ms=now_ms() + 2 * MAX_CLOCK_SKEW_MS)),
-    ),
-    "a tick in the far future": lambda: (
-        OUTCOMES,
-        "far-future",
-        avro.encode("tick", {"event_time_ms": now_ms() + 2 * MAX_CLOCK_SKEW_MS}),
     ),
     "a time in microseconds": lambda: (
         DECISIONS,

@@ -11,6 +11,7 @@ import pytest
 from pipeline.codec import avro
 from pipeline.codec.forwarded import Forwarded, forwarded_in
 from pipeline.codec.murmur2 import partition_of
+from pipeline.join.dead_letter import dead_letter
 from pipeline.join.forwarding import Place
 from pipeline.join.progress import DECISIONS, OUTCOMES, Progress, imbalance
 from pipeline.join.step import Limits, decode_arrivals, take
@@ -176,3 +177,8 @@ def test_a_refused_record_that_was_sent_on_is_a_dead_letter_with_its_own_bytes()
     (arrival,) = decode_arrivals(DECISIONS, [(3, 101 * S, name.encode(), sent)], {})
     assert (arrival.raw, arrival.key, arrival.timestamp_ms, arrival.offset) == (raw, b"its key", 100 * S, 3)
     assert forwarded_in(raw) is None
+    book = PolicyBook()
+    book.put(define(plain_policy()))
+    progress = Progress(positions={DECISIONS: 3, OUTCOMES: 0})
+    (refusal,) = take(DECISIONS, [arrival], progress, MemoryActions(), book, Limits()).refusals
+    assert dead_letter(refusal, 0)[0] == b"decisions/1/7"
