@@ -194,7 +194,12 @@ def _decisions_of(book: PolicyBook, number: int) -> Sequence[Arrival]:
     load = Load(BATCH, 16, "json", seed=number, lead_ms=60_000, first=100_000_000 + number * BATCH)
     decisions = [record for record in load.records() if record.topic == "decisions"]
     records = [
-        (place, 1 << 42, record.key, record.value.replace(b'"bench"', b'"%s"' % names[place % len(names)]))
+        (
+            place,
+            round(time.time() * 1000),
+            record.key,
+            record.value.replace(b'"bench"', b'"%s"' % names[place % len(names)]),
+        )
         for place, record in enumerate(decisions)
     ]
     return decode_arrivals("decisions", records, {})
@@ -206,7 +211,7 @@ def _outcomes(numbers: Sequence[int], due_ms: int, turn: int) -> Sequence[Arriva
         b'{"outcome_id":"o-%d-%d","action_id":"action-%09d","kind":"click","occurred_at_ms":%d}' % (turn, n, n, at_ms)
         for n in numbers
     ]
-    return decode_arrivals("outcomes", [(place, 1 << 42, None, value) for place, value in enumerate(values)], {})
+    return decode_arrivals("outcomes", [(place, due_ms, None, value) for place, value in enumerate(values)], {})
 
 
 def _join(

@@ -41,6 +41,8 @@ class Fetched(NamedTuple):
     timestamp: int
     key: bytes
     value: bytes
+    timestamp_type: int = 1
+    """The broker's time."""
 
 
 class Told:
