@@ -9,6 +9,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from time import time_ns
 from typing import Protocol
@@ -19,7 +20,7 @@ from pipeline.codec.reward import RewardWriter
 from pipeline.events import Decision, Erasure, Outcome
 from pipeline.join.dead_letter import dead_letter, shortened
 from pipeline.join.forwarding import Place
-from pipeline.join.progress import DECISIONS, OUTCOMES, Progress, progress_from_bytes
+from pipeline.join.progress import DECISIONS, NOT_YET_MS, OUTCOMES, Progress, progress_from_bytes
 from pipeline.join.row import ActionRow
 from pipeline.join.step import STEP_BYTES, ActionRows, Arrival, Changes, Limits, advance, decode_arrivals, take
 from pipeline.join.stored_row import row_to_bytes
@@ -87,7 +88,7 @@ class RowsInHand:
 class JoinPartition:
     """What is in memory of one partition."""
 
-    def __init__(self, held: DurablePartition) -> None:
+    def __init__(self, held: DurablePartition, orphan_hold_ms: int) -> None:
         stored = held.rows.get(PROGRESS)
         self.held = held
         self.rows = held.rows
@@ -97,6 +98,7 @@ class JoinPartition:
         self.place: Place | None = None
         """Among how many partitions this is one."""
         self.has_told_of_forwards = False
+        self._orphan_hold_ms = orphan_hold_ms
         self.fetched_at_ms = 0
         """When the last batch of either stream was fetched: an end known from before may be none any more."""
         self.fall_quiet()
@@ -124,6 +126,10 @@ class JoinPartition:
 
     def idle_event_time_ms(self) -> int:
         """Return the event time that an idle partition has come to: it goes on at the pace of the wall clock."""
+        if self._quiet_from_ms == NOT_YET_MS:
+            # Only outcomes of nobody are held, each for as long as it would be behind a decision of its own time.
+            first = self.rows.due(2**62, 1)
+            self._quiet_from_ms = first[0][0] - self._orphan_hold_ms if first else NOT_YET_MS
         return self._quiet_from_ms + round(self.quiet_s * 1000)
 
 
@@ -146,7 +152,9 @@ class JoinAgent:
         self._caught_up = caught_up
         self._limits = limits
         self._schemas = schemas
-        self.partitions = Partitions(opener.open, JoinPartition, _refuse_lost)
+        self.partitions = Partitions(
+            opener.open, partial(JoinPartition, orphan_hold_ms=limits.orphan_hold_ms), _refuse_lost
+        )
 
     async def open(self, number: int) -> JoinPartition:
         """Return a partition's memory, claimed and restored on first use after an assignment."""

@@ -33,7 +33,7 @@ PATIENT_SHARE = 5
 
 
 async def test_poison_and_repeats_and_clocks_that_differ(trial: Trial) -> None:
-    manner = Manner(copies=3, skews_ms=SKEWS_MS, ends_now=True)
+    manner = Manner(copies=3, skews_ms=SKEWS_MS)
     # One moment for all of them, however long making them takes.
     now_ms = now()
     streams = (

@@ -95,7 +95,7 @@ class Client:
 
     async def tick(self, event_time_ms: int) -> None:
         """Let every partition's event time come to `event_time_ms`."""
-        tick = avro.encode("tick", {"event_time_ms": event_time_ms})
+        tick = avro.encode("tick", {"event_time_ms": event_time_ms, "clock_ms": event_time_ms})
         for topic in (topics.DECISIONS, topics.OUTCOMES):
             for partition in range(self.partitions):
                 await self.send(topic, partition, tick)

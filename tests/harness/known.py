@@ -58,8 +58,6 @@ class Manner(NamedTuple):
     """How often each sends every record; None: one in ten twice."""
     skews_ms: tuple[int, ...] = (0,)
     """What the clocks of the producers are ahead; each action has one of them."""
-    ends_now: bool = False
-    """Whether the last decision is of now: other records of now then close no window of these too early."""
 
 
 def now() -> int:
@@ -78,7 +76,7 @@ def traffic(
     manner = manner or Manner()
     rng = random.Random(seed)  # noqa: S311  nothing is kept secret with it
     longest_ms = WINDOW_MS + milliseconds(policy["attribution"]["grace"])
-    start_ms = (now_ms or now()) - SPAN_MS - (0 if manner.ends_now else 2 * longest_ms)
+    start_ms = (now_ms or now()) - SPAN_MS - 2 * longest_ms
     kinds = [rule["kind"] for rule in policy["reward"]["outcomes"]]
     decisions: Log = []
     outcomes: Log = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -84,10 +85,11 @@ async def test_a_letter_is_listed_and_shown_with_its_bytes(client: Client) -> No
 
 async def test_a_refused_decision_counts_after_the_fix_and_a_second_replay_changes_nothing(client: Client) -> None:
     # The spaces are the producer's own: what is replayed is its bytes, not what they say.
-    raw = orjson.dumps(plain_decision("x", 1_000, arm="b")).replace(b",", b" , ")
+    shown_ms = round(time.time() * 1000) - 10_000
+    raw = orjson.dumps(plain_decision("x", shown_ms, arm="b")).replace(b",", b" , ")
     partition = partition_of("x", PARTITIONS)
     source = f"decisions/{partition}/{await client.send(DECISIONS, partition, raw, b'x')}"
-    await client.observe([plain_outcome("x", 2_000)])
+    await client.observe([plain_outcome("x", shown_ms + 1_000)])
     await client.until(lambda: letters(client, "unknown-policy"), what="the dead letter")
 
     async def sent() -> list[tuple[int, bytes, bytes]]:

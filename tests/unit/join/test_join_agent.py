@@ -360,3 +360,13 @@ async def test_time_that_the_ledger_tells_of_is_not_taken_back_by_a_crash(monkey
     last = {one["action_id"]: one for one in sorted(records, key=lambda one: one["revision"])}
     assert sum(row.reward_sum for row in folded.deltas.values()) == sum(one["reward"] for one in last.values())
     assert sum(row.n for row in folded.deltas.values()) == len(last) == 3
+
+
+async def test_what_waits_for_nobody_in_a_partition_without_a_decision_is_let_go_in_time(bench):
+    bench.send(OUTCOMES, plain_outcome("nobody's", START_MS))
+    await bench.read_all()
+    for _ in range(2):
+        bench.now_s += 3_600  # as long as an outcome waits
+        await bench.agent.tick(0, 2.0)
+        await bench.read_all()
+    assert bench.agent.partitions.known(0).progress.counts["outcomes.expired-orphan"] == 1
