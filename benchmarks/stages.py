@@ -131,13 +131,13 @@ async def _play(load: Load, dimension: int) -> tuple[float, float]:
                 began_s = time.process_time()
                 for topic, count in FETCHED.items():
                     if records := topics[topic][part * count : (part + 1) * count]:
-                        await join.handle(Batch(topic, 0, records, records[-1].offset + 1))
+                        await join.handle(Batch(topic, 0, records[0].offset, records, records[-1].offset + 1))
                 spent_s["join"] += time.process_time() - began_s
                 ledger, outbox.ledger = outbox.ledger, []
                 batch = [Fetched(folded + i, now_ms, key, value or b"") for i, (key, value) in enumerate(ledger)]
                 folded += len(batch)
                 began_s = time.process_time()
-                await learn.handle(Batch("rewards", 0, batch, folded))
+                await learn.handle(Batch("rewards", 0, batch[0].offset, batch, folded))
                 spent_s["learn"] += time.process_time() - began_s
         finally:
             gc.enable()

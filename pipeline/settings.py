@@ -60,6 +60,8 @@ class WorkerSettings:
     """PEM file of the Ed25519 key that published snapshots are signed with; None: they are not."""
     log_level: str = "INFO"
     """Of this process's log."""
+    ends_on_failed_lane: bool = False
+    """Whether the process ends (75) when one partition of one stage can't go on; if not, the others do."""
     failpoint: str = ""
     """Where a fault test ends the process (`stream/failpoints.py`)."""
 

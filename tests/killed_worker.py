@@ -162,7 +162,7 @@ class Worker:
     def next_batch(self, topic: str, partition: int, count: int) -> Batch | None:
         start = self.acknowledged.get((topic, partition), 0)
         records = self.broker.logs[topic, partition][start : start + count]
-        return Batch(topic, partition, records, records[-1].offset + 1) if records else None
+        return Batch(topic, partition, records[0].offset, records, records[-1].offset + 1) if records else None
 
     async def read_together(self, partition: int, count: int) -> None:
         """Have JOIN handle a batch of each of its topics at once, where there are."""

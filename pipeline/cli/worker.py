@@ -142,6 +142,15 @@ STOPPED_WITHIN_S = 15.0
     help="PEM file of an Ed25519 key (openssl genpkey -algorithm ed25519) to sign snapshots with. "
     "[PIPELINE_SNAPSHOT_SIGNING_KEY]",
 )
+@click.option(
+    "--end-on-failed-lane/--go-on",
+    "ends_on_failed_lane",
+    envvar="PIPELINE_END_ON_FAILED_LANE",
+    default=False,
+    show_default=True,
+    help="End with exit code 75 when a partition of a stage fails again and again, for a supervisor; if not, it stands "
+    "still, the metric pipeline_failed_lanes says so, and all others go on. [PIPELINE_END_ON_FAILED_LANE]",
+)
 @options.metrics_host
 @options.metrics_port
 def worker(
@@ -160,6 +169,7 @@ def worker(
     orphan_hold_ms: int,
     max_clock_skew_ms: int,
     log_level: str,
+    ends_on_failed_lane: bool,
     metrics_host: str,
     metrics_port: int | None,
     snapshot_signing_key: Path | None,
@@ -187,6 +197,7 @@ def worker(
         orphan_hold_ms=orphan_hold_ms,
         max_clock_skew_ms=max_clock_skew_ms,
         log_level=log_level,
+        ends_on_failed_lane=ends_on_failed_lane,
         metrics_host=metrics_host,
         metrics_port=metrics_port,
         snapshot_signing_key=snapshot_signing_key,

@@ -170,8 +170,7 @@ class JoinAgent:
         partition.fetched_at_ms = max(partition.fetched_at_ms, *(batch.fetched_at_ms for batch in batches))
         arrivals: dict[str, Sequence[Arrival]] = {}
         for batch in batches:
-            partition.held.sources.take(batch.topic, batch.records)
-            await self._note_gone(partition, batch)
+            partition.held.sources.take(batch)
             arrivals[batch.topic] = await self._decode(batch)
         if partition.place is None:
             count = await self._outbox.partition_count(topics.DECISIONS)
@@ -183,13 +182,11 @@ class JoinAgent:
         for stream, some in arrivals.items():
             for step in steps(some):
                 await self._take(partition, stream, step)
+        for batch in batches:
+            # Behind its last record there may be offsets without one.
+            position = partition.progress.positions[batch.topic]
+            partition.progress.skip(batch.topic, max(position, batch.resume_offset), batch.gone)
         await self._let_time_pass(partition)
-
-    async def _note_gone(self, partition: JoinPartition, batch: Batch) -> None:
-        """Account for what retention took between the position and what is read next."""
-        position, first = partition.progress.positions[batch.topic], batch.records[0].offset
-        if first > position and (gone := await partition.held.sources.gone_before(batch.topic, position, first)):
-            partition.progress.skip(batch.topic, position + gone, gone)
 
     async def _decode(self, batch: Batch) -> Sequence[Arrival]:
         """Decode a batch; where the schema of a frame is not known yet, once it is: its partition waits for it."""
@@ -339,7 +336,7 @@ async def _refuse_lost(partition: JoinPartition) -> None:
 
 
 def _has_fresh(partition: JoinPartition, stream: str, arrivals: Sequence[Arrival]) -> bool:
-    return partition.progress.positions[stream] <= arrivals[-1].offset
+    return bool(arrivals) and partition.progress.positions[stream] <= arrivals[-1].offset
 
 
 def steps(arrivals: Sequence[Arrival]) -> Iterator[Sequence[Arrival]]:

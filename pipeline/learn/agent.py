@@ -88,13 +88,13 @@ class LearnAgent:
         """Fold batches of the ledger."""
         for batch in batches:
             partition = await self.open(batch.partition)
-            partition.held.sources.take(batch.topic, batch.records)
-            position, first = partition.state.position, batch.records[0].offset
-            if first > position:
-                await partition.held.sources.gone_before(batch.topic, position, first)
+            partition.held.sources.take(batch)
+            position = partition.state.position
             fresh = [(record.offset, record.value) for record in batch.records if record.offset >= position]
             for piece in pieces(fresh):
                 await self._fold(partition, piece)
+            # Behind its last record there may be offsets without one.
+            partition.state.position = max(partition.state.position, batch.resume_offset)
 
     async def _fold(self, partition: LearnPartition, piece: Piece) -> None:
         result = partition.fold(piece)

@@ -85,9 +85,7 @@ class PublishAgent:
         """Take in batches of statistics."""
         for batch in batches:
             partition = await self.open(batch.partition)
-            partition.held.sources.take(batch.topic, batch.records)
-            if batch.records[0].offset > partition.position:
-                await partition.held.sources.gone_before(batch.topic, partition.position, batch.records[0].offset)
+            partition.held.sources.take(batch)
             await self._gather(partition, batch)
 
     async def _gather(self, partition: PublishPartition, batch: Batch) -> None:
@@ -108,11 +106,12 @@ class PublishAgent:
             if size >= WRITE_BYTES:
                 await self._write(partition, rows)
                 rows, size = {}, 0
-        partition.held.sources.reached(batch.topic, batch.records[-1].offset + 1)
-        batch.resume_offset = min([batch.resume_offset, *partition.staged_since.values()])
+        behind = batch.resume_offset
+        partition.held.sources.reached(batch.topic, behind)
+        batch.resume_offset = min([behind, *partition.staged_since.values()])
         if rows:
             await self._write(partition, {**rows, PROGRESS: b"%d" % batch.resume_offset})
-        partition.position = batch.records[-1].offset + 1
+        partition.position = behind
 
     def _stage(self, partition: PublishPartition, offset: int, fields: dict[str, Any]) -> None:
         row = RowKey(*(fields[name] for name in RowKey._fields))

@@ -15,7 +15,8 @@ from pipeline.publish.snapshot import snapshot_fields
 from pipeline.replay.proof.diff import SnapshotDiff, diff_snapshots
 from pipeline.replay.recounting.base import FoundBase
 from pipeline.replay.recounting.plan import plan_from_json
-from pipeline.stream.log.follow import TopicFollower, partition_numbers
+from pipeline.stream.log.follow import TopicFollower
+from pipeline.stream.log.reader import open_reader
 from pipeline.stream.log.snapshot_records import snapshots_in
 from pipeline.stream.log.topics import SNAPSHOTS, STATISTICS, partition_for
 from pipeline.stream.security import Address, client_options
@@ -45,7 +46,8 @@ async def wait_until_taken_in(broker: Address, app_id: str, policy: str, found: 
     consumer = AIOKafkaConsumer(**client_options(broker), group_id=app_id, enable_auto_commit=False)
     try:
         await consumer.start()
-        count = len(await partition_numbers(consumer, STATISTICS))
+        async with open_reader(broker) as reader:
+            count = len(await reader.partitions_of(STATISTICS))
         tp = TopicPartition(STATISTICS, partition_for(policy, count))
         deadline = time.monotonic() + within_s
         while (await consumer.committed(tp) or 0) <= found.offset:

@@ -12,10 +12,11 @@ state/         tables of a partition
     scratch        a RocksDB of a tool's own
 log/           a partition's log
     topics         which topics there are, and how they are made
-    fetch          Faust's transport, handing a whole fetched batch of a partition to an agent as one event
-    pace           how soon it fetches again
-    shell          run a stage's handler over its stream; never lose an exception
-    follow         read a topic from its start and keep up with it (no consumer group)
+    fetch          what of it is committed, and which offsets that covers
+    reader         read partitions from given offsets on; all that reads, reads by this
+    follow         read a topic from its start and keep up with it
+    group          membership of the consumer group, by Faust: who owns what, and commits
+    lanes          a stage's partitions, each read, handled and acknowledged by itself
     claim          who writes to a partition; an earlier owner is fenced
     outbox         deliver records, and know that they were delivered
 

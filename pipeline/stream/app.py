@@ -1,6 +1,9 @@
-"""The worker's wiring, top to bottom: topic → agent → topic.
+"""The worker's wiring, top to bottom: topic → stage → topic.
 
 decisions, outcomes ─ JOIN ─▶ rewards ─ LEARN ─▶ statistics ─ PUBLISH ─▶ snapshots
+
+Faust's agents subscribe the group to the topics; of what the group gives to this worker, lanes read every partition
+(`log/lanes.py`), from the end of a rebalance to the beginning of the next.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from faust.types import TP
 from mode import Service
 
 from pipeline.doctor.watch import ClusterWatch
+from pipeline.errors import StateError
 from pipeline.join.agent import JoinAgent
 from pipeline.join.step import Limits
 from pipeline.join.stored_row import due_of
@@ -31,9 +35,10 @@ from pipeline.settings import WorkerSettings
 from pipeline.stream.credentials import faust_credentials
 from pipeline.stream.failpoints import failpoint
 from pipeline.stream.log import topics
-from pipeline.stream.log.fetch import BatchTransport
+from pipeline.stream.log.group import GroupTransport
+from pipeline.stream.log.lanes import EXIT_CRASHED, EXIT_LANE_FAILED, Lanes, crash, end_process, keep_running
 from pipeline.stream.log.outbox import Outbox
-from pipeline.stream.log.shell import consume, keep_running
+from pipeline.stream.log.reader import LogReader
 from pipeline.stream.log.watch import LogWatch
 from pipeline.stream.metrics import WorkerMetrics
 from pipeline.stream.policies import Policies
@@ -44,8 +49,6 @@ from pipeline.stream.state.tables import BLOCK_CACHE_BYTES, IndexOf, StateTable
 
 log = logging.getLogger(__name__)
 
-# Events are whole fetched batches of up to a megabyte: a handful a stage keeps it fed.
-BUFFERED_BATCHES = 8
 PUBLISH_POLL_S = 0.02
 """How soon a new definition or directive is seen; what is learned says so itself."""
 JOIN_PACE_S = 0.08
@@ -67,25 +70,28 @@ class WorkerApp(faust.App):
             broker_credentials=faust_credentials(settings.broker),
             datadir=settings.state_dir,
             store="rocksdb://",
-            stream_buffer_maxsize=BUFFERED_BATCHES,
             consumer_auto_offset_reset="earliest",
             broker_commit_interval=settings.commit_interval_s,
             broker_session_timeout=settings.session_timeout_s,
             broker_heartbeat_interval=settings.session_timeout_s / 4,
             table_standby_replicas=0,
+            stream_wait_empty=True,  # `log/group.py` says for what
             # Topics are made by `pipeline topics create`, with the settings that the stages count on.
             topic_allow_declare=False,
             topic_disable_leader=True,
             web_enabled=False,
             worker_redirect_stdouts=False,
         )
-        self.transport = BatchTransport(self.conf.broker, self)
+        self.transport = GroupTransport(self.conf.broker, self)
         self._settings = settings
         self.metrics = WorkerMetrics()
         self.reach = failpoint(settings.failpoint)
         self.outbox = Outbox(settings.broker)
         self.policies = Policies(settings.broker)
         self.schemas = Schemas(settings.registry)
+        self.reader = LogReader(settings.broker)
+        self.lanes: list[Lanes] = []
+        """Of each stage."""
         self.between_rebalances = asyncio.Lock()
         """Held by what works on owned partitions by itself, and by what gives partitions back."""
 
@@ -93,6 +99,7 @@ class WorkerApp(faust.App):
         """Connect before anything is consumed."""
         await self.outbox.start()
         await self.policies.start()
+        await self.reader.start()
         if self._settings.metrics_port is not None:
             port = self.metrics.start(self._settings.metrics_host, self._settings.metrics_port)
             log.info("metrics url=http://%s:%s/metrics", self._settings.metrics_host, port)
@@ -102,6 +109,8 @@ class WorkerApp(faust.App):
         """Disconnect after everything has stopped."""
         await super().on_shutdown()
         await self.metrics.stop()
+        await self.rest()
+        await self.reader.stop()
         await self.policies.stop()
         await self.schemas.close()
         await self.outbox.stop()
@@ -116,34 +125,61 @@ class WorkerApp(faust.App):
         """Whether partitions are assigned, and nothing is being moved."""
         return bool(self.tables.actives_ready) and not self.rebalancing
 
+    def on_rebalance_end(self) -> None:
+        """Begin to read what is assigned."""
+        super().on_rebalance_end()
+        for lanes in self.lanes:
+            lanes.start(self.owned(lanes.topics[0]))
+
+    async def rest(self) -> None:
+        """Read no more, and finish what is begun."""
+        await asyncio.gather(*(lanes.rest() for lanes in self.lanes))
+
     def whenever(
-        self, pause: Callable[[], Awaitable[None]], topic: str, work: Callable[[int], Awaitable[None]]
+        self, pause: Callable[[], Awaitable[None]], lanes: Lanes, work: Callable[[int], Awaitable[None]]
     ) -> Callable[[], Awaitable[None]]:
-        """Return a loop that works on each owned partition of a topic, after each pause."""
+        """Return a loop that works on each partition that a stage has open, after each pause."""
 
         async def loop() -> None:
             while True:
                 await pause()
-                for number in self.owned(topic) if self.is_ready else ():
+                for number in self.owned(lanes.topics[0]) if self.is_ready else ():
                     async with self.between_rebalances:
-                        if self.is_ready and number in self.owned(topic):
-                            await work(number)
+                        if self.is_ready and lanes.is_open(number):
+                            await self._attempt(lanes, number, work)
 
         return loop
+
+    async def _attempt(self, lanes: Lanes, number: int, work: Callable[[int], Awaitable[None]]) -> None:
+        """Work on a partition; what goes wrong is its lane's matter, but for what can't be trusted."""
+        try:
+            await work(number)
+        except StateError as error:
+            crash(work, error)
+        except Exception as error:  # noqa: BLE001  whatever it is
+            lanes.fail(number, error)
+
+    def note_lane(self, stage: str, number: int, has_failed: bool) -> None:
+        """Show whether a lane has stopped for good; end the process where that was asked for, or where all have."""
+        self.metrics.note_lane(stage, number, has_failed=has_failed)
+        if has_failed and self._settings.ends_on_failed_lane:
+            end_process(EXIT_LANE_FAILED)
+        states = [state for lanes in self.lanes for state in lanes.has_failed.values()]
+        if states and all(states):
+            log.critical("all-lanes-stopped count=%s", len(states))
+            end_process(EXIT_CRASHED)
 
     def owned(self, topic: str) -> Sequence[int]:
         """Return the partitions of a topic that are assigned to this worker."""
         return sorted(tp.partition for tp in self.assignor.assigned_actives() if tp.topic == topic)
 
-    async def rewind(self, topic: str, partition: int, offset: int) -> None:
-        """Read a partition from `offset` on."""
-        await self.consumer.rewind(TP(topic, partition), offset)
-
     def caught_up(self, topic: str, partition: int, position: int, since_ms: int) -> bool:
         """Return whether `position` is the end of a partition, by a fetch answered at `since_ms` or later."""
         tp = TP(topic, partition)
-        highwater = self.consumer.highwater(tp)
-        return highwater is not None and position >= highwater and self.consumer.fetched_at_ms(tp) >= since_ms
+        # When, before what: an end is never older than the time that was read before it.
+        answered_at_ms = self.consumer.fetched_at_ms(tp)
+        end = self.consumer.highwater(tp)
+        return end is not None and position >= end and answered_at_ms >= since_ms
 
 
 def build_app(settings: WorkerSettings) -> WorkerApp:
@@ -166,7 +202,6 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
             on_restored=app.metrics.note_restore,
             on_rebuilt=app.metrics.note_rebuilt,
             on_gone=app.metrics.note_gone,
-            rewind=app.rewind,
             accepted=settings.accepted_logs,
         )
 
@@ -191,20 +226,26 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
     stages = (join, learn, publish)
     app.metrics.watch(join.partitions)
     app.metrics.count_refused(lambda: app.policies.refused_count)
-    steps = app.metrics.steps
 
-    @app.agent(_source(app, topics.DECISIONS, topics.OUTCOMES), name="join")
-    async def join_events(stream: Any) -> None:
-        await consume(stream, app.consumer, join, steps.labels("join").observe, lambda: JOIN_PACE_S)
+    def lanes_of(stage: Any, *names: str, pace_s: Callable[[], float] = lambda: 0.0) -> Lanes:
+        lanes = Lanes(
+            stage,
+            names,
+            app.reader,
+            lambda tp, offset: app.consumer.acknowledge(TP(*tp), offset),
+            closing=app.between_rebalances,
+            pace_s=pace_s,
+            observe=app.metrics.steps.labels(stage.name).observe,
+            on_state=app.note_lane,
+            reach=app.reach,
+        )
+        app.lanes.append(lanes)
+        app.agent(_source(app, *names), name=stage.name)(_nothing)
+        return lanes
 
-    @app.agent(_source(app, topics.REWARDS), name="learn")
-    async def fold_ledger(stream: Any) -> None:
-        pace_s = partial(learn_pace_s, app.policies.book)
-        await consume(stream, app.consumer, learn, steps.labels("learn").observe, pace_s)
-
-    @app.agent(_source(app, topics.STATISTICS), name="publish")
-    async def gather_statistics(stream: Any) -> None:
-        await consume(stream, app.consumer, publish, steps.labels("publish").observe)
+    join_lanes = lanes_of(join, topics.DECISIONS, topics.OUTCOMES, pace_s=lambda: JOIN_PACE_S)
+    lanes_of(learn, topics.REWARDS, pace_s=partial(learn_pace_s, app.policies.book))
+    publish_lanes = lanes_of(publish, topics.STATISTICS)
 
     @app.task
     async def follow_policies() -> None:
@@ -213,20 +254,21 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
     @app.task
     async def publish_snapshots() -> None:
         pause = partial(publish.until_due, PUBLISH_POLL_S)
-        await keep_running(app.whenever(pause, topics.STATISTICS, publish.publish_due))
+        await keep_running(app.whenever(pause, publish_lanes, publish.publish_due))
 
     @app.task
     async def tick_idle_partitions() -> None:
         await keep_running(
             app.whenever(
                 partial(asyncio.sleep, TICK_POLL_S),
-                topics.DECISIONS,
+                join_lanes,
                 lambda number: join.tick(number, settings.idle_after_s),
             )
         )
 
     @app.on_partitions_revoked.connect
     async def give_back(*_: Any, **__: Any) -> None:
+        await app.rest()
         async with app.between_rebalances:
             for stage in stages:
                 await stage.partitions.close()
@@ -251,5 +293,10 @@ def learn_pace_s(book: Iterable[PolicyDefinition]) -> float:
 
 
 def _source(app: faust.App, *names: str) -> Any:
-    """Return topics whose events are batches: bytes go through as they are."""
     return app.topic(*names, schema=faust.Schema(key_serializer="raw", value_serializer="raw"))
+
+
+async def _nothing(stream: Any) -> None:
+    """Stand by: the agent subscribes its topics, and lanes read them."""
+    async for _ in stream:
+        raise StateError("Faust has fetched a record: its consumer was not paused")

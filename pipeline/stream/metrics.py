@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
@@ -58,6 +58,12 @@ class WorkerMetrics(Collector):
             ["topic", "partition"],
             registry=self.registry,
         )
+        self._failed_lanes = Gauge(
+            "pipeline_failed_lanes",
+            "1 where a partition of a stage has failed again and again, and stands still.",
+            ["stage", "partition"],
+            registry=self.registry,
+        )
         self._join_partitions: Iterable[JoinPartition] = ()
         self._refused: Callable[[], int] = int
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -89,6 +95,10 @@ class WorkerMetrics(Collector):
             await asyncio.to_thread(self._server.shutdown)
             self._server.server_close()
             self._server = None
+
+    def note_lane(self, stage: str, partition: int, *, has_failed: bool) -> None:
+        """Show whether a lane has stopped for good."""
+        self._failed_lanes.labels(stage, partition).set(has_failed)
 
     def note_restore(self, table: str, records: int, seconds: float) -> None:
         """Count a partition that was restored."""

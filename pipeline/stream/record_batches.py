@@ -20,7 +20,6 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
@@ -56,14 +55,13 @@ class Record(NamedTuple):
 
 
 @cache
-def read_any_batch() -> None:
-    """Let every consumer of this process read its answers so; once is enough.
+def can_read_any_batch() -> None:
+    """See that every codec works in this process; once is enough.
 
     Raises:
-        ConfigError: a codec does not work.
+        ConfigError: one does not.
     """
     check_codecs()
-    fetcher.MemoryRecords = RecordBatches  # aiokafka 0.14 takes no other reader
 
 
 class RecordBatches:
@@ -111,6 +109,8 @@ class Batch:
         self._answer = answer
         self._parsed: Any = None
         self._fault = ""
+        self.unpacked_bytes = 0
+        """What it has become, once its records were read; 0 where it was not compressed."""
         magic = raw[_MAGIC_AT] if len(raw) > _MAGIC_AT else -1
         self.base_offset = int.from_bytes(raw[:_LENGTH_AT], "big", signed=True)
         try:
@@ -171,6 +171,7 @@ class Batch:
                 body = decompress(codec, body, UNPACKED_BYTES)
             except RecordError as error:
                 return self._unreadable(error.detail)
+            self.unpacked_bytes = len(body)
             self._answer.note_unpacked(len(body))
             batch = DefaultRecordBatch(_plain(self._raw, body))
         try:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from pipeline.errors import ConfigError
 from pipeline.stream.connections import mend_connections
-from pipeline.stream.record_batches import read_any_batch
+from pipeline.stream.record_batches import can_read_any_batch
 
 PREFIX = "PIPELINE_KAFKA_"
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -159,7 +159,7 @@ def security_of(broker: Address) -> KafkaSecurity:
 def client_options(broker: Address) -> dict[str, Any]:
     """Return what every aiokafka client is made with."""
     mend_connections()
-    read_any_batch()
+    can_read_any_batch()
     security = security_of(broker)
     options: dict[str, Any] = {
         "bootstrap_servers": str(broker),

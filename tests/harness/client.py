@@ -18,7 +18,9 @@ from pipeline.codec import avro
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.parts import SnapshotContent, part_of, whole
 from pipeline.stream.log import topics
+from tests.harness import transactions
 from tests.harness.supervised import Supervised
+from tests.harness.transactions import Sinks
 from tests.harness.worker import Worker
 
 T = TypeVar("T")
@@ -46,6 +48,8 @@ class Client:
         self.partitions = partitions
         self._app_id = app_id
         self._workers: list[Worker | Supervised] = []
+        self._sinks: Sinks | None = None
+        self._sending = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         self._producer = AIOKafkaProducer(
@@ -60,6 +64,7 @@ class Client:
             group_id=self._app_id,  # never joined: to ask for what its members have acknowledged
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            isolation_level="read_committed",
             # The embedded broker gives no more than that of a batch, and no batch of which it can't give all.
             max_partition_fetch_bytes=LARGEST_REQUEST,
         )
@@ -76,6 +81,10 @@ class Client:
     def watch(self, *workers: Worker | Supervised) -> None:
         """Fail a wait as soon as one of these has ended by itself."""
         self._workers = list(workers)
+
+    def through(self, sinks: Sinks) -> None:
+        """Produce decisions and outcomes by another client's transactions from here on."""
+        self._sinks = sinks
 
     async def apply(self, definition: PolicyDefinition) -> None:
         """Put a policy in force."""
@@ -146,9 +155,13 @@ class Client:
         return seen
 
     async def end(self, topic: str) -> int:
-        """Return how many records were ever appended to a topic."""
+        """Return how many offsets a topic has."""
+        return sum((await self.ends(topic)).values())
+
+    async def ends(self, topic: str) -> dict[int, int]:
+        """Return the stable end of each partition of a topic."""
         partitions = [TopicPartition(topic, number) for number in range(self.partitions)]
-        return sum((await self._consumer.end_offsets(partitions)).values())
+        return {place.partition: end for place, end in (await self._consumer.end_offsets(partitions)).items()}
 
     async def quiet(self, within_s: float = WITHIN_S) -> None:
         """Wait until the workers have acknowledged all there is to read, in every stage."""
@@ -156,6 +169,20 @@ class Client:
         # A stage acknowledges what it has read when everything that came of it is delivered, so the ends of the
         # later topics stand still once the earlier ones are read.
         await self.until(self._is_all_read, what="the workers to read everything", within_s=within_s)
+
+    async def acknowledged(self, topic: str) -> dict[int, int]:
+        """Return what the workers have acknowledged of each partition of a topic."""
+        places = [TopicPartition(topic, number) for number in range(self.partitions)]
+        self._consumer.assign(places)
+        return {place.partition: await self._consumer.committed(place) or 0 for place in places}
+
+    async def all_read(self, topic: str) -> None:
+        """Wait until the workers have acknowledged all there is of a topic."""
+
+        async def is_read() -> bool:
+            return await self.acknowledged(topic) == await self.ends(topic)
+
+        await self.until(is_read, what=f"the workers to read {topic}")
 
     async def still(self, *names: str, for_s: float) -> None:
         """Wait until nothing was appended to these topics for a while: how else to see that nothing comes?"""
@@ -189,6 +216,11 @@ class Client:
         return seen[-1]
 
     async def _produce(self, topic: str, records: Iterable[Fields]) -> None:
+        if self._sinks is not None:
+            placed = [transactions.sent(topic, partition_of(one["action_id"], self.partitions), one) for one in records]
+            async with self._sending:
+                await asyncio.to_thread(self._sinks.send, placed)
+            return
         sent = []
         for record in records:
             action_id = record["action_id"]

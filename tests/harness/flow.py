@@ -71,6 +71,11 @@ class Flow:
         """Return in how many chunks it is sent."""
         return len(self._chunks)
 
+    @property
+    def left(self) -> int:
+        """How many chunks may not be sent yet."""
+        return len(self) - self._allowed
+
     async def allow(self, chunks: int) -> None:
         """Let so many more chunks be sent; returns at once."""
         async with self._changed:

@@ -7,13 +7,12 @@ after its record was acknowledged: what an interrupted replay did not mark is se
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from pipeline.errors import DecodeError, RecordError, UnavailableError
@@ -27,10 +26,11 @@ from pipeline.replay.dead_letters.letters import (
     mark_value,
     restored,
 )
-from pipeline.stream.log.follow import POLL_MS, TopicFollower
+from pipeline.stream.log.follow import TopicFollower, taken
 from pipeline.stream.log.outbox import BUILDER_BYTES, Outbox, Record
+from pipeline.stream.log.reader import EARLIEST_MS, LATEST_MS, LogReader
 from pipeline.stream.log.topics import DEAD_LETTERS
-from pipeline.stream.security import Address, client_options
+from pipeline.stream.security import Address
 
 LARGEST_SENT_BYTES = BUILDER_BYTES - (1 << 10)
 """Less the frame of a record."""
@@ -97,7 +97,7 @@ class Originals:
 
     def __init__(self, broker: Address) -> None:
         self._broker = broker
-        self._consumer: AIOKafkaConsumer | None = None
+        self._reader: LogReader | None = None
 
     async def whole(self, letter: DeadLetter) -> DeadLetter:
         """Return the letter with its record's key and bytes.
@@ -117,33 +117,32 @@ class Originals:
 
     async def stop(self) -> None:
         """Disconnect."""
-        if self._consumer is not None:
-            await self._consumer.stop()
+        if self._reader is not None:
+            await self._reader.stop()
 
     async def _fetch(self, source: Source) -> tuple[bytes | None, bytes | None]:
+        if self._reader is None:
+            self._reader = LogReader(self._broker)
+            await self._reader.start()
+        place = TopicPartition(source.topic, source.partition)
+        begins = await self._reader.offsets([place], EARLIEST_MS)
+        ends = await self._reader.offsets([place], LATEST_MS)
+        if not begins[place] <= source.offset < ends[place]:
+            raise _gone(source)
+        has_come = asyncio.Event()
+        reading = self._reader.begin(place, source.offset, has_come, asyncio.Event())
         try:
-            if self._consumer is None:
-                self._consumer = AIOKafkaConsumer(
-                    **client_options(self._broker), enable_auto_commit=False, auto_offset_reset="none"
-                )
-                await self._consumer.start()
-            partition = TopicPartition(source.topic, source.partition)
-            ends = await self._consumer.end_offsets([partition])
-            begins = await self._consumer.beginning_offsets([partition])
-            if not begins[partition] <= source.offset < ends[partition]:
-                raise _gone(source)
-            self._consumer.assign([partition])
-            self._consumer.seek(partition, source.offset)
-            deadline_s = time.monotonic() + FETCHED_WITHIN_S
-            while await self._consumer.position(partition) <= source.offset:
-                if time.monotonic() > deadline_s:
-                    raise UnavailableError(f"{source} does not come within {FETCHED_WITHIN_S:.0f} s")
-                fetched = await self._consumer.getmany(partition, timeout_ms=POLL_MS)
-                for record in fetched.get(partition, ()):
-                    if record.offset == source.offset:
-                        return record.key, record.value
-        except KafkaError as error:
-            raise UnavailableError(f"{source} can't be fetched: {error!r}") from error
+            async with asyncio.timeout(FETCHED_WITHIN_S):
+                while reading.taken <= source.offset:
+                    await has_come.wait()
+                    has_come.clear()
+                    for record in (record for batch in taken([reading]) for record in batch.records):
+                        if record.offset == source.offset:
+                            return record.key, record.value
+        except TimeoutError as error:
+            raise UnavailableError(f"{source} does not come within {FETCHED_WITHIN_S:.0f} s") from error
+        finally:
+            self._reader.finish(reading)
         raise _gone(source)
 
 

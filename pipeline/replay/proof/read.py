@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import TopicPartition
 
 from pipeline.errors import StateError, UnavailableError
-from pipeline.stream.security import Address, client_options
+from pipeline.stream.log.follow import taken
+from pipeline.stream.log.reader import EARLIEST_MS, LATEST_MS, STILL_WITHIN_S, LogReader, open_reader
+from pipeline.stream.security import Address
+
+POLL_S = 0.5
 
 
 async def read_up_to(
@@ -30,33 +36,30 @@ async def read_up_to(
     targets = {TopicPartition(topic, number): end for number, end in ends.items() if end > 0}
     if not targets:
         return
-    consumer = AIOKafkaConsumer(
-        **client_options(broker), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
-    )
-    try:
-        await consumer.start()
-    except KafkaError as error:
-        raise UnavailableError(f"no broker answers at {broker}: {error}") from error
-    try:
-        consumer.assign(list(targets))
-        await check_complete(consumer, targets)
-        await consumer.seek_to_beginning()
+    has_come = asyncio.Event()
+    async with open_reader(broker) as reader:
+        await check_complete(reader, targets)
+        readings = [reader.begin(place, 0, has_come, asyncio.Event()) for place in targets]
         for stop in (*stops, ends):
-            upto = {p: min(end, stop.get(p.partition, 0)) for p, end in targets.items()}
-            while open_partitions := [p for p, end in upto.items() if await consumer.position(p) < end]:
-                fetched = await consumer.getmany(*open_partitions, timeout_ms=500)
-                for partition, records in fetched.items():
-                    below = [record for record in records if record.offset < targets[partition]]
-                    if below:
-                        yield partition.partition, below
-    finally:
-        await consumer.stop()
+            given_s = time.monotonic()
+            while behind := [r for r in readings if r.taken < min(targets[r.partition], stop.get(r.partition[1], 0))]:
+                has_come.clear()
+                for batch in taken(behind):
+                    given_s = time.monotonic()
+                    end = ends[batch.partition]
+                    if below := [record for record in batch.records if record.offset < end]:
+                        yield batch.partition, below
+                if time.monotonic() - given_s > STILL_WITHIN_S:
+                    raise UnavailableError(f"topic {topic} gives nothing for {STILL_WITHIN_S:.0f} s")
+                if not any(reading.has_waiting for reading in behind):
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(has_come.wait(), POLL_S)
 
 
-async def check_complete(consumer: AIOKafkaConsumer, targets: Mapping[TopicPartition, int]) -> None:
+async def check_complete(reader: LogReader, targets: Mapping[TopicPartition, int]) -> None:
     """Raise StateError for a partition that no longer begins at offset 0, or ends before its target."""
-    begins = await consumer.beginning_offsets(list(targets))
-    ends = await consumer.end_offsets(list(targets))
+    begins = await reader.offsets(targets, EARLIEST_MS)
+    ends = await reader.offsets(targets, LATEST_MS)
     for partition, target in targets.items():
         if begins[partition] > 0:
             raise StateError(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import TopicPartition
 
 from pipeline.codec import avro
-from pipeline.errors import UnavailableError
 from pipeline.learn.ledger import ledger_record, merge_deltas
 from pipeline.learn.memory import RowKey
 from pipeline.models.sums.statistics import Statistics
@@ -26,13 +25,14 @@ from pipeline.replay.proof.prefixes import Prefix, PrefixFold, PrefixRows, Rows,
 from pipeline.replay.proof.read import check_complete, read_up_to
 from pipeline.replay.proof.sample import can_be_judged, record_fault, spread
 from pipeline.replay.recounting.recount_bases import Ground, count_grounds, ground_of, offsets_in, rules_of
+from pipeline.stream.log.follow import taken
+from pipeline.stream.log.reader import STILL_WITHIN_S, open_reader
 from pipeline.stream.log.topics import REWARDS
-from pipeline.stream.security import Address, client_options
+from pipeline.stream.security import Address
 
 OnProgress = Callable[[int, int], None]
 Grounds = Mapping[Ground, Mapping[RowKey, Statistics]]
 """What replays came to, counted anew."""
-FETCH_MS = 5_000
 
 
 class Verdict(NamedTuple):
@@ -261,21 +261,18 @@ async def _records_at(
     broker: Address, ends: Mapping[int, int], places: Sequence[tuple[int, int]]
 ) -> AsyncIterator[tuple[tuple[int, int], dict[str, Any]]]:
     """Yield the ledger record at each place; where the log has none there, the next one."""
-    consumer = AIOKafkaConsumer(
-        **client_options(broker), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
-    )
-    try:
-        await consumer.start()
-    except KafkaError as error:
-        raise UnavailableError(f"no broker answers at {broker}: {error}") from error
     targets = {TopicPartition(REWARDS, number): end for number, end in ends.items()}
-    try:
-        consumer.assign(list(targets))
-        await check_complete(consumer, targets)
+    has_come = asyncio.Event()
+    async with open_reader(broker) as reader:
+        await check_complete(reader, targets)
         for number, offset in places:
-            partition = TopicPartition(REWARDS, number)
-            consumer.seek(partition, offset)
-            for record in (await consumer.getmany(partition, timeout_ms=FETCH_MS, max_records=1)).get(partition, ()):
+            reading = reader.begin(TopicPartition(REWARDS, number), offset, has_come, asyncio.Event())
+            while not (found := [record for batch in taken([reading]) for record in batch.records]):
+                if reading.taken >= ends[number]:
+                    break
+                has_come.clear()
+                async with asyncio.timeout(STILL_WITHIN_S):
+                    await has_come.wait()
+            reader.finish(reading)
+            for record in found[:1]:
                 yield (number, record.offset), avro.decode_as("reward", record.value)
-    finally:
-        await consumer.stop()

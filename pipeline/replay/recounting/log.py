@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import TopicPartition
 
 from pipeline.errors import ConfigError, StateError, UnavailableError
 from pipeline.join.step import STEP_BYTES
 from pipeline.replay.recounting.rows import Raw
-from pipeline.stream.log.follow import partition_numbers
-from pipeline.stream.log.topics import MAX_BATCH_BYTES
-from pipeline.stream.security import Address, client_options
+from pipeline.stream.log.follow import taken
+from pipeline.stream.log.reader import EARLIEST_MS, LATEST_MS, STILL_WITHIN_S, LogReader, Reading, open_reader
+from pipeline.stream.security import Address
 
-POLL_MS = 500
 CREATE_TIME = 0
 """Kafka's number for a timestamp that is its producer's."""
 
@@ -35,37 +34,32 @@ class Step(NamedTuple):
 class Log:
     """The topics that a replay reads, all of the same partitions."""
 
-    def __init__(self, consumers: Mapping[str, AIOKafkaConsumer], numbers: Sequence[int]) -> None:
-        # One for each topic: behind records that are not asked for yet, a consumer lets the others of its broker wait.
-        self._consumers = consumers
+    def __init__(self, reader: LogReader, topics: Sequence[str], numbers: Sequence[int]) -> None:
+        self._reader = reader
+        self._topics = topics
         self.numbers = numbers
         """Partitions."""
-        self._partition = -1
+        self._has_come = asyncio.Event()
+        self._readings: dict[str, Reading] = {}
+        """Of the partition at hand, by topic."""
         self._fetched: dict[str, list[Raw]] = {}
         self._unstamped: dict[str, set[int]] = {}
 
     async def begin(self) -> dict[str, dict[int, int]]:
         """Return the first offsets that are kept."""
-        return {
-            topic: _numbered(await consumer.beginning_offsets(self._of(topic)))
-            for topic, consumer in self._consumers.items()
-        }
+        return await self._offsets(EARLIEST_MS)
 
     async def end(self) -> dict[str, dict[int, int]]:
-        """Return the present ends."""
-        return {
-            topic: _numbered(await consumer.end_offsets(self._of(topic))) for topic, consumer in self._consumers.items()
-        }
+        """Return the present stable ends."""
+        return await self._offsets(LATEST_MS)
 
     async def at(self, time_ms: int) -> dict[str, dict[int, int]]:
         """Return the offsets of the first records that the broker took at `time_ms` or later, or the ends."""
-        offsets = await self.end()
-        for topic, consumer in self._consumers.items():
-            found = await consumer.offsets_for_times(dict.fromkeys(self._of(topic), time_ms))
-            for partition, entry in found.items():
-                if entry is not None:
-                    offsets[topic][partition.partition] = entry.offset
-        return offsets
+        ends, found = await self.end(), await self._offsets(time_ms)
+        return {
+            topic: {number: end if found[topic][number] < 0 else found[topic][number] for number, end in of.items()}
+            for topic, of in ends.items()
+        }
 
     async def open(self, partition: int, positions: Mapping[str, int]) -> None:
         """Stand at these offsets of a partition.
@@ -74,31 +68,24 @@ class Log:
             StateError: the log begins later.
         """
         begin = await self.begin()
+        for reading in self._readings.values():
+            self._reader.finish(reading)
         for topic, position in positions.items():
             if begin[topic][partition] > position:
                 raise StateError(
                     f"{topic}/{partition} begins at offset {begin[topic][partition]}, {position} is needed: what "
                     "retention has removed can't be counted again. Give the topic a longer one, or replay --from start"
                 )
-            consumer = self._consumers[topic]
-            if not consumer.assignment():
-                # Once for all partitions: aiokafka may not stop while it is about to take another assignment.
-                consumer.assign(self._of(topic))
-                for tp in self._of(topic):
-                    consumer.seek(tp, begin[topic][tp.partition])
-            consumer.pause(*self._of(topic))
-            consumer.seek(TopicPartition(topic, partition), position)
-            consumer.resume(TopicPartition(topic, partition))
+            place = TopicPartition(topic, partition)
+            self._readings[topic] = self._reader.begin(place, position, self._has_come, asyncio.Event())
             self._fetched[topic], self._unstamped[topic] = [], set()
-        self._partition = partition
 
     async def read(self, topic: str, position: int, limit: int) -> Step:
         """Return the records from `position` up to `limit`, fewer if they are very large.
 
         Which ones follows from offsets and sizes alone. Calls are made by rising position.
         """
-        tp = TopicPartition(topic, self._partition)
-        consumer = self._consumers[topic]
+        reading = self._readings[topic]
         fetched = self._fetched[topic] = [record for record in self._fetched[topic] if record[0] >= position]
         unstamped = self._unstamped[topic] = {offset for offset in self._unstamped[topic] if offset >= position}
         looked_at, size = 0, 0
@@ -110,22 +97,27 @@ class Log:
                 if size > STEP_BYTES:
                     return Step(fetched[: index + 1], is_complete=False, unstamped=unstamped)
             looked_at = len(fetched)
-            if await consumer.position(tp) >= limit:
+            if reading.taken >= limit:
                 return Step(list(fetched), is_complete=True, unstamped=unstamped)
-            try:
-                polled = await consumer.getmany(tp, timeout_ms=POLL_MS)
-            except KafkaError as error:
-                raise UnavailableError(f"{topic}/{self._partition} can't be read: {error!r}") from error
-            for records in polled.values():
-                unstamped.update(record.offset for record in records if record.timestamp_type == CREATE_TIME)
-                fetched.extend((record.offset, record.timestamp, record.key, record.value) for record in records)
+            if not reading.has_waiting:
+                await self._wait(topic)
+            for batch in taken([reading]):
+                unstamped.update(one.offset for one in batch.records if one.timestamp_type == CREATE_TIME)
+                fetched.extend((one.offset, one.timestamp, one.key, one.value) for one in batch.records)
 
-    def _of(self, topic: str) -> list[TopicPartition]:
-        return [TopicPartition(topic, number) for number in self.numbers]
+    async def _wait(self, topic: str) -> None:
+        self._has_come.clear()
+        try:
+            await asyncio.wait_for(self._has_come.wait(), STILL_WITHIN_S)
+        except TimeoutError as error:
+            raise UnavailableError(f"{topic} gives nothing for {STILL_WITHIN_S:.0f} s") from error
 
-
-def _numbered(offsets: Mapping[TopicPartition, int]) -> dict[int, int]:
-    return {partition.partition: offset for partition, offset in offsets.items()}
+    async def _offsets(self, moment_ms: int) -> dict[str, dict[int, int]]:
+        places = [TopicPartition(topic, number) for topic in self._topics for number in self.numbers]
+        found: dict[str, dict[int, int]] = {topic: {} for topic in self._topics}
+        for (topic, number), offset in (await self._reader.offsets(places, moment_ms)).items():
+            found[topic][number] = offset
+        return found
 
 
 @asynccontextmanager
@@ -136,30 +128,9 @@ async def open_log(broker: Address, topics: Sequence[str]) -> AsyncIterator[Log]
         UnavailableError: no broker answers, or a topic is missing.
         ConfigError: the topics have different numbers of partitions.
     """
-    consumers = {
-        topic: AIOKafkaConsumer(
-            **client_options(broker),
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            max_partition_fetch_bytes=MAX_BATCH_BYTES,
-        )
-        for topic in topics
-    }
-    started = []
-    try:
-        numbers = {}
-        for topic, consumer in consumers.items():
-            try:
-                started.append(consumer)
-                await consumer.start()
-                numbers[topic] = await partition_numbers(consumer, topic)
-            except KafkaError as error:
-                raise UnavailableError(f"topic {topic} can't be read: {error!r}") from error
+    async with open_reader(broker) as reader:
+        numbers = {topic: [place.partition for place in await reader.partitions_of(topic)] for topic in topics}
         if len({tuple(found) for found in numbers.values()}) > 1:
             counts = ", ".join(f"{topic} has {len(found)}" for topic, found in numbers.items())
             raise ConfigError("topics", [f"{counts} partitions: an action's records must meet, give them equally many"])
-        yield Log(consumers, numbers[topics[0]])
-    finally:
-        for consumer in started:
-            await consumer.stop()
+        yield Log(reader, topics, numbers[topics[0]])

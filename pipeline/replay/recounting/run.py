@@ -13,13 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
-
-from pipeline.errors import ConfigError, StateError, UnavailableError
+from pipeline.errors import ConfigError, StateError
 from pipeline.join.step import Limits
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.registry.lookup import Schemas
@@ -29,13 +27,11 @@ from pipeline.replay.recounting.journal import Journal, journal_of, read_journal
 from pipeline.replay.recounting.log import Log, open_log
 from pipeline.replay.recounting.plan import Source, make_plan
 from pipeline.replay.recounting.rebuild import OnProgress, Rebuilt, rebuild, topics_of
-from pipeline.stream.log.follow import partition_numbers
+from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.outbox import Outbox, Record
-from pipeline.stream.log.topics import MAX_BATCH_BYTES, STATISTICS, partition_for
+from pipeline.stream.log.topics import STATISTICS, partition_for
 from pipeline.stream.policies import Policies
-from pipeline.stream.security import Address, client_options
-
-POLL_MS = 500
+from pipeline.stream.security import Address
 
 Where = int | str
 """Broker's time in epoch milliseconds; or `start`, `end`, or offsets such as `decisions/0=12`."""
@@ -82,28 +78,15 @@ async def replay(broker: Address, request: Request, on_progress: OnProgress) -> 
 
 async def read_base(broker: Address, policy: str, generation: int) -> FoundBase | None:
     """Return what a replay has made of a policy's generation, if one has."""
-    consumer = AIOKafkaConsumer(
-        **client_options(broker),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=MAX_BATCH_BYTES,
-    )
     finding = FindBase(policy, generation)
+    follower = TopicFollower(broker, STATISTICS, only=partial(partition_for, policy))
     try:
-        await consumer.start()
-        numbers = await partition_numbers(consumer, STATISTICS)
-        tp = TopicPartition(STATISTICS, partition_for(policy, len(numbers)))
-        consumer.assign([tp])
-        end = (await consumer.end_offsets([tp]))[tp]
-        await consumer.seek_to_beginning(tp)
-        while await consumer.position(tp) < end:
-            for record in (await consumer.getmany(tp, timeout_ms=POLL_MS)).get(tp, ()):
-                finding.see(record.offset, record.key, record.value)
-    except KafkaError as error:
-        raise UnavailableError(f"topic {STATISTICS} can't be read: {error!r}") from error
+        await follower.start()
+        async for entries in follower.batches_to_end():
+            for entry in entries:
+                finding.see(entry.offset, entry.key, entry.value)
     finally:
-        await consumer.stop()
+        await follower.stop()
     return finding.found
 
 

@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from pipeline.errors import UnavailableError
+from pipeline.stream.log.fetch import Batch
+from pipeline.stream.log.reader import EARLIEST_MS, LATEST_MS, STILL_WITHIN_S, LogReader, Reading
 from pipeline.stream.refusals import unavailable
-from pipeline.stream.security import Address, client_options
+from pipeline.stream.security import Address
 
 POLL_MS = 200
 
 
-class TopicFollower:
-    """All partitions of one topic, read by whoever polls it."""
+class Entry(NamedTuple):
+    """A committed record of a topic."""
 
-    def __init__(self, broker: Address, topic: str) -> None:
+    partition: int
+    offset: int
+    timestamp: int
+    """Epoch milliseconds, by the broker's clock where the topic is ours."""
+    key: Any
+    """Bytes, or None."""
+    value: Any
+    """Bytes, or None: a tombstone."""
+
+
+class TopicFollower:
+    """All partitions of one topic, or one of them, read by whoever polls it."""
+
+    def __init__(self, broker: Address, topic: str, only: Callable[[int], int] | None = None) -> None:
+        """Say what to read.
+
+        Args:
+            broker: its address.
+            topic: what to read.
+            only: chooses one partition by how many there are.
+        """
         self.topic = topic
-        self._broker = broker
-        self._consumer: AIOKafkaConsumer = None  # made by `start`: aiokafka wants a running loop
-        self._partitions: list[TopicPartition] = []
+        self._only = only
+        self._reader = LogReader(broker)
+        self._readings: list[Reading] = []
+        self._has_come = asyncio.Event()
 
     async def start(self) -> None:
         """Connect, and stand at the start of every partition.
@@ -29,70 +56,99 @@ class TopicFollower:
         Raises:
             UnavailableError: no broker answers, there is no such topic, or it may not be read.
         """
-        self._consumer = AIOKafkaConsumer(
-            **client_options(self._broker),
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=POLL_MS,
-        )
+        await self._reader.start()
+        partitions = await self._reader.partitions_of(self.topic)
+        if self._only is not None:
+            partitions = [partitions[self._only(len(partitions))]]
         try:
-            await self._consumer.start()
-            numbers = await partition_numbers(self._consumer, self.topic)
+            begins = await self._reader.offsets(partitions, EARLIEST_MS)
         except KafkaError as error:
-            await self._consumer.stop()
             raise unavailable(f"topic {self.topic} can't be read", error, "Read", self.topic) from error
-        self._partitions = [TopicPartition(self.topic, number) for number in numbers]
-        self._consumer.assign(self._partitions)
-        await self._consumer.seek_to_beginning()
+        self._readings = [
+            self._reader.begin(place, begin, self._has_come, asyncio.Event()) for place, begin in begins.items()
+        ]
 
     async def stop(self) -> None:
         """Disconnect, if it ever was connected."""
-        if self._consumer is not None:
-            await self._consumer.stop()
+        await self._reader.stop()
 
-    async def poll(self, wait_ms: int = POLL_MS) -> Sequence[Any]:
-        """Return the next records of all partitions, none if none come in time; offset order within a partition."""
-        fetched = await self._consumer.getmany(timeout_ms=wait_ms)
-        return [record for records in fetched.values() for record in records]
+    async def poll(self, wait_ms: int = POLL_MS) -> Sequence[Entry]:
+        """Return the next records of all partitions, none if none come in time; offset order within a partition.
+
+        Raises:
+            UnavailableError: a partition can't be read.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._has_come.wait(), wait_ms / 1000)
+        self._has_come.clear()
+        return [entry for batch in taken(self._readings) for entry in entries(batch)]
 
     async def ends(self) -> dict[int, int]:
-        """Return the present end of each partition, by number."""
-        found = await self._consumer.end_offsets(self._partitions)
-        return {partition.partition: int(end) for partition, end in found.items()}
+        """Return the present stable end of each partition, by number."""
+        found = await self._reader.offsets(self._places(), LATEST_MS)
+        return {place.partition: end for place, end in found.items()}
 
-    async def read_to_end(self) -> Sequence[Any]:
+    async def read_to_end(self) -> Sequence[Entry]:
         """Return everything up to what is the end at the time of the call."""
-        return [record async for records in self.batches_to_end() for record in records]
+        return [entry async for found in self.batches_to_end() for entry in found]
 
     async def batches_to_end(
         self, on_progress: Callable[[int, int], None] = lambda _done, _total: None
-    ) -> AsyncIterator[Sequence[Any]]:
+    ) -> AsyncIterator[Sequence[Entry]]:
         """Yield everything up to what is the end at the time of the call, as it comes; the next call goes on there.
 
         Args:
             on_progress: told how many of how many offsets are behind.
+
+        Raises:
+            UnavailableError: the broker gives nothing any more.
         """
-        ends = await self._consumer.end_offsets(self._partitions)
-        starts = {partition: await self._consumer.position(partition) for partition in self._partitions}
-        total = sum(ends.values()) - sum(starts.values())
-        while (left := await self._left(ends)) > 0:
+        ends = await self.ends()
+        total = left = self._left(ends)
+        given_s = time.monotonic()
+        while left > 0:
             on_progress(total - left, total)
-            if records := await self.poll():
-                yield records
+            if found := await self.poll():
+                yield found
+            before, left = left, self._left(ends)
+            if left < before:
+                given_s = time.monotonic()
+            elif time.monotonic() - given_s > STILL_WITHIN_S:
+                raise UnavailableError(f"topic {self.topic} gives nothing for {STILL_WITHIN_S:.0f} s")
         on_progress(total, total)
 
     async def first_offsets(self) -> dict[int, int]:
         """Return each partition's first offset that is still kept."""
-        firsts = await self._consumer.beginning_offsets(self._partitions)
-        return {partition.partition: offset for partition, offset in firsts.items()}
+        found = await self._reader.offsets(self._places(), EARLIEST_MS)
+        return {place.partition: begin for place, begin in found.items()}
 
-    async def _left(self, ends: dict[TopicPartition, int]) -> int:
-        return sum([max(0, end - await self._consumer.position(partition)) for partition, end in ends.items()])
+    def _places(self) -> list[TopicPartition]:
+        return [reading.partition for reading in self._readings]
+
+    def _left(self, ends: Mapping[int, int]) -> int:
+        return sum(max(0, ends[reading.partition.partition] - reading.taken) for reading in self._readings)
 
 
-async def partition_numbers(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
-    """Return a topic's partitions. Raises KafkaError where there is no such topic."""
-    # Asking makes the embedded broker create the topic; a real one says that there is none.
-    await consumer._client._wait_on_metadata(topic)  # noqa: SLF001  no public way in 0.14
-    return sorted(consumer._client.cluster.partitions_for_topic(topic) or ())  # noqa: SLF001
+def taken(readings: Iterable[Reading]) -> list[Batch]:
+    """Take what waits of each.
+
+    Raises:
+        UnavailableError: one of them can't be read on.
+    """
+    batches = []
+    for reading in readings:
+        try:
+            batch = reading.take()
+        except KafkaError as error:
+            topic, number = reading.partition
+            what = f"{topic}/{number} can't be read at offset {reading.position}"
+            raise unavailable(what, error, "Read", topic) from error
+        if batch is not None:
+            batches.append(batch)
+    return batches
+
+
+def entries(batch: Batch) -> Iterable[Entry]:
+    """Yield a batch's records with their partition."""
+    number = batch.partition
+    return (Entry(number, one.offset, one.timestamp, one.key, one.value) for one in batch.records)

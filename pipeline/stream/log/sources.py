@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ from pipeline.stream.log.continuity import (
     is_unproven,
     lost,
 )
+from pipeline.stream.log.fetch import Batch
 from pipeline.stream.log.identity import Log, LogLookup
 
 log = logging.getLogger(__name__)
@@ -52,10 +53,6 @@ class Resumption(NamedTuple):
     """Offsets that nobody has read and the topic holds no more."""
 
 
-async def stay(_topic: str, _number: int, _offset: int) -> None:
-    """Leave the reader where it is."""
-
-
 class Sources:
     """What one partition of a stage knows of the logs it reads; without a lookup it asks nobody, and marks nothing."""
 
@@ -67,7 +64,6 @@ class Sources:
         *,
         accepted: Mapping[str, Accepted] | None = None,
         on_gone: Callable[[str, int, int], None] = lambda _topic, _number, _count: None,
-        rewind: Callable[[str, int, int], Awaitable[None]] = stay,
     ) -> None:
         """Go on from the stored marks.
 
@@ -77,25 +73,23 @@ class Sources:
             lookup: asks the brokers.
             accepted: by topic: the log that an operator says is to be read.
             on_gone: told topic, partition, and how many offsets nobody will ever read.
-            rewind: makes the reader begin at an offset.
         """
         self.number = number
         self._lookup = lookup
         self._accepted = accepted or {}
         self._on_gone = on_gone
-        self._rewind = rewind
         self._marks = {} if stored is None else marks_from_bytes(stored)
         self._in_hand: dict[str, Sequence[Any]] = {}
         self._positions: dict[str, int] = {}
-        self._moved: dict[str, int] = {}
-        """Where an accepted log is to be read from, until something of it was read."""
         self.is_changed = False
         """Whether the row is to be stored."""
 
-    def take(self, topic: str, records: Sequence[Any]) -> None:
-        """Take in hand what is handled next: records with an offset, a timestamp, a key and a value."""
+    def take(self, batch: Batch) -> None:
+        """Take in hand what is handled next; tell of offsets in it that are gone."""
         if self._lookup is not None:
-            self._in_hand[topic] = records
+            self._in_hand[batch.topic] = batch.records
+        if batch.gone:
+            self.note_gone(batch.topic, batch.resume_offset - batch.gone, batch.resume_offset)
 
     def reached(self, topic: str, position: int) -> None:
         """Mark the last record before `position`, all of which is in the state with the next step."""
@@ -187,17 +181,6 @@ class Sources:
             raise lost((changelog, self.number), kept.topic_id, kept.leader_epoch, output, sent.end_offset)
         log.warning("state-begun-anew topic=%s partition=%s sent_before=%s", changelog, self.number, sent.end_offset)
 
-    async def gone_before(self, topic: str, position: int, next_offset: int) -> int:
-        """Return how many of the offsets between a position and the next record the topic holds no more."""
-        if self._lookup is None:
-            return 0
-        seen = await self._lookup.log(TopicPartition(topic, self.number))
-        first_offset = min(seen.first_offset, next_offset)
-        if first_offset <= position:
-            return 0
-        self.note_gone(topic, position, first_offset)
-        return first_offset - position
-
     async def _accept(self, topic: str, fault: Fault, mark: Mark, position: int, seen: Seen) -> Resumption:
         accepted = self._accepted.get(topic)
         if accepted is None or accepted.topic_id != seen.topic_id or seen.leader_epoch > accepted.leader_epoch:
@@ -215,8 +198,7 @@ class Sources:
         )
         self._marks[topic] = Mark(seen.topic_id, seen.leader_epoch)
         self.is_changed = True
-        self._positions[topic] = self._moved[topic] = begin
-        await self._rewind(topic, self.number, begin)
+        self._positions[topic] = begin
         return Resumption(begin, 0)
 
     async def _look(self, topic: str, mark: Mark, found: Log) -> Seen:
@@ -273,16 +255,6 @@ class Sources:
         """Return the error of a log that was found too short twice."""
         seen = Seen(found.topic_id, found.leader_epoch, found.first_offset, found.end_offset)
         return changed(Fault.SHORTER, (topic, self.number), mark, mark.offset + 1, seen)
-
-    async def nudge(self, topic: str, end_offset: int) -> None:
-        """Send the reader to an accepted log's beginning again: a rebalance may have sent it elsewhere meanwhile."""
-        begin = self._moved.get(topic)
-        if begin is None:
-            return
-        if self._positions[topic] > begin or begin >= end_offset:
-            del self._moved[topic]
-        else:
-            await self._rewind(topic, self.number, begin)
 
 
 def marks_to_bytes(marks: Mapping[str, Mark]) -> bytes:

@@ -99,4 +99,3 @@ class LogWatch:
                 raise sources.shorter(partition.topic, mark, found)
             return
         self._short.pop(partition, None)
-        await sources.nudge(partition.topic, found.end_offset)

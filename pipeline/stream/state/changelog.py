@@ -14,12 +14,13 @@ from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError, LeaderNotAvailableError, OffsetOutOfRangeError, for_code
+from aiokafka.errors import KafkaError, LeaderNotAvailableError, OffsetOutOfRangeError
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
-from aiokafka.record import MemoryRecords
 
 from pipeline.errors import UnavailableError
+from pipeline.stream.log.fetch import Content, content_of
+from pipeline.stream.log.reader import Part, check
 
 FETCH_BYTES = 16 << 20
 FETCH_WAIT_MS = 200
@@ -28,7 +29,7 @@ STILL_WITHIN_S = 60.0
 """A broker that gives nothing for so long, before the end that it named, is not there."""
 
 _CONSUMER = -1
-_READ_UNCOMMITTED = 0
+_READ_COMMITTED = 1
 _EARLIEST_MS = -2
 
 
@@ -52,25 +53,24 @@ class ChangelogReader:
         fetching = asyncio.create_task(self._fetch(position))
         try:
             while position <= until:
-                batches = await fetching
-                position = batches[-1].next_offset
+                batches, position = await fetching
                 if position <= until:
                     fetching = asyncio.create_task(self._fetch(position))
-                # Markers that the broker itself has written.
-                if records := [batch for batch in batches if not batch.is_control_batch]:
-                    yield records
+                if batches:
+                    yield batches
         finally:
             fetching.cancel()
             await asyncio.gather(fetching, return_exceptions=True)
 
-    async def _fetch(self, offset: int) -> Sequence[Any]:
-        """Ask until there is something; return its batches, at least one."""
+    async def _fetch(self, offset: int) -> Content:
+        """Ask until there is something, be it a marker; return it."""
         deadline_s = time.monotonic() + STILL_WITHIN_S
         fault: KafkaError | None = None
         while time.monotonic() < deadline_s:
             try:
-                if batches := await self._ask(offset):
-                    return batches
+                content = await self._ask(offset)
+                if content.resume_offset > offset:
+                    return content
             except OffsetOutOfRangeError:
                 offset = await self._earliest()
             except KafkaError as error:
@@ -82,24 +82,24 @@ class ChangelogReader:
             f"{topic}/{number} gives nothing at offset {offset} for {STILL_WITHIN_S:.0f} s: {fault!r}"
         ) from fault
 
-    async def _ask(self, offset: int) -> Sequence[Any]:
+    async def _ask(self, offset: int) -> Content:
         topic, number = self._partition
         wanted = [(topic, [(number, offset, FETCH_BYTES)])]
-        answer = await self._send(FetchRequest(FETCH_WAIT_MS, 1, FETCH_BYTES, _READ_UNCOMMITTED, wanted))
-        _check(getattr(answer, "error_code", 0))
-        ((_, ((_, code, *_, content),)),) = answer.topics
-        _check(code)
-        records, batches = MemoryRecords(content or b""), []
-        while records.has_next():
-            batches.append(records.next_batch())
-        return batches
+        answer = await self._send(FetchRequest(FETCH_WAIT_MS, 1, FETCH_BYTES, _READ_COMMITTED, wanted))
+        check(getattr(answer, "error_code", 0))
+        ((_, ((_, code, high_watermark, *rest),)),) = answer.topics
+        check(code)
+        part = Part.of(answer.API_VERSION, high_watermark, rest)
+        if not part.raw:  # offsets up to the end without anything in them
+            return Content((), max(offset, part.stable_offset))
+        return content_of(part.raw, offset, part.aborted)
 
     async def _earliest(self) -> int:
         """Return the first offset that the broker still has."""
         topic, number = self._partition
-        answer = await self._send(OffsetRequest(_CONSUMER, _READ_UNCOMMITTED, [(topic, [(number, _EARLIEST_MS)])]))
+        answer = await self._send(OffsetRequest(_CONSUMER, _READ_COMMITTED, [(topic, [(number, _EARLIEST_MS)])]))
         ((_, ((_, code, *_, offset),)),) = answer.topics
-        _check(code)
+        check(code)
         return int(offset)
 
     async def _send(self, request: Any) -> Any:
@@ -107,9 +107,3 @@ class ChangelogReader:
         if leader is None or leader < 0:
             raise LeaderNotAvailableError
         return await self._client.send(leader, request)
-
-
-def _check(code: int) -> None:
-    if code:
-        error: KafkaError = for_code(code)()
-        raise error

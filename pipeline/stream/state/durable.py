@@ -4,7 +4,7 @@
     2. the changed rows and the stage's progress go to the changelog as one record batch, acknowledged
     3. RocksDB takes the same rows, with the changelog offset, in one WriteBatch
 
-The source offset is acknowledged when all steps of a fetched batch are through (`stream/log/shell.py`). A crash
+The source offset is acknowledged when all steps of a fetched batch are through (`stream/log/lanes.py`). A crash
 before 2 repeats the step from the same state; after 2, the changelog says that it happened (ops/decisions/0003, 0005).
 """
 

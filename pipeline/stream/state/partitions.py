@@ -49,6 +49,7 @@ class Partitions(Generic[T]):
         self._load = load
         self._check = check
         self._opening: dict[int, asyncio.Future[T]] = {}
+        self._closing: set[asyncio.Future[None]] = set()
 
     async def open(self, number: int) -> T:
         """Return a partition; the first time it is claimed, restored, loaded, and its logs are looked at."""
@@ -68,11 +69,15 @@ class Partitions(Generic[T]):
             if future.done() and not future.cancelled() and future.exception() is None
         )
 
-    async def close(self) -> None:
-        """Give all of them back."""
-        opening, self._opening = self._opening, {}
-        for future in opening.values():
-            await (await future).held.close()
+    async def close(self, *numbers: int) -> None:
+        """Give some back, or all of them. Whoever is cancelled meanwhile leaves them to be closed all the same."""
+        opened = [self._opening.pop(number) for number in numbers or list(self._opening) if number in self._opening]
+        closing = {asyncio.ensure_future(_close(opening)) for opening in opened}
+        self._closing |= closing
+        for task in closing:
+            task.add_done_callback(self._closing.discard)
+        if closing:
+            await asyncio.shield(asyncio.gather(*closing))
 
     async def _first_open(self, number: int) -> T:
         held = await self._open_partition(number)
@@ -88,3 +93,10 @@ class Partitions(Generic[T]):
             await held.close()
             raise
         return partition
+
+
+async def _close(opening: asyncio.Future[T]) -> None:
+    """Close what was opened; what could not be is not there."""
+    await asyncio.wait({opening})
+    if not opening.cancelled() and opening.exception() is None:
+        await opening.result().held.close()

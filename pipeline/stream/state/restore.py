@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import rocksdict
@@ -26,7 +26,7 @@ from pipeline.stream.failpoints import Reach
 from pipeline.stream.log.continuity import Accepted
 from pipeline.stream.log.identity import Log, LogLookup
 from pipeline.stream.log.outbox import Outbox
-from pipeline.stream.log.sources import LOGS, Sources, stay
+from pipeline.stream.log.sources import LOGS, Sources
 from pipeline.stream.log.topics import TOMBSTONES_KEPT_MS
 from pipeline.stream.security import Address
 from pipeline.stream.state.changelog import ChangelogReader
@@ -81,7 +81,6 @@ class Opener:
         on_restored: OnRestored = lambda _table, _records, _seconds: None,
         on_rebuilt: OnRebuilt = lambda _table, _reason: None,
         on_gone: Callable[[str, int, int], None] = lambda _topic, _number, _count: None,
-        rewind: Callable[[str, int, int], Awaitable[None]] = stay,
         accepted: Mapping[str, Accepted] | None = None,
     ) -> None:
         self._table = table
@@ -94,7 +93,6 @@ class Opener:
         self._on_restored = on_restored
         self._on_rebuilt = on_rebuilt
         self._on_gone = on_gone
-        self._rewind = rewind
         self._accepted = accepted or {}
 
     async def open(self, number: int) -> DurablePartition:
@@ -109,16 +107,18 @@ class Opener:
             self._reach(f"{name}.{point}")
 
         outbox = Outbox(self._broker, f"{self._app_id}-{name}-{number}", reach)
-        await outbox.start()
-        claim = await outbox.deliver_atomically(changelog, number, {CLAIM: outbox.epoch.encode()})
-        lookup = LogLookup(outbox.client)
-        found = await lookup.log(TopicPartition(changelog, number))
-        rows = await self._rows(number, changelog, claim, found, lookup)
-        rows.belongs_to(found)
-        await self._restore(rows, ChangelogReader(outbox.client, changelog, number), claim, reach)
-        sources = Sources(
-            number, rows.get(LOGS), lookup, accepted=self._accepted, on_gone=self._on_gone, rewind=self._rewind
-        )
+        async with AsyncExitStack() as undone:
+            undone.push_async_callback(outbox.stop)
+            await outbox.start()
+            claim = await outbox.deliver_atomically(changelog, number, {CLAIM: outbox.epoch.encode()})
+            lookup = LogLookup(outbox.client)
+            found = await lookup.log(TopicPartition(changelog, number))
+            rows = await self._rows(number, changelog, claim, found, lookup)
+            undone.callback(rows.close)
+            rows.belongs_to(found)
+            await self._restore(rows, ChangelogReader(outbox.client, changelog, number), claim, reach)
+            sources = Sources(number, rows.get(LOGS), lookup, accepted=self._accepted, on_gone=self._on_gone)
+            undone.pop_all()
         return DurablePartition(rows, outbox, reach, sources)
 
     async def _rows(self, number: int, changelog: str, claim: int, found: Log, lookup: LogLookup) -> PartitionRows:

@@ -45,7 +45,7 @@ class Bench:
         for topic in (DECISIONS, OUTCOMES):
             log = self.broker.logs[topic, 0][(await self.agent.open(0)).progress.positions[topic] :]
             if log:
-                await self.agent.handle(Batch(topic, 0, log, log[-1].offset + 1))
+                await self.agent.handle(Batch(topic, 0, log[0].offset, log, log[-1].offset + 1))
 
     def send(self, topic, *records) -> None:
         for record in records:
@@ -106,7 +106,7 @@ def test_outputs_are_ledger_records_by_action_and_dead_letters_by_where_they_wer
 
 def batches(bench) -> list[Batch]:
     logs = [(topic, bench.broker.logs[topic, 0]) for topic in (OUTCOMES, DECISIONS)]
-    return [Batch(topic, 0, log, log[-1].offset + 1) for topic, log in logs]
+    return [Batch(topic, 0, log[0].offset, log, log[-1].offset + 1) for topic, log in logs]
 
 
 def deliveries(bench) -> list[str]:

@@ -53,7 +53,7 @@ class Bench:
     async def fold(self, *values: bytes) -> None:
         records = [SimpleNamespace(offset=self.length + i, value=value) for i, value in enumerate(values)]
         self.length += len(values)
-        await self.agent.handle(Batch(topics.REWARDS, PARTITION, records, self.length))
+        await self.agent.handle(Batch(topics.REWARDS, PARTITION, records[0].offset, records, self.length))
 
     @property
     def remembered(self) -> set[str]:

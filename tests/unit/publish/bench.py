@@ -59,7 +59,7 @@ class Bench:
         """Handle a batch; return where reading would begin again."""
         records = [SimpleNamespace(offset=self.length + i, value=value) for i, value in enumerate(values)]
         self.length += len(values)
-        batch = Batch(topics.STATISTICS, HOME, records, self.length)
+        batch = Batch(topics.STATISTICS, HOME, records[0].offset, records, self.length)
         await self.agent.handle(batch)
         return batch.resume_offset
 

@@ -65,7 +65,7 @@ class Bench:
         values.append(avro.encode("statistics_mark", {**mark, "ledger_offset": offset, "event_time_ms": 5}))
         records = [SimpleNamespace(offset=self.length + i, value=value) for i, value in enumerate(values)]
         self.length += len(values)
-        await self.agent.handle(Batch(topics.STATISTICS, HOME, records, self.length))
+        await self.agent.handle(Batch(topics.STATISTICS, HOME, records[0].offset, records, self.length))
         await self.publish()
 
     async def publish(self) -> None:

@@ -1,111 +1,89 @@
+"""What of a fetch's bytes counts, and which offsets it covers."""
+
 from __future__ import annotations
 
-import gc
-import weakref
+from collections import deque
 from types import SimpleNamespace
-from typing import Any
 
-import pytest
-from aiokafka.consumer.fetcher import READ_UNCOMMITTED, FetchError, FetchResult, PartitionRecords
-from aiokafka.errors import CorruptRecordException
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from aiokafka.record.memory_records import MemoryRecords
-from aiokafka.structs import TopicPartition
+from pipeline.codec.unreadable import Unreadable
+from pipeline.stream import record_batches
+from pipeline.stream.log.fetch import content_of, unpack
+from tests.kafka_log import ABORT, COMMIT, Read, batch, compacted, marker
 
-from pipeline.stream.log.fetch import RecordsAsRead
-
-TP = TopicPartition("decisions", 3)
+A, B = 7, 8
+"""Producers."""
 
 
-def batch(first: int, *, count: int = 2) -> bytes:
-    """Return a record batch as a broker keeps it, a tombstone among its records."""
-    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 1 << 16)
-    for i in range(count):
-        builder.append(i, timestamp=1_000 + i, key=b"k%d" % i, value=None if i == 1 else b"v", headers=[("h", b"v")])
-    raw = builder.build()
-    raw[:8] = first.to_bytes(8, "big")  # the broker's part: not under the checksum
-    return bytes(raw)
+def values(raw: bytes, start: int, *aborted: tuple[int, int]) -> tuple[list[bytes | None], int]:
+    content = content_of(raw, start, aborted)
+    return [record.value for record in unpack(deque(content.batches), start)], content.resume_offset
 
 
-class Position:
-    """Of a partition, as aiokafka keeps it."""
-
-    paused = False
-
-    def __init__(self, position: int) -> None:
-        self.position = position
-
-    def consumed_to(self, position: int) -> None:
-        self.position = position
+def test_markers_are_covered_and_hold_no_record():
+    raw = batch(0, b"r", producer=A, is_transactional=True) + marker(1, A, COMMIT)
+    assert values(raw, 0) == ([b"r"], 2)
 
 
-def fetched(raw: bytes, start: int) -> tuple[FetchResult, Position]:
-    """Return what the answer to a fetch from `start` on becomes in aiokafka."""
-    records = PartitionRecords(
-        TP,
-        MemoryRecords(raw),
-        aborted_transactions=[],
-        fetch_offset=start,
-        key_deserializer=None,
-        value_deserializer=None,
-        check_crcs=True,
-        isolation_level=READ_UNCOMMITTED,
+def test_a_fetch_of_markers_alone_covers_them():
+    assert values(marker(5, A, COMMIT) + marker(6, B, ABORT), 5, (B, 3)) == ([], 7)
+
+
+def test_what_was_aborted_never_happened_and_what_others_wrote_among_it_did():
+    """
+    offset   0   1   2   3   4   5
+             a   b   a   A   C   a     of A and B: A's first is aborted, B's committed, A's second plain
+    """
+    raw = b"".join(
+        [
+            batch(0, b"a0", producer=A, is_transactional=True),
+            batch(1, b"b1", producer=B, is_transactional=True),
+            batch(2, b"a2", producer=A, is_transactional=True),
+            marker(3, A, ABORT),
+            marker(4, B, COMMIT),
+            batch(5, b"a5", producer=A, is_transactional=True),
+        ]
     )
-    state = Position(start)
-    assignment: Any = SimpleNamespace(active=True, state_value=lambda _: state)
-    return FetchResult(TP, assignment=assignment, partition_records=records, backoff=0.1), state
+    assert values(raw, 0, (A, 0)) == ([b"b1", b"a5"], 6)
 
 
-def fields(records: Any) -> list[tuple[Any, ...]]:
-    return [(r.offset, r.timestamp, r.timestamp_type, r.key, r.value) for r in records]
+def test_a_transaction_that_was_aborted_began_before_the_fetch():
+    raw = batch(4, b"x", producer=A, is_transactional=True) + marker(5, A, ABORT)
+    assert values(raw, 4, (A, 1)) == ([], 6)
 
 
-@pytest.mark.parametrize("start", [10, 11])
-def test_records_as_read_say_what_aiokafka_s_copies_say(start: int) -> None:
-    raw = batch(10) + batch(12, count=3) + batch(20, count=1)
-    theirs, their_state = fetched(raw, start)
-    ours, our_state = fetched(raw, start)
-    kept = RecordsAsRead()
-    kept[TP] = ours
-    copied, as_read = theirs.getall(), kept[TP].getall(None)
-    assert fields(as_read) == fields(copied)
-    assert [record.offset for record in as_read] == [*range(start, 15), 20]
-    assert (our_state.position, kept[TP].has_more()) == (their_state.position, theirs.has_more()) == (21, False)
-    assert type(as_read[0]) is not type(copied[0])
+def test_an_idempotent_producer_s_records_are_no_transaction_s():
+    assert values(batch(4, b"r", producer=A), 4, (A, 1)) == ([b"r"], 5)
 
 
-def test_what_was_fetched_is_let_go_when_it_is_handed_out_without_the_collector_s_help() -> None:
-    kept = RecordsAsRead()
-    kept[TP], _ = fetched(batch(10), 10)
-    held = [weakref.ref(kept[TP]), weakref.ref(kept[TP]._partition_records)]
-    gc.disable()
-    try:
-        assert kept[TP].getall(None)
-        del kept[TP]
-        assert [one() for one in held] == [None, None]
-    finally:
-        gc.enable()
+def test_offsets_that_compaction_has_emptied_are_covered():
+    """
+    offset   0   1   2   3   4 … 9
+             r   ·   ·   ·   r        1 to 3 are the end of the first batch, 5 to 9 that of the second
+    """
+    assert values(compacted(batch(0, b"r"), 3) + compacted(batch(4, b"r"), 9), 0) == ([b"r", b"r"], 10)
 
 
-def test_a_damaged_batch_is_an_error_and_the_position_stays() -> None:
-    raw = bytearray(batch(10) + batch(12))
+def test_a_batch_that_begins_before_what_was_asked_for_is_taken_from_there():
+    assert values(batch(3, b"a", b"b", None), 4) == ([b"b", None], 6)
+
+
+def test_a_batch_that_is_cut_off_is_left_to_the_next_fetch():
+    whole, cut = batch(0, b"r"), batch(1, b"r")[:-1]
+    assert values(whole + cut, 0) == ([b"r"], 1)
+
+
+def test_a_damaged_batch_is_read_as_what_is_wrong_with_each_of_its_offsets():
+    raw = bytearray(batch(0, b"a", b"b"))
     raw[-1] ^= 1
-    kept = RecordsAsRead()
-    kept[TP], state = fetched(bytes(raw), 10)
-    with pytest.raises(CorruptRecordException, match="decisions"):
-        kept[TP].getall(None)
-    assert state.position == 10
+    found, resume_offset = values(bytes(raw) + batch(2, b"r"), 0)
+    assert [type(value) for value in found] == [Unreadable, Unreadable, bytes]
+    assert resume_offset == 3
 
 
-def test_what_was_fetched_of_a_partition_that_was_sought_meanwhile_is_not_handed_out() -> None:
-    kept = RecordsAsRead()
-    kept[TP], state = fetched(batch(10), 10)
-    state.position = 5
-    assert (kept[TP].getall(None), state.position) == ([], 5)
-
-
-def test_what_was_fetched_before_and_errors_stay_what_they_are() -> None:
-    (before, _), error = fetched(batch(10), 10), FetchError(error=RuntimeError(), backoff=0.1)
-    kept = RecordsAsRead({TP: before})
-    kept[TopicPartition("decisions", 4)] = error
-    assert list(kept.values()) == [before, error]
+def test_what_unpacks_to_too_much_is_taken_piece_by_piece(monkeypatch):
+    monkeypatch.setattr(record_batches, "ANSWER_BYTES", 10)
+    waiting = deque(Read([SimpleNamespace(offset=offset)], unpacked_bytes=6) for offset in range(5))
+    taken = []
+    while waiting:
+        taken.append([record.offset for record in unpack(waiting, 0)])
+    assert taken == [[0, 1], [2, 3], [4]]

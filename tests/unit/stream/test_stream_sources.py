@@ -10,6 +10,7 @@ import pytest
 from pipeline.errors import ConfigError, LogChangedError, StateError
 from pipeline.stream.log import sources as module
 from pipeline.stream.log.continuity import Accepted, Fault, Mark, accepted_logs
+from pipeline.stream.log.fetch import Batch
 from pipeline.stream.log.identity import Log
 from pipeline.stream.log.sources import Resumption, Sources, marks_from_bytes
 from pipeline.stream.log.watch import LogWatch
@@ -55,7 +56,7 @@ async def read_to(end: int) -> bytes:
     """Return the row of a stage that has read so many records of topic `a`."""
     brokers = Brokers(end=end)
     sources, _ = await known(brokers, None, 0)
-    sources.take(TOPIC, list(brokers.records.values()))
+    sources.take(batch(list(brokers.records.values())))
     sources.reached(TOPIC, end)
     (row,) = sources.rows().values()
     assert row is not None
@@ -138,15 +139,9 @@ async def test_a_log_whose_last_read_record_is_compacted_is_told_by_its_epoch(ca
     ],
 )
 async def test_an_operator_says_from_where_another_log_is_read(accepted, begins):
-    rewound: list[tuple[str, int, int]] = []
-
-    async def rewind(*each: Any) -> None:
-        rewound.append(each)
-
     brokers = Brokers(topic_id="b", first=5, end=80)
-    sources, found = await known(brokers, await read_to(50), 50, accepted={TOPIC: accepted}, rewind=rewind)
+    sources, found = await known(brokers, await read_to(50), 50, accepted={TOPIC: accepted})
     assert found == Resumption(begins, 0)
-    assert rewound == [(TOPIC, 0, begins)]
     # From then on it is the log that is known.
     (row,) = sources.rows().values()
     assert marks_from_bytes(row)[TOPIC] == Mark("b", 0)
@@ -165,30 +160,18 @@ async def test_an_operator_s_word_holds_for_the_log_that_it_names_and_for_nothin
         await known(Brokers(epoch=2, end=40), await read_to(50), 50, accepted={TOPIC: accepted})
 
 
-async def test_the_reader_is_sent_to_an_accepted_log_s_start_until_something_of_it_was_read():
-    rewound: list[int] = []
-
-    async def rewind(_topic: str, _number: int, offset: int) -> None:
-        rewound.append(offset)
-
-    brokers = Brokers(topic_id="b", end=80)
-    accepted = {TOPIC: Accepted("b", 0, from_start=True)}
-    sources, _ = await known(brokers, await read_to(50), 50, accepted=accepted, rewind=rewind)
-    await sources.nudge(TOPIC, 80)
-    sources.take(TOPIC, list(brokers.records.values()))
-    sources.reached(TOPIC, 80)
-    await sources.nudge(TOPIC, 80)
-    assert rewound == [0, 0]
-
-
 async def test_a_mark_is_of_the_last_record_of_the_step_and_not_of_the_batch():
     brokers = Brokers(end=50)
     sources, _ = await known(brokers, None, 0)
-    sources.take(TOPIC, list(brokers.records.values()))
+    sources.take(batch(list(brokers.records.values())))
     sources.reached(TOPIC, 20)
     (row,) = sources.rows().values()
     assert marks_from_bytes(row)[TOPIC].offset == 19
     assert sources.rows() == {}
+
+
+def batch(records: list[Any]) -> Batch:
+    return Batch(TOPIC, 0, records[0].offset, records, records[-1].offset + 1)
 
 
 class Held:
@@ -205,7 +188,7 @@ class Held:
 
 async def watched(brokers: Brokers) -> tuple[LogWatch, Sources]:
     sources, _ = await known(brokers, None, 0)
-    sources.take(TOPIC, list(brokers.records.values()))
+    sources.take(batch(list(brokers.records.values())))
     sources.reached(TOPIC, brokers.end)
     return LogWatch("nowhere:9092", lambda: [Held(sources)]), sources
 

@@ -1,0 +1,283 @@
+"""A stage's partitions, each in a lane of its own: read, handle, acknowledge; never wait for another.
+
+    open the state ─▶ read on from where it ends ─▶ take what has come ─▶ handle ─▶ acknowledge ─▶ take …
+          ▲                                                                 │ fails
+          └──────────────── close the state, pause ◀────────────────────────┘      again and again: the lane stops
+
+What a lane reads begins where its stage's state ends, so nothing is missed or passed over, and there is nothing to
+seek. Batches of different partitions overlap: one's round trips to the broker are another's time to compute. What comes
+while a lane is busy, or before its pace allows the next step, is one batch of the next: steps grow with the load by
+themselves.
+
+A handler that fails leaves a state in memory that nobody knows. So the partition is closed, opened from what is durable
+and read again; nothing of what failed is acknowledged. What fails again and again is in the partition itself, or in
+what it is written to: the lane stops, says so, and leaves the others alone. What ends the process instead is a state
+that can't be trusted, and a worker whose place another has taken. Why: ops/decisions/0028-a-lane-that-fails.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+from aiokafka import TopicPartition
+
+from pipeline.errors import StateError
+from pipeline.stream.failpoints import Reach, pass_by
+from pipeline.stream.log.fetch import Batch
+from pipeline.stream.log.reader import LogReader
+
+log = logging.getLogger(__name__)
+
+EXIT_CRASHED = 70
+EXIT_LANE_FAILED = 75
+ATTEMPTS = 5
+"""To go on from the same place, the first included."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
+"""Between two; twice as long each time."""
+REST_WITHIN_S = 10.0
+"""A longer step is cut off, as a crash would: what it has not made durable is done again by the next owner."""
+
+
+class Stage(Protocol):
+    """JOIN, LEARN or PUBLISH."""
+
+    name: str
+
+    @property
+    def partitions(self) -> Any:
+        """Those that are open."""
+
+    async def open(self, number: int) -> Any:
+        """Claim, restore and load a partition, unless that was done since it was assigned."""
+
+    def position(self, topic: str, partition: int) -> int:
+        """Return the first offset that is not in the partition's state."""
+
+    async def handle(self, *batches: Batch) -> None:
+        """Do all that comes of batches of one partition number, a topic each, durably."""
+
+
+class OnState(Protocol):
+    """Is told of a lane."""
+
+    def __call__(self, stage: str, number: int, /, *, has_failed: bool) -> None:
+        """Take note of one that begins, or has stopped for good."""
+
+
+class Lanes:
+    """The lanes of one stage."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        topics: Sequence[str],
+        reader: LogReader,
+        acknowledge: Callable[[TopicPartition, int], None],
+        *,
+        closing: asyncio.Lock,
+        on_state: OnState,
+        pace_s: Callable[[], float] = lambda: 0.0,
+        observe: Callable[[float], None] = lambda _: None,
+        reach: Reach = pass_by,
+    ) -> None:
+        """Say what they do.
+
+        Args:
+            stage: handles batches.
+            topics: that it reads.
+            reader: reads them.
+            acknowledge: is told the offset below which all that comes of a partition is durable.
+            closing: held while a partition is closed; whoever works on one without a lane holds it too.
+            on_state: told of each lane that begins, or stops for good.
+            pace_s: says how soon, of a partition, a step may begin after the one before, unless enough waits.
+            observe: told how many seconds each step took.
+            reach: where a test may stop the process.
+        """
+        self.stage = stage
+        self.topics = topics
+        self.reader = reader
+        self.acknowledge = acknowledge
+        self.closing = closing
+        self.pace_s = pace_s
+        self.observe = observe
+        self.on_state = on_state
+        self.reach = reach
+        self._lanes: dict[int, _Lane] = {}
+
+    def start(self, numbers: Iterable[int]) -> None:
+        """Begin a lane for each partition number that has none."""
+        for number in numbers:
+            if number not in self._lanes:
+                self._lanes[number] = _Lane(self, number)
+                self.on_state(self.stage.name, number, has_failed=False)
+
+    async def rest(self) -> None:
+        """End all lanes, each behind the step that it is at."""
+        lanes, self._lanes = self._lanes, {}
+        await asyncio.gather(*(lane.rest() for lane in lanes.values()))
+
+    def is_open(self, number: int) -> bool:
+        """Whether a partition's state is open and its lane goes on: others may work on it."""
+        return number in self._lanes and self._lanes[number].is_open
+
+    def fail(self, number: int, error: Exception) -> None:
+        """Let a lane fail by what another did with its partition."""
+        if number in self._lanes:
+            self._lanes[number].fail(error)
+
+    @property
+    def has_failed(self) -> Mapping[int, bool]:
+        """By partition number: whether its lane has stopped for good."""
+        return {number: lane.has_failed for number, lane in self._lanes.items()}
+
+
+class _Lane:
+    """One partition number."""
+
+    def __init__(self, lanes: Lanes, number: int) -> None:
+        self._lanes = lanes
+        self._number = number
+        self._has_come = asyncio.Event()
+        self._has_enough = asyncio.Event()
+        self._is_resting = False
+        self._is_stepping = False
+        self._fault: Exception | None = None
+        self._attempts = 0
+        self.is_open = False
+        self.has_failed = False
+        self._task = asyncio.create_task(self._run())
+
+    def fail(self, error: Exception) -> None:
+        self._fault = error
+        self._has_come.set()
+
+    async def rest(self) -> None:
+        self._is_resting = True
+        self._has_come.set()
+        self._has_enough.set()
+        if self._is_stepping:
+            await asyncio.wait({self._task}, timeout=REST_WITHIN_S)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while not self._is_resting:
+            try:
+                await self._go_on()
+            except StateError as error:
+                crash(self._lanes.stage.handle, error)
+            except Exception as error:  # noqa: BLE001  whatever it is, it is this partition's
+                await self._recover(error)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001
+                crash(self._lanes.stage.handle, error)
+            if self.has_failed:
+                return
+
+    async def _go_on(self) -> None:
+        """Read and handle, from where the state ends, until asked to rest."""
+        stage, reader, number = self._lanes.stage, self._lanes.reader, self._number
+        self._fault = None
+        await stage.open(number)
+        readings = []
+        try:
+            for topic in self._lanes.topics:
+                tp, position = TopicPartition(topic, number), stage.position(topic, number)
+                readings.append(reader.begin(tp, position, self._has_come, self._has_enough))
+                self._lanes.acknowledge(tp, position)
+            self.is_open = True
+            while True:
+                await self._has_come.wait()
+                if self._is_resting:
+                    return
+                if self._fault is not None:
+                    raise self._fault
+                began_s = time.monotonic()
+                self._has_come.clear()
+                self._has_enough.clear()
+                if batches := [batch for reading in readings if (batch := reading.take()) is not None]:
+                    await self._step(batches)
+                await self._pause(began_s + self._lanes.pace_s() - time.monotonic())
+        finally:
+            self.is_open = False
+            for reading in readings:
+                reader.finish(reading)
+
+    async def _step(self, batches: Sequence[Batch]) -> None:
+        lanes = self._lanes
+        began_s = time.monotonic()
+        self._is_stepping = True
+        try:
+            await lanes.stage.handle(*batches)
+        finally:
+            self._is_stepping = False
+        self._attempts = 0
+        lanes.observe(time.monotonic() - began_s)
+        lanes.reach(f"{lanes.stage.name}.batch-done")
+        for batch in batches:
+            lanes.acknowledge(TopicPartition(batch.topic, batch.partition), batch.resume_offset)
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._has_enough.wait(), seconds)
+
+    async def _recover(self, error: Exception) -> None:
+        """Go back to what is durable; after so many attempts, stop."""
+        stage, number = self._lanes.stage, self._number
+        self._attempts += 1
+        async with self._lanes.closing:
+            pass  # whoever works on it now comes to an end, and nobody begins: it is not open
+        await stage.partitions.close(number)
+        if self._attempts >= ATTEMPTS:
+            self.has_failed = True
+            log.error(
+                "lane-stopped stage=%s partition=%s attempts=%s error=%r advice=%r",
+                stage.name,
+                number,
+                self._attempts,
+                error,
+                "nothing of it is acknowledged, other lanes go on; mend what it says, then start the worker again",
+                exc_info=error,
+            )
+            self._lanes.on_state(stage.name, number, has_failed=True)
+            return
+        pause_s = min(FIRST_PAUSE_S * 2 ** (self._attempts - 1), LONGEST_PAUSE_S)
+        log.warning(
+            "lane-failed stage=%s partition=%s attempt=%s again_in_s=%g error=%r",
+            stage.name,
+            number,
+            self._attempts,
+            pause_s,
+            error,
+        )
+        await asyncio.sleep(pause_s)
+
+
+async def keep_running(loop: Callable[[], Awaitable[None]]) -> None:
+    """Run a background loop; its failure ends the process."""
+    try:
+        await loop()
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # noqa: BLE001
+        crash(loop, error)
+
+
+def crash(where: Callable[..., Any], error: BaseException) -> None:
+    """Say what happened and end the process without acknowledging or committing anything."""
+    log.critical("stage-crashed where=%s error=%r", getattr(where, "__qualname__", where), error, exc_info=error)
+    end_process(EXIT_CRASHED)
+
+
+def end_process(code: int) -> None:
+    """End it now, without a word to the broker."""
+    logging.shutdown()
+    os._exit(code)
