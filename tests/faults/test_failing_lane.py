@@ -29,7 +29,8 @@ def bound(broker: str, topic: str, message_bytes: int) -> None:
     """Set how large a topic's record batches may be."""
     entry = ConfigEntry("max.message.bytes", str(message_bytes), incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-    for future in AdminClient({"bootstrap.servers": broker}).incremental_alter_configs([resource]).values():
+    admin = AdminClient({"bootstrap.servers": broker})  # whose end would end what it was asked
+    for future in admin.incremental_alter_configs([resource]).values():
         future.result(WITHIN_S)
 
 
