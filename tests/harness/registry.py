@@ -110,13 +110,16 @@ class Front:
                 return
             self.asked.append(head.split(b" ")[1].decode())
             said = [line.partition(b":") for line in head.split(b"\r\n")]
-            given = [value.strip() for name, _, value in said if name.lower() == b"authorization"]
-            if [value[:6].lower() + value[6:] for value in given] != [self._wanted]:
+            headers = {name.lower(): value.strip() for name, _, value in said}
+            body = await reader.readexactly(int(headers.get(b"content-length", b"0")))
+            given = headers.get(b"authorization", b"")
+            if given[:6].lower() + given[6:] != self._wanted:
                 writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 await writer.drain()
                 return
             behind, to_it = await asyncio.open_connection("127.0.0.1", self._port)
-            to_it.write(head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+            kept = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"connection:")]
+            to_it.write(b"\r\n".join((kept[0], b"Connection: close", *kept[1:])) + body)
             writer.write(await behind.read())
             await writer.drain()
             to_it.close()

@@ -62,6 +62,7 @@ SHOWN = schema(
     ("decided_at_ms", MICROS),
     ("context", {"type": "map", "values": ["null", "long", "string"]}),
 )
+JSON_OBJECT = '{"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"}'
 # A second version, under an id of its own.
 CLICKED_LATER = json.dumps({**json.loads(CLICKED), "doc": "with a note"})
 
@@ -176,7 +177,7 @@ async def test_while_the_registry_is_away_what_needs_it_waits_and_what_does_not_
 async def test_json_is_read_protobuf_and_unknown_ids_are_named(shop: Shop) -> None:
     at_ms = now_ms()
     proto = 'syntax = "proto3"; message Clicked { string action_id = 1; }'
-    by_json = await asyncio.to_thread(shop.registry.register_schema, "json-value", Schema('{"type":"object"}', "JSON"))
+    by_json = await asyncio.to_thread(shop.registry.register_schema, "json-value", Schema(JSON_OBJECT, "JSON"))
     by_proto = await asyncio.to_thread(shop.registry.register_schema, "proto-value", Schema(proto, "PROTOBUF"))
     await shop.client.decide([plain_decision("json", at_ms)])
     click = json.dumps(plain_outcome("json", at_ms)).encode()
