@@ -27,6 +27,7 @@ import rocksdict
 from faust.stores import rocksdb
 from faust.types import TP
 
+from pipeline.codec.unreadable import Unreadable
 from pipeline.errors import LogChangedError, StateError
 from pipeline.stream.log.identity import Log
 
@@ -345,6 +346,8 @@ class PartitionRows:
         for batch in batches:
             for record in batch:
                 if (offset := record.offset) >= start:
+                    if isinstance(record.value, Unreadable):
+                        raise StateError(f"{record.value.error.detail}; a state can't be restored from it")
                     latest[record.key] = record.value
                     count += 1
         writes = rocksdict.WriteBatch(raw_mode=True)
