@@ -16,13 +16,16 @@ from pipeline.cli import options
 from pipeline.cli.directives import is_held, read_book
 from pipeline.codec import avro
 from pipeline.errors import ConfigError
+from pipeline.evaluate.context_log import read_contexts
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.changes import check_change
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.feature_use import feature_doubts
 from pipeline.policy.guardrails import RolloutMode
 from pipeline.policy.operations import keep_switches, killing, revived, reviving, rolled_out
 from pipeline.policy.parsing.parse import load_policy
+from pipeline.policy.parsing.reward_grid import grid_doubts
 from pipeline.policy.switches import Switch
 from pipeline.replay.recounting.run import read_base
 from pipeline.stream.log.outbox import Outbox, Record
@@ -40,19 +43,37 @@ def policy() -> None:
 
 @policy.command()
 @policy_file
+@click.option(
+    "--log",
+    "log_file",
+    envvar="PIPELINE_POLICY_LOG",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Try its features on a log too: JSON lines (decisions, or contexts alone) or a table with a column for each. "
+    "[PIPELINE_POLICY_LOG]",
+)
 @options.as_json
-def validate(file: Path, as_json: bool) -> None:
+def validate(file: Path, log_file: Path | None, as_json: bool) -> None:
     """Check a policy file; every fault in it is named. Exit code 1 if there are any.
+
+    What is no fault but may not be meant is told as a doubt, on standard error: values that the reward's grid is coarse
+    for; of a log, contexts that would be refused and features that use a hundredth of their bounds.
 
     \b
     Example:
       pipeline policy validate ops/policies/homepage.toml
+      pipeline policy validate ops/policies/homepage.toml --log contexts.jsonl
     """
     definition = load_policy(file.read_text(encoding="utf-8"), str(file))
+    doubts = grid_doubts(definition.reward)
+    if log_file is not None:
+        contexts, guessed = read_contexts(log_file.read_bytes(), str(log_file), definition.features)
+        doubts += [*guessed, *feature_doubts(definition, contexts)]
     if as_json:
         click.echo(to_canonical_json(definition))
     else:
         click.echo(f"{file} is a valid policy: {_in_words(definition)}")
+    for words in doubts:
+        click.echo(f"! {words}", err=True)
 
 
 @policy.command()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 from pathlib import Path
 
 import click
-import numpy as np
 import orjson
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -18,7 +16,17 @@ from pipeline.cli.evaluate import read_ledger
 from pipeline.cli.snapshots import find_snapshot
 from pipeline.errors import ConfigError
 from pipeline.evaluate.log import DecisionLog
-from pipeline.evaluate.warm_start import ArmStart, Shown, arm_starts, arm_transfers, with_priors
+from pipeline.evaluate.spreadsheet import read_sheet
+from pipeline.evaluate.warm_start import (
+    ArmStart,
+    Shown,
+    arm_starts,
+    arm_transfers,
+    foreign_arms,
+    log_of_sheet,
+    with_priors,
+)
+from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.parsing.parse import load_policy
 from pipeline.policy.parsing.toml import to_toml
 from pipeline.stream.security import Address
@@ -66,6 +74,12 @@ CONFOUNDED = (
     "[PIPELINE_WARM_START_TEMPER]",
 )
 @click.option(
+    "--ignore-other-arms",
+    envvar="PIPELINE_WARM_START_IGNORE_OTHER_ARMS",
+    is_flag=True,
+    help="Leave out decisions of arms that the policy doesn't have. [PIPELINE_WARM_START_IGNORE_OTHER_ARMS]",
+)
+@click.option(
     "--trust",
     envvar="PIPELINE_WARM_START_TRUST",
     type=click.FloatRange(0.0, 1.0, min_open=True),
@@ -96,6 +110,7 @@ def warm_start(
     from_policy: str | None,
     version: int | None,
     temper: float | None,
+    ignore_other_arms: bool,
     trust: float | None,
     limit: float,
     out: Path | None,
@@ -123,12 +138,18 @@ def warm_start(
         trust = TEMPER if temper is None else temper
         starts, head = _transfer(broker, from_policy, version, trust, limit)
         warnings: list[str] = []
+        shared = {start.arm for start in starts} & definition.arm_set
+        if missing := sorted({start.arm for start in starts} - shared):
+            warnings.append(
+                f"arms {', '.join(missing[:5])} of {from_policy} are none of this policy's and were left out"
+            )
     else:
-        log = _read(broker, ledger, table, data)
+        log, warnings = _read(definition, broker, ledger, table, data)
+        warnings += _check_arms(definition, log, is_asked=ignore_other_arms)
         if trust is None:
             trust = TRUST if log.propensities is not None else TRUST_WITHOUT
         starts, head = arm_starts(log, trust=trust, limit=limit), ""
-        warnings = [CONFOUNDED] if log.propensities is None else []
+        warnings += [CONFOUNDED] if log.propensities is None else []
     text = head + to_toml(with_priors(definition, starts))
     load_policy(text, "the policy with priors")  # what is proposed must be a policy
     if out is not None:
@@ -155,38 +176,37 @@ def _transfer(
     return arm_transfers(found.fields, temper=temper, limit=limit), head
 
 
-def _read(broker: Address, ledger: str | None, table: Path | None, data: Path | None) -> Shown:
+def _read(
+    definition: PolicyDefinition, broker: Address, ledger: str | None, table: Path | None, data: Path | None
+) -> tuple[Shown, list[str]]:
+    """Return a log, and in words what of it was guessed or left out."""
     if table is not None:
-        return _read_csv(table)
+        sheet = read_sheet(table.read_bytes(), str(table), ("arm", "reward"))
+        return log_of_sheet(sheet, definition), sheet.doubts_told()
     if data is not None:
         from pipeline.demo.logged import read_log  # noqa: PLC0415  brings the whole demo
         from pipeline.evaluate.open_bandit import log_of  # noqa: PLC0415  as above
 
-        return _shown(log_of(read_log(data)))
-    return _shown(asyncio.run(read_ledger(broker, str(ledger), lambda _done, _total: None))[0])
+        return _shown(log_of(read_log(data))), []
+    log, _, left_out = asyncio.run(read_ledger(broker, str(ledger), lambda _done, _total: None))
+    return _shown(log), left_out
+
+
+def _check_arms(definition: PolicyDefinition, log: Shown, *, is_asked: bool) -> list[str]:
+    """Refuse arms that the policy doesn't have; where that is asked for, say how much was left out."""
+    foreign = foreign_arms(log, definition)
+    if not foreign:
+        return []
+    some = ", ".join(f"{arm!r} ({n:,})" for arm, n in list(foreign.items())[:10])
+    seen = f"{sum(foreign.values()):,} of {len(log.arms):,} decisions showed arms that the policy doesn't have: {some}"
+    if is_asked:
+        return [f"{seen}; they were left out"]
+    expected = ", ".join(map(repr, definition.arm_names[:10]))
+    raise ConfigError("the log", [f"{seen}; its arms are {expected}. Rename them, or give --ignore-other-arms"])
 
 
 def _shown(log: DecisionLog) -> Shown:
     return Shown([log.arms[place] for place in log.arm], log.reward, log.propensity)
-
-
-def _read_csv(path: Path) -> Shown:
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        columns = set(reader.fieldnames or ())
-        missing = sorted({"arm", "reward"} - columns)
-        if missing:
-            raise ConfigError(str(path), [f"column {column} is missing" for column in missing])
-        arms, rewards, propensities = [], [], []
-        for number, row in enumerate(reader):
-            try:
-                arms.append(row["arm"])
-                rewards.append(float(row["reward"]))
-                if "propensity" in columns:
-                    propensities.append(float(row["propensity"]))
-            except (TypeError, ValueError) as error:
-                raise ConfigError(str(path), [f"row {number}: {error}"]) from error
-    return Shown(arms, np.array(rewards), np.array(propensities) if "propensity" in columns else None)
 
 
 def _show(starts: list[ArmStart]) -> None:

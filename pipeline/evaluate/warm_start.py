@@ -21,9 +21,13 @@ import numpy as np
 import orjson
 
 from pipeline.errors import ConfigError
+from pipeline.evaluate.spreadsheet import Sheet
 from pipeline.models.model import Floats
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.parsing.parse import parse_policy
+
+LEAST_PROPENSITY = 1e-6
+"""One decision would count for a million: a log of that many has none that was so unlikely, but for mistakes."""
 
 
 class Shown(NamedTuple):
@@ -93,6 +97,32 @@ def arm_transfers(snapshot: Mapping[str, Any], *, temper: float, limit: float) -
     if not starts:
         raise ConfigError(f"snapshot {version} of policy {name}", ["has learned of no decision"])
     return starts
+
+
+def log_of_sheet(sheet: Sheet, definition: PolicyDefinition) -> Shown:
+    """Read a log from a table with the columns arm, reward and, where there is one, propensity.
+
+    Raises:
+        ConfigError: with the row and column of what is no number, of a reward beyond the policy's bounds, and of a
+            propensity that no decision can have had.
+    """
+    low, high = definition.reward.low, definition.reward.high
+    arms = sheet.words("arm")
+    rewards = sheet.numbers(
+        "reward", f"a number in [{low!r}, {high!r}], the bounds of the policy's rewards", lambda r: low <= r <= high
+    )
+    propensities = None
+    if "propensity" in sheet.columns:
+        propensities = sheet.numbers(
+            "propensity", f"a chance from {LEAST_PROPENSITY:g} to 1", lambda p: LEAST_PROPENSITY <= p <= 1.0
+        )
+    sheet.check()
+    return Shown(arms, rewards, propensities)
+
+
+def foreign_arms(log: Shown, definition: PolicyDefinition) -> dict[str, int]:
+    """Return the arms of a log that are none of the policy's, each with how many decisions showed it."""
+    return {arm: n for arm, n in sorted(Counter(log.arms).items()) if arm not in definition.arm_set}
 
 
 def with_priors(definition: PolicyDefinition, starts: Sequence[ArmStart]) -> dict[str, object]:

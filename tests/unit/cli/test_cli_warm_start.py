@@ -76,7 +76,10 @@ def write_policy(folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("arm,value\n", "column reward is missing"), ("arm,reward\nhybrid,much\n", "row 0: could not convert")],
+    [
+        ("arm,value\n", "column reward is missing"),
+        ("arm,reward\nhybrid,much\n", "row 2, column reward: 'much'"),
+    ],
 )
 def test_a_csv_that_is_no_log_is_refused_in_words(tmp_path: Path, text: str, words: str):
     with pytest.raises(ConfigError, match=words):

@@ -1,0 +1,53 @@
+"""A table as a spreadsheet writes it: what is certain is read, a guess is counted, a fault names row and column."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.errors import ConfigError
+from pipeline.evaluate.spreadsheet import read_sheet
+from pipeline.evaluate.warm_start import Shown, foreign_arms, log_of_sheet
+from tests.samples import define, plain_policy
+
+POLICY = define(plain_policy())
+GERMAN = "Arm;Reward;Propensity\nä;0,5;0,25\nb;1;0,5\n"
+
+
+def read(raw: bytes):
+    return read_sheet(raw, "log.csv", ("arm", "reward"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_encodings_delimiters_and_decimal_commas_are_read(encoding, delimiter):
+    sheet = read(GERMAN.replace(";", delimiter).encode(encoding))
+    assert sheet.words("arm") == ["ä", "b"]
+    assert sheet.numbers("reward").tolist() == [0.5, 1.0]
+    assert any("decimal comma (1 times)" in words for words in sheet.doubts_told())
+    assert any("Windows-1252" in words for words in sheet.doubts_told()) == (encoding == "cp1252")
+
+
+def test_thousands_are_told_from_decimals_by_the_rest_of_the_column():
+    assert read(b"arm;reward\na;1.234,5\nb;2.000\n").numbers("reward").tolist() == [1234.5, 2000.0]
+    assert read(b'arm,reward\na,"1,234.5"\nb,"2,000"\nc,0.125\n').numbers("reward").tolist() == [1234.5, 2000.0, 0.125]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("arm,reward\na,2\n", r"row 2, column reward: '2', expected a number in \[0.0, 1.0\]"),
+        ("arm,reward,propensity\na,1,1e-300\n", "row 2, column propensity: '1e-300'"),
+        ("arm,reward,propensity\na,1,0.5\na,1,0\n", "row 3, column propensity: '0'"),
+        ("arm,reward,propensity\na,1,1.5\n", "row 2, column propensity: '1.5'"),
+        ("arm,reward\na,nan\n", "row 2, column reward: 'nan'"),
+        ("arm,reward\na\n", "row 2: has 1 cells, the header has 2"),
+    ],
+)
+def test_faults_name_row_and_column(text, words):
+    with pytest.raises(ConfigError, match=words):
+        log_of_sheet(read(text.encode()), POLICY)
+
+
+def test_foreign_arms_are_counted():
+    log = Shown(["a", "A", "A", "b"], read(b"arm,reward\na,1\n").numbers("reward"), None)
+    assert foreign_arms(log, POLICY) == {"A": 2}
