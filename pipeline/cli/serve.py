@@ -12,6 +12,7 @@ import click
 from pipeline.cli import options
 from pipeline.cli.logs import LOG_FORMAT
 from pipeline.cli.serve_limits import limit_options, take_limits
+from pipeline.serve.claims import parse_secrets
 from pipeline.serve.http.server import loop_factory, run_node
 from pipeline.serve.keys import parse_keys
 from pipeline.serve.settings import ServeSettings
@@ -47,6 +48,13 @@ from pipeline.serve.settings import ServeSettings
     help="File of the keys' hashes and rights; `pipeline api-key` makes its entries. [PIPELINE_API_KEYS]",
 )
 @click.option(
+    "--claim-secret-file",
+    envvar="PIPELINE_CLAIM_SECRET_FILE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Secrets, one a line, the same on every node: sign what pages may tell of decisions (`openssl rand -hex 24`). "
+    "[PIPELINE_CLAIM_SECRET_FILE]",
+)
+@click.option(
     "--open",
     "is_open",
     envvar="PIPELINE_OPEN",
@@ -59,7 +67,25 @@ from pipeline.serve.settings import ServeSettings
     envvar="PIPELINE_RATE_LIMIT",
     type=click.FloatRange(min=0.0),
     default=0.0,
-    help="Requests a second that a key may make, or an address where there are no keys; 0: any. [PIPELINE_RATE_LIMIT]",
+    help="What a key may cost in a second, or an address where there are no keys, in decisions among up to 50 arms; "
+    "0: anything. [PIPELINE_RATE_LIMIT]",
+)
+@click.option(
+    "--page-rate-limit",
+    "page_rate_per_s",
+    envvar="PIPELINE_PAGE_RATE_LIMIT",
+    type=click.FloatRange(min=0.0),
+    default=20.0,
+    show_default=True,
+    help="The same for each address behind the key of a page. [PIPELINE_PAGE_RATE_LIMIT]",
+)
+@click.option(
+    "--proxy",
+    "proxies",
+    envvar="PIPELINE_PROXIES",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Of a proxy whose X-Forwarded-For says who asks; several are allowed. [PIPELINE_PROXIES]",
 )
 @click.option(
     "--burst",
@@ -80,6 +106,13 @@ from pipeline.serve.settings import ServeSettings
     envvar="PIPELINE_TLS_KEY",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="PEM file of the certificate's private key. [PIPELINE_TLS_KEY]",
+)
+@click.option(
+    "--tls-client-ca",
+    envvar="PIPELINE_TLS_CLIENT_CA",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="PEM file of authorities: a caller's certificate of theirs stands for the key whose entry names it. "
+    "[PIPELINE_TLS_CLIENT_CA]",
 )
 @click.option(
     "--origin",
@@ -153,7 +186,7 @@ from pipeline.serve.settings import ServeSettings
     help="With no room for records: shed and count them, or first let requests wait. [PIPELINE_WHEN_FULL]",
 )
 @limit_options
-def serve(api_keys: Path | None, **options: Any) -> None:
+def serve(api_keys: Path | None, claim_secret_file: Path | None, **options: Any) -> None:
     """Follow the snapshots and answer decisions over HTTP, until stopped.
 
     \b
@@ -163,7 +196,16 @@ def serve(api_keys: Path | None, **options: Any) -> None:
     """
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     keys = () if api_keys is None else parse_keys(api_keys.read_text("utf-8"), str(api_keys))
-    limits = take_limits(options)
-    settings = ServeSettings(keys=keys, limits=limits, **options)
+    secrets: tuple[bytes, ...] = ()
+    if claim_secret_file is not None:
+        secrets = parse_secrets(claim_secret_file.read_text("utf-8"), str(claim_secret_file))
+    settings = ServeSettings(
+        keys=keys,
+        keys_file=api_keys,
+        claim_secrets=secrets,
+        claim_secret_file=claim_secret_file,
+        limits=take_limits(options),
+        **options,
+    )
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(run_node(settings))

@@ -6,25 +6,29 @@ A decision and its outcomes have one key, the action_id, and so one partition, w
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Self
+from functools import partial
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from msgspec import UNSET, structs
 
 from pipeline.codec import avro
 from pipeline.errors import InvalidRecordError
+from pipeline.events import Outcome
 from pipeline.publish.signing import read_verifier
 from pipeline.serve.batching import Turn, Waiter
+from pipeline.serve.costs import decision_cost
 from pipeline.serve.decision.explain import explain
 from pipeline.serve.decision.rollout import Known, Request, answer_many
 from pipeline.serve.decision.rollout import answer as answer_request
 from pipeline.serve.delivery.delivery import Delivery
-from pipeline.serve.delivery.journal import Journal, check_size
+from pipeline.serve.delivery.journal import Journal, Written, check_size
 from pipeline.serve.delivery.spill import Spill
 from pipeline.serve.following.follower import OnLive, SnapshotFollower
 from pipeline.serve.following.kept import KeptSnapshots
@@ -42,6 +46,11 @@ from pipeline.stream.log.topics import OUTCOMES
 from pipeline.stream.supervise import supervise
 
 log = logging.getLogger(__name__)
+
+Made = TypeVar("Made")
+STEP_COST = 16
+"""Of a batch's work that is done at once: half of a go."""
+STEP_OUTCOMES = 64
 
 
 class ServingNode:
@@ -147,30 +156,34 @@ class ServingNode:
         subject: str | None = None,
         action_id: str | None = None,
         candidates: Mapping[str, Mapping[str, float]] | None = None,
+        *,
+        caller: str = "",
     ) -> Decided | NoAnswer:
-        """Choose an arm, and log the decision.
+        """Choose an arm, and log the decision; callers take turns.
 
-        Ask once for an action_id: a second answer may differ, and JOIN refuses it as a conflicting duplicate.
+        An action_id that is asked for again is given its first answer, while this node remembers it.
 
         Raises:
-            InvalidRecordError: out-of-range, wrong-type, record-too-large (no record could carry this), or
-                subject-not-accepted (without a salt).
+            InvalidRecordError: out-of-range, wrong-type, record-too-large (no record could carry this),
+                subject-not-accepted (without a salt), or action-id-taken (by another policy's decision).
         """
         await self._room()
         asked = DecideBody(context, eligible, subject, action_id, candidates)
-        return await self._turn.ask(self._intake.request(policy, asked, _now_ms()))
+        return await self._turn.ask(self._intake.request(policy, asked, _now_ms()), caller, self.cost(policy, (asked,)))
 
-    def put(self, policy: str, asked: DecideBody, waiter: Waiter[Decided | NoAnswer]) -> None:
+    def put(self, policy: str, asked: DecideBody, waiter: Waiter[Decided | NoAnswer], caller: str, cost: int) -> None:
         """Do what `decide` does, for who waits in another way, and never for room.
 
         Raises:
             InvalidRecordError: as `decide` does; or the waiter is told.
         """
         request = self._intake.request(policy, asked, _now_ms())
-        self._turn.put(request, waiter, asyncio.get_running_loop())
+        self._turn.put(request, waiter, asyncio.get_running_loop(), caller, cost)
 
-    async def decide_many(self, policy: str, requests: Sequence[DecideBody]) -> list[Decided | NoAnswer]:
-        """Choose an arm for each request by one snapshot, the model asked once for all of them, and log the decisions.
+    async def decide_many(
+        self, policy: str, requests: Sequence[DecideBody], *, caller: str = ""
+    ) -> list[Decided | NoAnswer]:
+        """Choose an arm for each request, all by one snapshot, and log the decisions: all of them, or none.
 
         Raises:
             InvalidRecordError: as `decide` does, by the first request that can't be taken.
@@ -178,11 +191,48 @@ class ServingNode:
         await self._room()
         identifier("policy", policy)
         now_ms = _now_ms()
-        answers = self._answer_all([self._intake.request(policy, each, now_ms) for each in requests])
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return [answer for answer in answers if not isinstance(answer, Exception)]
+        asked = [self._intake.request(policy, each, now_ms) for each in requests]
+        # The snapshots of this moment, for all goes that it takes.
+        known = dataclasses.replace(self._known, snapshots=dict(self._known.snapshots))
+        written: list[Written | Exception] = []
+        for rows, cost in self._goes(policy, requests):
+            written += await self.in_turn(partial(self._write_all, known, asked[rows]), caller, cost)
+        for each in written:
+            if isinstance(each, Exception):
+                raise each
+        made = [each for each in written if isinstance(each, Written)]
+        for each in made:
+            self.journal.note(each)
+        return [each.answer for each in made]
+
+    def cost(self, policy: str, requests: Sequence[DecideBody]) -> int:
+        """Return what decisions cost, in those among few arms."""
+        arms = self.arms(policy)
+        return sum(
+            decision_cost(
+                arms if each.eligible is None else min(arms, len(each.eligible)),
+                0 if each.candidates is None else len(each.candidates),
+            )
+            for each in requests
+        )
+
+    def arms(self, policy: str) -> int:
+        """Return how many arms a policy has here."""
+        snapshot = self.follower.snapshots.get(policy)
+        return 0 if snapshot is None else len(snapshot.active)
+
+    async def in_turn(self, work: Callable[[], Made], caller: str, cost: int) -> Made:
+        """Have a piece of work done when the caller's turn comes."""
+        return await self._turn.step(work, caller, cost)
+
+    def _goes(self, policy: str, requests: Sequence[DecideBody]) -> Iterator[tuple[slice, int]]:
+        """Yield which requests of a batch are decided in one go, and at what cost."""
+        start = cost = 0
+        for place, request in enumerate(requests):
+            cost += self.cost(policy, (request,))
+            if cost >= STEP_COST or place == len(requests) - 1:
+                yield slice(start, place + 1), cost
+                start, cost = place + 1, 0
 
     def explain(
         self,
@@ -197,7 +247,7 @@ class ServingNode:
         if isinstance(answer, NoAnswer):
             return answer
         return structs.replace(
-            explain(answer, self._snapshot_of(answer)),
+            explain(answer, _snapshot_of(self._known, answer)),
             action_id=UNSET,
             arm=UNSET,
             propensity=UNSET,
@@ -228,7 +278,7 @@ class ServingNode:
         (taken,) = await self.take_outcomes([OutcomeBody(action_id, kind, value, outcome_id, occurred_at_ms)])
         return taken
 
-    async def take_outcomes(self, told: Sequence[OutcomeBody]) -> list[str]:
+    async def take_outcomes(self, told: Sequence[OutcomeBody], *, caller: str = "") -> list[str]:
         """Log outcomes, all or none; return their ids.
 
         Raises:
@@ -236,10 +286,15 @@ class ServingNode:
         """
         await self._room()
         now_ms = _now_ms()
-        outcomes = [self._intake.outcome(each, now_ms) for each in told]
-        for outcome in outcomes:
-            record = avro.encode("outcome", outcome._asdict())
-            check_size(record)
+        outcomes: list[Outcome] = []
+        records: list[bytes] = []
+        for start in range(0, len(told), STEP_OUTCOMES):
+            work = partial(self._write_outcomes, told[start : start + STEP_OUTCOMES], now_ms)
+            # One or few of them take no longer than to read what they are.
+            taken = work() if len(told) < STEP_OUTCOMES else await self.in_turn(work, caller, STEP_COST)
+            outcomes += (outcome for outcome, _ in taken)
+            records += (record for _, record in taken)
+        for outcome, record in zip(outcomes, records, strict=True):
             self.delivery.send(OUTCOMES, outcome.action_id.encode(), record)
         self.outcomes_taken += len(outcomes)
         return [outcome.outcome_id for outcome in outcomes]
@@ -264,22 +319,57 @@ class ServingNode:
         if self.settings.when_full == "slow":
             await self.delivery.wait_for_room(self.settings.slow_s)
 
-    def _snapshot_of(self, answer: Decided) -> LoadedSnapshot | None:
-        """Return the live snapshot that made a decision just now."""
-        snapshot = self.follower.snapshots.get(answer.decision.policy)
-        return snapshot if snapshot is not None and snapshot.version == answer.snapshot_version else None
-
     def _answer_all(self, requests: Sequence[Request]) -> list[Decided | NoAnswer | Exception]:
         """Decide all of them by the snapshots of this moment, and log what was decided."""
         answers: list[Decided | NoAnswer | Exception] = []
-        for answer in answer_many(self._known, requests, self._rng):
-            try:
-                self.journal.note(answer, None if isinstance(answer, NoAnswer) else self._snapshot_of(answer))
-            except InvalidRecordError as error:
-                answers.append(error)
+        for written in self._write_all(self._known, requests):
+            if isinstance(written, Exception):
+                answers.append(written)
             else:
-                answers.append(answer)
+                self.journal.note(written)
+                answers.append(written.answer)
         return answers
+
+    def _write_all(self, known: Known, requests: Sequence[Request]) -> list[Written | Exception]:
+        """Decide all of them, and write the records; an action that was decided before is answered as it was then."""
+        written: list[Written | Exception | None] = []
+        fresh: dict[str, int] = {}
+        for place, request in enumerate(requests):
+            if request.action_id in fresh:
+                written.append(None)
+                continue
+            try:
+                written.append(self.journal.recall(request.policy, request.action_id))
+            except InvalidRecordError as error:
+                written.append(error)
+            if written[-1] is None:
+                fresh[request.action_id] = place
+        answers = answer_many(known, [requests[place] for place in fresh.values()], self._rng)
+        for place, answer in zip(fresh.values(), answers, strict=True):
+            snapshot = None if isinstance(answer, NoAnswer) else _snapshot_of(known, answer)
+            try:
+                written[place] = self.journal.write(requests[place].policy, answer, snapshot)
+            except InvalidRecordError as error:
+                written[place] = error
+        return [
+            self._again(written[fresh[request.action_id]], request) if each is None else each
+            for request, each in zip(requests, written, strict=True)
+        ]
+
+    def _again(self, first: Written | Exception | None, request: Request) -> Written | Exception:
+        """Return what a request is answered whose action is decided by one before it."""
+        if isinstance(first, Written) and first.asked != request.policy:
+            return InvalidRecordError("action-id-taken", f"action_id {request.action_id} is asked for of two policies")
+        if isinstance(first, Written) and isinstance(first.answer, Decided):
+            return first._replace(record=b"", shadows=())  # there is nothing more to log of it
+        return first or RuntimeError("an action without an answer")
+
+    def _write_outcomes(self, told: Sequence[OutcomeBody], now_ms: int) -> list[tuple[Outcome, bytes]]:
+        outcomes = [self._intake.outcome(each, now_ms) for each in told]
+        records = [avro.encode("outcome", outcome._asdict()) for outcome in outcomes]
+        for record in records:
+            check_size(record)
+        return list(zip(outcomes, records, strict=True))
 
     def _age_ms(self, policy: str, now_ms: int) -> int:
         return self.follower.age_ms(policy, now_ms)
@@ -288,6 +378,12 @@ class ServingNode:
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 task.result()
+
+
+def _snapshot_of(known: Known, answer: Decided) -> LoadedSnapshot | None:
+    """Return the snapshot that made a decision just now."""
+    snapshot = known.snapshots.get(answer.decision.policy)
+    return snapshot if snapshot is not None and snapshot.version == answer.snapshot_version else None
 
 
 def _now_ms() -> int:

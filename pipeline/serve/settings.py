@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -43,16 +44,28 @@ class ServeSettings:
     """How long a stopping node goes on delivering what waits."""
     keys: tuple[ApiKey, ...] = ()
     """Who may ask for what; none: anybody, on loopback."""
+    keys_file: Path | None = None
+    """Where they stand: read again when it changes."""
+    claim_secrets: tuple[bytes, ...] = field(default=(), repr=False)
+    """Sign what a page may say of its decisions, the first of them; the same on every node."""
+    claim_secret_file: Path | None = None
+    """Where they stand: read again when it changes."""
+    proxies: tuple[str, ...] = ()
+    """Addresses of proxies whose X-Forwarded-For says who asks."""
     is_open: bool = False
     """Whether an address beyond loopback may be served without keys, because the network around it is closed."""
     rate_per_s: float = 0.0
-    """Requests a second that one key, or without keys one address, may make; 0: any number."""
+    """What one key, or without keys one address, may cost in a second, in decisions among few arms; 0: anything."""
+    page_rate_per_s: float = 20.0
+    """What one address may cost in a second through the key of a page; 0: anything."""
     burst: int = 100
     """How many of them may come at once."""
     tls_certificate: Path | None = None
     """PEM file of the certificate and its chain; None: no TLS."""
     tls_key: Path | None = None
     """PEM file of its private key."""
+    tls_client_ca: Path | None = None
+    """PEM file of the authorities whose certificates of callers stand for keys; None: none does."""
     origins: tuple[str, ...] = ()
     """Web origins whose pages may call this node, such as https://shop.example; `*` for any."""
     server_names: tuple[str, ...] = ()
@@ -120,13 +133,22 @@ class ServeSettings:
         faults = []
         if self.rate_per_s < 0.0:
             faults.append(f"rate_per_s: {self.rate_per_s} is below 0")
+        if self.page_rate_per_s < 0.0:
+            faults.append(f"page_rate_per_s: {self.page_rate_per_s} is below 0")
+        faults += claim_faults(self.keys, self.claim_secrets)
         if self.burst < 1:
             faults.append(f"burst: {self.burst} is below 1")
         if (self.tls_certificate is None) != (self.tls_key is None):
             faults.append("tls_certificate, tls_key: one is set without the other")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            faults.append("tls_client_ca: is set without tls_certificate; callers show a certificate over TLS only")
         faults += [
             f"{name}: there is no file {path}"
-            for name, path in (("tls_certificate", self.tls_certificate), ("tls_key", self.tls_key))
+            for name, path in (
+                ("tls_certificate", self.tls_certificate),
+                ("tls_key", self.tls_key),
+                ("tls_client_ca", self.tls_client_ca),
+            )
             if path is not None and not path.is_file()
         ]
         faults += [
@@ -135,6 +157,16 @@ class ServeSettings:
             if origin not in {"*", "null"} and not _is_origin(origin)
         ]
         return faults
+
+
+def claim_faults(keys: Sequence[ApiKey], secrets: Sequence[bytes]) -> list[str]:
+    """Return which keys can't be served without a secret."""
+    return [
+        f"keys: {key.name} takes outcomes by claims, as it has {'claims' if key.claims else 'policies'}, and there "
+        "is no secret to sign them with: set --claim-secret-file"
+        for key in keys
+        if key.needs_claims and "outcomes" in key.rights and not secrets
+    ]
 
 
 def _is_origin(text: str) -> bool:

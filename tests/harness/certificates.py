@@ -16,12 +16,13 @@ class Issued(NamedTuple):
 
 
 def issue(folder: Path, host: str) -> Issued:
-    """Make an authority and a certificate of it for an IP address."""
+    """Make an authority and a certificate of it for an IP address or a name."""
     folder.mkdir(parents=True, exist_ok=True)
     authority, authority_key = folder / "authority.pem", folder / "authority.key"
     certificate, key, request = folder / "node.pem", folder / "node.key", folder / "node.csr"
     extensions = folder / "node.ext"
-    extensions.write_text(f"subjectAltName = IP:{host}\nextendedKeyUsage = serverAuth, clientAuth\n", "utf-8")
+    kind = "IP" if host.replace(".", "").isdigit() else "DNS"
+    extensions.write_text(f"subjectAltName = {kind}:{host}\nextendedKeyUsage = serverAuth, clientAuth\n", "utf-8")
     new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     _openssl(
         *("req", "-x509", *new_key, "-days", "2", "-subj", "/CN=test authority"),

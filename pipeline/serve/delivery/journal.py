@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
 from pipeline.codec import avro
 from pipeline.codec.decision_writer import encode_decision
 from pipeline.codec.wire import MAX_RECORD_BYTES
 from pipeline.errors import InvalidRecordError
-from pipeline.events import Decision, decision_from
+from pipeline.events import decision_from
 from pipeline.serve.decision.explain import explain
 from pipeline.serve.delivery.delivery import Delivery
 from pipeline.serve.delivery.recent import RecentDecision, RecentDecisions, RecentSnapshots
@@ -16,6 +17,18 @@ from pipeline.serve.following.snapshot import LoadedSnapshot
 from pipeline.serve.messages.answers import Explanation
 from pipeline.serve.messages.decided import Decided, NoAnswer
 from pipeline.stream.log.topics import DECISIONS, SHADOW_DECISIONS
+
+
+class Written(NamedTuple):
+    """An answer with its records, ready to be logged."""
+
+    asked: str
+    """The policy that was asked."""
+    answer: Decided | NoAnswer
+    snapshot: LoadedSnapshot | None = None
+    record: bytes = b""
+    """The decision; empty: there is none, or it is logged."""
+    shadows: tuple[bytes, ...] = ()
 
 
 class Journal:
@@ -30,20 +43,51 @@ class Journal:
         self._recent = RecentDecisions(recent_bytes)
         self._snapshots = RecentSnapshots(recent_bytes)
 
-    def note(self, answer: Decided | NoAnswer, snapshot: LoadedSnapshot | None) -> None:
-        """Log an answer, made by `snapshot` if that is known.
+    def write(self, asked: str, answer: Decided | NoAnswer, snapshot: LoadedSnapshot | None) -> Written:
+        """Write the records of an answer of the policy that was asked, made by `snapshot`; log none yet.
 
         Raises:
             InvalidRecordError: record-too-large (no record could carry this).
         """
         if isinstance(answer, NoAnswer):
+            return Written(asked, answer, snapshot)
+        record = encode_decision(answer.decision)
+        shadows = tuple(encode_decision(shadow) for shadow in answer.shadows)
+        for each in (record, *shadows):
+            check_size(each)
+        return Written(asked, answer, snapshot, record, shadows)
+
+    def recall(self, asked: str, action_id: str) -> Written | None:
+        """Return the answer that an action was given while it is remembered; there is nothing more to log of it.
+
+        Raises:
+            InvalidRecordError: action-id-taken, by a decision of another policy.
+        """
+        recent = self._recent.get(action_id)
+        if recent is None:
+            return None
+        if recent.asked != asked:
+            raise InvalidRecordError(
+                "action-id-taken", f"action_id {action_id} is a decision of {recent.asked}: an action has one decision"
+            )
+        decision = decision_from(avro.decode_as("decision", recent.record))
+        return Written(asked, Decided(decision, recent.ignored, recent.fallback, recent.detail))
+
+    def note(self, written: Written) -> None:
+        """Log an answer, and count it."""
+        _, answer, snapshot, record, shadows = written
+        if isinstance(answer, NoAnswer):
             self.answers[f"none.{answer.reason}"] += 1
             return
+        if not record:
+            return
         decision = answer.decision
-        record = self._log(DECISIONS, decision)
-        for shadow in answer.shadows:
-            self._log(SHADOW_DECISIONS, shadow)
-        self._recent.keep(decision.action_id, RecentDecision(record, answer.fallback, answer.detail))
+        key = decision.action_id.encode()
+        self._delivery.send(DECISIONS, key, record)
+        for shadow in shadows:
+            self._delivery.send(SHADOW_DECISIONS, key, shadow)
+        kept = RecentDecision(record, answer.fallback, answer.detail, written.asked, answer.ignored)
+        self._recent.keep(decision.action_id, kept)
         if snapshot is not None:
             self._snapshots.keep(snapshot)
         self.answers[answer.fallback or answer.reason] += 1
@@ -64,12 +108,6 @@ class Journal:
         decision = answer.decision
         snapshot = self._snapshots.get(decision.policy, decision.snapshot_version)
         return None if snapshot is None else snapshot.definition.close_for(decision.decided_at_ms)
-
-    def _log(self, topic: str, decision: Decision) -> bytes:
-        record = encode_decision(decision)
-        check_size(record)
-        self._delivery.send(topic, decision.action_id.encode(), record)
-        return record
 
 
 def check_size(record: bytes) -> None:

@@ -19,6 +19,9 @@ class RecentDecision(NamedTuple):
     """The `decision` record: bytes, so that ten thousands of them cost the garbage collector nothing."""
     fallback: Fallback | None
     detail: str
+    asked: str = ""
+    """The policy that was asked: another one may have decided for it."""
+    ignored: int = 0
 
 
 class RecentDecisions:

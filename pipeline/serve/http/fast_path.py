@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from starlette import types
@@ -15,19 +16,19 @@ from starlette.types import ASGIApp, Message, Receive, Send
 
 from pipeline.errors import DecodeError, RecordError
 from pipeline.serve.batching import Waiter
-from pipeline.serve.http.access import Access
+from pipeline.serve.http.access import Access, Caller
 from pipeline.serve.http.metrics import NodeMetrics
 from pipeline.serve.http.refused import RefusedError, Scope
 from pipeline.serve.http.web_pages import WebPages
 from pipeline.serve.messages.answers import ErrorAnswer, decided_answer
-from pipeline.serve.messages.bodies import DecideBody
+from pipeline.serve.messages.bodies import PARTS, DecideBody
 from pipeline.serve.messages.decided import Decided, NoAnswer
 from pipeline.serve.messages.reading import reader_of
 from pipeline.serve.node import ServingNode
 
 log = logging.getLogger(__name__)
 
-_TOO_LARGE = frozenset({"body-too-large", "record-too-large"})
+_STATUSES = {"body-too-large": 413, "record-too-large": 413, "action-id-taken": 409}
 _BEFORE, _AFTER = "/v1/policies/", "/decide"
 
 Refusal = tuple[int, str, str, dict[str, str]]
@@ -41,12 +42,26 @@ def refusal(error: RecordError | RefusedError) -> Refusal:
     """Return what a request is answered that can't be served."""
     if isinstance(error, RefusedError):
         return error.status, error.word, error.detail, error.headers
-    return 413 if error.reason in _TOO_LARGE else 400, error.reason, error.detail, {}
+    return _STATUSES.get(error.reason, 400), error.reason, error.detail, {}
 
 
 def too_large(most: int) -> DecodeError:
     """Return the error of a body of more bytes than are accepted."""
     return DecodeError("body-too-large", f"expected at most {most} bytes")
+
+
+class Told(NamedTuple):
+    """How an answer is told."""
+
+    caller: Caller
+    policy: str
+    fields: Sequence[str] | None
+
+
+class Asker(Waiter[Decided | NoAnswer], Protocol):
+    """Who waits for an answer that is told in a way of its own."""
+
+    told: Told | None
 
 
 class DecideFront:
@@ -82,19 +97,29 @@ class DecideFront:
         finally:
             self.observe(status, time.perf_counter() - started_s)
 
-    def ask(self, scope: Scope, raw: bytes, waiter: Waiter[Decided | NoAnswer]) -> None:
+    def ask(self, scope: Scope, raw: bytes, waiter: Asker) -> None:
         """Put a request of a short body that has come whole; whoever waits is answered in this turn of the loop."""
         try:
-            self._admit(scope)
-            self._node.put(asked_policy(scope), self._read(raw), waiter)
+            policy = asked_policy(scope)
+            caller = self._admit(scope, policy)
+            body = self._read(raw)
+            cost = self._check(caller, policy, body)
+            if body.fields is not None or caller.key is not None:
+                waiter.told = Told(caller, policy, body.fields)
+            self._node.put(policy, body, waiter, caller.name, cost)
         except Exception as error:  # noqa: BLE001  it is logged, and answered
             waiter.set_exception(error)
 
-    def written(self, answer: Decided | NoAnswer) -> tuple[int, bytes]:
+    def written(self, answer: Decided | NoAnswer, told: Told | None = None) -> tuple[int, bytes]:
         """Return the status and body that tell an answer."""
         if isinstance(answer, NoAnswer):
             return 409, self._write(ErrorAnswer(answer.reason, answer.detail))
-        return 200, self._write(decided_answer(answer, self._node.expires_at_ms(answer)))
+        expires_at_ms = self._node.expires_at_ms(answer)
+        if told is None:
+            return 200, self._write(decided_answer(answer, expires_at_ms))
+        claim = self._access.claim(told.caller, told.policy, answer, expires_at_ms)
+        fields = PARTS if told.fields is None else told.fields
+        return 200, self._write(decided_answer(answer, expires_at_ms, claim, fields))
 
     def refused(self, error: Exception) -> tuple[int, bytes, dict[str, str]]:
         """Return the status, body and headers that tell why a request was not served."""
@@ -108,10 +133,19 @@ class DecideFront:
         """Count a request."""
         self._metrics.observe("decide", status, seconds)
 
-    def _admit(self, scope: Scope) -> None:
+    def _admit(self, scope: Scope, policy: str) -> Caller:
         if self._pages is not None:
             self._pages.check(scope)
-        self._access.admit(scope, "decide")
+        return self._access.admit(scope, "decide", policy)
+
+    def _check(self, caller: Caller, policy: str, body: DecideBody) -> int:
+        """Return what a request costs, and count it."""
+        if body.action_id is not None:
+            self._access.check_named(caller, (body.action_id,))
+        cost = self._node.cost(policy, (body,))
+        if self._access.is_charged:
+            self._access.charge(caller, cost)
+        return cost
 
     async def _others_if_welcome(self, scope: types.Scope, receive: Receive, send: Send) -> None:
         if self._pages is not None:
@@ -123,16 +157,17 @@ class DecideFront:
         await self._others(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, policy: str) -> tuple[int, bytes, dict[str, str]]:
-        self._admit(scope)
+        caller = self._admit(scope, policy)
         raw = await _body(receive, self._node.settings.limits.body_bytes)
         if raw is None:
             status, word, detail, headers = CLIENT_GONE
             return status, self._write(ErrorAnswer(word, detail)), headers
         body = self._read(raw)
+        self._check(caller, policy, body)
         answer = await self._node.decide(
-            policy, body.context, body.eligible, body.subject, body.action_id, body.candidates
+            policy, body.context, body.eligible, body.subject, body.action_id, body.candidates, caller=caller.name
         )
-        return *self.written(answer), {}
+        return *self.written(answer, Told(caller, policy, body.fields)), {}
 
 
 def asked_policy(scope: Scope) -> str:

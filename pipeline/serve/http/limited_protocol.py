@@ -22,6 +22,7 @@ from uvicorn.server import ServerState
 
 from pipeline.serve.http.edge import Edge
 from pipeline.serve.http.refused import CONNECTION
+from pipeline.serve.http.tls import names_of
 from pipeline.serve.messages.answers import ErrorAnswer
 
 LINGER_S = 2.0
@@ -70,6 +71,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self.address = ""
         self.owner = ""
         """Who it has turned out to be of."""
+        self.certificate_names: tuple[str, ...] = ()
+        """Of the caller's TLS certificate, which an authority of ours has signed."""
         self._edge = edge
         self._limits = edge.limits
         self._since_s = edge.now_s
@@ -144,6 +147,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Take a place."""
         super().connection_made(transport)
         self.address = self.client[0] if self.client else ""
+        self.certificate_names = names_of(transport.get_extra_info("peercert"))
         self._since_s = self._edge.now_s
         self._edge.enter(self)
 

@@ -103,7 +103,7 @@ _WHY = {
     401: "No key, or an unknown one.",
     403: "The key does not have the right; or, where no key is asked for, a web page sent this.",
     404: "There is no such thing here.",
-    409: "There is nothing that could be shown.",
+    409: "There is nothing that could be shown, or the action_id is a decision of another policy.",
     408: "The request took too long to come.",
     413: "The body, or the record made of it, is too large.",
     414: "The path and query are too long.",

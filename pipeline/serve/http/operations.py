@@ -25,6 +25,7 @@ OPERATIONS = (
         "/v1/policies/{policy}/decide/batch",
         "Choose an arm for each of many requests, all by one snapshot, and log the decisions.",
         {200: answers.DecidedManyAnswer},
+        errors=(409,),
         body=bodies.DecideManyBody,
         right="decide",
         example={"requests": [_CONTEXT]},

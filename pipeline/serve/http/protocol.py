@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from uvicorn.server import ServerState
 
 from pipeline.serve.http.edge import Edge
-from pipeline.serve.http.fast_path import DecideFront, asked_policy
+from pipeline.serve.http.fast_path import DecideFront, Told, asked_policy
 from pipeline.serve.http.limited_protocol import LimitedProtocol
 from pipeline.serve.messages.decided import Decided, NoAnswer
 
@@ -105,20 +105,22 @@ class DirectProtocol(LimitedProtocol):
 class _Reply:
     """Takes the answer to one request, in place of a future."""
 
-    __slots__ = ("_cycle", "_front", "_protocol", "_started_s")
+    __slots__ = ("_cycle", "_front", "_protocol", "_started_s", "told")
 
     def __init__(self, protocol: DirectProtocol, cycle: RequestResponseCycle, front: DecideFront) -> None:
         self._protocol = protocol
         self._cycle = cycle
         self._front = front
         self._started_s = perf_counter()
+        self.told: Told | None = None
+        """How, where that is out of the ordinary."""
 
     def done(self) -> bool:
         return self._cycle.disconnected
 
     def set_result(self, result: Decided | NoAnswer, /) -> None:
         try:
-            status, content = self._front.written(result)
+            status, content = self._front.written(result, self.told)
         except Exception as error:  # noqa: BLE001  others wait for their answers behind it
             self.set_exception(error)
             return

@@ -8,7 +8,8 @@ Every error has a body {error, detail}: a word of a closed set, and what was see
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from importlib import metadata, resources
 from typing import Any
 
@@ -23,8 +24,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from pipeline.errors import RecordError
-from pipeline.serve.http.access import Access
+from pipeline.errors import InvalidRecordError, RecordError
+from pipeline.serve.batching import GO_COST
+from pipeline.serve.costs import outcomes_cost
+from pipeline.serve.http.access import Access, Caller
 from pipeline.serve.http.edge import Edge
 from pipeline.serve.http.fast_path import CLIENT_GONE, DecideFront, refusal, too_large
 from pipeline.serve.http.metrics import NodeMetrics
@@ -37,13 +40,18 @@ from pipeline.serve.messages.decided import Decided, NoAnswer
 from pipeline.serve.messages.reading import reader_of
 from pipeline.serve.node import ServingNode
 
+MOST_ENTRIES = 100_000
+"""Probabilities in the answer to one batch: some 4 MB."""
+ROWS_AT_ONCE, ENTRIES_OF_A_ROW = 64, 20
+"""Rows of a batch's answer that are written in one go, where each has few probabilities."""
+
 Handler = Callable[[Request, Any], Awaitable[Response]]
 
 
-def build_routes(node: ServingNode, edge: Edge | None = None) -> ASGIApp:
+def build_routes(node: ServingNode, edge: Edge | None = None, access: Access | None = None) -> ASGIApp:
     """Return the application around a node that somebody else starts and stops."""
     settings = node.settings
-    access = Access(settings)
+    access = access or Access(settings)
     metrics = NodeMetrics(node, edge)
     handlers = _Handlers(node, access, metrics)
     document = openapi(OPERATIONS, metadata.version("bandit-pipeline"), needs_keys=bool(settings.keys))
@@ -101,18 +109,44 @@ class _Handlers:
         self._metrics = metrics
 
     async def decide_many(self, request: Request, body: bodies.DecideManyBody) -> Response:
-        self._access.charge(request.state.caller, len(body.requests) - 1)
-        decided = await self._node.decide_many(request.path_params["policy"], body.requests)
-        told = [
-            answers.BatchAnswer(refused=answers.ErrorAnswer(answer.reason, answer.detail))
-            if isinstance(answer, NoAnswer)
-            else answers.BatchAnswer(decided=self._told(answer))
+        policy, caller = request.path_params["policy"], request.state.caller
+        fields = bodies.OF_BATCHES if body.fields is None else body.fields
+        self._access.check_named(caller, [each.action_id for each in body.requests])
+        width = self._node.arms(policy) if set(fields) & set(bodies.LONG_PARTS) else 1
+        if width * len(body.requests) > MOST_ENTRIES:
+            raise InvalidRecordError(
+                "out-of-range",
+                f"{len(body.requests)} requests of {width} arms each are an answer of {width * len(body.requests)} "
+                f"probabilities, expected at most {MOST_ENTRIES}: ask for fewer, or leave them out of `fields`",
+            )
+        self._access.charge(caller, self._node.cost(policy, body.requests))
+        decided = await self._node.decide_many(policy, body.requests, caller=caller.name)
+        rows = max(1, ROWS_AT_ONCE // max(1, width // ENTRIES_OF_A_ROW))
+        parts: list[bytes] = []
+        for start in range(0, len(decided), rows):
+            write = partial(self._written, decided[start : start + rows], caller, policy, fields)
+            parts += await self._node.in_turn(write, caller.name, GO_COST // 2)
+        return Response(b'{"answers":[' + b",".join(parts) + b"]}", media_type="application/json")
+
+    def _written(
+        self, decided: Sequence[Decided | NoAnswer], caller: Caller, policy: str, fields: Sequence[str]
+    ) -> list[bytes]:
+        """Write rows of a batch's answer."""
+        return [
+            _encode(
+                answers.BatchAnswer(refused=answers.ErrorAnswer(answer.reason, answer.detail))
+                if isinstance(answer, NoAnswer)
+                else answers.BatchAnswer(decided=self._told(answer, caller, policy, fields))
+            )
             for answer in decided
         ]
-        return _json(200, answers.DecidedManyAnswer(told))
 
     async def explain(self, request: Request, body: bodies.ExplainBody) -> Response:
-        answer = self._node.explain(request.path_params["policy"], body.context, body.eligible, body.candidates)
+        policy, caller = request.path_params["policy"], request.state.caller
+        cost = 2 * self._node.cost(policy, [bodies.DecideBody(eligible=body.eligible, candidates=body.candidates)])
+        self._access.charge(caller, cost)
+        work = partial(self._node.explain, policy, body.context, body.eligible, body.candidates)
+        answer = await self._node.in_turn(work, caller.name, cost)
         if isinstance(answer, NoAnswer):
             return _error(409, answer.reason, answer.detail)
         return _json(200, answer)
@@ -126,23 +160,40 @@ class _Handlers:
                 "decision-not-held",
                 "this node did not make that decision, or too long ago: ask the node that made it, soon after",
             )
+        caller = request.state.caller
+        if caller.key is not None and not caller.key.may("decide", answer.policy):
+            return _error(403, "forbidden", f"key {caller.key.name} lacks the policy {answer.policy}")
         return _json(200, answer)
 
-    async def outcome(self, _: Request, body: bodies.OutcomeBody) -> Response:
-        (outcome_id,) = await self._node.take_outcomes([body])
+    async def outcome(self, request: Request, body: bodies.OutcomeBody) -> Response:
+        caller = request.state.caller
+        (outcome_id,) = await self._node.take_outcomes(self._access.accept(caller, [body]), caller=caller.name)
         return _json(200, answers.OutcomeAnswer(outcome_id))
 
     async def outcomes(self, request: Request, body: bodies.OutcomesBody) -> Response:
-        self._access.charge(request.state.caller, len(body.outcomes) - 1)
-        return _json(200, answers.OutcomesAnswer(await self._node.take_outcomes(body.outcomes)))
+        caller = request.state.caller
+        self._access.charge(caller, outcomes_cost(len(body.outcomes)))
+        taken = await self._node.take_outcomes(self._access.accept(caller, body.outcomes), caller=caller.name)
+        return _json(200, answers.OutcomesAnswer(taken))
 
-    async def policies(self, _: Request, __: None) -> Response:
-        return _json(200, answers.PoliciesAnswer(self._node.policies()))
+    async def policies(self, request: Request, _: None) -> Response:
+        key = request.state.caller.key
+        shown = [each for each in self._node.policies() if key is None or key.may("operate", each.policy)]
+        return _json(200, answers.PoliciesAnswer(shown))
 
     async def healthz(self, request: Request, _: None) -> Response:
         health = self._node.health()
         if not self._access.has(request.scope, "operate"):
             health = {"status": health["status"]}
+        elif self._access.keys:
+            health["keys"] = [
+                {
+                    "name": key.name,
+                    "last_used_ms": self._access.last_used_ms.get(key.name),
+                    "expires_at_ms": key.expires_at_ms,
+                }
+                for key in self._access.keys
+            ]
         return _json(200, msgspec.convert(health, answers.HealthAnswer))
 
     async def readyz(self, _: Request, __: None) -> Response:
@@ -152,8 +203,10 @@ class _Handlers:
     async def metrics(self, _: Request, __: None) -> Response:
         return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
-    def _told(self, answer: Decided) -> answers.DecidedAnswer:
-        return answers.decided_answer(answer, self._node.expires_at_ms(answer))
+    def _told(self, answer: Decided, caller: Caller, policy: str, fields: Sequence[str]) -> answers.DecidedAnswer:
+        expires_at_ms = self._node.expires_at_ms(answer)
+        claim = self._access.claim(caller, policy, answer, expires_at_ms)
+        return answers.decided_answer(answer, expires_at_ms, claim, fields)
 
 
 def _endpoint(
@@ -166,7 +219,7 @@ def _endpoint(
     async def serve(request: Request) -> Response:
         try:
             if right is not None:
-                request.state.caller = access.admit(request.scope, right)
+                request.state.caller = access.admit(request.scope, right, request.path_params.get("policy"))
             return await handler(request, None if read is None else read(await _body(request, body_bytes)))
         except ClientDisconnect:
             return _error(*CLIENT_GONE)

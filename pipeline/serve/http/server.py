@@ -12,7 +12,6 @@ import gc
 import logging
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -24,11 +23,16 @@ from starlette.types import ASGIApp
 
 from pipeline.errors import ConfigError
 from pipeline.models.chances.trapezoid import kernel
+from pipeline.serve.claims import parse_secrets
+from pipeline.serve.http.access import Access
 from pipeline.serve.http.edge import Edge
 from pipeline.serve.http.protocol import DirectProtocol
+from pipeline.serve.http.renewal import Renewed, keep_renewed
 from pipeline.serve.http.routes import build_metrics_routes, build_routes
+from pipeline.serve.http.tls import Tls
+from pipeline.serve.keys import parse_keys
 from pipeline.serve.node import ServingNode
-from pipeline.serve.settings import ServeSettings
+from pipeline.serve.settings import ServeSettings, claim_faults
 
 log = logging.getLogger(__name__)
 
@@ -56,14 +60,16 @@ async def listening(node: ServingNode, host: str, port: int) -> AsyncIterator[st
                 _serving(build_metrics_routes(node, edge), metrics_edge, settings.metrics_host, settings.metrics_port)
             )
             log.info("metrics url=%s/metrics", url)
-        yield await stack.enter_async_context(_serving(build_routes(node, edge), edge, host, port, settings))
+        access = Access(settings)
+        tls = None if settings.tls_certificate is None else Tls(settings)
+        renewing = asyncio.create_task(keep_renewed(_renewed(settings, access, tls)))
+        stack.push_async_callback(_ended, renewing)
+        app = build_routes(node, edge, access)
+        yield await stack.enter_async_context(_serving(app, edge, host, port, tls))
 
 
 @asynccontextmanager
-async def _serving(
-    app: ASGIApp, edge: Edge, host: str, port: int, tls: ServeSettings | None = None
-) -> AsyncIterator[str]:
-    certificate = None if tls is None else tls.tls_certificate
+async def _serving(app: ASGIApp, edge: Edge, host: str, port: int, tls: Tls | None = None) -> AsyncIterator[str]:
     config = uvicorn.Config(
         app,
         http=cast("Any", partial(DirectProtocol, edge=edge)),
@@ -75,28 +81,54 @@ async def _serving(
         timeout_graceful_shutdown=FINISH_WITHIN_S,
         # None of our answers depends on what a proxy says of itself.
         proxy_headers=False,
-        ssl_certfile=certificate,
-        ssl_keyfile=None if tls is None else tls.tls_key,
+        ssl_context_factory=None if tls is None else lambda *_: tls.listener,
     )
-    try:
-        config.load()
-    except (ssl.SSLError, OSError) as error:
-        raise ConfigError(
-            "serving node settings", [f"tls_certificate, tls_key: {certificate} can't be used ({error})"]
-        ) from error
+    config.load()
     listener = _listen(host, port)
     shown_host = f"[{host}]" if ":" in host else host
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     watching = asyncio.create_task(edge.watch())
     try:
-        yield f"{'https' if certificate else 'http'}://{shown_host}:{listener.getsockname()[1]}"
+        yield f"{'http' if tls is None else 'https'}://{shown_host}:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         await serving
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+        await _ended(watching)
+
+
+def _renewed(settings: ServeSettings, access: Access, tls: Tls | None) -> list[Renewed]:
+    """Return the files that may change while the node runs, each with what takes them."""
+    keys_file, secret_file = settings.keys_file, settings.claim_secret_file
+    secrets = list(settings.claim_secrets)
+
+    def take_keys() -> None:
+        if keys_file is not None:
+            keys = parse_keys(keys_file.read_text("utf-8"), str(keys_file))
+            if faults := claim_faults(keys, secrets):
+                raise ConfigError(str(keys_file), faults)
+            access.renew_keys(keys)
+
+    def take_secrets() -> None:
+        if secret_file is not None:
+            secrets[:] = parse_secrets(secret_file.read_text("utf-8"), str(secret_file))
+            access.renew_secrets(secrets)
+
+    found = []
+    if keys_file is not None:
+        found.append(Renewed((keys_file,), take_keys))
+    if secret_file is not None:
+        found.append(Renewed((secret_file,), take_secrets))
+    if tls is not None:
+        paths = (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+        found.append(Renewed([path for path in paths if path is not None], tls.renew))
+    return found
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 async def run_node(settings: ServeSettings, *, on_listening: Callable[[str], None] | None = None) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from pipeline.serve.messages.bodies import PARTS
 from pipeline.serve.messages.decided import Decided
 
 
@@ -15,15 +17,25 @@ class DecidedAnswer(Struct, frozen=True):
     action_id: Annotated[str, Meta(description="Names the decision; its outcomes refer to it.")]
     arm: Annotated[str, Meta(description="The arm to show.")]
     propensity: Annotated[float, Meta(description="P(arm | context, snapshot): its entry of `probabilities`.")]
-    probabilities: Annotated[dict[str, float], Meta(description="Every eligible arm's propensity; they sum to 1.")]
-    ranking: Annotated[list[str], Meta(description="The eligible arms by falling propensity, for showing a list.")]
-    segment: Annotated[str, Meta(description="The part of the traffic that it counts in.")]
     snapshot_version: Annotated[int, Meta(description="The snapshot that decided; 0: none.")]
-    snapshot_id: Annotated[str, Meta(description="SHA-256 of its content.")]
     reason: Annotated[str, Meta(description="policy, or why the policy was not asked.")]
-    guardrails: Annotated[list[str], Meta(description="What changed the probabilities, or who decides.")]
-    ignored: Annotated[int, Meta(description="Entries of `eligible` that are unknown or retired.")]
     expires_at_ms: Annotated[int | None, Meta(description="No outcome counts that occurs later; null: not known.")]
+    probabilities: (
+        Annotated[dict[str, float], Meta(description="Every eligible arm's propensity; they sum to 1.")] | UnsetType
+    ) = UNSET
+    ranking: (
+        Annotated[list[str], Meta(description="The eligible arms by falling propensity, for showing a list.")]
+        | UnsetType
+    ) = UNSET
+    segment: Annotated[str, Meta(description="The part of the traffic that it counts in.")] | UnsetType = UNSET
+    snapshot_id: Annotated[str, Meta(description="SHA-256 of the snapshot's content.")] | UnsetType = UNSET
+    guardrails: (
+        Annotated[list[str], Meta(description="What changed the probabilities, or who decides.")] | UnsetType
+    ) = UNSET
+    ignored: Annotated[int, Meta(description="Entries of `eligible` that are unknown or retired.")] | UnsetType = UNSET
+    claim: (
+        Annotated[str, Meta(description="What an outcome has to bring, where the caller's key needs it.")] | UnsetType
+    ) = UNSET
     fallback: Annotated[str, Meta(description="What kept the policy from deciding.")] | UnsetType = UNSET
     detail: Annotated[str, Meta(description="The same in words.")] | UnsetType = UNSET
 
@@ -92,6 +104,14 @@ class LiveSnapshot(Struct, frozen=True):
     event_time_ms: int
 
 
+class KeyUse(Struct, frozen=True):
+    """An API key."""
+
+    name: str
+    last_used_ms: Annotated[int | None, Meta(description="Since this node started; null: not at all.")]
+    expires_at_ms: int | None
+
+
 class HealthAnswer(Struct, frozen=True):
     """The node is alive; the rest is for operators."""
 
@@ -106,6 +126,7 @@ class HealthAnswer(Struct, frozen=True):
     dropped: Annotated[int, Meta(description="Records that were shed.")] | UnsetType = UNSET
     lost: Annotated[int, Meta(description="Records that its disk kept, and can't give back.")] | UnsetType = UNSET
     delivery_failures: int | UnsetType = UNSET
+    keys: list[KeyUse] | UnsetType = UNSET
 
 
 class ReadyAnswer(Struct, frozen=True):
@@ -155,23 +176,26 @@ class Explanation(Struct, frozen=True):
     decided_at_ms: int | UnsetType = UNSET
 
 
-def decided_answer(answer: Decided, expires_at_ms: int | None) -> DecidedAnswer:
+def decided_answer(
+    answer: Decided, expires_at_ms: int | None, claim: str | None = None, fields: Container[str] = PARTS
+) -> DecidedAnswer:
     """Return the body that tells a decision; `detail` says why the model was not asked."""
     decision = answer.decision
-    probabilities = answer.probabilities
+    probabilities = answer.probabilities if "probabilities" in fields or "ranking" in fields else {}
     return DecidedAnswer(
         action_id=decision.action_id,
         arm=decision.arm,
         propensity=decision.propensity,
-        probabilities=probabilities,
+        probabilities=probabilities if "probabilities" in fields else UNSET,
         # Eligible arms stand by name, and a sort is stable: equal ones rank by name.
-        ranking=sorted(probabilities, key=probabilities.__getitem__, reverse=True),
-        segment=decision.segment,
+        ranking=sorted(probabilities, key=probabilities.__getitem__, reverse=True) if "ranking" in fields else UNSET,
+        segment=decision.segment if "segment" in fields else UNSET,
         snapshot_version=decision.snapshot_version,
-        snapshot_id=decision.snapshot_id,
+        snapshot_id=decision.snapshot_id if "snapshot_id" in fields else UNSET,
         reason=decision.reason,
-        guardrails=list(decision.guardrails),
-        ignored=answer.ignored,
+        guardrails=list(decision.guardrails) if "guardrails" in fields else UNSET,
+        ignored=answer.ignored if "ignored" in fields else UNSET,
+        claim=claim or UNSET,
         expires_at_ms=expires_at_ms,
         fallback=answer.fallback or UNSET,
         detail=answer.detail if answer.fallback else UNSET,

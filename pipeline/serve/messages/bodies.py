@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from msgspec import Meta, Struct, field
 
@@ -47,20 +47,37 @@ Candidates = Annotated[
 ]
 
 
+Part = Literal["probabilities", "ranking", "guardrails", "ignored", "segment", "snapshot_id"]
+Parts = Annotated[
+    Sequence[Part],
+    Meta(description="What of an answer to tell beside the arm; null: all of it, of a batch none that is long."),
+]
+LONG_PARTS: tuple[Part, ...] = ("probabilities", "ranking")
+PARTS: tuple[Part, ...] = get_args(Part)
+OF_BATCHES = tuple(part for part in PARTS if part not in LONG_PARTS)
+
+
 class DecideBody(Struct, forbid_unknown_fields=True, frozen=True):
     """One request for an arm."""
 
     context: Context = field(default_factory=dict)
     eligible: Eligible | None = None
     subject: Annotated[Identifier, Meta(description="The person; logged as a keyed hash only.")] | None = None
-    action_id: Annotated[Identifier, Meta(description="Names the decision; null: the node names it.")] | None = None
+    action_id: (
+        Annotated[
+            Identifier, Meta(description="Names the decision; asked again it is answered the same. Null: a new one.")
+        ]
+        | None
+    ) = None
     candidates: Candidates | None = None
+    fields: Parts | None = None
 
 
 class DecideManyBody(Struct, forbid_unknown_fields=True, frozen=True):
     """Many requests for an arm of one policy."""
 
     requests: Annotated[Sequence[DecideBody], Meta(max_length=MAX_BATCH, description="Answered in this order.")]
+    fields: Parts | None = None
 
 
 class OutcomeBody(Struct, forbid_unknown_fields=True, frozen=True):
@@ -74,6 +91,10 @@ class OutcomeBody(Struct, forbid_unknown_fields=True, frozen=True):
         | None
     ) = None
     occurred_at_ms: Milliseconds | None = None
+    claim: (
+        Annotated[str, Meta(description="What came with the decision; a key of a page, or of some policies, needs it.")]
+        | None
+    ) = None
 
 
 class OutcomesBody(Struct, forbid_unknown_fields=True, frozen=True):

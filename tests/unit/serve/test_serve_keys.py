@@ -7,8 +7,7 @@ from click.testing import CliRunner
 
 from pipeline.cli.api_key import api_key
 from pipeline.errors import ConfigError
-from pipeline.serve import keys as module
-from pipeline.serve.keys import MAX_KEYS, ApiKey, find_key, hash_key, parse_keys
+from pipeline.serve.keys import MAX_KEYS, ApiKey, KeyRing, hash_key, parse_keys
 
 SHOP = ApiKey("shop", hashlib.sha256(b"pk_shop").hexdigest(), frozenset({"decide"}))
 TILL = ApiKey("till", hashlib.sha256(b"pk_till").hexdigest(), frozenset({"outcomes"}))
@@ -20,23 +19,10 @@ def entry(**fields: str) -> str:
 
 
 def test_a_key_is_found_by_its_hash_alone() -> None:
-    assert find_key([SHOP, TILL], "pk_till") is TILL
-    assert find_key([SHOP, TILL], "pk_tilt") is None
-    assert find_key([SHOP, TILL], TILL.sha256) is None
-    assert find_key([SHOP], "") is None
-
-
-def test_every_key_is_compared_in_constant_time_whichever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    compared: list[str] = []
-
-    def compare(known: str, seen: str) -> bool:
-        compared.append(known)
-        return known == seen
-
-    monkeypatch.setattr(module, "compare_digest", compare)
-    for presented in ("pk_shop", "pk_till", "nobody's"):
-        find_key([SHOP, TILL], presented)
-    assert compared == [SHOP.sha256, TILL.sha256] * 3
+    assert KeyRing([SHOP, TILL]).of_secret("pk_till") is TILL
+    assert KeyRing([SHOP, TILL]).of_secret("pk_tilt") is None
+    assert KeyRing([SHOP, TILL]).of_secret(TILL.sha256) is None
+    assert KeyRing([SHOP]).of_secret("") is None
 
 
 def test_what_the_command_prints_is_what_the_node_reads() -> None:
@@ -63,8 +49,20 @@ def test_what_the_command_prints_is_what_the_node_reads() -> None:
         (entry(rights="[]"), r"keys\[0\]\.rights: \[\] is no list of decide, outcomes, operate"),
         (entry(rights='["everything"]'), r"keys\[0\]\.rights"),
         (entry(right="1"), r"keys\[0\]: has the fields \['name', 'right', "),
-        (entry() + entry(name='"till"'), "sha256 .* appears twice"),
-        (entry() + entry(sha256=f'"{"b" * 64}"'), 'name "shop" appears twice'),
+        (entry() + entry(name='"till"'), "sha256 .* appears 2 times"),
+        (
+            "".join(entry(sha256=f'"{digit * 64}"') for digit in "abc"),
+            'name "shop" appears 3 times',
+        ),
+        (entry(policies="[1]"), r"keys\[0\]\.policies: \[1\] is no list of policies' names"),
+        (entry(expires='"soon"'), r'keys\[0\]\.expires: "soon" is no date'),
+        (entry(claims="{ click = -1 }"), r"keys\[0\]\.claims\.click: -1 is no largest value"),
+        (entry(claims='{ "a=b" = 1 }'), r"keys\[0\]\.claims\.a=b: 1 is no largest value"),
+        (entry(claims="{ click = 1 }", rights='["operate"]'), "operate is not for a page"),
+        (
+            entry(certificate='"a"') + entry(name='"b"', sha256='""', certificate='"a"'),
+            'certificate "a" appears',
+        ),
     ],
 )
 def test_a_faulty_file_of_keys_is_refused_with_its_fault(text: str, fault: str) -> None:
@@ -76,3 +74,39 @@ def test_a_key_written_where_its_hash_belongs_is_not_shown() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_keys(entry(sha256='"pk_secret"'), "keys.toml")
     assert "pk_secret" not in str(caught.value)
+
+
+def test_a_key_allows_its_rights_of_its_policies_until_it_expires() -> None:
+    made = CliRunner().invoke(
+        api_key,
+        [
+            *(
+                "--name",
+                "page",
+                "--right",
+                "decide",
+                "--right",
+                "outcomes",
+                "--policy",
+                "homepage",
+                "--claim",
+                "click=1",
+            ),
+            *("--expires", "2027-01-31", "--certificate", "shop.internal"),
+        ],
+    )
+    (key,) = parse_keys(made.stdout, "keys.toml")
+    assert key.may("decide", "homepage")
+    assert not key.may("decide", "other")
+    assert not key.may("operate", "homepage")
+    # 2027-01-31 is 20,849 days after 1970-01-01: 57 years of 365 days, 14 leap days and 30 days.
+    assert key.expires_at_ms == (57 * 365 + 14 + 30) * 86_400_000
+    assert (key.claims, key.certificate) == ({"click": 1.0}, "shop.internal")
+    assert KeyRing([key]).of_certificate(["x", "shop.internal"]) is key
+    assert KeyRing([key]).of_certificate(["x"]) is None
+
+
+def test_a_name_may_have_two_keys_so_that_callers_can_change_over() -> None:
+    old, new = parse_keys(entry() + entry(sha256=f'"{hash_key("new")}"'), "keys.toml")
+    assert old.name == new.name
+    assert KeyRing([old, new]).of_secret("new") is new

@@ -314,3 +314,46 @@ async def test_every_answer_is_of_the_type_that_the_document_says(node: ServingN
         assert response.status_code == 200, (operation.name, response.text)
         read = msgspec.json.decode(response.content, type=kind)
         assert msgspec.to_builtins(read) == response.json(), operation.name
+
+
+async def test_of_a_batch_all_decisions_are_logged_or_none(node: ServingNode, client: httpx.AsyncClient) -> None:
+    too_large = {"context": SOUND | {"note": "x" * ((1 << 20) - 200)}}
+    requests = [{"context": SOUND, "action_id": f"a{number}"} for number in range(100)]
+    response = await client.post(f"{DECIDE}/batch", json={"requests": [*requests[:1], {"context": {"note": "x"}}]})
+    assert node.delivery.undelivered == 2
+    # The body is within its bound, and the last record is not.
+    response = await client.post(f"{DECIDE}/batch", json={"requests": [*requests[1:3], too_large]})
+    assert (response.status_code, response.json()["error"]) == (413, "record-too-large")
+    assert node.delivery.undelivered == 2
+    assert (await client.get("/v1/decisions/a1/explain")).status_code == 404
+    assert sum(node.journal.answers.values()) == 2
+
+
+async def test_an_action_that_is_asked_for_again_gets_its_first_answer(
+    node: ServingNode, client: httpx.AsyncClient
+) -> None:
+    first = (await client.post(DECIDE, json={"context": SOUND, "action_id": "a", "eligible": ["news", "?"]})).json()
+    for _ in range(10):
+        again = (await client.post(DECIDE, json={"context": {}, "action_id": "a"})).json()
+        assert again == first
+    many = await client.post(f"{DECIDE}/batch", json={"requests": [{"action_id": "a"}, {"action_id": "b"}] * 5})
+    told = [each["decided"] for each in many.json()["answers"]]
+    assert [each["arm"] for each in told[::2]] == [first["arm"]] * 5
+    assert len({each["arm"] for each in told[1::2]}) == 1
+    assert node.delivery.undelivered == 2  # a and b, once each
+    other = await client.post("/v1/policies/other/decide", json={"action_id": "a"})
+    assert (other.status_code, other.json()["error"]) == (409, "action-id-taken")
+
+
+async def test_answers_leave_out_what_nobody_asked_for(client: httpx.AsyncClient) -> None:
+    small = {"action_id", "arm", "propensity", "snapshot_version", "reason", "expires_at_ms"}
+    told = (await client.post(DECIDE, json={"context": SOUND, "fields": ["segment"]})).json()
+    assert told.keys() == small | {"segment"}
+    rest = {"segment", "snapshot_id", "guardrails", "ignored"}
+    many = (await client.post(f"{DECIDE}/batch", json={"requests": [{"context": SOUND}]})).json()
+    assert many["answers"][0]["decided"].keys() == small | rest
+    asked = {"requests": [{"context": SOUND}], "fields": ["probabilities"]}
+    many = (await client.post(f"{DECIDE}/batch", json=asked)).json()
+    assert many["answers"][0]["decided"].keys() == small | {"probabilities"}
+    refused = await client.post(DECIDE, json={"fields": ["everything"]})
+    assert (refused.status_code, refused.json()["error"]) == (400, "out-of-range")
