@@ -233,6 +233,7 @@ class JoinAgent:
             together.forwards += changes.forwards
             together.gone_due += changes.gone_due
             together.is_heard |= changes.is_heard
+            together.before_decision += changes.before_decision
         if together.is_heard:
             partition.fall_quiet()
         partition.progress.promise(self._streams_at_end(partition))
@@ -293,6 +294,13 @@ class JoinAgent:
         rows[PROGRESS] = partition.progress.to_bytes()
         for stream in STREAMS:
             partition.held.sources.reached(stream, partition.progress.positions[stream])
+        if changes.before_decision:
+            log.warning(
+                "outcomes-before-decision partition=%s outcomes=%s: they say an earlier time than their decision and "
+                "are not credited; compare the clocks of who shows and who tells. Counted as fate=before-decision",
+                number,
+                changes.before_decision,
+            )
         if changes.forwards and not partition.has_told_of_forwards:
             partition.has_told_of_forwards = True
             log.warning(

@@ -104,6 +104,8 @@ class Changes:
     """For other partitions of the stream."""
     gone_due: list[tuple[int, str]] = field(default_factory=list)
     """Entries of the due index to remove: their rows are dropped, or say another time."""
+    before_decision: int = 0
+    """Outcomes that occurred before what they came of: a clock is wrong, or an id."""
     is_heard: bool = False
     """Whether anything new was learned of a decision, so that time has passed by itself."""
 

@@ -18,8 +18,7 @@ def credit(outcome_id: str, fact: OutcomeFact, definition: PolicyDefinition, row
     of `outcomes`.
 
     Raises:
-        InvalidRecordError: unknown-outcome-kind, value-not-finite, value-out-of-bounds, before-decision,
-            too-many-outcomes.
+        InvalidRecordError: unknown-outcome-kind, value-not-finite, value-out-of-bounds, too-many-outcomes.
     """
     if outcome_id in row.outcomes:
         return "duplicate"
@@ -27,11 +26,7 @@ def credit(outcome_id: str, fact: OutcomeFact, definition: PolicyDefinition, row
     if refusal is not None:
         raise refusal
     if fact.occurred_at_ms < row.decided_at_ms:
-        raise InvalidRecordError(
-            "before-decision",
-            f"occurred at {fact.occurred_at_ms}, {row.decided_at_ms - fact.occurred_at_ms} ms before its decision at "
-            f"{row.decided_at_ms}: compare the clocks of who shows and who tells, and their units (milliseconds)",
-        )
+        return "before-decision"
     if fact.occurred_at_ms > row.decided_at_ms + definition.reward.window_ms_for(fact.kind):
         return "outside-window"
     if len(row.outcomes) >= MAX_OUTCOMES:

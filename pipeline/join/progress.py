@@ -4,10 +4,8 @@ Law 5, for each partition at any time:
 
     decisions read = open + settled + erased + duplicate + rejected + ticks + erasures + gone
                      + forwarded
-    outcomes read  = credited + duplicate + outside-window + awaiting-decision + expired-orphan + erased + rejected
-                     + ticks + gone + forwarded
-
-Among the rejected are outcomes that occurred before their decision (`before-decision`): a clock is wrong, or an id.
+    outcomes read  = credited + duplicate + outside-window + before-decision + awaiting-decision + expired-orphan
+                     + erased + rejected + ticks + gone + forwarded
 
 A stream's watermark is the latest event time of what changed what is known of a decision, and at no record later than
 the time that the log itself says: the broker's timestamp, or in a topic whose records carry their producers' own, the

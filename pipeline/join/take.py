@@ -120,6 +120,7 @@ class _Taker:
 
     def note(self) -> None:
         counts = self.progress.counts
+        self.changes.before_decision += self.fates["before-decision"]
         for fate, n in self.fates.items():
             counts[f"{self.stream}.{fate}"] += n
 

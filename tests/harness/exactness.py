@@ -233,29 +233,11 @@ class Examination:
             for letter in letters
         }
         self.redelivered += len(letters) - len(sources)
-        early = sum(map(before_their_decision, self._streams))
-        found, expected = Counter(sources.values()), Counter(self._refused) + Counter({"before-decision": early})
+        found, expected = Counter(sources.values()), Counter(self._refused)
         self.lost += (expected - found).total()
         self.doubled += (found - expected).total()
         if found != expected:
             self.complaints.append(f"dead letters: {dict(found)} instead of {dict(expected)}")
-
-
-def before_their_decision(stream: Traffic) -> int:
-    """Count the outcome records, repeats among them, that say an earlier time than what they came of."""
-    decided_ms = {record["action_id"]: record["decided_at_ms"] for _, record in reversed(stream.decisions)}
-    return sum(
-        record["occurred_at_ms"] < decided_ms.get(record["action_id"], 0) and is_known(stream, record)
-        for _, record in stream.outcomes
-    )
-
-
-def is_known(stream: Traffic, outcome: Mapping[str, Any]) -> bool:
-    """Whether its policy has outcomes of the kind, and of such a value; others are refused for that."""
-    rule = next((r for r in stream.policy["reward"]["outcomes"] if r["kind"] == outcome["kind"]), None)
-    if rule is None:
-        return False
-    return not rule.get("times_value") or rule["value_low"] <= outcome.get("value", 1.0) <= rule["value_high"]
 
 
 def plain(stream: Traffic) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

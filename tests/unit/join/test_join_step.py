@@ -123,7 +123,7 @@ def test_an_optimistic_policy_counts_at_once_and_corrects_itself():
 
 @pytest.mark.parametrize(
     ("at_s", "fate"),
-    [(-0.001, "rejected.before-decision"), (0, "credited"), (10, "credited"), (10.001, "outside-window")],
+    [(-0.001, "before-decision"), (0, "credited"), (10, "credited"), (10.001, "outside-window")],
 )
 def test_a_window_holds_both_its_ends(at_s, fate):
     """
