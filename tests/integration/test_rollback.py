@@ -25,6 +25,7 @@ from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
 from pipeline.stream.log.topics import DECISIONS, SNAPSHOT_HISTORY
 from tests.harness.client import Client
+from tests.harness.poison import now_ms
 from tests.harness.topics import make_topics
 from tests.harness.worker import Worker
 from tests.samples import define, plain_decision, plain_policy
@@ -46,7 +47,7 @@ class Loop:
     async def learn(self, count: int = 1) -> None:
         """Decide `count` times for arm a."""
         ids = range(self.decided, self.decided + count)
-        await self.client.decide(plain_decision(f"x{number}", 1_000 + number) for number in ids)
+        await self.client.decide(plain_decision(f"x{number}", now_ms() + number) for number in ids)
         self.decided += count
 
     async def published(self, expected: Mapping[str, Any], *, what: str) -> Fields:
