@@ -27,6 +27,7 @@ from starlette.types import ASGIApp
 from pipeline.errors import InvalidRecordError, RecordError
 from pipeline.serve.batching import GO_COST
 from pipeline.serve.costs import outcomes_cost
+from pipeline.serve.held import Held
 from pipeline.serve.http.access import Access, Caller
 from pipeline.serve.http.edge import Edge
 from pipeline.serve.http.fast_path import CLIENT_GONE, DecideFront, refusal, too_large
@@ -40,6 +41,9 @@ from pipeline.serve.messages.decided import Decided, NoAnswer
 from pipeline.serve.messages.reading import reader_of
 from pipeline.serve.node import ServingNode
 
+MOST_HELD_ENTRIES = 1_000_000
+"""Probabilities of all batches that are being decided, some 64 MiB with their records: two batches of 500 among 1,000
+arms. Who comes then waits for them to be answered."""
 MOST_ENTRIES = 100_000
 """Probabilities in the answer to one batch: some 4 MB."""
 ROWS_AT_ONCE, ENTRIES_OF_A_ROW = 64, 20
@@ -107,6 +111,7 @@ class _Handlers:
         self._node = node
         self._access = access
         self._metrics = metrics
+        self._held = Held(MOST_HELD_ENTRIES)
 
     async def decide_many(self, request: Request, body: bodies.DecideManyBody) -> Response:
         policy, caller = request.path_params["policy"], request.state.caller
@@ -120,12 +125,15 @@ class _Handlers:
                 f"probabilities, expected at most {MOST_ENTRIES}: ask for fewer, or leave them out of `fields`",
             )
         self._access.charge(caller, self._node.cost(policy, body.requests))
-        decided = await self._node.decide_many(policy, body.requests, caller=caller.name)
-        rows = max(1, ROWS_AT_ONCE // max(1, width // ENTRIES_OF_A_ROW))
-        parts: list[bytes] = []
-        for start in range(0, len(decided), rows):
-            write = partial(self._written, decided[start : start + rows], caller, policy, fields)
-            parts += await self._node.in_turn(write, caller.name, GO_COST // 2)
+        arms = self._node.arms(policy)
+        entries = sum(arms + len(each.candidates or ()) for each in body.requests)
+        async with self._held.hold(entries):
+            decided = await self._node.decide_many(policy, body.requests, caller=caller.name)
+            rows = max(1, ROWS_AT_ONCE // max(1, width // ENTRIES_OF_A_ROW))
+            parts: list[bytes] = []
+            for start in range(0, len(decided), rows):
+                write = partial(self._written, decided[start : start + rows], caller, policy, fields)
+                parts += await self._node.in_turn(write, caller.name, GO_COST // 2)
         return Response(b'{"answers":[' + b",".join(parts) + b"]}", media_type="application/json")
 
     def _written(
