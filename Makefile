@@ -6,7 +6,7 @@ SIDE_BY_SIDE ?= 3
 PROCESSES ?= 2
 # What a change is tried on first, and what else there is.
 QUICK := tests/unit tests/contract tests/laws tests/properties pipeline tests/integration/test_loop.py
-REST := tests/statistical tests/integration tests/faults tests/browser --deselect tests/integration/test_loop.py
+REST := tests $(addprefix --ignore=,$(filter tests/%,$(filter-out %.py,$(QUICK)))) --deselect tests/integration/test_loop.py
 # A file's tests share what they start; files go side by side.
 PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 

@@ -1,8 +1,8 @@
 """What a connection may cost before anybody knows whose it is. Pure.
 
 In memory at most: `connections` × (a read of 256 KiB, 64 KiB of a body and 64 KiB of answers), and beside that
-`requests_in_flight` × `body_bytes` of long bodies and `unread_bytes` of answers that nobody reads. Of batches, a million
-probabilities are decided at once (`http/routes.py`), whoever asks.
+`requests_in_flight` × `body_bytes` of long bodies and `unread_bytes` of answers that nobody reads. Of batches, a
+million probabilities are decided at once (`http/routes.py`), whoever asks.
 """
 
 from __future__ import annotations
