@@ -23,6 +23,7 @@ POLL_MS = 200
 class Entry(NamedTuple):
     """A committed record of a topic."""
 
+    topic: str
     partition: int
     offset: int
     timestamp: int
@@ -31,6 +32,7 @@ class Entry(NamedTuple):
     """Bytes, or None."""
     value: Any
     """Bytes, or None: a tombstone."""
+    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 class TopicFollower:
@@ -149,6 +151,6 @@ def taken(readings: Iterable[Reading]) -> list[Batch]:
 
 
 def entries(batch: Batch) -> Iterable[Entry]:
-    """Yield a batch's records with their partition."""
-    number = batch.partition
-    return (Entry(number, one.offset, one.timestamp, one.key, one.value) for one in batch.records)
+    """Yield a batch's records with their place."""
+    topic, number = batch.topic, batch.partition
+    return (Entry(topic, number, one.offset, one.timestamp, one.key, one.value, one.headers) for one in batch.records)
