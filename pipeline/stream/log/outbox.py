@@ -161,12 +161,12 @@ class Outbox:
         """Return batches that hold (key, value) records, in order."""
         builder = self._producer.create_batch()
         builders = [builder]
-        append = partial(builder.append, headers=headers) if headers else builder.append
+        append = partial(builder.append, headers=list(headers)) if headers else builder.append
         for key, value in records:
             if append(key=key, value=value, timestamp=None) is None:
                 builder = self._producer.create_batch()
                 builders.append(builder)
-                append = partial(builder.append, headers=headers) if headers else builder.append
+                append = partial(builder.append, headers=list(headers)) if headers else builder.append
                 if append(key=key, value=value, timestamp=None) is None:
                     raise StateError(f"a record of {len(value or b'')} bytes fits no batch of {topic}")
         return [builder for builder in builders if builder.record_count()]
