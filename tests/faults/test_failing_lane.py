@@ -38,7 +38,8 @@ async def test_partitions_that_can_not_go_on_stand_still_alone(trial: Trial) -> 
     """
     LEARN's changelog   ├─ takes all ─┤ takes nothing that is worth it ─────────────┤ takes all
     worker 0            ├─ all stages ┤ LEARN stands still, JOIN goes on ─┤
-    worker 1                                                asked to tell ├─ 75
+                                                           takes all ├─┤ and again nothing
+    worker 1                                               asked to tell ├──────────┤ 75
     worker 2                                                                        ├─ all stages
     """
     streams = trial.streams(LONG if trial.form.is_long else SHORT)
@@ -73,7 +74,15 @@ async def test_partitions_that_can_not_go_on_stand_still_alone(trial: Trial) -> 
             assert await trial.client.acknowledged(REWARDS) == acknowledged
             trial.client.watch()
             await asyncio.to_thread(worker.stop)
+        # A worker that starts finds the setting, and refuses.
+        await asyncio.to_thread(bound, broker, changelog, MAX_BATCH_BYTES)
+        await asyncio.to_thread(trial.forget_the_dead)
         with trial.worker(environment={"PIPELINE_END_ON_FAILED_LANE": "1"}) as told:
+            trial.client.watch(told)
+            await trial.client.all_read(REWARDS)
+            trial.client.watch()
+            await asyncio.to_thread(bound, broker, changelog, TOO_SMALL_BYTES)
+            await flow.send(flow.left // 2)
             assert await asyncio.to_thread(told.wait, RECOVERED_WITHIN_S) == EXIT_LANE_FAILED
         assert "lane-stopped stage=learn" in told.log.read_text("utf-8")
         await asyncio.to_thread(bound, broker, changelog, MAX_BATCH_BYTES)

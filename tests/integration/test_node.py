@@ -60,7 +60,7 @@ async def publish(servers: str, policy: str, *contents: bytes) -> None:
 
 
 async def read(servers: str, topic: str, action_id: str, count: int = 1) -> list[tuple[int, Event]]:
-    """Wait for the records of one action; return each with its partition."""
+    """Wait for the records of one action, or of those named behind it with a slash; return each with its partition."""
     expected = {DECISIONS: "decision", OUTCOMES: "outcome"}[topic]
     found: list[tuple[int, Event]] = []
     async with asyncio.timeout(WITHIN_S), AIOKafkaConsumer(bootstrap_servers=servers) as consumer:
@@ -70,7 +70,7 @@ async def read(servers: str, topic: str, action_id: str, count: int = 1) -> list
         await consumer.seek_to_beginning()
         while len(found) < count:
             record = await consumer.getone()
-            if record.key == action_id.encode():
+            if record.key.partition(b"/")[0] == action_id.encode():
                 found.append((record.partition, decode_event(record.value, expected, {})))
     return found
 
@@ -189,8 +189,8 @@ async def test_a_node_that_starts_later_finds_the_latest(embedded: Broker) -> No
 async def test_flush_returns_when_everything_has_arrived(embedded: Broker) -> None:
     servers = embedded.bootstrap_servers
     async with serving(servers) as (node, _):
-        for _ in range(500):
-            await node.decide("flush", {}, ["a", "b"], action_id="flushed")
+        for number in range(500):
+            await node.decide("flush", {}, ["a", "b"], action_id=f"flushed/{number}")
         await node.flush()
         assert node.health()["undelivered"] == 0
         assert node.health()["delivered"] == 500
@@ -277,9 +277,9 @@ async def test_sigterm_ends_the_process_cleanly_after_everything_arrived(embedde
         async with asyncio.timeout(WITHIN_S):
             assert node.stdout is not None
             url = (await node.stdout.readline()).decode().strip()
-            body = {"eligible": ["a", "b"], "action_id": "sigterm"}
             async with httpx.AsyncClient(base_url=url) as client:
-                for _ in range(50):
+                for number in range(50):
+                    body = {"eligible": ["a", "b"], "action_id": f"sigterm/{number}"}
                     assert (await client.post("/v1/policies/sigterm/decide", json=body)).status_code == 200
                 node.send_signal(signal.SIGTERM)
                 assert await node.wait() == 0

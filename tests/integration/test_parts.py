@@ -20,6 +20,7 @@ from pipeline.stream.log.topics import MAX_BATCH_BYTES, SNAPSHOT_HISTORY, SNAPSH
 from tests.harness.client import Client
 from tests.harness.following import Following, following
 from tests.harness.place import Place, on_kafka
+from tests.harness.poison import now_ms
 from tests.samples import define, linear_policy, plain_decision
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
@@ -59,7 +60,7 @@ def place(own_kafka_of_module: LocalKafka, request: pytest.FixtureRequest) -> Pl
 async def decided(client: Client, *rows: tuple[str, str]) -> None:
     """Let one decision be counted of each segment and arm."""
     await client.decide(
-        plain_decision(f"{segment} {arm}", 1_000, segment=segment, arm=arm, context_vector=VECTOR)
+        plain_decision(f"{segment} {arm}", now_ms(), segment=segment, arm=arm, context_vector=VECTOR)
         for segment, arm in rows
     )
 
