@@ -14,7 +14,7 @@ from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.codec.wire import decode_event
 from pipeline.stream.log.topics import DECISIONS, OUTCOMES
 from tests.faults.trial import RECOVERED_WITHIN_S, Trial
-from tests.harness.known import Traffic
+from tests.harness.known import Traffic, now
 from tests.harness.node import Node, Visitors
 from tests.naive.fold import naive_fold
 from tests.samples import define, plain_policy
@@ -47,8 +47,10 @@ async def test_a_node_without_snapshots_or_killed_or_without_a_broker(
                 await is_killed(trial, visitors, node)
                 await goes_on_alone(trial, visitors, node, own_kafka)
                 await delivered(trial, visitors, node)
-                # Nobody can tell a worker that it is later than it is: what is held is waited for.
+                # Nobody can tell a worker that it is later than it is: what is held is waited for. Nor does this
+                # worker say by itself that it has become later.
                 await trial.client.still(DECISIONS, for_s=SETTLED_MS / 1000)
+                await trial.client.tick(now())
                 stream = await from_topics(trial, policy)
                 assert_all_there(visitors, stream)
                 await trial.settle(stream, places=await places_of(trial))
