@@ -41,6 +41,8 @@ KEEP_EVERY_S = 5.0
 """A large snapshot is written no more often than this, however often it is published."""
 READ_AGAIN_S = 60.0
 """At most so often the topic is read from its start again, where something may have been missed."""
+READ_SOON_S = 1.0
+"""Where what was missed is known to be there."""
 
 OnLive = Callable[[LoadedSnapshot], Awaitable[None]]
 """Told of every snapshot that goes live, just after it has; the next one is read when it is done."""
@@ -105,6 +107,8 @@ class SnapshotFollower:
         self._room = PartRoom()
         self._published_at_ms: dict[str, int] = {}
         self._lines: defaultdict[str, Line] = defaultdict(Line)
+        self._met: set[str] = set()
+        """Policies that this reading was the first to have a snapshot of."""
         self._live_numbers: dict[str, int] = {}
         self._waiting: dict[str, _Candidate] = {}
         """By policy: the newest that has come before all of its parts."""
@@ -173,12 +177,17 @@ class SnapshotFollower:
     def _begin(self) -> None:
         self._read_at_s = asyncio.get_running_loop().time()
         self._room.clear()  # all that is needed comes again
+        self._met.clear()
         for line in self._lines.values():
             line.begin()
 
     def _should_read_again(self) -> bool:
         """Return whether something was missed, and the last reading is long enough ago."""
-        if asyncio.get_running_loop().time() - self._read_at_s < READ_AGAIN_S:
+        since_s = asyncio.get_running_loop().time() - self._read_at_s
+        # A policy whose parts came before anybody knew of it; the next reading knows, so this is once a policy.
+        if self._room.has_displaced and not self._met.isdisjoint(self._waiting) and since_s >= READ_SOON_S:
+            return True
+        if since_s < READ_AGAIN_S:
             return False
         return bool(self._waiting) or any(line.may_have_missed for line in self._lines.values())
 
@@ -232,6 +241,8 @@ class SnapshotFollower:
         fields = avro.decode_as("snapshot", record.value)
         policy, version = fields["policy"], fields["version"]
         self._room.admit(policy)
+        if policy not in self._lines:
+            self._met.add(policy)
         line = self._lines[policy]
         verdict = line.take(_link_of(fields, snapshot_id(record.value)))
         self._taken += 1

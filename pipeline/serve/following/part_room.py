@@ -21,6 +21,8 @@ class PartRoom:
         """Of policies that are known."""
         self.passed_over = 0
         """Parts for which there was no room."""
+        self.has_displaced = False
+        """Whether some were let go, since the topic was read from its start, of a policy that was not known then."""
         self._sizes: defaultdict[str, int] = defaultdict(int)
         self._allowed: dict[str, int] = {}
         self._strange: dict[tuple[str, str], bytes] = {}
@@ -36,6 +38,7 @@ class PartRoom:
                 oldest = next(iter(self._strange))
                 self._strange_bytes -= len(self._strange.pop(oldest))
                 self.passed_over += 1
+                self.has_displaced = True
             return (policy, name) in self._strange
         if self._sizes[policy] + len(part) > self._allowed.get(policy, KNOWN_BYTES):
             self.passed_over += 1
@@ -67,3 +70,4 @@ class PartRoom:
         self._sizes.clear()
         self._strange.clear()
         self._strange_bytes = 0
+        self.has_displaced = False

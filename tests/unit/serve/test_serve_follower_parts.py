@@ -17,6 +17,7 @@ from pipeline.publish import parts as publish_parts
 from pipeline.publish.parts import SnapshotContent, divide, part_key, part_names
 from pipeline.publish.snapshot import snapshot_id
 from pipeline.serve.following import follower as module
+from pipeline.serve.following import part_room
 from pipeline.serve.following.follower import SnapshotFollower
 
 Build = Callable[..., SnapshotContent]
@@ -179,6 +180,34 @@ async def test_an_altered_part_is_refused_and_the_live_snapshot_stays(build: Bui
         topic.put((key, part[:-1] + b"?"), itself(two))
         await topic.read()
         assert (follower.snapshots["homepage"].version, follower.refused) == (1, 1)
+
+
+class KeptTopic(Topic):
+    """Hands out all that it has at each start, as a topic does, and nothing more."""
+
+    def __init__(self, *entries: Entry) -> None:
+        super().__init__()
+        self._entries = entries
+        self.starts = 0
+
+    async def start(self) -> None:
+        self.starts += 1
+        self.fetches = asyncio.Queue()
+        self.put(*self._entries)
+        self.put()
+        self.is_taking = False
+
+
+async def test_parts_that_came_before_anybody_knew_their_policy_are_read_once_more_soon(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part_room, "STRANGE_BYTES", 1)
+    monkeypatch.setattr(module, "READ_SOON_S", 0.0)
+    content = build({"news": (1, 9)}, 1)
+    topic = KeptTopic(*parts(content), itself(content))
+    async with following(topic) as follower:
+        await follower.wait_ready("homepage")
+        assert topic.starts == 2
 
 
 async def test_after_a_broken_connection_the_parts_come_again(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
