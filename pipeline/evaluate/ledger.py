@@ -34,6 +34,13 @@ class Entry(NamedTuple):
     """Under which it was decided."""
 
 
+class ActionKey(NamedTuple):
+    """What tells decisions apart: an id that comes again once its row has expired is another decision."""
+
+    action_id: str
+    decided_at_ms: int
+
+
 @dataclass(slots=True)
 class Gathering:
     """Takes in ledger records of one policy, in any order; rewards are told by the rules of `definition`."""
@@ -44,8 +51,8 @@ class Gathering:
     """Whose decisions; None: those of every generation up to the definition's, as one history."""
     known: Sequence[PolicyDefinition] = ()
     """Definitions of the policy's generations: by which rules records were made."""
-    entries: dict[str, Entry] = field(default_factory=dict)
-    untold: dict[str, tuple[int, str]] = field(default_factory=dict)
+    entries: dict[ActionKey, Entry] = field(default_factory=dict)
+    untold: dict[ActionKey, tuple[int, str]] = field(default_factory=dict)
     """Actions whose reward can't be told by these rules: their generation, and why."""
     _rules: dict[int | str, RewardRules] = field(default_factory=dict)
     _obstacles: dict[int | str, str | None] = field(default_factory=dict)
@@ -59,7 +66,7 @@ class Gathering:
         """Take in decoded `reward` records."""
         for fields in records:
             if fields["policy"] == self.definition.name and self._is_asked(fields["generation"]):
-                self._add(fields["action_id"], fields)
+                self._add(ActionKey(fields["action_id"], fields["decided_at_ms"]), fields)
 
     def identify(self, decisions: Iterable[bytes]) -> None:
         """Take in records of `decisions`, which alone say whom a decision was made for (decision 41)."""
@@ -70,19 +77,20 @@ class Gathering:
                 continue
             if not isinstance(event, Decision) or event.subject_hash is None:
                 continue
-            entry = self.entries.get(event.action_id)
+            key = ActionKey(event.action_id, event.decided_at_ms)
+            entry = self.entries.get(key)
             known = None if entry is None else entry.decision
             if entry is None or known is None or known.subject_hash is not None:
                 continue
-            if (known.policy, known.decided_at_ms) == (event.policy, event.decided_at_ms):
+            if known.policy == event.policy:
                 decision = known._replace(subject_hash=event.subject_hash)
-                self.entries[event.action_id] = entry._replace(decision=decision)
+                self.entries[key] = entry._replace(decision=decision)
 
     def _is_asked(self, generation: int) -> bool:
         return generation <= self.definition.generation if self.generation is None else generation == self.generation
 
-    def _add(self, action_id: str, fields: Mapping[str, Any]) -> None:
-        known = self.entries.get(action_id)
+    def _add(self, key: ActionKey, fields: Mapping[str, Any]) -> None:
+        known = self.entries.get(key)
         is_erased = fields["is_erased"]
         if known is not None and known.revision > fields["revision"]:
             return
@@ -90,10 +98,10 @@ class Gathering:
         kept = fields["attribution"] if fields["attribution"] in self._rules else generation
         why = self._obstacles.get(kept, "by what rules they earned is not among the policies that are applied")
         if why is not None and not is_erased:
-            self.untold[action_id] = generation, why
+            self.untold[key] = generation, why
             return
-        self.untold.pop(action_id, None)
-        self.entries[action_id] = Entry(
+        self.untold.pop(key, None)
+        self.entries[key] = Entry(
             revision=fields["revision"],
             is_settled=fields["is_settled"],
             reward=0.0 if is_erased else told(fields, self._rules[kept], self.definition.reward),

@@ -97,7 +97,17 @@ class DecisionLog:
     @cached_property
     def units(self) -> tuple[str, ...]:
         """N names of what varies independently: the subject, or the action where there is none."""
-        return tuple(self.subject_of(place) or f"action {self.action_of(place)}" for place in range(len(self)))
+        seen: set[str] = set()
+        names = []
+        for place in range(len(self)):
+            subject = self.subject_of(place)
+            name = subject or f"action {self.action_of(place)}"
+            if subject is None:
+                if name in seen:  # an id that came again is another decision
+                    name = f"{name} at {self.decided_at_ms[place]}"
+                seen.add(name)
+            names.append(name)
+        return tuple(names)
 
     @cached_property
     def clusters(self) -> Clusters:

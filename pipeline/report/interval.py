@@ -43,6 +43,9 @@ UNSEEN = 2.0
 """Events of the largest jump that count as seen. With one, differences of lognormal rewards (σ = 2.5, some hundred
 purchases) were covered in 90 % of experiments, with two in 95 %."""
 
+ROUNDING = 1e-12
+"""Part of a rate by which sums of decisions may make it another one: rewards themselves lie on a coarser grid."""
+
 
 class Interval(NamedTuple):
     """A value and the interval around it."""
@@ -112,8 +115,8 @@ def range_of(everyone: Group, declared: tuple[float, float]) -> Range:
     """
     rates = everyone.earned / everyone.decisions
     low, high = float(rates.min()), float(rates.max())
-    if low == high:
-        return Range(low, high, declared[1] - declared[0], is_two_sided=False)
+    if high - low <= ROUNDING * max(abs(low), abs(high)):
+        return Range(low, low, declared[1] - declared[0], is_two_sided=False)
     usual = float(np.median(rates))
     is_two_sided = low < usual < high and int((rates == usual).sum()) * 2 >= len(rates)
     return Range(low, high, float((everyone.earned - low * everyone.decisions).max()), is_two_sided)

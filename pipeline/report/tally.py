@@ -130,7 +130,7 @@ def tally(entries: Iterable[Entry], *, include_open: bool = False) -> Tally:
         counted.guardrails.update(decision.guardrails)
         name = group_of(decision)
         side = counted.groups[name]
-        subject = decision.subject_hash or f"action {decision.action_id}"
+        subject = decision.subject_hash or f"action {decision.action_id} at {decision.decided_at_ms}"
         counted.without_subject += decision.subject_hash is None
         side.decisions += 1
         side.subjects[subject].add(entry.reward)

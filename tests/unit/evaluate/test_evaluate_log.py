@@ -12,10 +12,11 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.evaluate.evaluate import Settings, evaluate, prepare
 from pipeline.evaluate.learned import learned_elsewhere, published
-from pipeline.evaluate.ledger import Gathering
+from pipeline.evaluate.ledger import ActionKey, Gathering
 from pipeline.evaluate.target import Fixed, Logged, Uniform
 from pipeline.policy.guardrails import Switches
 from pipeline.publish.snapshot import build_snapshot
+from pipeline.report.tally import tally
 from tests.samples import CLICK, LIKE, define, exp3_policy, plain_decision, plain_policy
 
 POLICY = define(plain_policy())
@@ -44,6 +45,11 @@ def record(number: int, arm: str = "a", *, reward: int = 0, revision: int = 2, *
     }
 
 
+def decision_of(number: int, **others: Any) -> bytes:
+    """Give a record of `decisions`."""
+    return orjson.dumps(plain_decision(f"x{number}", **others))
+
+
 def gathered(*records: dict[str, Any]) -> Gathering:
     gathering = Gathering(POLICY)
     gathering.add(records)
@@ -55,6 +61,27 @@ def test_of_an_action_the_highest_revision_counts_whatever_the_order():
     for order in (records, records[::-1]):
         log, left_out = gathered(*order).log()
         assert (len(log), log.mean_reward, left_out) == (1, 1.0, [])
+
+
+def test_an_id_that_comes_again_once_its_row_has_expired_is_another_decision():
+    day_ms = 86_400_000
+    first = record(1, reward=ONE, revision=3)
+    again = record(1, "b") | {"decided_at_ms": day_ms, "decision": decision_of(1, decided_at_ms=day_ms)}
+    for order in ((first, again), (again, first)):
+        gathering = gathered(*order)
+        log, left_out = gathering.log()
+        assert (log.reward.tolist(), left_out) == ([1.0, 0.0], [])
+        # Of nobody known, each is a unit of its own; and so they are in a report.
+        assert log.clusters.how_many == 2
+        assert tally(gathering.entries.values()).groups["no_snapshot"].group.subjects == 2
+    erased = first | {"is_erased": True, "decision": b"", "revision": 2**62}
+    assert gathered(first, again, erased).log()[0].reward.tolist() == [0.0]
+
+
+def test_each_decision_of_an_id_that_came_again_is_of_its_own_subject():
+    gathering = gathered(record(1), record(1) | {"decided_at_ms": 9, "decision": decision_of(1, decided_at_ms=9)})
+    gathering.identify(decision_of(1, decided_at_ms=at, subject_hash=who) for at, who in ((9, "bea"), (1, "ada")))
+    assert gathering.log()[0].subjects == ["ada", "bea"]
 
 
 def test_open_decisions_and_other_policies_are_left_out_and_the_former_are_told():
@@ -71,7 +98,7 @@ def test_what_is_erased_counts_for_nothing_and_nothing_of_it_is_kept():
         gathering = gathered(*order)
         log, left_out = gathering.log()
         assert (len(log), log.mean_reward, left_out) == (1, 0.0, ["1 decisions were erased and were left out"])
-        assert gathering.entries["x2"].decision is None
+        assert gathering.entries[ActionKey("x2", 2)].decision is None
 
 
 def test_a_ledger_without_a_settled_decision_is_refused_in_words():

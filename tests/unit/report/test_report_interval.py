@@ -4,7 +4,7 @@ from math import isnan
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, ttest_1samp
 
@@ -82,6 +82,7 @@ def test_other_units_and_another_zero_change_nothing_but_the_numbers(subjects, f
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.floats(-5.0, 5.0)), min_size=2, max_size=30))
+@example([(1, -2.924702948417891), (3, -2.924702948417891)])  # alike, but for the rounding of 3 r / 3
 def test_an_interval_holds_its_value_and_ends_within_what_rewards_may_be(subjects):
     group = Group.of((n, n * r) for n, r in subjects)
     found = alone(group, (-5.0, 5.0))
