@@ -34,7 +34,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 
-from pipeline.errors import LogChangedError, UnavailableError
+from pipeline.errors import UnavailableError
 from pipeline.stream.log.fetch import Batch, content_of, unpack
 from pipeline.stream.refusals import unavailable
 from pipeline.stream.security import Address, client_options
@@ -318,16 +318,17 @@ class LogReader:
         return None
 
     async def _come_into_range(self, reading: Reading) -> None:
-        """Go on at the first offset that is kept; a log that ends before what was read of it is another one."""
+        """Go on at the first offset that is kept; a log that ends before what was read of it may be another one."""
         topic, number = place = reading.partition
         begin = (await self.offsets([place], EARLIEST_MS))[place]
         end = (await self.offsets([place], LATEST_MS, isolation=_READ_UNCOMMITTED))[place]
         if reading.position > end:
+            # A reader knows offsets alone: which log this is, they find out who open it again (`sources.py`).
             reading.fail(
-                LogChangedError(
+                UnavailableError(
                     f"{topic}/{number} ends at offset {end}, and was read up to {reading.position}: it was made anew, "
-                    "restored or truncated. Nothing that stands in it now was taken in. Start again: what is known of "
-                    "the log is compared then, and the message says what to do. See ops/runbooks/another-log.md"
+                    "restored or truncated meanwhile. Nothing that stands in it now was taken in. "
+                    "See ops/runbooks/another-log.md"
                 )
             )
         elif reading.position < begin:

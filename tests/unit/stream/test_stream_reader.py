@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 
-from pipeline.errors import LogChangedError
+from pipeline.errors import UnavailableError
 from pipeline.stream import record_batches
 from pipeline.stream.log import reader as room
 from pipeline.stream.log.reader import End, LogReader, Reading
@@ -196,7 +196,7 @@ async def test_a_log_that_ends_before_what_was_read_of_it_is_not_read(bench):
     bench.broker.bounds[OUTCOMES] = (0, 4)
     reading = bench.begin(OUTCOMES, 9)
     await bench.until(lambda: reading.has_waiting)
-    with pytest.raises(LogChangedError, match="ends at offset 4, and was read up to 9"):
+    with pytest.raises(UnavailableError, match="ends at offset 4, and was read up to 9"):
         reading.take()
 
 
