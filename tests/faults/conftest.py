@@ -19,6 +19,9 @@ PARTITIONS = 4
 ROW = "row of the table"
 """Name of the property of a test's report, which comes through from another process."""
 
+RETENTION = "log.retention.check.interval.ms=500\nlog.initial.task.delay.ms=500\n"
+"""How often and how soon it looks; five minutes and half a minute by default."""
+
 SHORT = Form("short", actions=700, is_long=False)
 LONG = Form("long", actions=6_000, is_long=True)
 
@@ -70,8 +73,8 @@ def long_form() -> Form:
 
 @pytest.fixture(scope="package")
 def faults_kafka(kafka_cache: Path) -> Iterator[LocalKafka]:
-    """A Kafka that stays up, for the scenarios whose fault is elsewhere."""
-    broker = LocalKafka.start(kafka_cache, fresh=True)
+    """A Kafka that stays up, for the scenarios whose fault is elsewhere; its retention takes things at once."""
+    broker = LocalKafka.start(kafka_cache, fresh=True, properties=RETENTION)
     yield broker
     broker.stop()
 

@@ -1,4 +1,4 @@
-"""Scenario 11: producers of other libraries, every codec by producer and by topic, and poison of any size.
+"""Scenario 16: producers of other libraries, every codec by producer and by topic, and poison of any size.
 
 What compresses to nothing is huge when it is read: single records of 30 MiB, one of 8 MiB less 90 bytes that is not
 compressed at all, a batch of many too long ones, a batch that unpacks to more than is ever unpacked.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -47,6 +48,8 @@ class Trial:
         self.seed = seed
         self.rng = random.Random(f"{name} {seed}")  # noqa: S311  nothing is kept secret with it
         self.faults = 0
+        self.forgotten: Counter[tuple[str, int]] = Counter()
+        """By topic and partition: how many records were read that it holds no more."""
         self._over_at_s = time.monotonic()
         self.row: Row | None = None
         self.at_the_end = ExitStack()
@@ -122,7 +125,7 @@ class Trial:
         self, *streams: Traffic, refused: Mapping[str, int] | None = None, places: Mapping[str, int] | None = None
     ) -> None:
         """Wait until all is settled, examine it, and fail with everything that is wrong."""
-        examination = Examination(self.client, self.place.app_id, streams, refused or {}, places)
+        examination = Examination(self.client, self.place.app_id, streams, refused or {}, places, self.forgotten)
         finding = await examination.look(within_s=RECOVERED_WITHIN_S, seed=self.seed)
         settled_s = examination.settled_at_s - self._over_at_s
         self.row = Row(

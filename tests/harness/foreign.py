@@ -71,8 +71,12 @@ class ForeignClient:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._producers = {codec: producer(client.broker, codec, **{"linger.ms": 5}) for codec in CODECS}
         self._turns = cycle(CODECS)
+        self.reconnect()
+
+    def reconnect(self) -> None:
+        """Begin with new producers: librdkafka remembers of a topic that it was gone."""
+        self._producers = {codec: producer(self._client.broker, codec, **{"linger.ms": 5}) for codec in CODECS}
 
     async def decide(self, decisions: Iterable[Fields]) -> None:
         """Produce decisions as JSON."""
