@@ -1,5 +1,20 @@
 """The only home of Faust and RocksDB plumbing.
 
+What happens to a fetched batch, and who calls whom:
+
+     1  the group gives this worker partitions                log/group.py  Member (Faust) → app.py on_rebalance_end
+     2  each stage begins a lane for each of them             app.py        → log/lanes.py Lanes.start
+     3  a lane opens its state: claims, restores, compares    log/lanes.py  → stage.open → state/partitions.py
+     4  and begins a reading at the offset where it ends      log/lanes.py  → log/reader.py LogReader.begin
+     5  the reader asks brokers, keeps what is committed      log/reader.py → log/fetch.py content_of
+     6  the lane takes all that has come, as one `Batch`      log/lanes.py  → log/reader.py Reading.take
+     7  JOIN, LEARN or PUBLISH makes steps of it              log/lanes.py  → join|learn|publish/agent.py handle
+     8  a step is durable: outputs, then changelog, then disk agent.py      → state/durable.py make_durable
+     9  the lane acknowledges where reading goes on           log/lanes.py  → log/group.py Member.acknowledge
+    10  Faust commits that now and then, for people and tools log/group.py  Member.force_commit
+
+A handler that fails goes from 7 back to 3, on what is durable; before partitions are given back lanes rest at 6.
+
 app.py         the whole wiring on one screen
 metrics.py     a worker's counts for Prometheus
 policies.py    the policies that this process knows
@@ -7,7 +22,8 @@ policies.py    the policies that this process knows
 state/         tables of a partition
     tables         RocksDB-backed Faust tables that are written by the batch
     durable        a step: broker, then changelog, then RocksDB
-    changelog      its layout; restore: a partition's rows, back from it
+    changelog      its layout
+    restore        a partition's rows, back from it
     partitions     those that are open
     scratch        a RocksDB of a tool's own
 log/           a partition's log
@@ -19,8 +35,18 @@ log/           a partition's log
     lanes          a stage's partitions, each read, handled and acknowledged by itself
     claim          who writes to a partition; an earlier owner is fenced
     outbox         deliver records, and know that they were delivered
+    identity       which log a partition is: topic id, leader epoch, first offset, end
+    continuity     whether it is still the one that was read: pure
+    sources        what a stage has read of its logs, kept in its state
+    watch          look again, while they are read, whether they are still those
+    snapshot_records   the snapshots among a topic's records, for commands
 
-security.py    how clients connect; credentials.py: as Faust wants it; connections.py: broken ones
-supervise.py   work that goes on until somebody ends it on purpose
-failpoints.py  where a test may stop a process
+security.py       how clients connect
+credentials.py    the same, as Faust wants it
+connections.py    those that broke
+refusals.py       what a Kafka error means to who reads it
+record_batches.py the batches of an answer, each of which gives its records whatever it holds
+decompress.py     every codec, within a bound
+supervise.py      work that goes on until somebody ends it on purpose
+failpoints.py     where a test may stop a process
 """

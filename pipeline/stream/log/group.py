@@ -8,7 +8,6 @@ Why: ops/decisions/0027-a-partition-s-log.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -33,9 +32,13 @@ class Member(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._acknowledged: dict[TP, int] = {}
+        self._committed: dict[TP, int] = {}
+        """What the group knows of it."""
 
     def _new_consumer_thread(self) -> MemberThread:
-        return MemberThread(self, loop=self.loop, beacon=self.beacon)
+        """Give the thread of our own; nothing public says which one Faust is to start."""
+        self._member = MemberThread(self, loop=self.loop, beacon=self.beacon)
+        return self._member
 
     def acknowledge(self, tp: TP, offset: int) -> None:
         """Note that everything of a partition below an offset is done, for the next commit."""
@@ -51,6 +54,7 @@ class Member(driver.Consumer):
         await super().on_partitions_revoked(revoked)
         for tp in revoked:
             self._acknowledged.pop(tp, None)
+            self._committed.pop(tp, None)
 
     async def highwaters(self, *partitions: TP) -> dict[TP, int]:
         """Tell Faust, which asks it of changelogs alone, that there is nothing to recover: `state/restore.py` does."""
@@ -69,18 +73,23 @@ class Member(driver.Consumer):
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Say nothing: Faust would miss fetches of its own."""
 
-    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002
+        """Commit what lanes have acknowledged since the last time; Faust asks now and then, and before it leaves."""
+        offsets = {
+            tp: offset
+            for tp in self.assignment()
+            if (topics is None or tp in topics or tp.topic in topics)
+            and (offset := self._acknowledged.get(tp)) not in (None, self._committed.get(tp))
+        }
+        if not offsets:
+            return False
         reach: Reach = self.app.reach
         reach("worker.before-commit")
-        did_commit = bool(await super()._commit(offsets))
+        did_commit = bool(await self._member.commit(offsets))
         reach("worker.after-commit")
+        if did_commit:
+            self._committed.update(offsets)
         return did_commit
-
-    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterable[TP]:
-        return [tp for tp in self._acknowledged if topics is None or tp in topics or tp.topic in topics]
-
-    def _new_offset(self, tp: TP) -> int | None:
-        return self._acknowledged.get(tp)
 
 
 class GroupTransport(driver.Transport):
