@@ -98,6 +98,8 @@ class JoinPartition:
         self.place: Place | None = None
         """Among how many partitions this is one."""
         self.has_told_of_forwards = False
+        self.waits_for_registry = False
+        """Whether records are in hand whose schema a registry has not told yet."""
         self._orphan_hold_ms = orphan_hold_ms
         self.fetched_at_ms = 0
         """When the last batch of either stream was fetched: an end known from before may be none any more."""
@@ -171,7 +173,7 @@ class JoinAgent:
         arrivals: dict[str, Sequence[Arrival]] = {}
         for batch in batches:
             partition.held.sources.take(batch)
-            arrivals[batch.topic] = await self._decode(batch)
+            arrivals[batch.topic] = await self._decode(partition, batch)
         if partition.place is None:
             count = await self._outbox.partition_count(topics.DECISIONS)
             partition.place = Place(batches[0].partition, count)
@@ -188,7 +190,7 @@ class JoinAgent:
             partition.progress.skip(batch.topic, max(position, batch.resume_offset), batch.gone)
         await self._let_time_pass(partition)
 
-    async def _decode(self, batch: Batch) -> Sequence[Arrival]:
+    async def _decode(self, partition: JoinPartition, batch: Batch) -> Sequence[Arrival]:
         """Decode a batch; where the schema of a frame is not known yet, once it is: its partition waits for it."""
         records = [(r.offset, r.timestamp, r.key, r.value) for r in batch.records]
         unstamped = {r.offset for r in batch.records if r.timestamp_type == CREATE_TIME}
@@ -199,7 +201,11 @@ class JoinAgent:
         unresolved = {event.schema_id for event in events if isinstance(event, UnresolvedSchemaError)}
         if not unresolved:
             return arrivals
-        await self._schemas.look_up(unresolved)
+        partition.waits_for_registry = True
+        try:
+            await self._schemas.look_up(unresolved)
+        finally:
+            partition.waits_for_registry = False
         return decode_arrivals(batch.topic, records, self._limits.registry, unstamped)
 
     async def _take(self, partition: JoinPartition, stream: str, step: Sequence[Arrival]) -> None:

@@ -55,8 +55,6 @@ class Schemas:
         """Beside each the moment after which it is asked for again."""
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._is_away = False
-        self.waiting = 0
-        """How many wait for a registry that does not answer."""
 
     def get(self, schema_id: int, /) -> Writer | None:
         """Return how an id's records are written; None: `look_up` first."""
@@ -109,11 +107,7 @@ class Schemas:
                 if not self._is_away:
                     self._is_away = True
                     log.warning("registry-away schema_id=%s error=%s what-waits=%s", schema_id, error, "its partitions")
-            self.waiting += 1
-            try:
-                await asyncio.sleep(pause_s)
-            finally:
-                self.waiting -= 1
+            await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         if self._is_away:
             self._is_away = False

@@ -132,6 +132,11 @@ class WorkerMetrics(Collector):
         lag = GaugeMetricFamily(
             "pipeline_event_time_lag_seconds", "The clock, less a partition's event time.", labels=["partition"]
         )
+        waits = GaugeMetricFamily(
+            "pipeline_waits_for_registry",
+            "1 where a partition's records wait for a schema that the registry has not told yet.",
+            labels=["partition"],
+        )
         refused = CounterMetricFamily(
             "pipeline_policy_records_refused", "Records of `policies` that were passed over.", self._refused()
         )
@@ -144,6 +149,7 @@ class WorkerMetrics(Collector):
             for stream in STREAMS:
                 unaccounted.add_metric([stream, number], imbalance(progress.counts, stream))
             opened.add_metric([number], progress.counts["decisions.open"])
+            waits.add_metric([number], partition.waits_for_registry)
             if progress.event_time_ms != NOT_YET_MS:
                 lag.add_metric([number], (now_ms - progress.event_time_ms) / 1000.0)
-        return [records, unaccounted, opened, lag, refused]
+        return [records, unaccounted, opened, lag, waits, refused]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 import pytest_asyncio
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
@@ -15,6 +17,7 @@ from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from pipeline.brokers.local_kafka import LocalKafka
+from pipeline.brokers.ports import free_ports
 from pipeline.codec import avro
 from pipeline.codec.wire import read_accepted
 from pipeline.stream.log.topics import DECISIONS, OUTCOMES, REWARDS
@@ -76,6 +79,13 @@ class Shop(NamedTuple):
     registry: SchemaRegistryClient
     environment: dict[str, str]
     place: Place
+    metrics_port: int
+
+    async def waiting(self) -> list[str]:
+        """Give the partitions that wait for the registry, as Prometheus reads them."""
+        async with httpx.AsyncClient() as prometheus:
+            text = (await prometheus.get(f"http://127.0.0.1:{self.metrics_port}/metrics")).text
+        return re.findall(r'^pipeline_waits_for_registry\{partition="(\d+)"\} 1\.0$', text, re.MULTILINE)
 
     async def send(self, topic: str, text: str, record: dict[str, Any]) -> bytes:
         """Send a record as Confluent's serializer writes it."""
@@ -112,9 +122,10 @@ async def shop(kafka: LocalKafka, kafka_cache: Path, tmp_path_factory: pytest.Te
             }
             async with Client(place.broker, app_id=place.app_id, partitions=PARTITIONS) as client:
                 await client.apply(HOMEPAGE)
-                with place.worker(folder, environment=environment) as worker:
+                (port,) = free_ports(1)
+                with place.worker(folder, environment=environment, metrics_port=str(port)) as worker:
                     client.watch(worker)
-                    yield Shop(client, worker, front, SchemaRegistryClient(settings), environment, place)
+                    yield Shop(client, worker, front, SchemaRegistryClient(settings), environment, place, port)
                     assert worker.is_running
                 assert PASSWORD not in worker.log.read_text()
 
@@ -166,12 +177,14 @@ async def test_while_the_registry_is_away_what_needs_it_waits_and_what_does_not_
     await shop.client.until(is_elsewhere_credited, what="the other partition to go on")
     assert waits not in await shop.credited()
     assert await shop.client.dead_letters() == []
+    assert await shop.waiting() == ["0"]
     shop.front.is_away = False
 
     async def is_credited() -> bool:
         return waits in await shop.credited()
 
     await shop.client.until(is_credited, what="what has waited to be credited")
+    assert await shop.waiting() == []
 
 
 async def test_json_is_read_protobuf_and_unknown_ids_are_named(shop: Shop) -> None:

@@ -15,7 +15,7 @@ from pipeline.stream.metrics import WorkerMetrics
 def partition(number: int, event_time_ms: int, **counts: int) -> SimpleNamespace:
     named = Counter({name.replace("__", ".").replace("_", "-"): count for name, count in counts.items()})
     progress = Progress(event_time_ms=event_time_ms, counts=named)
-    return SimpleNamespace(held=SimpleNamespace(number=number), progress=progress)
+    return SimpleNamespace(held=SimpleNamespace(number=number), progress=progress, waits_for_registry=number > 0)
 
 
 async def scrape(metrics: WorkerMetrics) -> dict[str, float]:
@@ -40,6 +40,7 @@ async def test_every_partition_tells_what_became_of_its_records() -> None:
     assert told['pipeline_records_unaccounted{partition="0",stream="decisions"}'] == 0
     assert told['pipeline_records_unaccounted{partition="3",stream="outcomes"}'] == 1
     assert told['pipeline_open_actions{partition="0"}'] == 2
+    assert [told[f'pipeline_waits_for_registry{{partition="{number}"}}'] for number in (0, 3)] == [0, 1]
     # A partition that has read nothing has no event time; the other one's is of 1970.
     assert 'pipeline_event_time_lag_seconds{partition="0"}' not in told
     assert told['pipeline_event_time_lag_seconds{partition="3"}'] > 1e9
