@@ -28,6 +28,7 @@ from benchmarks.load import OUTCOME_SHARE, Load, policy
 from benchmarks.process import cpu_s, peak_rss_mib
 from benchmarks.report import Row
 from benchmarks.worker import PARTITIONS, WARM_UP, all_assigned, hash_of, produce, running_workers
+from pipeline.audit.record import Operator
 from pipeline.brokers import default_cache_dir
 from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.cli.policy import apply_policy
@@ -118,7 +119,7 @@ def run_once(rate: int, seconds: float, interval: str, seed: int) -> Run:
 async def _play(kafka: LocalKafka, load: Load, rate: int, interval: str, state: Path, seed: int) -> Run:
     broker = kafka.bootstrap_servers
     await create_topics(broker, topic_specs("pipeline", PARTITIONS))
-    await apply_policy(broker, policy(16, interval=interval))
+    await apply_policy(broker, policy(16, interval=interval), Operator("benchmarks", "policy apply"))
     warm = Load(WARM_UP, 16, "json", seed + 1_000, first=load.decisions, lead_ms=60_000)
     uses: list[Cut] = []
     hashes: list[str] = []

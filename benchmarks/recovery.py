@@ -22,6 +22,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from benchmarks.load import Load, policy
 from benchmarks.report import Row
 from benchmarks.worker import PARTITIONS, is_complete, produce
+from pipeline.audit.record import Operator
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.cli.policy import apply_policy
 from pipeline.codec import avro
@@ -114,7 +115,7 @@ async def _read(broker: str, topic: str, rows: int) -> float:
 
 async def _kill(broker: str, load: Load) -> tuple[float, float]:
     await create_topics(broker, topic_specs(APP_ID, PARTITIONS))
-    await apply_policy(broker, policy(16))
+    await apply_policy(broker, policy(16), Operator("benchmarks", "policy apply"))
     await produce(broker, load)
     follower = TopicFollower(broker, SNAPSHOTS)
     await follower.start()

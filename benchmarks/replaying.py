@@ -17,12 +17,15 @@ from benchmarks.load import Load, policy
 from benchmarks.report import Row
 from benchmarks.timing import own_peak_mib
 from benchmarks.worker import LEAD_MS, PARTITIONS, all_assigned, hash_of, produce, running_workers, until_hash
+from pipeline.audit.record import Operator
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.cli.policy import apply_policy
 from pipeline.replay.proof.verify import verify_snapshots
 from pipeline.replay.recounting.run import Request, replay
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.topics import SNAPSHOTS, create_topics, topic_specs
+
+BY = Operator("benchmarks", "replay")
 
 
 class _Taken(NamedTuple):
@@ -58,7 +61,7 @@ def _run(load: Load) -> tuple[_Taken, _Taken]:
 
 async def _play(broker: str, load: Load, folder: Path) -> tuple[_Taken, _Taken]:
     await create_topics(broker, topic_specs("pipeline", PARTITIONS))
-    await apply_policy(broker, policy(load.dimension))
+    await apply_policy(broker, policy(load.dimension), BY)
     follower = TopicFollower(broker, SNAPSHOTS)
     await follower.start()
     try:
@@ -69,7 +72,7 @@ async def _play(broker: str, load: Load, folder: Path) -> tuple[_Taken, _Taken]:
     finally:
         await follower.stop()
     (_, rebuilt), replayed = await _timed(
-        lambda: replay(broker, Request("bench", 2, folder / "replay"), lambda _done, _total: None)
+        lambda: replay(broker, Request("bench", 2, folder / "replay"), BY, lambda _done, _total: None)
     )
     found = {(key.segment, key.arm, key.bucket): row.sums.tolist() for key, row in rebuilt.rows.items()}
     if found != load.sums():

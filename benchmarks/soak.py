@@ -24,6 +24,7 @@ from benchmarks.load import OUTCOME_SHARE, Load, policy
 from benchmarks.process import rss_mib
 from benchmarks.soak_report import picture, table
 from benchmarks.worker import is_complete
+from pipeline.audit.record import Operator
 from pipeline.brokers import default_cache_dir
 from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.cli.policy import apply_policy
@@ -106,7 +107,7 @@ class _Soak:
     async def play(self, seconds: float) -> list[Look]:
         """Produce what there is or the time allows, then wait until all of it is in a snapshot."""
         await create_topics(self._broker, _specs())
-        await apply_policy(self._broker, policy(0, window=WINDOW, grace=GRACE))
+        await apply_policy(self._broker, policy(0, window=WINDOW, grace=GRACE), Operator("benchmarks", "policy apply"))
         follower, producer = (
             TopicFollower(self._broker, SNAPSHOTS),
             AIOKafkaProducer(bootstrap_servers=self._broker, linger_ms=50, max_batch_size=1 << 18),

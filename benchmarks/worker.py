@@ -26,6 +26,7 @@ from benchmarks.expected import sha256
 from benchmarks.load import Load, plain_policy, policy
 from benchmarks.process import cpu_s, peak_rss_mib, waited_s
 from benchmarks.report import Row
+from pipeline.audit.record import Operator
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.cli.policy import apply_policy
 from pipeline.codec import avro
@@ -90,7 +91,7 @@ def run_once(decisions: int, dimension: int, encoding: str, seed: int, processes
 async def play(broker: str, warm: Load, load: Load, state: Path, processes: int) -> Run:
     """Let workers of a broker handle a load, behind another that warms them."""
     await create_topics(broker, topic_specs("pipeline", PARTITIONS))
-    await apply_policy(broker, policy(load.dimension))
+    await apply_policy(broker, policy(load.dimension), Operator("benchmarks", "policy apply"))
     follower = TopicFollower(broker, SNAPSHOTS)
     await follower.start()
     try:

@@ -16,6 +16,7 @@ from pipeline.cli.endings import plainly
 COMMANDS = (
     "advise",
     "api-key",
+    "audit",
     "dead-letters",
     "demo",
     "doctor",

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.audit.record import Operator
 from pipeline.cli import options
 from pipeline.errors import ConfigError
 from pipeline.replay.dead_letters.letters import Choice, DeadLetter, Plan, choose, describe, plan_replay
@@ -115,7 +116,8 @@ def show(broker: Address, source: str, as_raw: bool, as_json: bool) -> None:
 @click.option("--again", is_flag=True, help="Also those that were replayed before.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @options.as_json
-def replay(broker: Address, again: bool, dry_run: bool, as_json: bool, **chosen: Any) -> None:
+@options.audited
+def replay(broker: Address, again: bool, dry_run: bool, as_json: bool, by: Operator, **chosen: Any) -> None:
     """Send dead letters back to their topic, bytes unchanged, after what refused them is fixed.
 
     A replayed letter is marked, and not sent a second time without --again; if it were, nothing would change. What is
@@ -128,7 +130,7 @@ def replay(broker: Address, again: bool, dry_run: bool, as_json: bool, **chosen:
     plan = plan_replay(_chosen(broker, chosen), again=again)
     unsent: Sequence[Unsent] = ()
     if not dry_run:
-        unsent = asyncio.run(send_back(broker, plan.to_send, round(time.time() * 1000)))
+        unsent = asyncio.run(send_back(broker, plan.to_send, by, round(time.time() * 1000)))
         failed = {one.source for one in unsent}
         plan = plan._replace(to_send=[letter for letter in plan.to_send if letter.source not in failed])
     if as_json:

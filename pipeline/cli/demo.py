@@ -12,10 +12,12 @@ import click
 import orjson
 from rich.console import Console
 
+from pipeline.audit.record import Operator
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.cli import options
 from pipeline.cli.policy import apply_policy
 from pipeline.demo.progress import Progress
+from pipeline.policy.definition import PolicyDefinition
 
 T = TypeVar("T")
 
@@ -127,7 +129,7 @@ def _demo_log(broker: str, data: Path, partitions: int, workers: int, as_json: b
         running_broker(broker, cache_dir=default_cache_dir(), fresh=True) as running,
     ):
         progress.say("starting the worker")
-        play = play_log(running, impressions, apply_policy, progress, partitions=partitions, workers=workers)
+        play = play_log(running, impressions, _apply, progress, partitions=partitions, workers=workers)
         report = _run(play)
     if as_json:
         click.echo(orjson.dumps(report.to_json()))
@@ -148,13 +150,18 @@ def _demo_visitors(
         running_broker(broker, cache_dir=default_cache_dir(), fresh=True) as running,
     ):
         progress.say("starting a worker and two serving nodes")
-        play = play_visitors(running, visitors, seed, apply_policy, progress, partitions=partitions, workers=workers)
+        play = play_visitors(running, visitors, seed, _apply, progress, partitions=partitions, workers=workers)
         report = _run(play)
     save_picture(report.curves, picture)
     if as_json:
         click.echo(orjson.dumps({**report.to_json(), "picture": str(picture)}))
     else:
         Console().print(visitors_table(report), f"The regret curves are in {picture}")
+
+
+async def _apply(broker: str, definition: PolicyDefinition) -> bool:
+    # A demonstration is nobody's act, and its broker inside this process has no topic for it.
+    return await apply_policy(broker, definition, Operator("demo", "demo", tell=lambda _: None))
 
 
 def _run(play: Coroutine[Any, Any, T]) -> T:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pipeline.audit.entry import Change
+from pipeline.audit.record import Operator, changing
 from pipeline.codec import avro
 from pipeline.errors import ConfigError, UnavailableError
 from pipeline.policy.book import PolicyBook
@@ -39,12 +41,15 @@ def is_held(directive: Directive | None) -> bool:
     return directive is not None and directive.action != UNPIN
 
 
-async def give(broker: Address, directive: Directive, parts: Mapping[str, bytes] | None = None) -> int | None:
+async def give(
+    broker: Address, directive: Directive, by: Operator, parts: Mapping[str, bytes] | None = None
+) -> int | None:
     """Write a directive; return the version that was published by it, None where none is (a pin).
 
     Args:
         broker: bootstrap servers.
         directive: the order.
+        by: who gives it.
         parts: what the content of a rollback names. They stand before it in `policies` until the next directive.
 
     Raises:
@@ -56,34 +61,36 @@ async def give(broker: Address, directive: Directive, parts: Mapping[str, bytes]
             f"version {directive.version} is {len(directive.content)} bytes, expected at most {LARGEST_CONTENT_BYTES}"
         )
         raise ConfigError("rollback", [f"{seen} of what is published again: choose another version"])
-    before = (await read_book(broker)).parts(directive.policy)
+    book = await read_book(broker)
+    before, last = book.parts(directive.policy), book.directive(directive.policy)
+    change = Change("directive", directive.policy, last and _plain(last), _plain(directive))
     published = TopicFollower(broker, SNAPSHOTS)
     try:
         await published.start()
         version = 0
         async for records in published.batches_to_end():
             version = max(version, _last_version(records, directive.policy))
-        await _write(broker, directive, parts or {}, before.keys())
-        return None if directive.action == PIN else await _published_by(published, directive, version)
+        async with changing(broker, by, change) as outbox:
+            await _write(outbox, directive, parts or {}, before.keys())
+            return None if directive.action == PIN else await _published_by(published, directive, version)
     finally:
         await published.stop()
 
 
-async def _write(broker: Address, directive: Directive, parts: Mapping[str, bytes], before: Iterable[str]) -> None:
+async def _write(outbox: Outbox, directive: Directive, parts: Mapping[str, bytes], before: Iterable[str]) -> None:
     """Write the parts, what orders that they be published, and that the parts of the order before are not needed."""
-    outbox = Outbox(broker)
-    try:
-        await outbox.start()
-        partition = partition_for(directive.policy, await outbox.partition_count(POLICIES))
-        # A name has no slash, and a generation is a number: no definition has this key.
-        key = f"{directive.policy}/directive".encode()
-        records = [Record(POLICIES, partition, part_key(directive.policy, name), part) for name, part in parts.items()]
-        records.append(Record(POLICIES, partition, key, avro.encode("directive", directive._asdict())))
-        gone = sorted(set(before) - parts.keys())
-        records += [Record(POLICIES, partition, part_key(directive.policy, name), None) for name in gone]
-        await outbox.deliver(records)
-    finally:
-        await outbox.stop()
+    partition = partition_for(directive.policy, await outbox.partition_count(POLICIES))
+    # A name has no slash, and a generation is a number: no definition has this key.
+    key = f"{directive.policy}/directive".encode()
+    records = [Record(POLICIES, partition, part_key(directive.policy, name), part) for name, part in parts.items()]
+    records.append(Record(POLICIES, partition, key, avro.encode("directive", directive._asdict())))
+    gone = sorted(set(before) - parts.keys())
+    records += [Record(POLICIES, partition, part_key(directive.policy, name), None) for name in gone]
+    await outbox.deliver(records)
+
+
+def _plain(directive: Directive) -> dict[str, Any]:
+    return {"action": directive.action, "version": directive.version, "number": directive.number}
 
 
 async def _published_by(published: TopicFollower, directive: Directive, version: int) -> int:

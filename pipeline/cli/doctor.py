@@ -14,6 +14,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.audit.record import Operator
 from pipeline.cli import options
 from pipeline.doctor import checks
 from pipeline.doctor.checks import Change, Finding
@@ -52,8 +53,16 @@ MARKS = {"ok": "[green]✓[/green]", "warn": "[yellow]![/yellow]", "fail": "[red
 @click.option("--fix", is_flag=True, help="Make missing topics and set settings, after showing which; nothing else.")
 @click.option("--yes", is_flag=True, help="With --fix: do not ask.")
 @options.as_json
+@options.audited
 def doctor(
-    broker: Address, app_id: str, roles: tuple[Role, ...], state_dir: Path, fix: bool, yes: bool, as_json: bool
+    broker: Address,
+    app_id: str,
+    roles: tuple[Role, ...],
+    state_dir: Path,
+    fix: bool,
+    yes: bool,
+    as_json: bool,
+    by: Operator,
 ) -> None:
     """Look at brokers, topics, grants, producers, workers and state, and say what to do. Exit code 1 if one is wrong.
 
@@ -66,7 +75,7 @@ def doctor(
     findings = list(look(broker, app_id, roles, state_dir))
     changes = list(dict.fromkeys(finding.change for finding in findings if finding.change is not None))
     if fix and changes:
-        _fix(broker, app_id, changes, is_asked=not yes, is_quiet=as_json)
+        _fix(broker, app_id, by, changes, is_asked=not yes, is_quiet=as_json)
         findings = list(look(broker, app_id, roles, state_dir))
     if as_json:
         rows = [finding._asdict() | {"change": finding.change and finding.change._asdict()} for finding in findings]
@@ -102,13 +111,13 @@ def _look_at(cluster: Cluster, broker: Address, app_id: str, roles: tuple[Role, 
         yield from checks.deployment_findings(deployment, cluster, time.time_ns() // 1_000_000)
 
 
-def _fix(broker: Address, app_id: str, changes: list[Change], *, is_asked: bool, is_quiet: bool) -> None:
+def _fix(broker: Address, app_id: str, by: Operator, changes: list[Change], *, is_asked: bool, is_quiet: bool) -> None:
     for change in changes:
         click.echo(f"would {in_words(change)}" if is_asked else in_words(change), err=is_quiet)
     if is_asked:
         click.confirm("Do all of this?", abort=True, err=True)
     rewards = gather_cluster(broker, app_id).topics.get(REWARDS)
-    asyncio.run(make_changes(broker, app_id, rewards.partitions if rewards else DEFAULT_PARTITIONS, changes))
+    asyncio.run(make_changes(broker, app_id, by, rewards.partitions if rewards else DEFAULT_PARTITIONS, changes))
 
 
 def _show(findings: list[Finding]) -> None:

@@ -12,6 +12,7 @@ import orjson
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from pipeline.audit.record import Operator
 from pipeline.cli import options
 from pipeline.registry.lookup import Schemas
 from pipeline.registry.settings import RegistrySettings
@@ -44,6 +45,7 @@ from pipeline.stream.security import Address
 )
 @options.registry
 @options.as_json
+@options.audited
 def forget(
     broker: Address,
     subject_hash: str | None,
@@ -53,6 +55,7 @@ def forget(
     work_dir: Path,
     registry: RegistrySettings,
     as_json: bool,
+    by: Operator,
 ) -> None:
     """Take one person's decisions out of the statistics, exactly, and for ever.
 
@@ -81,6 +84,7 @@ def forget(
                 return await forget_subject(
                     broker,
                     subject_hash,
+                    by,
                     schemas=schemas,
                     dry_run=dry_run,
                     timeout_s=timeout_s,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
@@ -11,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from pipeline.audit.record import Operator
 from pipeline.registry.settings import RegistrySettings
 from pipeline.stream.security import KafkaSecurity, SecuredBroker
 
@@ -101,6 +104,52 @@ def registry(command: F) -> F:
     for option in options:
         with_settings = option(with_settings)
     return cast("F", with_settings)
+
+
+def audited(command: F) -> F:
+    """Give a command that changes something who acts, as one argument `by`."""
+
+    @wraps(command)
+    def with_operator(*args: Any, actor: str | None, require_audit: bool, **others: Any) -> Any:
+        by = Operator(actor or _user(), _command(), require_audit, lambda words: click.echo(words, err=True))
+        return command(*args, by=by, **others)
+
+    options = (
+        click.option(
+            "--actor",
+            envvar="PIPELINE_ACTOR",
+            metavar="NAME",
+            help="Who acts, for the topic audit: a ticket, a person. user@host if not given. [PIPELINE_ACTOR]",
+        ),
+        click.option(
+            "--require-audit",
+            envvar="PIPELINE_REQUIRE_AUDIT",
+            is_flag=True,
+            help="Do nothing that can't be recorded there; if not given, it is said, and done. "
+            "[PIPELINE_REQUIRE_AUDIT]",
+        ),
+    )
+    for option in options:
+        with_operator = option(with_operator)
+    return cast("F", with_operator)
+
+
+def _user() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        user = f"uid-{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+def _command() -> str:
+    """Return the command that runs, without the program's name."""
+    names: list[str] = []
+    context: click.Context | None = click.get_current_context()
+    while context is not None and context.parent is not None:
+        names.insert(0, context.info_name or "")
+        context = context.parent
+    return " ".join(names)
 
 
 metrics_host = click.option(

@@ -8,6 +8,7 @@ import time
 import click
 import orjson
 
+from pipeline.audit.record import Operator
 from pipeline.cli import options
 from pipeline.cli.changes import in_words
 from pipeline.cli.directives import give, is_held, read_book
@@ -28,7 +29,8 @@ dry_run_flag = click.option("--dry-run", is_flag=True, help="Say what would be d
 @click.option("--to", "version", type=click.IntRange(1), required=True, help="The version to go back to.")
 @dry_run_flag
 @options.as_json
-def rollback(broker: Address, policy_name: str, version: int, dry_run: bool, as_json: bool) -> None:
+@options.audited
+def rollback(broker: Address, policy_name: str, version: int, dry_run: bool, as_json: bool, by: Operator) -> None:
     """Publish an old version's content again, under a new version, and hold it until `unpin`.
 
     Everything in it is the old one, its definition too: arms that were added since are not on offer, arms that were
@@ -52,7 +54,7 @@ def rollback(broker: Address, policy_name: str, version: int, dry_run: bool, as_
         told = f"would publish the content of version {version} of {policy_name} again, and hold it"
         _say(as_json, directive, f"{told}\n{words}")
         return
-    published = asyncio.run(give(broker, directive, found.content.parts))
+    published = asyncio.run(give(broker, directive, by, found.content.parts))
     told = f"{policy_name} version {published} is the content of version {version}, and is held until `unpin`"
     _say(as_json, directive, f"{told}\n{words}", is_given=True, published_version=published)
 
@@ -62,7 +64,8 @@ def rollback(broker: Address, policy_name: str, version: int, dry_run: bool, as_
 @policy_name
 @dry_run_flag
 @options.as_json
-def pin(broker: Address, policy_name: str, dry_run: bool, as_json: bool) -> None:
+@options.audited
+def pin(broker: Address, policy_name: str, dry_run: bool, as_json: bool, by: Operator) -> None:
     """Hold the present version until `unpin`; learning goes on beside it.
 
     A version that is published in the same moment is the one that is held; `snapshot list` shows which.
@@ -79,7 +82,7 @@ def pin(broker: Address, policy_name: str, dry_run: bool, as_json: bool) -> None
     elif dry_run:
         _say(as_json, directive, f"would hold {policy_name} at version {version}")
     else:
-        asyncio.run(give(broker, directive))
+        asyncio.run(give(broker, directive, by))
         _say(as_json, directive, f"{policy_name} is held at version {version} until `unpin`", is_given=True)
 
 
@@ -88,7 +91,8 @@ def pin(broker: Address, policy_name: str, dry_run: bool, as_json: bool) -> None
 @policy_name
 @dry_run_flag
 @options.as_json
-def unpin(broker: Address, policy_name: str, dry_run: bool, as_json: bool) -> None:
+@options.audited
+def unpin(broker: Address, policy_name: str, dry_run: bool, as_json: bool, by: Operator) -> None:
     """Publish what was learned meanwhile, at once, and go on publishing.
 
     \b
@@ -102,7 +106,7 @@ def unpin(broker: Address, policy_name: str, dry_run: bool, as_json: bool) -> No
     elif dry_run:
         _say(as_json, directive, f"would publish what {policy_name} has learned, and go on")
     else:
-        published = asyncio.run(give(broker, directive))
+        published = asyncio.run(give(broker, directive, by))
         told = f"{policy_name} version {published} is what was learned meanwhile; nothing is held any more"
         _say(as_json, directive, told, is_given=True, published_version=published)
 

@@ -12,6 +12,8 @@ from typing import get_args
 import click
 import orjson
 
+from pipeline.audit.entry import Change, differing
+from pipeline.audit.record import Operator, changing
 from pipeline.cli import options
 from pipeline.cli.directives import is_held, read_book
 from pipeline.codec import avro
@@ -79,7 +81,8 @@ def validate(file: Path, log_file: Path | None, as_json: bool) -> None:
 @policy.command()
 @options.broker_address
 @policy_file
-def apply(broker: Address, file: Path) -> None:
+@options.audited
+def apply(broker: Address, file: Path, by: Operator) -> None:
     """Make a policy file the definition in force, if it may follow the one that is.
 
     \b
@@ -87,7 +90,7 @@ def apply(broker: Address, file: Path) -> None:
       pipeline policy apply --broker 127.0.0.1:9092 ops/policies/homepage.toml
     """
     definition = load_policy(file.read_text(encoding="utf-8"), str(file))
-    is_new = asyncio.run(apply_policy(broker, definition))
+    is_new = asyncio.run(apply_policy(broker, definition, by))
     book = asyncio.run(read_book(broker))
     in_force = book.in_force(definition.name) or definition
     click.echo(f"{'applied' if is_new else 'already in force'}: {_in_words(in_force)}")
@@ -122,7 +125,8 @@ def show(broker: Address, name: str | None, as_json: bool) -> None:
 @options.broker_address
 @click.argument("name")
 @click.option("--arm", "arms", multiple=True, help="Only this arm; may be given again for another.")
-def kill(broker: Address, name: str, arms: tuple[str, ...]) -> None:
+@options.audited
+def kill(broker: Address, name: str, arms: tuple[str, ...], by: Operator) -> None:
     """Switch a policy or some of its arms off, at once on every node, until it is revived.
 
     A killed policy shows its control arm, or any eligible arm uniformly; a killed arm is not shown.
@@ -131,24 +135,25 @@ def kill(broker: Address, name: str, arms: tuple[str, ...]) -> None:
     Example:
       pipeline policy kill homepage --arm promo
     """
-    click.echo(_switched(asyncio.run(_turned(broker, name, lambda one, _: killing(one, arms, _now_ms())))))
+    click.echo(_switched(asyncio.run(_turned(broker, name, by, lambda one, _: killing(one, arms, _now_ms())))))
 
 
 @policy.command()
 @options.broker_address
 @click.argument("name")
 @click.option("--arm", "arms", multiple=True, help="Only this arm; may be given again for another.")
-def revive(broker: Address, name: str, arms: tuple[str, ...]) -> None:
+@options.audited
+def revive(broker: Address, name: str, arms: tuple[str, ...], by: Operator) -> None:
     """Switch a policy and all its arms on again, or only some arms.
 
     \b
     Example:
       pipeline policy revive homepage --arm promo
     """
-    turned = asyncio.run(_turned(broker, name, lambda one, off: reviving(one, arms, off, _now_ms())))
+    turned = asyncio.run(_turned(broker, name, by, lambda one, off: reviving(one, arms, off, _now_ms())))
     if turned.switches != revived(turned, arms).switches:
         # Its definition has them off too: a file's [killed], or what an earlier release wrote.
-        turned = asyncio.run(_changed(broker, name, lambda one: revived(one, arms)))
+        turned = asyncio.run(_changed(broker, name, by, lambda one: revived(one, arms)))
     click.echo(_switched(turned))
 
 
@@ -163,7 +168,8 @@ def revive(broker: Address, name: str, arms: tuple[str, ...]) -> None:
     help="Of subjects. A larger share keeps those that a smaller one had.",
 )
 @click.option("--mode", type=click.Choice(get_args(RolloutMode)), help="Show what it decides, or only log it.")
-def rollout(broker: Address, name: str, share: float, mode: RolloutMode | None) -> None:
+@options.audited
+def rollout(broker: Address, name: str, share: float, mode: RolloutMode | None, by: Operator) -> None:
     """Let a policy with a [rollout] decide for a share of the subjects of the policy it is to follow.
 
     Go from 5 to 20, 50 and 100 percent as `pipeline report` allows.
@@ -172,25 +178,28 @@ def rollout(broker: Address, name: str, share: float, mode: RolloutMode | None) 
     Example:
       pipeline policy rollout homepage-v2 --share 20
     """
-    definition = asyncio.run(_changed(broker, name, lambda one: rolled_out(one, share / 100.0, mode)))
+    definition = asyncio.run(_changed(broker, name, by, lambda one: rolled_out(one, share / 100.0, mode)))
     if definition.rollout is not None:
         one = definition.rollout
         click.echo(f"{name} decides for {100.0 * one.share:g} % of the subjects of {one.of}, mode {one.mode}")
 
 
-async def apply_policy(broker: Address, definition: PolicyDefinition, *, is_promoted: bool = False) -> bool:
+async def apply_policy(
+    broker: Address, definition: PolicyDefinition, by: Operator, *, is_promoted: bool = False
+) -> bool:
     """Write a definition to `policies`; return whether it differs from the one in force.
 
     Args:
         broker: bootstrap servers.
         definition: what is to be in force.
+        by: who wants it.
         is_promoted: its generation is that of a replay, and the definition the replay's own.
 
     Raises:
         ConfigError: it may not follow the one in force (`policy/changes.py` says why), or begins a generation that a
             replay was made for.
     """
-    async with _writing(broker) as (policies, outbox):
+    async with _known(broker) as policies:
         current = policies.book.latest(definition.name)
         if current is not None:
             definition = keep_switches(current, definition)
@@ -199,36 +208,42 @@ async def apply_policy(broker: Address, definition: PolicyDefinition, *, is_prom
             check_change(current, definition)
             if definition.generation > current.generation and not is_promoted:
                 await _check_not_replayed(broker, definition)
-        await _write(outbox, policies, definition)
+        await _write(broker, by, policies, current, definition)
         return True
 
 
 async def _changed(
-    broker: Address, name: str, change: Callable[[PolicyDefinition], PolicyDefinition]
+    broker: Address, name: str, by: Operator, change: Callable[[PolicyDefinition], PolicyDefinition]
 ) -> PolicyDefinition:
     """Write the latest definition as changed; return what is in force then."""
-    async with _writing(broker) as (policies, outbox):
-        current = _known(policies.book, name)
+    async with _known(broker) as policies:
+        current = _find(policies.book, name)
         definition = change(current)
         if definition.definition_hash != current.definition_hash:
-            await _write(outbox, policies, definition)
+            await _write(broker, by, policies, current, definition)
         return policies.book.in_force(name) or definition
 
 
 async def _turned(
-    broker: Address, name: str, turns: Callable[[PolicyDefinition, frozenset[str]], Sequence[Switch]]
+    broker: Address, name: str, by: Operator, turns: Callable[[PolicyDefinition, frozenset[str]], Sequence[Switch]]
 ) -> PolicyDefinition:
     """Turn switches, each by a record that stands for itself; return what is in force then."""
-    async with _writing(broker) as (policies, outbox):
-        switches = turns(_known(policies.book, name), policies.book.switched_off(name))
-        partition = partition_for(name, await outbox.partition_count(POLICIES))
-        records = [Record(POLICIES, partition, each.key, avro.encode("switch", each._asdict())) for each in switches]
-        await outbox.deliver(records)
+    async with _known(broker) as policies:
+        off = policies.book.switched_off(name)
+        switches = turns(_find(policies.book, name), off)
+        turned = {one.arm or "all arms": "off" if one.is_off else "on" for one in switches}
+        before = {one.arm or "all arms": "off" if one.arm in off else "on" for one in switches}
+        async with changing(broker, by, Change("switches", name, before, turned)) as outbox:
+            partition = partition_for(name, await outbox.partition_count(POLICIES))
+            records = [
+                Record(POLICIES, partition, each.key, avro.encode("switch", each._asdict())) for each in switches
+            ]
+            await outbox.deliver(records)
         await policies.refresh()
-        return _known(policies.book, name, is_worn=True)
+        return _find(policies.book, name, is_worn=True)
 
 
-def _known(book: PolicyBook, name: str, *, is_worn: bool = False) -> PolicyDefinition:
+def _find(book: PolicyBook, name: str, *, is_worn: bool = False) -> PolicyDefinition:
     current = book.in_force(name) if is_worn else book.latest(name)
     if current is None:
         known = ", ".join(definition.name for definition in book) or "none"
@@ -237,18 +252,18 @@ def _known(book: PolicyBook, name: str, *, is_worn: bool = False) -> PolicyDefin
 
 
 @asynccontextmanager
-async def _writing(broker: Address) -> AsyncIterator[tuple[Policies, Outbox]]:
-    policies, outbox = Policies(broker), Outbox(broker)
+async def _known(broker: Address) -> AsyncIterator[Policies]:
+    policies = Policies(broker)
     try:
         await policies.start()
-        await outbox.start()
-        yield policies, outbox
+        yield policies
     finally:
         await policies.stop()
-        await outbox.stop()
 
 
-async def _write(outbox: Outbox, policies: Policies, definition: PolicyDefinition) -> None:
+async def _write(
+    broker: Address, by: Operator, policies: Policies, before: PolicyDefinition | None, definition: PolicyDefinition
+) -> None:
     """Write a definition, and look whether it is taken: another one may have been written at the same time.
 
     The record that was passed over is the last one of its key, all that compaction would leave. So it is written over
@@ -257,16 +272,28 @@ async def _write(outbox: Outbox, policies: Policies, definition: PolicyDefinitio
     Raises:
         ConfigError: it was passed over, as it may not follow the other.
     """
-    await _put(outbox, definition)
-    await policies.refresh()
-    hash_, error = policies.refused.get(definition.name, ("", None))
-    if error is None or hash_ != definition.definition_hash:
-        return
-    current = policies.book.find(definition.name, definition.generation)
-    if current is not None:
-        await _put(outbox, current)
-    overtaken = f"another definition was applied at the same time, which this one may not follow ({error}); apply again"
-    raise ConfigError(f"policy {definition.name}", [overtaken])
+    async with changing(broker, by, _change(before, definition)) as outbox:
+        await _put(outbox, definition)
+        await policies.refresh()
+        hash_, error = policies.refused.get(definition.name, ("", None))
+        if error is None or hash_ != definition.definition_hash:
+            return
+        current = policies.book.find(definition.name, definition.generation)
+        if current is not None:
+            await _put(outbox, current)
+        overtaken = (
+            f"another definition was applied at the same time, which this one may not follow ({error}); apply again"
+        )
+        raise ConfigError(f"policy {definition.name}", [overtaken])
+
+
+def _change(before: PolicyDefinition | None, after: PolicyDefinition) -> Change:
+    """Say what of a definition changes; its hashes say of which."""
+    was, is_to_be = ({} if one is None else orjson.loads(to_canonical_json(one)) for one in (before, after))
+    old, new = differing(was, is_to_be)
+    if before is not None:
+        old |= {"definition_hash": before.definition_hash}
+    return Change("definition", after.name, old or None, new | {"definition_hash": after.definition_hash})
 
 
 async def _put(outbox: Outbox, definition: PolicyDefinition) -> None:

@@ -12,6 +12,7 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pipeline.audit.record import Operator
 from pipeline.cli import changes, options
 from pipeline.cli.policy import apply_policy
 from pipeline.cli.snapshots import find_snapshot
@@ -83,6 +84,7 @@ class Place(click.ParamType):
 )
 @options.registry
 @options.as_json
+@options.audited
 @click.pass_context
 def replay(
     ctx: click.Context,
@@ -96,6 +98,7 @@ def replay(
     work_dir: Path,
     registry: RegistrySettings,
     as_json: bool,
+    by: Operator,
 ) -> None:
     """Count a policy's past again, into a new generation beside the live one.
 
@@ -126,7 +129,7 @@ def replay(
         "ledger" if ledger else "events",
         schemas=Schemas(registry),
     )
-    journal, rebuilt = asyncio.run(_replay(broker, request))
+    journal, rebuilt = asyncio.run(_replay(broker, request, by))
     if as_json:
         click.echo(orjson.dumps(_summary(journal, rebuilt)))
     else:
@@ -140,7 +143,10 @@ def replay(
 @click.argument("generation", type=click.IntRange(2))
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 @options.as_json
-def promote(broker: Address, app_id: str, policy_name: str, generation: int, dry_run: bool, as_json: bool) -> None:
+@options.audited
+def promote(
+    broker: Address, app_id: str, policy_name: str, generation: int, dry_run: bool, as_json: bool, by: Operator
+) -> None:
     """Put a replayed generation in force: the next snapshot is its own.
 
     \b
@@ -151,7 +157,7 @@ def promote(broker: Address, app_id: str, policy_name: str, generation: int, dry
     if dry_run:
         _show_preview(broker, found, as_json=as_json)
         return
-    version = asyncio.run(_promote(broker, app_id, found))
+    version = asyncio.run(_promote(broker, app_id, found, by))
     if as_json:
         click.echo(orjson.dumps({"policy": policy_name, "generation": generation, "version": version}))
     elif version is None:
@@ -160,14 +166,14 @@ def promote(broker: Address, app_id: str, policy_name: str, generation: int, dry
         click.echo(f"promoted: {policy_name} version {version} is of generation {generation}")
 
 
-async def _replay(broker: Address, request: Request) -> tuple[Journal, Rebuilt]:
+async def _replay(broker: Address, request: Request, by: Operator) -> tuple[Journal, Rebuilt]:
     schemas = request.schemas or Schemas()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     async with schemas:
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("replaying", total=None)
             return await run_replay(
-                broker, request, lambda done, total: progress.update(task, completed=done, total=total)
+                broker, request, by, lambda done, total: progress.update(task, completed=done, total=total)
             )
 
 
@@ -181,11 +187,11 @@ async def _found(broker: Address, policy: str, generation: int) -> FoundBase:
     return found
 
 
-async def _promote(broker: Address, app_id: str, found: FoundBase) -> int | None:
+async def _promote(broker: Address, app_id: str, found: FoundBase, by: Operator) -> int | None:
     definition = plan_from_json(found.base.plan).definition
     # Before the policy says so: the publisher must not switch to a generation of which it holds a part.
     await wait_until_taken_in(broker, app_id, definition.name, found, TAKEN_IN_WITHIN_S)
-    await apply_policy(broker, definition, is_promoted=True)
+    await apply_policy(broker, definition, by, is_promoted=True)
     return await wait_until_published(broker, definition.name, definition.generation, PUBLISHED_WITHIN_S)
 
 

@@ -18,8 +18,8 @@ AHEAD_MS = 300_000
 MISPLACED = 0.01
 """Of keys. A few lie elsewhere after a change of producer; more are a partitioner's."""
 FULL_BYTES = 1 << 30
-OPTIONAL = (topics.ERASURES, topics.SHADOW_DECISIONS)
-"""What workers write to neither of: `pipeline forget` and nodes in shadow do."""
+OPTIONAL = (topics.ERASURES, topics.SHADOW_DECISIONS, topics.AUDIT)
+"""What workers write to none of: `pipeline forget`, nodes in shadow and operators do."""
 
 
 class Change(NamedTuple):

@@ -14,10 +14,12 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from pipeline.audit import entry
+from pipeline.audit.record import Operator, recorded
 from pipeline.doctor.checks import Change
 from pipeline.doctor.gather import WITHIN_S, client_settings
 from pipeline.errors import UnavailableError
-from pipeline.stream.log.topics import create_topics, topic_specs
+from pipeline.stream.log.topics import AUDIT, create_topics, topic_specs
 from pipeline.stream.security import Address
 
 
@@ -34,15 +36,21 @@ def in_words(change: Change) -> str:
     )
 
 
-async def make_changes(broker: Address, app_id: str, partitions: int, changes: Sequence[Change]) -> None:
+async def make_changes(broker: Address, app_id: str, by: Operator, partitions: int, changes: Sequence[Change]) -> None:
     """Make changes, each topic's all at once, so that none is bounded and unbounded in between.
 
     Raises:
         UnavailableError: the broker refuses one.
     """
     missing = {change.topic for change in changes if not change.setting}
-    if missing:
-        await create_topics(broker, [spec for spec in topic_specs(app_id, partitions) if spec.name in missing])
+    specs = [spec for spec in topic_specs(app_id, partitions) if spec.name in missing]
+    await create_topics(broker, [spec for spec in specs if spec.name == AUDIT])
+    async with recorded(broker, by, entry.Change("topics", after=[in_words(change) for change in changes])):
+        await create_topics(broker, specs)
+        _alter(broker, changes)
+
+
+def _alter(broker: Address, changes: Sequence[Change]) -> None:
     resources = [
         ConfigResource(
             ResourceType.TOPIC,

@@ -16,6 +16,7 @@ Settings = Mapping[str, str]
 Role = Literal["worker", "node", "operator", "producer", "analyst"]
 
 WEEK_MS = 7 * topics.DAY_MS
+YEAR_MS = 365 * topics.DAY_MS
 FOREVER = "-1"
 
 
@@ -48,6 +49,7 @@ def needs_of(app_id: str) -> dict[str, tuple[Need, ...]]:
         (tuple(changelogs), (*COMPACTED, LARGE, TOMBSTONES_KEPT, ERASED_IN_TIME)),
         ((topics.SNAPSHOT_HISTORY, topics.DEAD_LETTERS), (NOT_COMPACTED, LARGE)),
         ((topics.SHADOW_DECISIONS,), (LARGE._replace(is_strict=False),)),
+        ((topics.AUDIT,), (NOT_COMPACTED._replace(is_strict=False), KEPT_A_YEAR)),
     ]
     return {name: (*needs, CLEAN_LEADERS) for names, needs in kinds for name in names}
 
@@ -139,6 +141,14 @@ REACHES_BACK = Need(
     "replay, forget and a worker that was away reach no further back",
     is_strict=False,
 )
+KEPT_A_YEAR = Need(
+    "retention.ms",
+    lambda settings: not 0 <= _number(settings, "retention.ms", WEEK_MS) < YEAR_MS,
+    f"at least {YEAR_MS}",
+    str(topics.AUDIT_KEPT_DAYS * topics.DAY_MS),
+    "nobody can tell any more who did what",
+    is_strict=False,
+)
 ERASED_IN_TIME = Need(
     "min.compaction.lag.ms",
     lambda settings: _number(settings, "min.compaction.lag.ms", 0) <= topics.COMPACTED_WITHIN_MS,
@@ -177,7 +187,7 @@ def grants_of(role: Role, app_id: str) -> list[Grant]:
             found.append(Grant("topic", topics.SHADOW_DECISIONS, ("Write",), is_strict=False))
         case "operator":
             written = (topics.POLICIES, topics.DECISIONS, topics.OUTCOMES, topics.STATISTICS, topics.ERASURES)
-            found = _on(every, "Read") + _on((*written, topics.DEAD_LETTERS), "Write")
+            found = _on(every, "Read") + _on((*written, topics.DEAD_LETTERS, topics.AUDIT), "Write")
             found += [Grant("topic", name, ("DescribeConfigs", "AlterConfigs"), is_strict=False) for name in every]
             found += [Grant("group", app_id, ("Describe",)), Grant("cluster", "", ("Create",), is_strict=False)]
         case "producer":

@@ -11,6 +11,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
+from pipeline.audit.record import Operator
 from pipeline.brokers import EmbeddedBroker
 from pipeline.cli.policy import apply_policy
 from pipeline.serve.http.server import listening
@@ -59,7 +60,7 @@ async def test_the_page_shows_an_arm_sends_the_click_and_sees_the_share_of_arms_
     broker = EmbeddedBroker()
     try:
         definition = define(plain_policy(settle="optimistic"))
-        await apply_policy(broker.bootstrap_servers, definition)
+        await apply_policy(broker.bootstrap_servers, definition, Operator("tests", "policy apply"))
         settings = ServeSettings(broker.bootstrap_servers, origins=(page,))
         with Worker(broker.bootstrap_servers, tmp_path, idle_after="2"):
             async with asyncio.timeout(2 * WITHIN_S), ServingNode(settings) as node:

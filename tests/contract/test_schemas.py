@@ -381,6 +381,18 @@ RECORDS: dict[str, dict[str, Any]] = {
         "sources": 2,
         "event_time_ms": -1,
     },
+    "audit": {
+        "act_id": "0a" * 16,
+        "state": "failed",
+        "at_ms": 1_700_000_000_123,
+        "actor": "ada@desk",
+        "command": "policy kill",
+        "policy": "homepage",
+        "target": "switches",
+        "before": '{"all arms":"on"}',
+        "after": '{"all arms":"off"}',
+        "error": "not acknowledged",
+    },
     "switch": {"policy": "homepage", "arm": "hybrid", "is_off": True, "turned_at_ms": 1_700_000_000_123},
     "policy": {"name": "homepage", "generation": 2, "definition": '{"name":"homepage"}'},
     "dead_letter": {

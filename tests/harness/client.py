@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
+from pipeline.audit.record import Operator
 from pipeline.cli.policy import apply_policy
 from pipeline.codec import avro
 from pipeline.policy.definition import PolicyDefinition
@@ -88,7 +89,7 @@ class Client:
 
     async def apply(self, definition: PolicyDefinition) -> None:
         """Put a policy in force."""
-        await apply_policy(self.broker, definition)
+        await apply_policy(self.broker, definition, Operator("tests", "policy apply"))
 
     async def decide(self, decisions: Iterable[Fields]) -> None:
         """Produce decisions as JSON."""

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 
+from pipeline.audit.record import Operator
 from pipeline.brokers import running_broker
 from pipeline.cli import cli, directives
 from pipeline.cli.policy import apply_policy
@@ -151,7 +152,7 @@ async def test_a_rollback_hands_its_parts_to_the_publisher_and_the_next_directiv
     broker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contents = line()
-    await apply_policy(broker, POLICY)
+    await apply_policy(broker, POLICY, Operator("tests", "policy apply"))
     await publish(broker, *contents)
     monkeypatch.setattr(directives, "OBEYED_WITHIN_S", 0.1)  # there is no worker here
     assert (await run(broker, "snapshot", "rollback", "homepage", "--to", "1")).exit_code != 0

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
+from pipeline.audit.record import Operator
 from pipeline.brokers import running_broker
 from pipeline.cli.policy import apply_policy
 from pipeline.codec import avro
@@ -227,7 +228,7 @@ async def test_the_statistics_at_an_offset_vector_are_hashed_and_compared_with_i
 
 async def test_a_sample_looks_at_records_and_says_that_no_sum_was_checked(broker):
     """Rewards of decisions 0, 3, … 27 come of a click each, which is said to be worth 1."""
-    await apply_policy(broker, POLICY)
+    await apply_policy(broker, POLICY, Operator("tests", "policy apply"))
     clicks = [
         {
             **fields,
@@ -246,7 +247,7 @@ async def test_a_sample_looks_at_records_and_says_that_no_sum_was_checked(broker
 
 
 async def test_a_sampled_record_that_is_worth_something_else_is_named(broker):
-    await apply_policy(broker, POLICY)
+    await apply_policy(broker, POLICY, Operator("tests", "policy apply"))
     await publish(broker, LEDGER)  # rewards without an outcome
     done = verify(broker, "--sample", "30")
     assert done.returncode == 1

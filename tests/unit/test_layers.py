@@ -49,6 +49,7 @@ PURE = {
         "serve.following.snapshot",
     ),
     "report": ("events", "models", "policy", "evaluate.ledger"),
+    "audit": ("errors", "codec"),
 }
 # What touches the world in those folders; everything else there is pure.
 WORLDLY = {
@@ -99,6 +100,7 @@ WORLDLY = {
     ),
     "evaluate": ("open_bandit", "picture", "read"),
     "report": ("picture",),
+    "audit": ("read", "record"),
     "simulate": ("environments", "named", "picture"),  # environments make their own chance, from a seed
 }
 # The rooms of the largest folders, upper ones first: a room uses itself and what stands behind it. Files that lie

@@ -8,6 +8,7 @@ after its record was acknowledged: what an interrupted replay did not mark is se
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -15,6 +16,8 @@ from typing import NamedTuple
 from aiokafka import TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
+from pipeline.audit.entry import Change
+from pipeline.audit.record import Operator, changing
 from pipeline.errors import DecodeError, RecordError, UnavailableError
 from pipeline.replay.dead_letters.letters import (
     DeadLetter,
@@ -54,7 +57,7 @@ async def read_letters(broker: Address) -> Gathered:
     return gather((record.partition, record.timestamp, record.value) for record in records)
 
 
-async def send_back(broker: Address, letters: Sequence[DeadLetter], now_ms: int) -> Sequence[Unsent]:
+async def send_back(broker: Address, letters: Sequence[DeadLetter], by: Operator, now_ms: int) -> Sequence[Unsent]:
     """Send letters, as `plan_replay` ordered them, and mark them; return those that could not be made whole.
 
     Raises:
@@ -62,26 +65,32 @@ async def send_back(broker: Address, letters: Sequence[DeadLetter], now_ms: int)
     """
     if not letters:
         return ()
-    outbox, originals = Outbox(broker), Originals(broker)
+    originals = Originals(broker)
     unsent: list[Unsent] = []
+    counts = Counter(f"{letter.source.topic}: {letter.reason}" for letter in letters)
     try:
-        await outbox.start()
-        for chunk in chunks(letters):
-            whole = [letter for letter in chunk if not letter.is_cut]
-            await outbox.deliver([await record_for(outbox, letter) for letter in whole])
-            await outbox.deliver(_mark(letter, now_ms) for letter in whole)
-            # One by one: a few of these are more than memory should hold.
-            for letter in chunk:
-                if letter.is_cut:
-                    try:
-                        await outbox.deliver([await record_for(outbox, await originals.whole(letter))])
-                    except RecordError as error:
-                        unsent.append(Unsent(letter.source, error.detail))
-                    else:
-                        await outbox.deliver([_mark(letter, now_ms)])
+        async with changing(broker, by, Change("dead letters", after={"sent back": counts})) as outbox:
+            for chunk in chunks(letters):
+                unsent += await _send(outbox, originals, chunk, now_ms)
     finally:
         await originals.stop()
-        await outbox.stop()
+    return unsent
+
+
+async def _send(outbox: Outbox, originals: Originals, chunk: Sequence[DeadLetter], now_ms: int) -> list[Unsent]:
+    unsent = []
+    whole = [letter for letter in chunk if not letter.is_cut]
+    await outbox.deliver([await record_for(outbox, letter) for letter in whole])
+    await outbox.deliver(_mark(letter, now_ms) for letter in whole)
+    # One by one: a few of these are more than memory should hold.
+    for letter in chunk:
+        if letter.is_cut:
+            try:
+                await outbox.deliver([await record_for(outbox, await originals.whole(letter))])
+            except RecordError as error:
+                unsent.append(Unsent(letter.source, error.detail))
+            else:
+                await outbox.deliver([_mark(letter, now_ms)])
     return unsent
 
 

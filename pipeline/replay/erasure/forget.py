@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.audit.entry import Change
+from pipeline.audit.record import Operator, changing
 from pipeline.codec import avro
 from pipeline.codec.forwarded import forwarded_in
 from pipeline.codec.framed import schema_ids
@@ -53,6 +55,7 @@ class Forgotten(NamedTuple):
 async def forget(
     broker: Address,
     subject_hash: str,
+    by: Operator,
     *,
     schemas: Schemas,
     dry_run: bool,
@@ -70,34 +73,36 @@ async def forget(
     """
     requested_at_ms = round(time.time() * 1000)
     forgetting = await _find(broker, subject_hash, schemas, on_progress)
-    ledger, outbox = TopicFollower(broker, REWARDS), Outbox(broker)
+    ledger = TopicFollower(broker, REWARDS)
     await ledger.start()
     try:
-        await outbox.start()
-        try:
-            await _read(ledger, forgetting, lambda done, total: on_progress("reading the ledger", done, total))
-            if not dry_run:
-                await _erase(outbox, ledger, forgetting, timeout_s, on_progress)
+        await _read(ledger, forgetting, lambda done, total: on_progress("reading the ledger", done, total))
+        if dry_run:
+            return _report(subject_hash, forgetting, await _behind(broker, forgetting), requested_at_ms)
+        change = Change(f"person {subject_sha256(subject_hash)}", after={"decisions": len(forgetting.actions)})
+        async with changing(broker, by, change) as outbox:
+            await _erase(outbox, ledger, forgetting, timeout_s, on_progress)
             replays = await _behind(broker, forgetting)
-            for one in () if dry_run else replays:
+            for one in replays:
                 name = f"replaying {one.policy} into {one.generation}"
-                await run_on(broker, one, work_dir, lambda *of, name=name: on_progress(name, *of), schemas)
-            report = Forgotten(
-                subject_sha256(subject_hash),
-                len(forgetting.actions),
-                forgetting.taken_back,
-                forgetting.counting,
-                tuple(f"{one.policy}/{one.generation}" for one in replays),
-                requested_at_ms,
-                round(time.time() * 1000),
-            )
-            if not dry_run:
-                await outbox.deliver([_receipt(report)])
-        finally:
-            await outbox.stop()
+                await run_on(broker, one, work_dir, by, lambda *of, name=name: on_progress(name, *of), schemas)
+            report = _report(subject_hash, forgetting, replays, requested_at_ms)
+            await outbox.deliver([_receipt(report)])
+            return report
     finally:
         await ledger.stop()
-    return report
+
+
+def _report(subject_hash: str, forgetting: Forgetting, replays: Sequence[Behind], requested_at_ms: int) -> Forgotten:
+    return Forgotten(
+        subject_sha256(subject_hash),
+        len(forgetting.actions),
+        forgetting.taken_back,
+        forgetting.counting,
+        tuple(f"{one.policy}/{one.generation}" for one in replays),
+        requested_at_ms,
+        round(time.time() * 1000),
+    )
 
 
 async def read_forgotten(broker: Address) -> list[dict[str, Any]]:

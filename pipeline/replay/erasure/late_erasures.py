@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.audit.record import Operator
 from pipeline.codec import avro
 from pipeline.errors import PipelineError, StateError
 from pipeline.registry.lookup import Schemas
@@ -84,7 +85,12 @@ async def read_bases(broker: Address) -> list[dict[str, Any]]:
 
 
 async def run_on(
-    broker: Address, one: Behind, work_dir: Path, on_progress: OnProgress, schemas: Schemas | None = None
+    broker: Address,
+    one: Behind,
+    work_dir: Path,
+    by: Operator,
+    on_progress: OnProgress,
+    schemas: Schemas | None = None,
 ) -> None:
     """Let a replay read on to the present end, in the folder of `pipeline replay`; where that is gone, anew.
 
@@ -95,8 +101,8 @@ async def run_on(
     request = Request(one.policy, one.generation, folder, source=one.plan.source, schemas=schemas)
     try:
         # The end of a run that was interrupted comes first, then the present one.
-        await replay(broker, request, on_progress)
-        await replay(broker, request, on_progress)
+        await replay(broker, request, by, on_progress)
+        await replay(broker, request, by, on_progress)
     except PipelineError as error:
         raise StateError(
             f"generation {one.generation} of {one.policy!r} still counts decisions of the person: its replay can't be "

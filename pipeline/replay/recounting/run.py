@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline.audit.entry import Change
+from pipeline.audit.record import Operator, changing
 from pipeline.errors import ConfigError, StateError
 from pipeline.join.step import Limits
 from pipeline.policy.definition import PolicyDefinition
@@ -28,7 +30,7 @@ from pipeline.replay.recounting.log import Log, open_log
 from pipeline.replay.recounting.plan import Source, make_plan
 from pipeline.replay.recounting.rebuild import OnProgress, Rebuilt, rebuild, topics_of
 from pipeline.stream.log.follow import TopicFollower
-from pipeline.stream.log.outbox import Outbox, Record
+from pipeline.stream.log.outbox import Record
 from pipeline.stream.log.topics import STATISTICS, partition_for
 from pipeline.stream.policies import Policies
 from pipeline.stream.security import Address
@@ -61,7 +63,7 @@ class Request:
     """Of records in a registry's frame."""
 
 
-async def replay(broker: Address, request: Request, on_progress: OnProgress) -> tuple[Journal, Rebuilt]:
+async def replay(broker: Address, request: Request, by: Operator, on_progress: OnProgress) -> tuple[Journal, Rebuilt]:
     """Do what is asked for, or go on with it.
 
     Raises:
@@ -72,7 +74,7 @@ async def replay(broker: Address, request: Request, on_progress: OnProgress) -> 
     if not journal.is_unfinished:
         await _set_end(broker, request, journal)
     rebuilt = await rebuild(broker, journal.plan, journal.cuts, request.folder, on_progress, request.schemas)
-    await _send(broker, journal, rebuilt, request.folder)
+    await _send(broker, by, journal, rebuilt, request.folder)
     return journal, rebuilt
 
 
@@ -181,23 +183,21 @@ async def _offsets(log: Log, where: Where | None, default: Mapping[str, Mapping[
     return {topic: {**offsets, **given[topic]} for topic, offsets in default.items()}
 
 
-async def _send(broker: Address, journal: Journal, rebuilt: Rebuilt, folder: Path) -> None:
+async def _send(broker: Address, by: Operator, journal: Journal, rebuilt: Rebuilt, folder: Path) -> None:
     """Send the sums and the base that puts them in force, unless that was done."""
     if not journal.is_unfinished:
         return
     plan, first, time_ms = journal.plan, journal.next_source, rebuilt.event_time_ms
     name, generation = plan.definition.name, plan.definition.generation
     batches = source_batches(plan, rebuilt.rows.items(), first, time_ms)
-    outbox = Outbox(broker)
-    try:
-        await outbox.start()
+    counted = {"rows": len(rebuilt.rows), "decisions": sum(row.n for row in rebuilt.rows.values())}
+    after = {**counted, "source": plan.source, "definition_hash": plan.definition.definition_hash}
+    async with changing(broker, by, Change(f"generation {generation}", name, None, after)) as outbox:
         to = partition_for(name, await outbox.partition_count(STATISTICS))
         for batch in batches:
             rows: Mapping[bytes, Any] = batch
             await outbox.deliver_atomically(STATISTICS, to, rows)
         base = base_record(plan, journal.cuts, first, len(batches), time_ms)
         await outbox.deliver([Record(STATISTICS, to, base_key(name, generation), base)])
-    finally:
-        await outbox.stop()
     journal.note_sent(len(batches))
     journal.write(folder)

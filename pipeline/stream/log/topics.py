@@ -24,6 +24,7 @@ POLICIES = "policies"
 DEAD_LETTERS = "dead-letters"
 ERASURES = "erasures"
 SHADOW_DECISIONS = "shadow-decisions"
+AUDIT = "audit"
 
 JOIN_TABLE = "join"
 LEARN_TABLE = "learn"
@@ -34,6 +35,8 @@ PUBLISH_TABLE = "publish"
 MAX_BATCH_BYTES = 8 << 20
 DAY_MS = 86_400_000
 MAX_REPLICATION = 3
+AUDIT_KEPT_DAYS = 400
+"""A year and a month: whoever audits a year does so after it."""
 # What a compacted topic takes on disk, and what of it is read to restore (ops/decisions/0014-compaction.md).
 TOMBSTONES_KEPT_MS = 2 * 3_600_000
 """In a changelog; local state that is older has to be built anew (`stream/state/restore.py`). Every decision leaves a
@@ -102,6 +105,7 @@ def topic_specs(app_id: str, partitions: int, *, retention_days: int = 30) -> Se
         TopicSpec(DEAD_LETTERS, partitions, kept),
         TopicSpec(ERASURES, 1, {**large, "retention.ms": "-1"}),
         TopicSpec(SHADOW_DECISIONS, partitions, kept),
+        TopicSpec(AUDIT, 1, {**kept, "cleanup.policy": "delete", "retention.ms": str(AUDIT_KEPT_DAYS * DAY_MS)}),
         *(TopicSpec(table, partitions, changelog) for table in tables),
     ]
 
@@ -135,6 +139,16 @@ async def create_topics(
         if missing:
             await _create(admin, missing, replication, in_sync)
         return [spec.name for spec in missing]
+
+
+async def existing_topics(broker: Address) -> set[str]:
+    """Return the names of all topics that this user may see.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+    """
+    async with _admin(broker) as admin:
+        return set(await admin.list_topics())
 
 
 async def deployed_partitions(broker: Address) -> int | None:
