@@ -10,7 +10,7 @@ REST := tests $(addprefix --ignore=,$(filter tests/%,$(filter-out %.py,$(QUICK))
 # A file's tests share what they start; files go side by side.
 PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
-.PHONY: demo test test-rest test-all faults check bench bench-learning peers stream-peers setup lock clean help
+.PHONY: demo test test-rest test-all faults check sbom audit bench bench-learning peers stream-peers setup lock clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -46,6 +46,13 @@ check: setup  ## ruff, mypy strict, import layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit/test_layers.py
+
+sbom: setup  ## bill of materials (CycloneDX) of the lock file, which is what the image holds: dist/sbom.cdx.json
+	@mkdir -p dist
+	@PYTHONWARNINGS=ignore::UserWarning $(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file dist/sbom.cdx.json
+
+audit: setup  ## known advisories of the lock file's packages; says so where none can be reached
+	@$(BIN)/python ops/advisories.py
 
 bench: stream-peers  ## speed of everything, with right answers checked: half an hour (benchmarks/README.md)
 	$(BIN)/python -m benchmarks all
