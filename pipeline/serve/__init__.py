@@ -7,6 +7,7 @@ Rooms, upper ones first; each uses itself and those below it:
         protocol      a shorter way for decisions; fast_path: the same by ASGI's messages
         limited_protocol  uvicorn's protocol, bounded; edge: what all connections share
         connections   which of them are kept when there are too many                                         PURE
+        batches       long requests, row by row
         routes        all routes; operations: what is served, as a table; openapi: that table as a document  PURE
         renewal       files that change while the node runs; tls: the listener's certificates
         access        who may ask, and how often; rate_limit: a bucket                                       PURE
@@ -29,7 +30,7 @@ Rooms, upper ones first; each uses itself and those below it:
     guardrails/   what is done to a model's weights before the draw                                          PURE
     messages/     words of requests and answers: bodies, reading (bytes → a checked body), decided, answers  PURE
     settings.py   what an operator sets; limits.py: of the edge; keys.py: API keys and their rights
-    batching.py   callers take turns, and are answered together; costs.py: what of                          PURE
+    batching.py   callers take turns, and are answered together; pieces.py: a long work; costs.py             PURE
     claims.py     what a page may tell of a decision, signed                                               PURE
     addresses.py  what an IP address says of who has it                                                      PURE
     ids.py        names for actions and outcomes; subject.py: a person's id → the hash that is logged        PURE

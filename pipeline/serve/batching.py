@@ -3,26 +3,39 @@
 A busy node reads several sockets before it runs anything: what they ask is one question to the model then, where it
 would have been many. Nobody waits for company: requests are answered as soon as the loop has nothing older to do.
 
-What one go takes is bounded by its cost, and callers take turns by what they were given so far (start-time fair
-queuing, Goyal, Vin and Cheng 1996): of those who want something the one is next who has had least. Between two goes the
-loop reads sockets, so whoever asks for little waits for one go, whatever others ask for.
+    an ask     is answered whole, with others, in one go
+    a work     is a generator (`pieces.py`): a go advances it, piece by piece, until the go's time is over
+
+Callers take turns by what they were given so far (start-time fair queuing, Goyal, Vin and Cheng 1996): of those who
+want something the one is next who has had least. A go answers or works, and is short where there are several callers:
+between two goes the loop reads and writes sockets, so who asks for little waits for one go, whatever others ask for.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
-from typing import Any, Generic, Protocol, TypeVar
+from time import perf_counter
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from pipeline.serve.pieces import Made, Pieces
 
 Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")
-Made = TypeVar("Made")
 Answered = TypeVar("Answered", contravariant=True)  # noqa: PLC0105  the name says what, `contravariant` how
 
-GO_COST = 32
-"""Of one go: 1.3 ms at the cost of a decision among few arms."""
+QUANTUM_S = 0.0003
+"""Of a go: half of what a short request takes over loopback. A piece that is longer has a go of its own."""
+COST_S = 40e-6
+"""What a cost of 1 takes: a decision among few arms."""
+SHARED_COST = 8
+"""Of the asks in one go, where there are several callers: a quantum."""
+LONELY_COST = 32
+"""The same where there was one caller only for a while: who comes first to share waits so long once."""
+LONELY_AFTER_S = 1.0
 MOST_REMEMBERED = 10_000
 """Callers whose share is remembered while they want nothing."""
 
@@ -40,20 +53,41 @@ class Waiter(Protocol[Answered]):
         """Take what is raised instead."""
 
 
+class _Wanted(NamedTuple):
+    """What a caller waits for."""
+
+    what: Any
+    waiter: Waiter[Any]
+    cost: int
+    """Of an ask; what a work takes is measured."""
+    is_work: bool = False
+
+
 class Turn(Generic[Ask, Answer]):
     """What waits for a go."""
 
-    def __init__(self, answer_all: Callable[[Sequence[Ask]], Sequence[Answer | Exception]]) -> None:
+    def __init__(
+        self,
+        answer_all: Callable[[Sequence[Ask]], Sequence[Answer | Exception]],
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
         """Take what answers several at once; an exception in a place is raised to who asked there."""
         self._answer_all = answer_all
-        self._queues: dict[str, deque[tuple[Any, Waiter[Any], int, bool]]] = {}
-        """By caller: what is asked or done, who waits for it, what it costs, and whether it is a step."""
-        self._next: list[tuple[int, int, str]] = []
-        """A heap of those callers: what each was given, a number of its own, its name."""
-        self._given: dict[str, int] = {}
-        self._now = 0
+        self._clock = clock
+        self._queues: dict[str, deque[_Wanted]] = {}
+        """By caller."""
+        self._next: list[tuple[float, int, str]] = []
+        """A heap of those callers: how long each was served, a number of its own, its name."""
+        self._given_s: dict[str, float] = {}
+        """The same of callers that want nothing now."""
+        self._now_s = 0.0
         """What was given to who had least, when it was last looked at."""
         self._numbers = 0
+        self._is_due = False
+        """Whether the loop has a go to do."""
+        self._last_caller = ""
+        self._changed_s = -math.inf
+        """When another caller than the one before it wanted something."""
 
     async def ask(self, asked: Ask, caller: str = "", cost: int = 1) -> Answer:
         """Be answered, with others.
@@ -65,83 +99,122 @@ class Turn(Generic[Ask, Answer]):
         self.put(asked, future, loop, caller, cost)
         return await future
 
-    async def step(self, work: Callable[[], Made], caller: str, cost: int) -> Made:
-        """Have a piece of longer work done when the caller's turn comes."""
+    async def work(self, pieces: Pieces[Made], caller: str) -> Made:
+        """Have a long work done as the caller's turns come; it is closed where nobody waits for it any more."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Made] = loop.create_future()
-        self._put(work, future, loop, caller, cost, is_step=True)
+        self._put(_Wanted(pieces, future, 0, is_work=True), loop, caller)
         return await future
 
     def put(
         self, asked: Ask, waiter: Waiter[Answer], loop: asyncio.AbstractEventLoop, caller: str = "", cost: int = 1
     ) -> None:
         """Have `waiter` answered, with others."""
-        self._put(asked, waiter, loop, caller, cost, is_step=False)
+        self._put(_Wanted(asked, waiter, cost), loop, caller)
 
-    def _put(
-        self,
-        asked: Any,
-        waiter: Waiter[Any],
-        loop: asyncio.AbstractEventLoop,
-        caller: str,
-        cost: int,
-        *,
-        is_step: bool,
-    ) -> None:
-        if not self._queues:
-            loop.call_soon(self._go, loop)
+    def _put(self, wanted: _Wanted, loop: asyncio.AbstractEventLoop, caller: str) -> None:
+        if caller != self._last_caller:
+            self._last_caller, self._changed_s = caller, self._clock()
         queue = self._queues.get(caller)
         if queue is None:
             queue = self._queues[caller] = deque()
-            self._line_up(caller, max(self._given.pop(caller, 0), self._now))
-        queue.append((asked, waiter, cost, is_step))
+            self._line_up(caller, max(self._given_s.pop(caller, 0.0), self._now_s))
+        queue.append(wanted)
+        self._come_again(loop)
 
-    def _line_up(self, caller: str, given: int) -> None:
-        self._numbers += 1
-        heappush(self._next, (given, self._numbers, caller))
-
-    def _take(self) -> tuple[list[tuple[Any, Waiter[Any]]], list[tuple[Any, Waiter[Any]]]]:
-        """Take what fits in one go: what is asked, and steps."""
-        asks: list[tuple[Any, Waiter[Any]]] = []
-        steps: list[tuple[Any, Waiter[Any]]] = []
-        left = GO_COST
-        while self._next and left > 0:
-            self._now, _, caller = heappop(self._next)
-            queue = self._queues[caller]
-            asked, waiter, cost, is_step = queue.popleft()
-            if waiter.done():  # whoever has gone away is shown nothing, so there is nothing to do
-                cost = 0
-            else:
-                (steps if is_step else asks).append((asked, waiter))
-                left -= cost
-            if queue:
-                self._line_up(caller, self._now + cost)
-                continue
-            del self._queues[caller]
-            self._given[caller] = self._now + cost
-            if len(self._given) > MOST_REMEMBERED:
-                self._given = {name: given for name, given in self._given.items() if given > self._now}
-                if len(self._given) > MOST_REMEMBERED:
-                    self._given.clear()
-        return asks, steps
+    def _come_again(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._queues and not self._is_due:
+            self._is_due = True
+            loop.call_soon(self._go, loop)
 
     def _go(self, loop: asyncio.AbstractEventLoop) -> None:
-        asks, steps = self._take()
-        if self._queues:
-            loop.call_soon(self._go, loop)
+        self._is_due = False
+        asks = self._take_asks()
+        # Where something is left a go is due before anything else happens, which may put more.
+        self._come_again(loop)
         if asks:
-            try:
-                answers = self._answer_all([asked for asked, _ in asks])
-            except Exception as error:  # noqa: BLE001  it belongs to those who wait, not to the loop
-                answers = [error] * len(asks)
-            for (_, waiter), answer in zip(asks, answers, strict=True):
-                _tell(waiter, answer)
-        for work, waiter in steps:
-            try:
-                made = work()
-            except Exception as error:  # noqa: BLE001  as above
-                made = error
-            _tell(waiter, made)
+            self._answer(asks)
+        else:
+            self._work()
+
+    def _take_asks(self) -> list[_Wanted]:
+        """Take the asks that fit in one go, of those whose turn it is."""
+        asks: list[_Wanted] = []
+        left = 0
+        while self._next:
+            self._now_s, _, caller = self._next[0]
+            queue = self._queues[caller]
+            if queue[0].is_work:
+                break
+            if not asks:
+                is_shared = self._clock() - self._changed_s < LONELY_AFTER_S
+                left = SHARED_COST if is_shared else LONELY_COST
+            elif left <= 0:
+                break
+            wanted = queue.popleft()
+            heappop(self._next)
+            if wanted.waiter.done():  # whoever has gone away is shown nothing, so there is nothing to do
+                self._move_on(caller, 0.0)
+                continue
+            asks.append(wanted)
+            left -= wanted.cost
+            self._move_on(caller, wanted.cost * COST_S)
+        return asks
+
+    def _answer(self, asks: Sequence[_Wanted]) -> None:
+        try:
+            answers = self._answer_all([wanted.what for wanted in asks])
+        except Exception as error:  # noqa: BLE001  it belongs to those who wait, not to the loop
+            answers = [error] * len(asks)
+        for wanted, answer in zip(asks, answers, strict=True):
+            _tell(wanted.waiter, answer)
+
+    def _work(self) -> None:
+        """Advance the works whose turn it is until the go's time is over."""
+        began_s = at_s = self._clock()
+        while self._next and at_s - began_s < QUANTUM_S:
+            queue = self._queues[self._next[0][2]]
+            if not queue[0].is_work:
+                break
+            self._now_s, _, caller = heappop(self._next)
+            if self._is_over(queue[0], began_s + QUANTUM_S):
+                queue.popleft()
+            before_s, at_s = at_s, self._clock()
+            self._move_on(caller, at_s - before_s)
+
+    def _is_over(self, wanted: _Wanted, until_s: float) -> bool:
+        """Advance a work; return whether it has come to an end."""
+        pieces, waiter, _, _ = wanted
+        if waiter.done():
+            pieces.close()
+            return True
+        try:
+            next(pieces)
+            while self._clock() < until_s:
+                next(pieces)
+        except StopIteration as end:
+            waiter.set_result(end.value)
+        except Exception as error:  # noqa: BLE001  as above
+            waiter.set_exception(error)
+        else:
+            return False
+        return True
+
+    def _move_on(self, caller: str, given_s: float) -> None:
+        """Note what the caller whose turn it was has been given."""
+        if self._queues[caller]:
+            self._line_up(caller, self._now_s + given_s)
+            return
+        del self._queues[caller]
+        self._given_s[caller] = self._now_s + given_s
+        if len(self._given_s) > MOST_REMEMBERED:
+            self._given_s = {name: before_s for name, before_s in self._given_s.items() if before_s > self._now_s}
+            if len(self._given_s) > MOST_REMEMBERED:
+                self._given_s.clear()
+
+    def _line_up(self, caller: str, given_s: float) -> None:
+        self._numbers += 1
+        heappush(self._next, (given_s, self._numbers, caller))
 
 
 def _tell(waiter: Waiter[Any], answer: object) -> None:

@@ -10,10 +10,9 @@ import dataclasses
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 from msgspec import UNSET, structs
@@ -22,9 +21,9 @@ from pipeline.codec import avro
 from pipeline.errors import InvalidRecordError
 from pipeline.events import Outcome
 from pipeline.publish.signing import read_verifier
-from pipeline.serve.batching import Turn, Waiter
+from pipeline.serve.batching import SHARED_COST, Turn, Waiter
 from pipeline.serve.costs import decision_cost
-from pipeline.serve.decision.explain import explain
+from pipeline.serve.decision.explain import explaining
 from pipeline.serve.decision.rollout import Known, Request, answer_many
 from pipeline.serve.decision.rollout import answer as answer_request
 from pipeline.serve.delivery.delivery import Delivery
@@ -40,6 +39,7 @@ from pipeline.serve.intake import Intake
 from pipeline.serve.messages.answers import Explanation, LiveSnapshot, PolicyAnswer, ReadyAnswer
 from pipeline.serve.messages.bodies import DecideBody, OutcomeBody, identifier
 from pipeline.serve.messages.decided import Decided, NoAnswer
+from pipeline.serve.pieces import Made, Pieces, exhausted
 from pipeline.serve.settings import ServeSettings
 from pipeline.serve.status import Status
 from pipeline.stream.log.topics import OUTCOMES
@@ -47,10 +47,8 @@ from pipeline.stream.supervise import supervise
 
 log = logging.getLogger(__name__)
 
-Made = TypeVar("Made")
-STEP_COST = 16
-"""Of a batch's work that is done at once: half of a go."""
-STEP_OUTCOMES = 64
+FEW = 8
+"""Outcomes that are taken at once: no longer than to read what they are."""
 
 
 class ServingNode:
@@ -189,21 +187,7 @@ class ServingNode:
             InvalidRecordError: as `decide` does, by the first request that can't be taken.
         """
         await self._room()
-        identifier("policy", policy)
-        now_ms = _now_ms()
-        asked = [self._intake.request(policy, each, now_ms) for each in requests]
-        # The snapshots of this moment, for all goes that it takes.
-        known = dataclasses.replace(self._known, snapshots=dict(self._known.snapshots))
-        written: list[Written | Exception] = []
-        for rows, cost in self._goes(policy, requests):
-            written += await self.in_turn(partial(self._write_all, known, asked[rows]), caller, cost)
-        for each in written:
-            if isinstance(each, Exception):
-                raise each
-        made = [each for each in written if isinstance(each, Written)]
-        for each in made:
-            self.journal.note(each)
-        return [each.answer for each in made]
+        return await self._turn.work(self._deciding(policy, requests), caller)
 
     def cost(self, policy: str, requests: Sequence[DecideBody]) -> int:
         """Return what decisions cost, in those among few arms."""
@@ -221,42 +205,79 @@ class ServingNode:
         snapshot = self.follower.snapshots.get(policy)
         return 0 if snapshot is None else len(snapshot.active)
 
-    async def in_turn(self, work: Callable[[], Made], caller: str, cost: int) -> Made:
-        """Have a piece of work done when the caller's turn comes."""
-        return await self._turn.step(work, caller, cost)
+    async def in_turn(self, pieces: Pieces[Made], caller: str) -> Made:
+        """Have a long work done as the caller's turns come."""
+        return await self._turn.work(pieces, caller)
 
-    def _goes(self, policy: str, requests: Sequence[DecideBody]) -> Iterator[tuple[slice, int]]:
-        """Yield which requests of a batch are decided in one go, and at what cost."""
+    def _deciding(self, policy: str, requests: Sequence[DecideBody]) -> Pieces[list[Decided | NoAnswer]]:
+        identifier("policy", policy)
+        now_ms = _now_ms()
+        asked: list[Request] = []
+        for request in requests:
+            asked.append(self._intake.request(policy, request, now_ms))
+            yield
+        # The snapshots of this moment, for all goes that it takes.
+        known = dataclasses.replace(self._known, snapshots=dict(self._known.snapshots))
+        made: list[Written] = []
+        for rows in self._alike_in_cost(policy, requests):
+            for each in self._write_all(known, asked[rows]):
+                if isinstance(each, Exception):
+                    raise each
+                made.append(each)
+            yield
+        yield from self._noting(made)
+        return [each.answer for each in made]
+
+    def _noting(self, made: list[Written]) -> Iterator[None]:
+        """Log all of a batch, also where nobody waits for it any more: it has begun."""
+        left = iter(range(len(made)))
+        try:
+            for place in left:
+                made[place] = self._noted(made[place])
+                yield
+        finally:
+            for place in left:
+                self._noted(made[place])
+
+    def _noted(self, written: Written) -> Written:
+        """Log an answer, unless its action was decided meanwhile: by a row above it, or by somebody else."""
+        answer = written.answer
+        if written.record and isinstance(answer, Decided):
+            with suppress(InvalidRecordError):  # another policy's: JOIN takes the first of the two
+                again = self.journal.recall(written.asked, answer.decision.action_id)
+                if again is not None:
+                    return again
+        self.journal.note(written)
+        return written
+
+    def _alike_in_cost(self, policy: str, requests: Sequence[DecideBody]) -> Iterator[slice]:
+        """Yield which requests of a batch are decided at once."""
         start = cost = 0
-        for place, request in enumerate(requests):
+        for place, request in enumerate(requests, 1):
             cost += self.cost(policy, (request,))
-            if cost >= STEP_COST or place == len(requests) - 1:
-                yield slice(start, place + 1), cost
-                start, cost = place + 1, 0
+            if cost >= SHARED_COST or place == len(requests):
+                yield slice(start, place)
+                start, cost = place, 0
 
-    def explain(
+    def explaining(
         self,
         policy: str,
         context: Mapping[str, object],
         eligible: Sequence[str] | None = None,
         candidates: Mapping[str, Mapping[str, float]] | None = None,
-    ) -> Explanation | NoAnswer:
+    ) -> Pieces[Explanation | NoAnswer]:
         """Tell what would be decided, and why; nothing is logged."""
         request = self._intake.request(policy, DecideBody(context, eligible, candidates=candidates), _now_ms())
         answer = answer_request(self._known, request, self._rng)
         if isinstance(answer, NoAnswer):
             return answer
-        return structs.replace(
-            explain(answer, _snapshot_of(self._known, answer)),
-            action_id=UNSET,
-            arm=UNSET,
-            propensity=UNSET,
-            decided_at_ms=UNSET,
-        )
+        yield
+        explanation = yield from explaining(answer, _snapshot_of(self._known, answer))
+        return structs.replace(explanation, action_id=UNSET, arm=UNSET, propensity=UNSET, decided_at_ms=UNSET)
 
-    def explain_decision(self, action_id: str) -> Explanation | None:
+    def explaining_decision(self, action_id: str) -> Pieces[Explanation | None]:
         """Tell why a decision of this node was what it was, while it is remembered."""
-        return self.journal.explain(action_id)
+        return self.journal.explaining(action_id)
 
     def expires_at_ms(self, answer: Decided) -> int | None:
         """Return until when an outcome of a decision counts, if the snapshot that made it is held."""
@@ -278,26 +299,29 @@ class ServingNode:
         (taken,) = await self.take_outcomes([OutcomeBody(action_id, kind, value, outcome_id, occurred_at_ms)])
         return taken
 
-    async def take_outcomes(self, told: Sequence[OutcomeBody], *, caller: str = "") -> list[str]:
-        """Log outcomes, all or none; return their ids.
+    async def take_outcomes(self, told: Iterable[OutcomeBody], *, count: int = 1, caller: str = "") -> list[str]:
+        """Log outcomes, all or none; return their ids. `count`: about how many they are.
 
         Raises:
             InvalidRecordError: out-of-range, wrong-type, value-not-finite.
         """
         await self._room()
+        pieces = self._taking(told)
+        return exhausted(pieces) if count <= FEW else await self._turn.work(pieces, caller)
+
+    def _taking(self, told: Iterable[OutcomeBody]) -> Pieces[list[str]]:
         now_ms = _now_ms()
-        outcomes: list[Outcome] = []
-        records: list[bytes] = []
-        for start in range(0, len(told), STEP_OUTCOMES):
-            work = partial(self._write_outcomes, told[start : start + STEP_OUTCOMES], now_ms)
-            # One or few of them take no longer than to read what they are.
-            taken = work() if len(told) < STEP_OUTCOMES else await self.in_turn(work, caller, STEP_COST)
-            outcomes += (outcome for outcome, _ in taken)
-            records += (record for _, record in taken)
-        for outcome, record in zip(outcomes, records, strict=True):
+        taken: list[tuple[Outcome, bytes]] = []
+        for each in told:
+            outcome = self._intake.outcome(each, now_ms)
+            record = avro.encode("outcome", outcome._asdict())
+            check_size(record)
+            taken.append((outcome, record))
+            yield
+        for outcome, record in taken:
             self.delivery.send(OUTCOMES, outcome.action_id.encode(), record)
-        self.outcomes_taken += len(outcomes)
-        return [outcome.outcome_id for outcome in outcomes]
+        self.outcomes_taken += len(taken)
+        return [outcome.outcome_id for outcome, _ in taken]
 
     def policies(self) -> list[PolicyAnswer]:
         """Return the policies that have a snapshot here."""
@@ -363,13 +387,6 @@ class ServingNode:
         if isinstance(first, Written) and isinstance(first.answer, Decided):
             return first._replace(record=b"", shadows=())  # there is nothing more to log of it
         return first or RuntimeError("an action without an answer")
-
-    def _write_outcomes(self, told: Sequence[OutcomeBody], now_ms: int) -> list[tuple[Outcome, bytes]]:
-        outcomes = [self._intake.outcome(each, now_ms) for each in told]
-        records = [avro.encode("outcome", outcome._asdict()) for outcome in outcomes]
-        for record in records:
-            check_size(record)
-        return list(zip(outcomes, records, strict=True))
 
     def _age_ms(self, policy: str, now_ms: int) -> int:
         return self.follower.age_ms(policy, now_ms)

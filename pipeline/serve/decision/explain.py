@@ -18,25 +18,35 @@ from pipeline.policy.features import FeatureSchema, decode
 from pipeline.serve.following.snapshot import LoadedSnapshot
 from pipeline.serve.messages.answers import ArmExplanation, Explanation, FeatureEffect
 from pipeline.serve.messages.decided import Decided
+from pipeline.serve.pieces import Pieces, exhausted
 
 INTERCEPT = "intercept"
+Effects = list[tuple[str, NDArray[np.float64]]]
+"""Of features: what each adds to the mean, by the arm's place."""
 
 
 def explain(decided: Decided, snapshot: LoadedSnapshot | None) -> Explanation:
-    """Explain a decision by the snapshot that made it; None: there was none, or it is no longer held."""
+    """Explain a decision at once, as `explaining` does."""
+    return exhausted(explaining(decided, snapshot))
+
+
+def explaining(decided: Decided, snapshot: LoadedSnapshot | None) -> Pieces[Explanation]:
+    """Explain a decision by the snapshot that made it, in pieces; None: there was none, or it is no longer held."""
     decision = decided.decision
-    estimates, effects = _beliefs(decided, snapshot)
-    arms = [
-        ArmExplanation(
-            arm=arm,
-            probability=probability,
-            mean=None if estimates is None else float(estimates.mean[place]),
-            low=None if estimates is None else float(estimates.low[place]),
-            high=None if estimates is None else float(estimates.high[place]),
-            features=effects[place] if effects else [],
+    estimates, effects = yield from _beliefs(decided, snapshot)
+    arms: list[ArmExplanation] = []
+    for place, (arm, probability) in enumerate(zip(decision.eligible, decision.probabilities, strict=True)):
+        arms.append(
+            ArmExplanation(
+                arm=arm,
+                probability=probability,
+                mean=None if estimates is None else float(estimates.mean[place]),
+                low=None if estimates is None else float(estimates.low[place]),
+                high=None if estimates is None else float(estimates.high[place]),
+                features=_largest_first(effects, place),
+            )
         )
-        for place, (arm, probability) in enumerate(zip(decision.eligible, decision.probabilities, strict=True))
-    ]
+        yield
     return Explanation(
         policy=decision.policy,
         segment=decision.segment,
@@ -64,7 +74,7 @@ def _detail(decided: Decided, snapshot: LoadedSnapshot | None) -> str:
     return ""
 
 
-def _beliefs(decided: Decided, snapshot: LoadedSnapshot | None) -> tuple[Estimates | None, list[list[FeatureEffect]]]:
+def _beliefs(decided: Decided, snapshot: LoadedSnapshot | None) -> Pieces[tuple[Estimates | None, Effects]]:
     decision = decided.decision
     if snapshot is None or decision.segment not in snapshot.segments:
         return None, []
@@ -73,20 +83,22 @@ def _beliefs(decided: Decided, snapshot: LoadedSnapshot | None) -> tuple[Estimat
         return None, []
     candidates = {arm: tuple(features.values()) for arm, features in decision.candidates.items()}
     posterior = segment.of(tuple(decision.eligible), candidates)
+    yield
     vector = np.frombuffer(decision.context_vector, "<i2")
     if not snapshot.needs_context:
         return snapshot.model.estimates(posterior, None), []
     if len(vector) != snapshot.definition.dimension:  # the context could not be encoded
         return None, []
     estimates = snapshot.model.estimates(posterior, decode(vector))
-    return estimates, _effects(snapshot, posterior, vector, estimates)
+    yield
+    return estimates, (yield from _effects(snapshot, posterior, vector, estimates))
 
 
 def _effects(
     snapshot: LoadedSnapshot, posterior: Posterior, vector: NDArray[np.int16], estimates: Estimates
-) -> list[list[FeatureEffect]]:
-    """Return the effects of each arm, the largest first; one evaluation of the model a feature that is not 0."""
-    moved = []
+) -> Pieces[Effects]:
+    """Return what each feature that is not 0 does to the arms; one evaluation of the model for each."""
+    moved: Effects = []
     for name, entries in _entries(snapshot.definition.features):
         if not vector[entries].any():
             continue
@@ -94,13 +106,16 @@ def _effects(
         without[entries] = 0
         mean = snapshot.model.estimates(posterior, decode(without)).mean
         moved.append((name, estimates.mean - mean))
-    return [
-        sorted(
-            (FeatureEffect(name, float(effect[place])) for name, effect in moved),
-            key=lambda each: (-abs(each.effect), each.feature),
-        )
-        for place in range(posterior.arm_count)
-    ]
+        yield
+    return moved
+
+
+def _largest_first(effects: Effects, place: int) -> list[FeatureEffect]:
+    """Return what moved one arm."""
+    return sorted(
+        (FeatureEffect(name, float(effect[place])) for name, effect in effects),
+        key=lambda each: (-abs(each.effect), each.feature),
+    )
 
 
 def _entries(schema: FeatureSchema) -> Sequence[tuple[str, slice]]:

@@ -10,12 +10,13 @@ from pipeline.codec.decision_writer import encode_decision
 from pipeline.codec.wire import MAX_RECORD_BYTES
 from pipeline.errors import InvalidRecordError
 from pipeline.events import decision_from
-from pipeline.serve.decision.explain import explain
+from pipeline.serve.decision.explain import explaining
 from pipeline.serve.delivery.delivery import Delivery
 from pipeline.serve.delivery.recent import RecentDecision, RecentDecisions, RecentSnapshots
 from pipeline.serve.following.snapshot import LoadedSnapshot
 from pipeline.serve.messages.answers import Explanation
 from pipeline.serve.messages.decided import Decided, NoAnswer
+from pipeline.serve.pieces import Pieces
 from pipeline.stream.log.topics import DECISIONS, SHADOW_DECISIONS
 
 
@@ -94,14 +95,14 @@ class Journal:
         for name in decision.guardrails:
             self.guardrails[name] += 1
 
-    def explain(self, action_id: str) -> Explanation | None:
+    def explaining(self, action_id: str) -> Pieces[Explanation | None]:
         """Tell why a decision of this node was what it was, while it is remembered."""
         recent = self._recent.get(action_id)
         if recent is None:
             return None
         decision = decision_from(avro.decode_as("decision", recent.record))
         snapshot = self._snapshots.get(decision.policy, decision.snapshot_version)
-        return explain(Decided(decision, 0, recent.fallback, recent.detail), snapshot)
+        return (yield from explaining(Decided(decision, 0, recent.fallback, recent.detail), snapshot))
 
     def expires_at_ms(self, answer: Decided) -> int | None:
         """Return until when an outcome of a decision counts, if the snapshot that made it is held."""

@@ -8,8 +8,7 @@ Every error has a body {error, detail}: a word of a closed set, and what was see
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable
 from importlib import metadata, resources
 from typing import Any
 
@@ -24,11 +23,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from pipeline.errors import InvalidRecordError, RecordError
-from pipeline.serve.batching import GO_COST
-from pipeline.serve.costs import outcomes_cost
-from pipeline.serve.held import Held
-from pipeline.serve.http.access import Access, Caller
+from pipeline.errors import RecordError
+from pipeline.serve.http.access import Access
+from pipeline.serve.http.batches import Batches
 from pipeline.serve.http.edge import Edge
 from pipeline.serve.http.fast_path import CLIENT_GONE, DecideFront, refusal, too_large
 from pipeline.serve.http.metrics import NodeMetrics
@@ -37,19 +34,13 @@ from pipeline.serve.http.operations import OPERATIONS
 from pipeline.serve.http.refused import RefusedError
 from pipeline.serve.http.web_pages import WebPages
 from pipeline.serve.messages import answers, bodies
-from pipeline.serve.messages.decided import Decided, NoAnswer
+from pipeline.serve.messages.decided import NoAnswer
 from pipeline.serve.messages.reading import reader_of
 from pipeline.serve.node import ServingNode
 
-MOST_HELD_ENTRIES = 1_000_000
-"""Probabilities of all batches that are being decided, some 64 MiB with their records: two batches of 500 among 1,000
-arms. Who comes then waits for them to be answered."""
-MOST_ENTRIES = 100_000
-"""Probabilities in the answer to one batch: some 4 MB."""
-ROWS_AT_ONCE, ENTRIES_OF_A_ROW = 64, 20
-"""Rows of a batch's answer that are written in one go, where each has few probabilities."""
-
 Handler = Callable[[Request, Any], Awaitable[Response]]
+_IN_ROWS: dict[str, type[msgspec.Struct]] = {"decide_many": bodies.DecideManyRows, "outcomes": bodies.OutcomesRows}
+"""What a long body is read as at first, by operation: its rows are read in pieces."""
 
 
 def build_routes(node: ServingNode, edge: Edge | None = None, access: Access | None = None) -> ASGIApp:
@@ -111,64 +102,32 @@ class _Handlers:
         self._node = node
         self._access = access
         self._metrics = metrics
-        self._held = Held(MOST_HELD_ENTRIES)
+        self._batches = Batches(node, access)
 
-    async def decide_many(self, request: Request, body: bodies.DecideManyBody) -> Response:
-        policy, caller = request.path_params["policy"], request.state.caller
-        fields = bodies.OF_BATCHES if body.fields is None else body.fields
-        self._access.check_named(caller, [each.action_id for each in body.requests])
-        width = self._node.arms(policy) if set(fields) & set(bodies.LONG_PARTS) else 1
-        if width * len(body.requests) > MOST_ENTRIES:
-            raise InvalidRecordError(
-                "out-of-range",
-                f"{len(body.requests)} requests of {width} arms each are an answer of {width * len(body.requests)} "
-                f"probabilities, expected at most {MOST_ENTRIES}: ask for fewer, or leave them out of `fields`",
-            )
-        self._access.charge(caller, self._node.cost(policy, body.requests))
-        arms = self._node.arms(policy)
-        entries = sum(arms + len(each.candidates or ()) for each in body.requests)
-        async with self._held.hold(entries):
-            decided = await self._node.decide_many(policy, body.requests, caller=caller.name)
-            rows = max(1, ROWS_AT_ONCE // max(1, width // ENTRIES_OF_A_ROW))
-            parts: list[bytes] = []
-            for start in range(0, len(decided), rows):
-                write = partial(self._written, decided[start : start + rows], caller, policy, fields)
-                parts += await self._node.in_turn(write, caller.name, GO_COST // 2)
-        return Response(b'{"answers":[' + b",".join(parts) + b"]}", media_type="application/json")
-
-    def _written(
-        self, decided: Sequence[Decided | NoAnswer], caller: Caller, policy: str, fields: Sequence[str]
-    ) -> list[bytes]:
-        """Write rows of a batch's answer."""
-        return [
-            _encode(
-                answers.BatchAnswer(refused=answers.ErrorAnswer(answer.reason, answer.detail))
-                if isinstance(answer, NoAnswer)
-                else answers.BatchAnswer(decided=self._told(answer, caller, policy, fields))
-            )
-            for answer in decided
-        ]
+    async def decide_many(self, request: Request, body: bodies.DecideManyRows) -> Response:
+        content = await self._batches.decide(request.state.caller, request.path_params["policy"], body)
+        return Response(content, media_type="application/json")
 
     async def explain(self, request: Request, body: bodies.ExplainBody) -> Response:
         policy, caller = request.path_params["policy"], request.state.caller
         cost = 2 * self._node.cost(policy, [bodies.DecideBody(eligible=body.eligible, candidates=body.candidates)])
         self._access.charge(caller, cost)
-        work = partial(self._node.explain, policy, body.context, body.eligible, body.candidates)
-        answer = await self._node.in_turn(work, caller.name, cost)
+        pieces = self._node.explaining(policy, body.context, body.eligible, body.candidates)
+        answer = await self._node.in_turn(pieces, caller.name)
         if isinstance(answer, NoAnswer):
             return _error(409, answer.reason, answer.detail)
         return _json(200, answer)
 
     async def explain_decision(self, request: Request, _: None) -> Response:
         action_id = bodies.identifier("action_id", request.path_params["action_id"])
-        answer = self._node.explain_decision(action_id)
+        caller = request.state.caller
+        answer = await self._node.in_turn(self._node.explaining_decision(action_id), caller.name)
         if answer is None:
             return _error(
                 404,
                 "decision-not-held",
                 "this node did not make that decision, or too long ago: ask the node that made it, soon after",
             )
-        caller = request.state.caller
         if caller.key is not None and not caller.key.may("decide", answer.policy):
             return _error(403, "forbidden", f"key {caller.key.name} lacks the policy {answer.policy}")
         return _json(200, answer)
@@ -178,11 +137,8 @@ class _Handlers:
         (outcome_id,) = await self._node.take_outcomes(self._access.accept(caller, [body]), caller=caller.name)
         return _json(200, answers.OutcomeAnswer(outcome_id))
 
-    async def outcomes(self, request: Request, body: bodies.OutcomesBody) -> Response:
-        caller = request.state.caller
-        self._access.charge(caller, outcomes_cost(len(body.outcomes)))
-        taken = await self._node.take_outcomes(self._access.accept(caller, body.outcomes), caller=caller.name)
-        return _json(200, answers.OutcomesAnswer(taken))
+    async def outcomes(self, request: Request, body: bodies.OutcomesRows) -> Response:
+        return _json(200, answers.OutcomesAnswer(await self._batches.take(request.state.caller, body)))
 
     async def policies(self, request: Request, _: None) -> Response:
         key = request.state.caller.key
@@ -211,17 +167,13 @@ class _Handlers:
     async def metrics(self, _: Request, __: None) -> Response:
         return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
-    def _told(self, answer: Decided, caller: Caller, policy: str, fields: Sequence[str]) -> answers.DecidedAnswer:
-        expires_at_ms = self._node.expires_at_ms(answer)
-        claim = self._access.claim(caller, policy, answer, expires_at_ms)
-        return answers.decided_answer(answer, expires_at_ms, claim, fields)
-
 
 def _endpoint(
     operation: Operation, handler: Handler, access: Access, metrics: NodeMetrics, body_bytes: int
 ) -> Callable[[Request], Awaitable[Response]]:
     """Admit, read, serve, and time it; whatever is wrong with a request is answered here."""
-    read = None if operation.body is None else reader_of(operation.body)
+    body = _IN_ROWS.get(operation.name, operation.body)
+    read = None if body is None else reader_of(body)
     right = operation.right
 
     async def serve(request: Request) -> Response:

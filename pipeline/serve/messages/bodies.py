@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Raw, Struct, field
 
 from pipeline.errors import InvalidRecordError
 from pipeline.events import MAX_ID_CHARACTERS, MAX_TIME_MS, MILLISECONDS_FROM, NO_CANDIDATES
@@ -80,6 +80,13 @@ class DecideManyBody(Struct, forbid_unknown_fields=True, frozen=True):
     fields: Parts | None = None
 
 
+class DecideManyRows(Struct, forbid_unknown_fields=True, frozen=True):
+    """The same, its requests not read yet: each is a row for `DecideBody`."""
+
+    requests: Annotated[list[Raw], Meta(max_length=MAX_BATCH)]
+    fields: Parts | None = None
+
+
 class OutcomeBody(Struct, forbid_unknown_fields=True, frozen=True):
     """Something that came of a decision."""
 
@@ -101,6 +108,12 @@ class OutcomesBody(Struct, forbid_unknown_fields=True, frozen=True):
     """Many outcomes."""
 
     outcomes: Annotated[Sequence[OutcomeBody], Meta(max_length=MAX_BATCH, description="Taken all, or none.")]
+
+
+class OutcomesRows(Struct, forbid_unknown_fields=True, frozen=True):
+    """The same, not read yet: each is a row for `OutcomeBody`."""
+
+    outcomes: Annotated[list[Raw], Meta(max_length=MAX_BATCH)]
 
 
 class ExplainBody(Struct, forbid_unknown_fields=True, frozen=True):

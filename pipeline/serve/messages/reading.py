@@ -17,6 +17,7 @@ from pipeline.errors import DecodeError, InvalidRecordError, RecordError
 from pipeline.policy.render_value import shown
 
 Reader = Callable[[bytes], Any]
+RowReader = Callable[[msgspec.Raw, str], Any]
 
 # How msgspec's messages begin → our word for it; the rest are bounds.
 _REASONS = (
@@ -47,13 +48,29 @@ def reader_of(body: type[msgspec.Struct]) -> Reader:
     return read
 
 
-def _invalid(message: str, raw: bytes) -> RecordError:
+@cache
+def row_reader_of(row: type[msgspec.Struct]) -> RowReader:
+    """Return what reads a row that a body was read without; its second argument is where it stands there."""
+    decode = msgspec.json.Decoder(row).decode
+
+    def read(raw: msgspec.Raw, place: str) -> Any:
+        try:
+            return decode(raw)
+        except msgspec.ValidationError as error:
+            raise _invalid(str(error), bytes(raw), place) from error
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            raise DecodeError("not-decodable", f"{place} is not JSON: {error}") from error
+
+    return read
+
+
+def _invalid(message: str, raw: bytes, place: str = "") -> RecordError:
     fault, _, path = message.partition(" - at ")
     path = path.strip("`")
-    if _GOT.match(fault) and not path:
+    if _GOT.match(fault) and not path and not place:
         return DecodeError("not-decodable", f"the body is JSON, but: {fault}")
     reason = next((word for start, word in _REASONS if fault.startswith(start)), None)
-    where = path.removeprefix("$.").removeprefix("$") or "the body"
+    where = (place + path.removeprefix("$")).removeprefix(".") or "the body"
     if reason is not None:
         return InvalidRecordError(reason, f"{where}: {fault}")
     reason = "wrong-type" if _GOT.match(fault) else "out-of-range"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.serve import load_snapshot
 from pipeline.serve.http.routes import OPERATIONS, build_metrics_routes, build_routes
+from pipeline.serve.messages.bodies import DecideManyBody, DecideManyRows, OutcomesBody, OutcomesRows
 from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
 
@@ -343,6 +345,38 @@ async def test_an_action_that_is_asked_for_again_gets_its_first_answer(
     assert node.delivery.undelivered == 2  # a and b, once each
     other = await client.post("/v1/policies/other/decide", json={"action_id": "a"})
     assert (other.status_code, other.json()["error"]) == (409, "action-id-taken")
+
+
+async def test_batches_that_ask_for_the_same_actions_side_by_side_get_the_same_answers(
+    node: ServingNode, client: httpx.AsyncClient
+) -> None:
+    body = {"requests": [{"action_id": f"a{number}"} for number in range(60)] * 2}
+    both = await asyncio.gather(*(client.post(f"{DECIDE}/batch", json=body) for _ in range(3)))
+    told = {(each["decided"]["action_id"], each["decided"]["arm"]) for one in both for each in one.json()["answers"]}
+    assert len(told) == 60
+    assert node.delivery.undelivered == 60
+
+
+async def test_a_fault_in_a_row_is_told_by_its_place(client: httpx.AsyncClient) -> None:
+    for row, error, detail in (
+        ({"context": 5}, "wrong-type", "requests[2].context is 5: Expected `object`, got `int`"),
+        ({"contxt": {}}, "unknown-field", "requests[2]: Object contains unknown field `contxt`"),
+        (7, "wrong-type", "requests[2] is 7: Expected `object`, got `int`"),
+    ):
+        refused = await client.post(f"{DECIDE}/batch", json={"requests": [{}, {}, row]})
+        assert refused.status_code == 400
+        assert refused.json() == {"error": error, "detail": detail}
+    torn = await client.post(f"{DECIDE}/batch", content=b'{"requests": [{}, {"context": {"a": "\xff"}}]}')
+    assert (torn.status_code, torn.json()["error"]) == (400, "not-decodable")
+    outcomes = {"outcomes": [{"action_id": "a", "kind": "click"}, {"action_id": "b"}]}
+    refused = await client.post("/v1/outcomes/batch", json=outcomes)
+    assert refused.json()["detail"].startswith("outcomes[1]: Object missing required field `kind`")
+
+
+def test_a_long_body_is_read_without_its_rows_as_it_is_with_them() -> None:
+    for whole, rows in ((DecideManyBody, DecideManyRows), (OutcomesBody, OutcomesRows)):
+        assert whole.__struct_fields__ == rows.__struct_fields__
+        assert whole.__struct_defaults__ == rows.__struct_defaults__
 
 
 async def test_answers_leave_out_what_nobody_asked_for(client: httpx.AsyncClient) -> None:
