@@ -165,6 +165,22 @@ def serving_command(repetitions: int, smoke: bool, out: Path) -> None:
     tell("serving", serving.measure(size), out, is_smoke=smoke)
 
 
+@main.command("attacks")
+@click.option("--seconds", default=6.0, show_default=True, help="Of each attack.")
+@click.option("--attack", "names", multiple=True, help="Only these.")
+@repetitions(3)
+@suite
+def attacks_command(seconds: float, names: tuple[str, ...], repetitions: int, smoke: bool, out: Path) -> None:
+    """What a caller with a key waits while a node is attacked: the table of SECURITY.md; needs no Kafka."""
+    from benchmarks import attacks  # noqa: PLC0415  an HTTP client, of no use to the others
+
+    if smoke:
+        seconds, repetitions, names = 1.0, 1, names or ("batches", "half-sent")
+    rows = attacks.measure(seconds, repetitions, names)
+    tell("attacks", rows, out, is_smoke=smoke)
+    click.echo(attacks.table(rows))
+
+
 @main.command("soak")
 @click.option("--events", type=click.IntRange(1_000), default=5_000_000, show_default=True)
 @click.option("--minutes", default=60.0, show_default=True, help="A soak ends after so long, whole or not.")
