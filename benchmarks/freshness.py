@@ -31,7 +31,7 @@ from benchmarks.worker import PARTITIONS, WARM_UP, all_assigned, hash_of, produc
 from pipeline.audit.record import Operator
 from pipeline.brokers import default_cache_dir
 from pipeline.brokers.local_kafka import LocalKafka
-from pipeline.cli.policy import apply_policy
+from pipeline.cli.control import apply_policy
 from pipeline.serve.following.follower import SnapshotFollower
 from pipeline.serve.following.snapshot import LoadedSnapshot
 from pipeline.stream.log.topics import create_topics, topic_specs

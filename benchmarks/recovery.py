@@ -24,7 +24,7 @@ from benchmarks.report import Row
 from benchmarks.worker import PARTITIONS, is_complete, produce
 from pipeline.audit.record import Operator
 from pipeline.brokers import default_cache_dir, running_broker
-from pipeline.cli.policy import apply_policy
+from pipeline.cli.control import apply_policy
 from pipeline.codec import avro
 from pipeline.join.stored_row import due_of
 from pipeline.stream.failpoints import pass_by

@@ -19,7 +19,7 @@ from benchmarks.timing import own_peak_mib
 from benchmarks.worker import LEAD_MS, PARTITIONS, all_assigned, hash_of, produce, running_workers, until_hash
 from pipeline.audit.record import Operator
 from pipeline.brokers import default_cache_dir, running_broker
-from pipeline.cli.policy import apply_policy
+from pipeline.cli.control import apply_policy
 from pipeline.replay.proof.verify import verify_snapshots
 from pipeline.replay.recounting.run import Request, replay
 from pipeline.stream.log.follow import TopicFollower

@@ -27,7 +27,7 @@ from benchmarks.worker import is_complete
 from pipeline.audit.record import Operator
 from pipeline.brokers import default_cache_dir
 from pipeline.brokers.local_kafka import LocalKafka
-from pipeline.cli.policy import apply_policy
+from pipeline.cli.control import apply_policy
 from pipeline.codec import avro
 from pipeline.join.progress import DECISIONS, OUTCOMES, Progress, imbalance, progress_from_bytes
 from pipeline.stream.log.follow import TopicFollower

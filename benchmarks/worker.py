@@ -28,7 +28,7 @@ from benchmarks.process import cpu_s, peak_rss_mib, waited_s
 from benchmarks.report import Row
 from pipeline.audit.record import Operator
 from pipeline.brokers import default_cache_dir, running_broker
-from pipeline.cli.policy import apply_policy
+from pipeline.cli.control import apply_policy
 from pipeline.codec import avro
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.topics import SNAPSHOTS, create_topics, topic_specs

@@ -15,7 +15,7 @@ from rich.console import Console
 from pipeline.audit.record import Operator
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.cli import options
-from pipeline.cli.policy import apply_policy
+from pipeline.cli.control import apply_policy
 from pipeline.demo.progress import Progress
 from pipeline.policy.definition import PolicyDefinition
 

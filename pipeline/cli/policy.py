@@ -4,35 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import get_args
 
 import click
 import orjson
 
-from pipeline.audit.entry import Change, differing
-from pipeline.audit.record import Operator, changing
+from pipeline.audit.record import Operator
 from pipeline.cli import options
+from pipeline.cli.control import apply_policy, change_policy, turn_switches
 from pipeline.cli.directives import is_held, read_book
-from pipeline.codec import avro
-from pipeline.errors import ConfigError
 from pipeline.evaluate.context_log import read_contexts
-from pipeline.policy.book import PolicyBook
 from pipeline.policy.canonical import to_canonical_json
-from pipeline.policy.changes import check_change
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.feature_use import feature_doubts
 from pipeline.policy.guardrails import RolloutMode
-from pipeline.policy.operations import keep_switches, killing, revived, reviving, rolled_out
+from pipeline.policy.operations import killing, revived, reviving, rolled_out
 from pipeline.policy.parsing.parse import load_policy
 from pipeline.policy.parsing.reward_grid import grid_doubts
-from pipeline.policy.switches import Switch
-from pipeline.replay.recounting.run import read_base
-from pipeline.stream.log.outbox import Outbox, Record
-from pipeline.stream.log.topics import POLICIES, partition_for
-from pipeline.stream.policies import Policies
 from pipeline.stream.security import Address
 
 policy_file = click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
@@ -135,7 +124,7 @@ def kill(broker: Address, name: str, arms: tuple[str, ...], by: Operator) -> Non
     Example:
       pipeline policy kill homepage --arm promo
     """
-    click.echo(_switched(asyncio.run(_turned(broker, name, by, lambda one, _: killing(one, arms, _now_ms())))))
+    click.echo(_switched(asyncio.run(turn_switches(broker, name, by, lambda one, _: killing(one, arms, _now_ms())))))
 
 
 @policy.command()
@@ -150,10 +139,10 @@ def revive(broker: Address, name: str, arms: tuple[str, ...], by: Operator) -> N
     Example:
       pipeline policy revive homepage --arm promo
     """
-    turned = asyncio.run(_turned(broker, name, by, lambda one, off: reviving(one, arms, off, _now_ms())))
+    turned = asyncio.run(turn_switches(broker, name, by, lambda one, off: reviving(one, arms, off, _now_ms())))
     if turned.switches != revived(turned, arms).switches:
         # Its definition has them off too: a file's [killed], or what an earlier release wrote.
-        turned = asyncio.run(_changed(broker, name, by, lambda one: revived(one, arms)))
+        turned = asyncio.run(change_policy(broker, name, by, lambda one: revived(one, arms)))
     click.echo(_switched(turned))
 
 
@@ -178,134 +167,10 @@ def rollout(broker: Address, name: str, share: float, mode: RolloutMode | None, 
     Example:
       pipeline policy rollout homepage-v2 --share 20
     """
-    definition = asyncio.run(_changed(broker, name, by, lambda one: rolled_out(one, share / 100.0, mode)))
+    definition = asyncio.run(change_policy(broker, name, by, lambda one: rolled_out(one, share / 100.0, mode)))
     if definition.rollout is not None:
         one = definition.rollout
         click.echo(f"{name} decides for {100.0 * one.share:g} % of the subjects of {one.of}, mode {one.mode}")
-
-
-async def apply_policy(
-    broker: Address, definition: PolicyDefinition, by: Operator, *, is_promoted: bool = False
-) -> bool:
-    """Write a definition to `policies`; return whether it differs from the one in force.
-
-    Args:
-        broker: bootstrap servers.
-        definition: what is to be in force.
-        by: who wants it.
-        is_promoted: its generation is that of a replay, and the definition the replay's own.
-
-    Raises:
-        ConfigError: it may not follow the one in force (`policy/changes.py` says why), or begins a generation that a
-            replay was made for.
-    """
-    async with _known(broker) as policies:
-        current = policies.book.latest(definition.name)
-        if current is not None:
-            definition = keep_switches(current, definition)
-            if current.definition_hash == definition.definition_hash:
-                return False
-            check_change(current, definition)
-            if definition.generation > current.generation and not is_promoted:
-                await _check_not_replayed(broker, definition)
-        await _write(broker, by, policies, current, definition)
-        return True
-
-
-async def _changed(
-    broker: Address, name: str, by: Operator, change: Callable[[PolicyDefinition], PolicyDefinition]
-) -> PolicyDefinition:
-    """Write the latest definition as changed; return what is in force then."""
-    async with _known(broker) as policies:
-        current = _find(policies.book, name)
-        definition = change(current)
-        if definition.definition_hash != current.definition_hash:
-            await _write(broker, by, policies, current, definition)
-        return policies.book.in_force(name) or definition
-
-
-async def _turned(
-    broker: Address, name: str, by: Operator, turns: Callable[[PolicyDefinition, frozenset[str]], Sequence[Switch]]
-) -> PolicyDefinition:
-    """Turn switches, each by a record that stands for itself; return what is in force then."""
-    async with _known(broker) as policies:
-        off = policies.book.switched_off(name)
-        switches = turns(_find(policies.book, name), off)
-        turned = {one.arm or "all arms": "off" if one.is_off else "on" for one in switches}
-        before = {one.arm or "all arms": "off" if one.arm in off else "on" for one in switches}
-        async with changing(broker, by, Change("switches", name, before, turned)) as outbox:
-            partition = partition_for(name, await outbox.partition_count(POLICIES))
-            records = [
-                Record(POLICIES, partition, each.key, avro.encode("switch", each._asdict())) for each in switches
-            ]
-            await outbox.deliver(records)
-        await policies.refresh()
-        return _find(policies.book, name, is_worn=True)
-
-
-def _find(book: PolicyBook, name: str, *, is_worn: bool = False) -> PolicyDefinition:
-    current = book.in_force(name) if is_worn else book.latest(name)
-    if current is None:
-        known = ", ".join(definition.name for definition in book) or "none"
-        raise ConfigError(f"policy {name}", [f"is not applied; known: {known}"])
-    return current
-
-
-@asynccontextmanager
-async def _known(broker: Address) -> AsyncIterator[Policies]:
-    policies = Policies(broker)
-    try:
-        await policies.start()
-        yield policies
-    finally:
-        await policies.stop()
-
-
-async def _write(
-    broker: Address, by: Operator, policies: Policies, before: PolicyDefinition | None, definition: PolicyDefinition
-) -> None:
-    """Write a definition, and look whether it is taken: another one may have been written at the same time.
-
-    The record that was passed over is the last one of its key, all that compaction would leave. So it is written over
-    by the one that is in force.
-
-    Raises:
-        ConfigError: it was passed over, as it may not follow the other.
-    """
-    async with changing(broker, by, _change(before, definition)) as outbox:
-        await _put(outbox, definition)
-        await policies.refresh()
-        hash_, error = policies.refused.get(definition.name, ("", None))
-        if error is None or hash_ != definition.definition_hash:
-            return
-        current = policies.book.find(definition.name, definition.generation)
-        if current is not None:
-            await _put(outbox, current)
-        overtaken = (
-            f"another definition was applied at the same time, which this one may not follow ({error}); apply again"
-        )
-        raise ConfigError(f"policy {definition.name}", [overtaken])
-
-
-def _change(before: PolicyDefinition | None, after: PolicyDefinition) -> Change:
-    """Say what of a definition changes; its hashes say of which."""
-    was, is_to_be = ({} if one is None else orjson.loads(to_canonical_json(one)) for one in (before, after))
-    old, new = differing(was, is_to_be)
-    if before is not None:
-        old |= {"definition_hash": before.definition_hash}
-    return Change("definition", after.name, old or None, new | {"definition_hash": after.definition_hash})
-
-
-async def _put(outbox: Outbox, definition: PolicyDefinition) -> None:
-    record = {
-        "name": definition.name,
-        "generation": definition.generation,
-        "definition": to_canonical_json(definition).decode(),
-    }
-    partition = partition_for(definition.name, await outbox.partition_count(POLICIES))
-    # One key a generation: actions of an earlier one may still be open when compaction comes.
-    key = f"{definition.name}/{definition.generation}".encode()
-    await outbox.deliver([Record(POLICIES, partition, key, avro.encode("policy", record))])
 
 
 def _now_ms() -> int:
@@ -316,17 +181,6 @@ def _switched(definition: PolicyDefinition) -> str:
     switches = definition.switches
     policy_word = "killed" if switches.is_killed else "alive"
     return f"{definition.name} is {policy_word}; killed arms: {', '.join(switches.arms) or 'none'}"
-
-
-async def _check_not_replayed(broker: Address, definition: PolicyDefinition) -> None:
-    """Refuse to begin by hand a generation whose past a replay has counted, maybe under other rules."""
-    name, generation = definition.name, definition.generation
-    if await read_base(broker, name, generation) is not None:
-        fault = (
-            f"generation: {generation} was made by a replay, which pipeline replay promote {name} {generation} puts in "
-            f"force; {generation + 1} is free"
-        )
-        raise ConfigError(f"policy {name}", [fault])
 
 
 def _in_words(definition: PolicyDefinition) -> str:

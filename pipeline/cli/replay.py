@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pipeline.audit.record import Operator
 from pipeline.cli import changes, options
-from pipeline.cli.policy import apply_policy
+from pipeline.cli.control import apply_policy
 from pipeline.cli.snapshots import find_snapshot
 from pipeline.errors import ConfigError
 from pipeline.policy.parsing.parse import load_policy

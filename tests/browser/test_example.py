@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 
 from pipeline.audit.record import Operator
 from pipeline.brokers import EmbeddedBroker
-from pipeline.cli.policy import apply_policy
+from pipeline.cli.control import apply_policy
 from pipeline.serve.http.server import listening
 from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings

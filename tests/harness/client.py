@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 from pipeline.audit.record import Operator
-from pipeline.cli.policy import apply_policy
+from pipeline.cli.control import apply_policy
 from pipeline.codec import avro
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.parts import SnapshotContent, part_of, whole

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from pipeline.audit.record import Operator
 from pipeline.brokers import running_broker
 from pipeline.cli import cli, directives
-from pipeline.cli.policy import apply_policy
+from pipeline.cli.control import apply_policy
 from pipeline.codec import avro
 from pipeline.learn.ledger import ledger_record
 from pipeline.publish import parts as publish_parts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.brokers import default_cache_dir, running_broker
-from pipeline.cli import policy as command
+from pipeline.cli import control as command
 from pipeline.cli.directives import read_book
 from pipeline.codec import avro
 from pipeline.errors import ConfigError

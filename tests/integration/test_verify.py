@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.audit.record import Operator
 from pipeline.brokers import running_broker
-from pipeline.cli.policy import apply_policy
+from pipeline.cli.control import apply_policy
 from pipeline.codec import avro
 from pipeline.learn.ledger import ledger_record
 from pipeline.policy.definition import PolicyDefinition
