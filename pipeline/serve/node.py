@@ -28,7 +28,7 @@ from pipeline.serve.decision.rollout import Known, Request, answer_many
 from pipeline.serve.decision.rollout import answer as answer_request
 from pipeline.serve.delivery.delivery import Delivery
 from pipeline.serve.delivery.journal import Journal, Written, check_size
-from pipeline.serve.delivery.spill import Spill
+from pipeline.serve.delivery.spill_folder import SpillFolder
 from pipeline.serve.following.follower import OnLive, SnapshotFollower
 from pipeline.serve.following.kept import KeptSnapshots
 from pipeline.serve.following.snapshot import LoadedSnapshot
@@ -68,7 +68,7 @@ class ServingNode:
             else KeptSnapshots(settings.snapshot_dir, settings.snapshot_bytes),
             is_known=self._switches.is_known,
         )
-        spill = None if settings.spill_dir is None else Spill(settings.spill_dir, settings.spill_bytes)
+        spill = None if settings.spill_dir is None else SpillFolder(settings.spill_dir, settings.spill_bytes)
         self.delivery = Delivery(settings.broker, settings.buffer_bytes, spill=spill)
         self.journal = Journal(self.delivery, settings.recent_bytes)
         self.outcomes_taken = 0

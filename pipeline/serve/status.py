@@ -70,7 +70,11 @@ class Status:
         """Return what an operator wants to see first."""
         snapshots = {policy: structs.asdict(live) for policy, live in self.live_snapshots(now_ms).items()}
         return {
-            "status": "degraded" if self._delivery.is_failing else "ok" if snapshots else "no-snapshot",
+            "status": "degraded"
+            if self._delivery.is_failing or self._delivery.stuck
+            else "ok"
+            if snapshots
+            else "no-snapshot",
             "snapshots": snapshots,
             "snapshots_refused": self._follower.refused,
             "answers": dict(self._journal.answers),
@@ -81,4 +85,5 @@ class Status:
             "dropped": self._delivery.dropped,
             "lost": self._delivery.lost,
             "delivery_failures": self._delivery.failures,
+            "stuck": [f"{topic}/{partition}" for topic, partition in self._delivery.stuck],
         }

@@ -23,6 +23,7 @@ from pipeline.serve.delivery import spill as spill_module
 from pipeline.serve.delivery.delivery import Delivery
 from pipeline.serve.delivery.frames import Parcel
 from pipeline.serve.delivery.spill import Spill
+from pipeline.serve.delivery.spill_folder import SpillFolder
 from pipeline.stream.log.topics import DECISIONS
 
 ROOM = 1 << 20
@@ -266,10 +267,11 @@ def test_whatever_the_disk_does_what_was_kept_arrives_and_the_counters_are_true(
 
 
 class Broker:
-    """A producer that acknowledges while it is there."""
+    """A producer that acknowledges while it is there, but for one of two partitions while that takes nothing."""
 
     def __init__(self) -> None:
         self.is_there = True
+        self.is_stuck = False
         self.arrived: list[bytes] = []
 
     async def start(self) -> None: ...
@@ -278,16 +280,15 @@ class Broker:
 
     async def partitions_for(self, topic: str) -> set[int]:
         assert topic
-        return {0}
+        return {0, 1}
 
     def create_batch(self) -> Batch:
         return Batch()
 
     async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> asyncio.Future[Any]:
         assert topic
-        assert partition == 0
         told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        if self.is_there:
+        if self.is_there and not (self.is_stuck and partition == 1):
             self.arrived += batch.values
             told.set_result(None)
         else:
@@ -311,7 +312,9 @@ class Batch:
 
 
 DELIVERY_STEPS = st.lists(
-    st.sampled_from(["send", "send", "send", "send", "broker", "no-broker", "let", "let", "stop", "room"])
+    st.sampled_from(
+        ["send", "send", "send", "send", "broker", "no-broker", "stuck", "free", "let", "let", "stop", "room"]
+    )
     | st.builds(Free, BYTES)
     | st.builds(Short, BYTES)
     | st.builds(Refuse, st.integers(1, 4)),
@@ -337,7 +340,7 @@ class Node:
         self.start()
 
     def start(self) -> None:
-        spill = Spill(FOLDER, ROOM, disk=self.disk)
+        spill = SpillFolder(FOLDER, ROOM, disk=self.disk)
         # A record is 9 bytes in memory: five have room.
         self.delivery = Delivery("broker:1", 45, spill=spill, open_producer=lambda _: self.broker)
         self.task = asyncio.create_task(self.delivery.deliver())
@@ -353,9 +356,12 @@ class Node:
         match step:
             case "send":
                 self.taken.append(b"%08d" % len(self.taken))
-                self.delivery.send(DECISIONS, b"k", self.taken[-1])
+                # By two partitions `k` goes to the first, `d` to the second.
+                self.delivery.send(DECISIONS, b"kd"[len(self.taken) % 2 :][:1], self.taken[-1])
             case "broker" | "no-broker":
                 self.broker.is_there = step == "broker"
+            case "stuck" | "free":
+                self.broker.is_stuck = step == "stuck"
             case "let":
                 for _ in range(20):
                     await asyncio.sleep(0)
@@ -381,12 +387,15 @@ async def play_delivery(steps: list[object]) -> None:
         for name in ("LINGER_S", "RETRY_S", "LONGEST_RETRY_S"):
             patch.setattr(delivery_module, name, 0.0)
         node = Node()
-        for step in [*steps, "room", "broker"]:
+        for step in [*steps, "room", "broker", "free"]:
             await node.step(step)
         async with asyncio.timeout(10.0):
             await node.delivery.flush()
         node.check()
         await node.stop()
+        # A disk that was refused may have what it refused, and a process that ends tells the next one of no answers.
+        if not any(isinstance(step, Refuse) or step == "stop" for step in steps):
+            assert len(node.broker.arrived) == len(set(node.broker.arrived)), "something went twice"
         missing = len(set(node.taken) - set(node.broker.arrived))
         # A disk that fails after it has written all of a record has it and has refused it.
         may_be_both = any(isinstance(step, Refuse) for step in steps)

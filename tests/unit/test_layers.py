@@ -74,11 +74,13 @@ WORLDLY = {
         "recounting.run",
     ),
     "serve": (
+        "delivery.backlog",
         "delivery.batch_sender",
         "delivery.delivery",
         "delivery.disk",
         "delivery.journal",
         "delivery.spill",
+        "delivery.spill_folder",
         "following.follower",
         "held",
         "following.kept",

@@ -2,14 +2,15 @@
 
 `send()` makes a future, a call and a lookup for each of them, four times what a record costs in a batch. Records of a
 partition keep their order. A batch that the broker finds too large comes again one record at a time, so that only the
-record at fault is refused.
+record at fault is refused. What became of a round is told by partition: one that takes nothing says nothing of the
+others.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
@@ -18,110 +19,183 @@ from pipeline.codec.murmur2 import partitions_of
 from pipeline.errors import UnavailableError
 from pipeline.serve.delivery.frames import Parcel
 
+Destination = tuple[str, int]
+"""Topic and partition."""
+NO_PARTITION = -1
+"""Of a topic that the broker tells no partitions of."""
 
-class Round(NamedTuple):
-    """What became of a round's records, by their places."""
 
-    unsent: list[int]
-    """Not acknowledged; in order."""
-    refused: list[int]
-    """The broker will never take them."""
-    failure: BaseException | None
-    """Why something is unsent."""
+class Round:
+    """A round's records by what became of them; `wait` brings it up to date."""
+
+    def __init__(self, parcels: Sequence[Parcel]) -> None:
+        self.delivered: list[Parcel] = []
+        """Acknowledged."""
+        self.refused: list[Parcel] = []
+        """The broker will never take them."""
+        self.unsent: dict[Destination, list[Parcel]] = {}
+        """Not acknowledged, in order, by where they go."""
+        self.failures: dict[Destination, BaseException] = {}
+        """Why they are not."""
+        self.passed_by: dict[Destination, list[Parcel]] = {}
+        """Not tried, as was asked."""
+        self._parcels = parcels
+        self._flying: dict[asyncio.Future[Any], _Batch] = {}
+        self._next: defaultdict[Destination, deque[_Batch]] = defaultdict(deque)
+        """Batches that follow when those before them are acknowledged: a producer has one of a partition in flight, and
+        keeps whoever brings another waiting."""
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why something is unsent, if it is."""
+        return next(iter(self.failures.values()), None)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is known of every record what became of it."""
+        return not self._flying
+
+    def flying(self) -> Iterator[tuple[Destination, asyncio.Future[Any], list[Parcel]]]:
+        """Give the batches that are neither acknowledged nor refused yet."""
+        for sent, batch in self._flying.items():
+            yield batch.destination, sent, self._parcels_of(batch)
+
+    def left(self) -> Iterator[tuple[Destination, list[Parcel]]]:
+        """Give the records that were not sent, and those that wait for others of their partition."""
+        yield from self.unsent.items()
+        for destination, batches in self._next.items():
+            if not batches:
+                continue
+            yield destination, [parcel for batch in batches for parcel in self._parcels_of(batch)]
+
+    async def wait(self, producer: Any, within_s: float | None = None) -> None:
+        """Wait until every batch has come to an end, or for so long."""
+        loop = asyncio.get_running_loop()
+        deadline_s = None if within_s is None else loop.time() + within_s
+        while self._flying:
+            left_s = None if deadline_s is None else max(0.0, deadline_s - loop.time())
+            done, _ = await asyncio.wait(self._flying, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                return
+            for sent in [each for each in self._flying if each in done]:
+                batch = self._flying.pop(sent)
+                self._settle(batch, _ending(sent), producer)
+                await self._fly_next(producer, batch.destination)
+
+    async def begin(self, producer: Any, batches: Iterable[_Batch]) -> None:
+        """Hand the first batch of each partition to the producer."""
+        for batch in batches:
+            self._next[batch.destination].append(batch)
+        for destination in list(self._next):
+            await self._fly_next(producer, destination)
+
+    def fail(self, destination: Destination, parcels: Iterable[Parcel], failure: BaseException) -> None:
+        """Note that records were not acknowledged."""
+        self.failures.setdefault(destination, failure)
+        self.unsent.setdefault(destination, []).extend(parcels)
+
+    async def _fly_next(self, producer: Any, destination: Destination) -> None:
+        batches = self._next[destination]
+        while batches:
+            batch = batches.popleft()
+            failure = self.failures.get(destination)
+            if failure is None:
+                batch.builder.close()
+                try:
+                    sent = await producer.send_batch(batch.builder, batch.topic, partition=batch.partition)
+                except KafkaError as error:
+                    failure = error
+                else:
+                    sent.add_done_callback(_noticed)
+                    self._flying[sent] = batch
+                    return
+            self.fail(destination, self._parcels_of(batch), failure)
+
+    def _settle(self, batch: _Batch, result: BaseException | None, producer: Any) -> None:
+        """Note how a batch ended."""
+        parcels = self._parcels_of(batch)
+        if result is None:
+            self.delivered += parcels
+        elif not isinstance(result, MessageSizeTooLargeError):
+            self.fail(batch.destination, parcels, result)
+        elif len(parcels) > 1:
+            self._next[batch.destination].extendleft(reversed(_one_by_one(producer, self._parcels, batch)))
+        else:
+            self.refused += parcels
+
+    def _parcels_of(self, batch: _Batch) -> list[Parcel]:
+        return [self._parcels[number] for number in batch.numbers]
 
 
 class _Batch(NamedTuple):
     topic: str
     partition: int
     builder: Any
-    places: list[int]
+    numbers: list[int]
+    """Of its records in the round."""
+
+    @property
+    def destination(self) -> Destination:
+        """Where it goes."""
+        return self.topic, self.partition
 
 
-async def send_round(producer: Any, parcels: Sequence[Parcel]) -> Round:
-    """Send records and wait for their acknowledgements; a key's records go to one partition."""
-    by_partition, unsent, failure = await _by_partition(producer, parcels)
-    batches = _batches(producer, parcels, by_partition)
-    refused: list[int] = []
-    while batches:
-        too_large: list[_Batch] = []
-        for batch, result in zip(batches, await _acknowledged(producer, batches), strict=True):
-            if isinstance(result, MessageSizeTooLargeError):
-                if len(batch.places) > 1:
-                    too_large += _one_by_one(producer, parcels, batch)
-                else:
-                    refused += batch.places
-            elif result is not None:
-                failure = result
-                unsent += batch.places
-        batches = too_large
-    return Round(sorted(unsent), refused, failure)
+async def send_round(producer: Any, parcels: Sequence[Parcel], stuck: Container[Destination] = ()) -> Round:
+    """Send records, but for those of `stuck` places; a key's records go to one partition. Then `wait`."""
+    sending = Round(parcels)
+    by_destination = await _by_destination(producer, parcels, sending, stuck)
+    for destination in [each for each in by_destination if each in stuck]:
+        sending.passed_by[destination] = [parcels[number] for number in by_destination.pop(destination)]
+    await sending.begin(producer, _batches(producer, parcels, by_destination))
+    return sending
 
 
-async def _by_partition(
-    producer: Any, parcels: Sequence[Parcel]
-) -> tuple[dict[tuple[str, int], list[int]], list[int], BaseException | None]:
-    """Return places by (topic, partition), and those of a topic that has none, with why."""
+async def _by_destination(
+    producer: Any, parcels: Sequence[Parcel], sending: Round, stuck: Container[Destination]
+) -> dict[Destination, list[int]]:
+    """Return the numbers of records by where they go; those of a topic that has no partitions have failed."""
     of_topic: defaultdict[str, list[int]] = defaultdict(list)
-    for place, parcel in enumerate(parcels):
-        of_topic[parcel.topic].append(place)
-    found: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
-    unsent: list[int] = []
-    failure: BaseException | None = None
-    for topic, places in of_topic.items():
+    for number, parcel in enumerate(parcels):
+        of_topic[parcel.topic].append(number)
+    found: defaultdict[Destination, list[int]] = defaultdict(list)
+    for topic, numbers in of_topic.items():
+        if (topic, NO_PARTITION) in stuck:  # to ask again would keep the others waiting
+            found[topic, NO_PARTITION] = numbers
+            continue
+        failure: BaseException = UnavailableError(f"{topic} has no partitions")
         try:
             count = len(await producer.partitions_for(topic))
         except KafkaError as error:
             count, failure = 0, error
         if not count:
-            unsent += places
+            sending.fail((topic, NO_PARTITION), [parcels[number] for number in numbers], failure)
             continue
-        partitions = partitions_of([parcels[place].key for place in places], count)
-        for place, partition in zip(places, partitions, strict=True):
-            found[topic, partition].append(place)
-    return found, unsent, failure
+        partitions = partitions_of([parcels[number].key for number in numbers], count)
+        for number, partition in zip(numbers, partitions, strict=True):
+            found[topic, partition].append(number)
+    return found
 
 
-def _batches(producer: Any, parcels: Sequence[Parcel], by_partition: dict[tuple[str, int], list[int]]) -> list[_Batch]:
-    """Return batches, the first ones of all partitions first: a partition takes one after the other."""
-    numbered: list[tuple[int, _Batch]] = []
-    for (topic, partition), places in by_partition.items():
+def _batches(producer: Any, parcels: Sequence[Parcel], wanted: Mapping[Destination, list[int]]) -> Iterator[_Batch]:
+    for (topic, partition), numbers in wanted.items():
         batch = _Batch(topic, partition, producer.create_batch(), [])
-        number = 0
-        numbered.append((number, batch))
-        for place in places:
-            _, key, value = parcels[place]
+        for number in numbers:
+            _, key, value = parcels[number]
             if batch.builder.append(key=key, value=value, timestamp=None) is None:  # it is full
+                yield batch
                 batch = _Batch(topic, partition, producer.create_batch(), [])
-                number += 1
-                numbered.append((number, batch))
                 batch.builder.append(key=key, value=value, timestamp=None)  # a batch takes one record of any size
-            batch.places.append(place)
-    return [batch for _, batch in sorted(numbered, key=lambda one: one[0])]
+            batch.numbers.append(number)
+        yield batch
 
 
-def _one_by_one(producer: Any, parcels: Sequence[Parcel], batch: _Batch) -> Iterable[_Batch]:
-    for place in batch.places:
-        alone = _Batch(batch.topic, batch.partition, producer.create_batch(), [place])
-        alone.builder.append(key=parcels[place].key, value=parcels[place].value, timestamp=None)
-        yield alone
-
-
-async def _acknowledged(producer: Any, batches: Sequence[_Batch]) -> list[BaseException | None]:
-    """Hand batches to the producer, up to the first that it doesn't take; return how each ended."""
-    sent: list[asyncio.Future[Any]] = []
-    refusal: KafkaError | None = None
-    for topic, partition, builder, _ in batches:
-        builder.close()
-        try:
-            acknowledged = await producer.send_batch(builder, topic, partition=partition)
-        except KafkaError as error:
-            refusal = error
-            break
-        acknowledged.add_done_callback(_noticed)
-        sent.append(acknowledged)
-    if sent:
-        await asyncio.wait(sent)
-    return [*map(_ending, sent), *[refusal] * (len(batches) - len(sent))]
+def _one_by_one(producer: Any, parcels: Sequence[Parcel], batch: _Batch) -> list[_Batch]:
+    found = []
+    for number in batch.numbers:
+        alone = _Batch(batch.topic, batch.partition, producer.create_batch(), [number])
+        alone.builder.append(key=parcels[number].key, value=parcels[number].value, timestamp=None)
+        found.append(alone)
+    return found
 
 
 def _ending(sent: asyncio.Future[Any]) -> BaseException | None:

@@ -7,14 +7,17 @@ While the broker answers, records wait in memory for a round trip. When it does 
 longer than `SPILL_AFTER_S`), and there is a folder to spill to, what waits and what comes is written there, from where
 it is delivered later, by this process or by the next one. Where there is no room at all the newest record is shed and
 counted; `wait_for_room` lets a caller who would rather be slow wait before that.
+
+A partition that takes nothing while others do holds back only itself: its records wait apart (`backlog.py`), a task of
+its own tries them again, and rounds pass it by until they are through.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -23,9 +26,10 @@ from aiokafka.errors import KafkaError
 
 from pipeline.codec.wire import MAX_RECORD_BYTES
 from pipeline.errors import ConfigError, UnavailableError
-from pipeline.serve.delivery.batch_sender import Round, send_round
+from pipeline.serve.delivery.backlog import Acknowledged, Backlog
+from pipeline.serve.delivery.batch_sender import Destination, Round, send_round
 from pipeline.serve.delivery.frames import Parcel
-from pipeline.serve.delivery.spill import Spill
+from pipeline.serve.delivery.spill_folder import SpillFolder
 from pipeline.stream.log.topics import DECISIONS, OUTCOMES
 from pipeline.stream.security import Address, client_options
 
@@ -69,7 +73,7 @@ class Delivery:
         broker: Address,
         capacity_bytes: int,
         *,
-        spill: Spill | None = None,
+        spill: SpillFolder | None = None,
         open_producer: Callable[[Address], Any] = make_producer,
     ) -> None:
         self.delivered = 0
@@ -94,8 +98,15 @@ class Delivery:
         self._spill = spill
         self._moved = 0
         """Records of the present round that were moved to the disk while it went on."""
+        self._late = Acknowledged()
+        """Moved to the disk, and acknowledged afterwards."""
+        self._stuck: dict[Destination, Backlog] = {}
+        """By the partitions that take nothing while others do."""
+        self._trying: dict[Destination, asyncio.Task[None]] = {}
         self._has_room = asyncio.Event()
         self._has_room.set()
+        if spill is not None:
+            self._stuck = {destination: Backlog(spill.of(destination)) for destination in spill.destinations()}
         if spill is not None and spill.records:
             log.info("spill-found records=%s bytes=%s", spill.records, spill.bytes)
             self._has_work.set()
@@ -104,7 +115,12 @@ class Delivery:
     @property
     def undelivered(self) -> int:
         """Records that wait, in memory and on disk."""
-        return len(self._waiting) + self.spilled
+        return len(self._waiting) + sum(backlog.held for backlog in self._stuck.values()) + self.spilled
+
+    @property
+    def stuck(self) -> list[Destination]:
+        """Partitions that take nothing while others do."""
+        return sorted(self._stuck)
 
     @property
     def spilled(self) -> int:
@@ -126,7 +142,7 @@ class Delivery:
         parcel = Parcel(topic, key, value)
         if self.is_failing and self._spilled(parcel):
             return
-        if self._waiting_bytes + parcel.size <= self._capacity_bytes:
+        if self._waiting_bytes + self._held_bytes + parcel.size <= self._capacity_bytes:
             self._waiting.append(parcel)
             self._waiting_bytes += parcel.size
             if self._waiting_bytes > self._capacity_bytes // 2:
@@ -152,11 +168,14 @@ class Delivery:
         """Keep on disk what was not delivered, once `deliver` has ended; return how many records are lost without."""
         if self._spill is not None:
             self._fail()
+            for backlog in self._stuck.values():
+                backlog.keep()
             self._spill.close()
-        abandoned = len(self._waiting)
+        abandoned = len(self._waiting) + sum(backlog.held for backlog in self._stuck.values())
         self.dropped += abandoned
         self._waiting.clear()
         self._waiting_bytes = 0
+        self._stuck.clear()
         return abandoned
 
     async def sync(self) -> None:
@@ -192,49 +211,123 @@ class Delivery:
         try:
             await producer.start()
             await _require_co_partitioning(producer)
+            for destination, backlog in self._stuck.items():
+                self._try_again(producer, destination, backlog)
             while True:
                 await self._has_work.wait()
                 await asyncio.sleep(LINGER_S)
                 if self._waiting:
                     await self._deliver_round(producer)
-                if self._spill is not None and self._spill.records:
+                if self._spill is not None and self._spill.waiting.records:
                     await self._deliver_spilled(self._spill, producer)
         finally:
+            for task in self._trying.values():
+                task.cancel()
+            await asyncio.gather(*self._trying.values(), return_exceptions=True)
+            self._trying.clear()
             await producer.stop()
 
     async def _deliver_round(self, producer: Any) -> None:
         parcels = self._next_round()
         self._moved = 0
-        impatience = asyncio.get_running_loop().call_later(SPILL_AFTER_S, self._fail)
-        try:
-            sent = await send_round(producer, parcels)
-        finally:
-            impatience.cancel()
-        # What was moved meanwhile is delivered from the disk, a second time perhaps, and counted there.
-        self._settle(len(parcels) - self._moved, [parcels[place] for place in sent.unsent if place >= self._moved])
-        self._count(parcels, sent, self._moved)
-        if sent.failure is not None:
-            raise sent.failure
+        sending = await send_round(producer, parcels, self._stuck)
+        await sending.wait(producer, SPILL_AFTER_S)
+        if not sending.is_over and not sending.delivered:
+            self._fail()
+            await sending.wait(producer)
+        moved = parcels[: self._moved]
+        for _ in parcels[self._moved :]:
+            self._waiting_bytes -= self._waiting.popleft().size
+        # What was moved is delivered from the disk, and counted there; what has arrived after all does not go twice.
+        self._late.note(_common(sending.delivered, moved))
+        self._count(_beside(sending.delivered, moved), _beside(sending.refused, moved))
+        again = self._put_aside(producer, sending, moved)
+        self._waiting.extendleft(reversed(again))
+        self._waiting_bytes += sum(parcel.size for parcel in again)
+        self._note_room()
+        if sending.failure is not None and not sending.delivered:
+            raise sending.failure
         self._tell_recovery()
 
-    async def _deliver_spilled(self, spill: Spill, producer: Any) -> None:
-        parcels = spill.next_round(ROUND_RECORDS, ROUND_BYTES)
-        sent = await send_round(producer, parcels)
-        if sent.failure is not None:
-            raise sent.failure  # the whole round comes again: it is on disk
-        spill.settle()
-        self._count(parcels, sent, 0)
+    async def _deliver_spilled(self, spill: SpillFolder, producer: Any) -> None:
+        parcels = spill.waiting.next_round(ROUND_RECORDS, ROUND_BYTES)
+        wanted, known = self._late.part(parcels)
+        sending = await send_round(producer, wanted, self._stuck)
+        await sending.wait(producer, SPILL_AFTER_S)
+        if not sending.delivered:
+            await sending.wait(producer)
+        if sending.failure is not None and not sending.delivered:
+            self._late.note(known)
+            raise sending.failure  # the whole round comes again: it is on disk
+        self._put_aside(producer, sending, [])
+        spill.waiting.settle()
+        self._count([*known, *sending.delivered], sending.refused)
         self._tell_recovery()
         self._note_room()
 
-    def _count(self, parcels: list[Parcel], sent: Round, first: int) -> None:
-        """Count what became of a round's records from `first` on."""
-        refused = [place for place in sent.refused if place >= first]
-        for place in refused:
-            topic, key, value = parcels[place]
+    def _put_aside(self, producer: Any, sending: Round, moved: list[Parcel]) -> list[Parcel]:
+        """Have partitions that took nothing, where others did, wait apart; return what else was not acknowledged."""
+        aside = dict(sending.passed_by)
+        again: list[Parcel] = []
+        for destination, parcels in sending.left():
+            if sending.delivered:
+                aside.setdefault(destination, []).extend(parcels)
+            else:
+                again += parcels
+        for destination, sent, parcels in sending.flying():
+            aside.setdefault(destination, []).extend(parcels)
+            self._backlog(destination).acknowledged.watch(sent, parcels)
+        on_disk = Counter(moved)
+        for destination, parcels in aside.items():
+            backlog = self._backlog(destination)
+            for parcel in _take_out(parcels, on_disk):
+                if not backlog.put(parcel, self._capacity_bytes // 2 - self._held_bytes):
+                    self._drop_newest(parcel.topic)
+            if destination not in self._trying:
+                why = sending.failures.get(destination, "no acknowledgement yet")
+                log.warning("partition-takes-nothing topic=%s partition=%s error=%r", *destination, why)
+                self.failures += 1
+                self._try_again(producer, destination, backlog)
+        return list(_take_out(again, on_disk))
+
+    def _backlog(self, destination: Destination) -> Backlog:
+        if destination not in self._stuck:
+            self._stuck[destination] = Backlog(None if self._spill is None else self._spill.of(destination))
+        return self._stuck[destination]
+
+    def _try_again(self, producer: Any, destination: Destination, backlog: Backlog) -> None:
+        self._trying[destination] = asyncio.create_task(self._work_off(producer, destination, backlog))
+
+    async def _work_off(self, producer: Any, destination: Destination, backlog: Backlog) -> None:
+        """Deliver what waits for one partition, however often it takes nothing."""
+        retry_s = RETRY_S
+        while backlog:
+            try:
+                await backlog.acknowledged.settled()
+                parcels = backlog.next_round(ROUND_RECORDS, ROUND_BYTES)
+                wanted, known = backlog.acknowledged.part(parcels)
+                sending = await send_round(producer, wanted)
+                await sending.wait(producer)
+                if sending.failure is not None:
+                    backlog.acknowledged.note([*known, *sending.delivered])
+                    raise sending.failure
+            except (KafkaError, UnavailableError):
+                await asyncio.sleep(retry_s)
+                retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+                continue
+            retry_s = RETRY_S
+            backlog.settle()
+            self._count([*known, *sending.delivered], sending.refused)
+            self._note_room()
+        log.warning("partition-works-again topic=%s partition=%s", *destination)
+        del self._stuck[destination], self._trying[destination]
+        self._note_room()
+
+    def _count(self, delivered: list[Parcel], refused: list[Parcel]) -> None:
+        for topic, key, value in refused:
             log.error("record-refused-by-broker topic=%s key=%r bytes=%s", topic, key, len(value))
         self.dropped += len(refused)
-        self.delivered += len(parcels) - first - len(refused) - sum(place >= first for place in sent.unsent)
+        self.delivered += len(delivered)
 
     def _next_round(self) -> list[Parcel]:
         parcels: list[Parcel] = []
@@ -246,27 +339,24 @@ class Delivery:
             parcels.append(parcel)
         return parcels
 
-    def _settle(self, count: int, again: list[Parcel]) -> None:
-        """Let go of the `count` oldest records, but for those to send again."""
-        for _ in range(count):
-            self._waiting_bytes -= self._waiting.popleft().size
-        self._waiting.extendleft(reversed(again))
-        self._waiting_bytes += sum(parcel.size for parcel in again)
-        self._note_room()
-
     def _note_room(self) -> None:
         if self._waiting_bytes <= self._capacity_bytes // 2:
             self._has_room.set()
+        if not self._waiting and (self._spill is None or not self._spill.waiting.records):
+            self._has_work.clear()  # what is stuck has tasks of its own
         if not self.undelivered:
-            self._has_work.clear()
             self._is_done.set()
+
+    @property
+    def _held_bytes(self) -> int:
+        return sum(backlog.held_bytes for backlog in self._stuck.values())
 
     def _fail(self) -> None:
         """Move what waits in memory to the disk, as far as there is room, and have what comes follow it."""
         self.is_failing = True
         if self._spill is None:
             return
-        while self._waiting and self._spill.append(self._waiting[0]):
+        while self._waiting and self._spill.waiting.append(self._waiting[0]):
             self._waiting_bytes -= self._waiting.popleft().size
             self._moved += 1
         self._note_room()
@@ -284,7 +374,7 @@ class Delivery:
         self._told = None
 
     def _spilled(self, parcel: Parcel) -> bool:
-        if self._spill is None or not self._spill.append(parcel):
+        if self._spill is None or not self._spill.waiting.append(parcel):
             return False
         self._has_work.set()
         self._is_done.clear()
@@ -295,6 +385,26 @@ class Delivery:
         if not self._is_full:  # once for each time it fills up: the broker may be away for hours
             log.error("buffer-full topic=%s undelivered=%s bytes=%s", topic, self.undelivered, self._waiting_bytes)
         self._is_full = True
+
+
+def _take_out(parcels: Iterable[Parcel], others: Counter[Parcel]) -> Iterator[Parcel]:
+    """Give those that are not among others, each of which stands for one."""
+    if not others:
+        yield from parcels
+        return
+    for parcel in parcels:
+        if others[parcel] > 0:
+            others[parcel] -= 1
+        else:
+            yield parcel
+
+
+def _beside(parcels: Iterable[Parcel], others: Iterable[Parcel]) -> list[Parcel]:
+    return list(_take_out(parcels, Counter(others)))
+
+
+def _common(parcels: Iterable[Parcel], others: Iterable[Parcel]) -> list[Parcel]:
+    return list((Counter(parcels) & counted).elements()) if (counted := Counter(others)) else []
 
 
 async def _require_co_partitioning(producer: Any) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +45,25 @@ class _Segment:
 
 
 class Spill:
-    """The segments in one folder, which one process holds at a time."""
+    """The segments of one prefix in a folder, which one process holds at a time."""
 
-    def __init__(self, folder: Path, capacity_bytes: int, *, disk: Disk | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        capacity_bytes: int,
+        *,
+        disk: Disk | None = None,
+        prefix: str = "",
+        others_bytes: Callable[[], int] = lambda: 0,
+    ) -> None:
         """Take the folder, with what an earlier process left in it.
+
+        Args:
+            folder: where.
+            capacity_bytes: what all files in it may take up.
+            disk: the folder, if it is held already.
+            prefix: of the names of this one's files; digits follow it.
+            others_bytes: what the others' files take up.
 
         Raises:
             ConfigError: it can't be used, or another process holds it.
@@ -64,6 +80,8 @@ class Spill:
         """What the disk refused the last time that it was asked: to write, to sync."""
         self._folder = folder
         self._capacity_bytes = capacity_bytes
+        self._prefix = prefix
+        self._others_bytes = others_bytes
         self._active: AppendFile | None = None
         self._is_torn = False
         """Whether a part of a frame, which was to be taken back, still stands at the active segment's end."""
@@ -76,7 +94,7 @@ class Spill:
         """Where in the oldest segment reading goes on."""
         try:
             self._disk = disk or FolderDisk(folder)
-            names = self._disk.names()
+            names = [name for name in self._disk.names() if file_number(name, prefix) is not None]
             kept = [name for name in names if name.endswith(_SUFFIX)]
             self._segments = deque(self._found(name) for name in kept)
             self.set_aside_bytes = sum(self._disk.size(name) for name in names if name.endswith(_SET_ASIDE))
@@ -84,8 +102,7 @@ class Spill:
             raise ConfigError("spill_dir", [f"{folder} is held by another process: give each node its own"]) from error
         except (OSError, ValueError) as error:
             raise ConfigError("spill_dir", [f"{folder} can't be used: {error}"]) from error
-        numbers = [int(stem) for name in names if (stem := name.partition(".")[0]).isdigit()]
-        self._next_number = max(numbers, default=0) + 1
+        self._next_number = max([file_number(name, prefix) or 0 for name in names], default=0) + 1
 
     @property
     def is_failing(self) -> bool:
@@ -100,7 +117,7 @@ class Spill:
     def append(self, parcel: Parcel) -> bool:
         """Write a record behind the others; return whether it was: there may be no room, or no disk."""
         frame = frame_of(parcel)
-        if self.bytes + self.set_aside_bytes + len(frame) > self._capacity_bytes:
+        if self.bytes + self.set_aside_bytes + self._others_bytes() + len(frame) > self._capacity_bytes:
             return False
         try:
             self._write(frame)
@@ -167,9 +184,15 @@ class Spill:
         while self._segments and not self.records:
             self._finish_oldest()
 
+    def retire(self) -> None:
+        """Let what is written next begin a file."""
+        if self._active is not None:
+            self._retired.append(self._active)
+            self._active, self._is_unsynced = None, True
+
     def close(self) -> None:
         """Sync, and let go of the folder."""
-        self._retire()
+        self.retire()
         self.sync()
         self._disk.close()
 
@@ -194,11 +217,11 @@ class Spill:
             except OSError:
                 if not self._segments[-1].size:  # no file after file that can't be written
                     raise
-                self._retire()  # it ends where its whole frames do
+                self.retire()  # it ends where its whole frames do
         if self._active is not None and self._segments[-1].size >= SEGMENT_BYTES:
-            self._retire()
+            self.retire()
         if self._active is None:
-            name = f"{self._next_number:08d}{_SUFFIX}"
+            name = f"{self._prefix}{self._next_number:08d}{_SUFFIX}"
             self._next_number += 1
             self._active, self._is_torn = self._disk.create(name), False
             self._segments.append(_Segment(name))
@@ -208,16 +231,11 @@ class Spill:
         active.truncate(segment.size)
         self._is_torn = False
 
-    def _retire(self) -> None:
-        if self._active is not None:
-            self._retired.append(self._active)
-            self._active, self._is_unsynced = None, True
-
     def _finish_oldest(self) -> None:
         """Remove the oldest segment, or set it aside if not all of it was read."""
         segment = self._segments.popleft()
         if not self._segments:
-            self._retire()
+            self.retire()
         self.lost += segment.records
         self.records -= segment.records
         self.bytes -= segment.size - self._offset
@@ -260,6 +278,12 @@ class Spill:
         if what in self._failing:
             self._failing.remove(what)
             log.warning("spill-works-again folder=%s operation=%s", self._folder, what)
+
+
+def file_number(name: str, prefix: str) -> int | None:
+    """Return the number in a file's name; None: it is not one of those with this prefix."""
+    stem = name.removeprefix(prefix).partition(".")[0]
+    return int(stem) if name.startswith(prefix) and stem.isdigit() else None
 
 
 def _write_whole(file: AppendFile, frame: bytes) -> None:

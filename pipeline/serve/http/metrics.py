@@ -127,6 +127,9 @@ class NodeMetrics(Collector):
         yield CounterMetricFamily(
             "pipeline_delivery_failures", "Times that something had to be sent again.", value=delivery.failures
         )
+        yield GaugeMetricFamily(
+            "pipeline_delivery_stuck", "Partitions that take nothing while others do.", value=len(delivery.stuck)
+        )
 
 
 def _connections(edge: Edge) -> Iterator[Metric]:

@@ -126,6 +126,10 @@ class HealthAnswer(Struct, frozen=True):
     dropped: Annotated[int, Meta(description="Records that were shed.")] | UnsetType = UNSET
     lost: Annotated[int, Meta(description="Records that its disk kept, and can't give back.")] | UnsetType = UNSET
     delivery_failures: int | UnsetType = UNSET
+    stuck: (
+        Annotated[list[str], Meta(description="Partitions (topic/number) that take nothing while others do.")]
+        | UnsetType
+    ) = UNSET
     keys: list[KeyUse] | UnsetType = UNSET
 
 

@@ -13,6 +13,7 @@ from aiokafka.errors import (
     KafkaConnectionError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
+    NotEnoughReplicasError,
     RequestTimedOutError,
     UnknownTopicOrPartitionError,
 )
@@ -22,7 +23,7 @@ from pipeline.errors import ConfigError
 from pipeline.serve.delivery import delivery as module
 from pipeline.serve.delivery.delivery import Delivery
 from pipeline.serve.delivery.frames import Parcel
-from pipeline.serve.delivery.spill import Spill
+from pipeline.serve.delivery.spill_folder import SpillFolder
 from pipeline.stream.log.topics import DECISIONS, OUTCOMES, SHADOW_DECISIONS
 
 WITHIN_S = 10.0
@@ -46,6 +47,10 @@ class Producer:
         """Raised by `send_batch` itself, as when its buffer stays full."""
         self.lost: dict[bytes, list[Exception]] = defaultdict(list)
         """By value: failures of the batch that has it."""
+        self.stuck: set[int] = set()
+        """Partitions that take nothing: a batch for one of them fails when it is let go on."""
+        self.tries = 0
+        """Batches for one of them."""
         self.is_held = asyncio.Event()
         """Clear: acknowledgements wait."""
         self.is_held.set()
@@ -80,6 +85,9 @@ class Producer:
 
     async def _acknowledge(self, batch: Batch, topic: str, partition: int) -> None:
         await self.is_held.wait()
+        if partition in self.stuck:
+            self.tries += 1
+            raise NotEnoughReplicasError
         for _, value in batch.records:
             if self.lost[value]:
                 raise self.lost[value].pop(0)
@@ -129,7 +137,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def delivering(
-    producer: Producer, capacity_bytes: int = ROOM, spill: Spill | None = None
+    producer: Producer, capacity_bytes: int = ROOM, spill: SpillFolder | None = None
 ) -> AsyncIterator[Delivery]:
     delivery = Delivery("broker:1", capacity_bytes, spill=spill, open_producer=lambda _: producer)
     task = asyncio.create_task(delivery.deliver())
@@ -192,7 +200,7 @@ async def test_a_round_is_bounded_in_bytes_but_takes_a_larger_record_alone() -> 
     for size in (module.ROUND_BYTES + 1, 10, module.ROUND_BYTES - 10, 1):
         delivery.send(DECISIONS, b"", bytes(size))
     assert len(delivery._next_round()) == 1
-    delivery._settle(1, [])
+    delivery._waiting.popleft()
     assert len(delivery._next_round()) == 2
 
 
@@ -303,6 +311,108 @@ async def test_what_waits_counts_until_it_is_acknowledged() -> None:
         assert delivery.undelivered == 0
 
 
+# With four partitions `a` goes to one and `d` to another.
+A, D = partition_of(b"a", 4), partition_of(b"d", 4)
+
+
+async def test_a_partition_that_takes_nothing_holds_back_only_itself_and_nothing_goes_twice(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert A != D
+    producer = Producer()
+    producer.stuck = {A}
+    async with delivering(producer) as delivery:
+        for number in range(20):
+            delivery.send(DECISIONS, b"a", b"a%d" % number)
+            delivery.send(DECISIONS, b"d", b"b%d" % number)
+            await until(lambda number=number: delivery.delivered > number)  # type: ignore[misc]
+        await until(lambda: delivery.undelivered == 20 and not delivery._waiting)
+        assert delivery.stuck == [(DECISIONS, A)]
+        assert (delivery.is_failing, delivery.undelivered) == (False, 20)
+        producer.stuck.clear()
+        await delivery.flush()
+        assert producer.logs[DECISIONS, A] == [b"a%d" % number for number in range(20)]
+        assert producer.logs[DECISIONS, D] == [b"b%d" % number for number in range(20)]
+        assert (delivery.delivered, delivery.stuck) == (40, [])
+    assert producer.starts == 1, "others go on with their producer"
+    assert caplog.text.count("partition-takes-nothing topic=decisions") == 1
+    assert caplog.text.count("partition-works-again topic=decisions") == 1
+
+
+async def test_what_a_silent_partition_took_after_all_does_not_go_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SPILL_AFTER_S", 0.01)
+    for folder in (None, tmp_path):
+        producer = Producer()
+        silent = asyncio.Event()
+        answer = producer._acknowledge
+
+        async def acknowledge(
+            batch: Batch, topic: str, partition: int, silent: asyncio.Event = silent, answer: Any = answer
+        ) -> None:
+            if partition == A:
+                await silent.wait()
+            await answer(batch, topic, partition)
+
+        monkeypatch.setattr(producer, "_acknowledge", acknowledge)
+        async with delivering(producer, spill=None if folder is None else SpillFolder(folder, ROOM)) as delivery:
+            delivery.send(DECISIONS, b"a", b"1")
+            delivery.send(DECISIONS, b"d", b"2")
+            await until(lambda delivery=delivery: delivery.stuck == [(DECISIONS, A)])  # type: ignore[misc]
+            delivery.send(DECISIONS, b"a", b"3")
+            delivery.send(DECISIONS, b"d", b"4")
+            await until(lambda delivery=delivery: delivery.delivered == 2)  # type: ignore[misc]
+            assert delivery.spilled == (0 if folder is None else 2)
+            silent.set()
+            await delivery.flush()
+            assert sorted(producer.values) == [b"1", b"2", b"3", b"4"]
+            assert (delivery.delivered, delivery.dropped) == (4, 0)
+
+
+async def test_what_waits_for_a_partition_is_on_disk_and_the_next_process_passes_the_partition_by(
+    tmp_path: Path,
+) -> None:
+    producer = Producer()
+    producer.stuck = {A}
+    async with delivering(producer, spill=SpillFolder(tmp_path, ROOM)) as delivery:
+        delivery.send(DECISIONS, b"a", b"1")
+        delivery.send(DECISIONS, b"d", b"2")
+        await until(lambda: delivery.spilled == 1)
+    async with delivering(producer, spill=SpillFolder(tmp_path, ROOM)) as delivery:
+        assert (delivery.stuck, delivery.undelivered) == ([(DECISIONS, A)], 1)
+        delivery.send(DECISIONS, b"d", b"3")
+        await until(lambda: b"3" in producer.values)
+        producer.stuck.clear()
+        await delivery.flush()
+        assert producer.values == [b"2", b"3", b"1"]
+
+
+async def test_a_spilled_outage_goes_on_to_the_partitions_that_work(tmp_path: Path) -> None:
+    producer = Producer()
+    producer.start_failures = [KafkaConnectionError("away")]
+    producer.stuck = {A}
+    async with delivering(producer, spill=SpillFolder(tmp_path, ROOM)) as delivery:
+        for number in range(2 * module.ROUND_RECORDS):
+            delivery.send(DECISIONS, (b"a", b"d")[number % 2], b"%d" % number)
+        await until(lambda: delivery.delivered == module.ROUND_RECORDS)
+        assert (delivery.spilled, delivery.is_failing) == (module.ROUND_RECORDS, False)
+        producer.stuck.clear()
+        await delivery.flush()
+        assert len(producer.values) == len(set(producer.values)) == 2 * module.ROUND_RECORDS
+
+
+async def test_a_partition_that_takes_nothing_may_have_half_of_the_memory() -> None:
+    producer = Producer()
+    producer.stuck = {A}
+    async with delivering(producer, capacity_bytes=100) as delivery:
+        for number in range(9):  # 10 bytes each
+            delivery.send(DECISIONS, b"a", b"%09d" % number)
+            delivery.send(DECISIONS, b"d", b"%09d" % number)
+            await until(lambda number=number: delivery.delivered > number and not delivery._waiting)  # type: ignore[misc]
+        assert (delivery.undelivered, delivery.dropped) == (5, 4)
+
+
 async def test_topics_of_different_partition_counts_are_refused() -> None:
     producer = Producer()
     producer.partitions[OUTCOMES] = 8
@@ -315,7 +425,7 @@ async def test_topics_of_different_partition_counts_are_refused() -> None:
 async def test_while_the_broker_is_away_records_wait_on_disk_and_arrive_afterwards(tmp_path: Path) -> None:
     producer = Producer()
     producer.start_failures = [KafkaConnectionError("away")] * 3
-    spill = Spill(tmp_path, ROOM)
+    spill = SpillFolder(tmp_path, ROOM)
     async with delivering(producer, spill=spill) as delivery:
         delivery.send(DECISIONS, b"a", b"1")
         await until(lambda: delivery.spilled > 0)
@@ -332,7 +442,7 @@ async def test_a_round_that_takes_too_long_is_on_disk_before_it_fails(
     monkeypatch.setattr(module, "SPILL_AFTER_S", 0.01)
     producer = Producer()
     producer.is_held.clear()
-    async with delivering(producer, spill=Spill(tmp_path, ROOM)) as delivery:
+    async with delivering(producer, spill=SpillFolder(tmp_path, ROOM)) as delivery:
         for value in (b"1", b"2"):
             delivery.send(DECISIONS, b"", value)
         await until(lambda: delivery.spilled == 2)
@@ -340,15 +450,15 @@ async def test_a_round_that_takes_too_long_is_on_disk_before_it_fails(
         assert delivery.spilled == 3
         producer.is_held.set()
         await delivery.flush()
-        # The round arrived after all, and once more from the disk: JOIN counts a record once.
-        assert sorted(producer.values) == [b"1", b"1", b"2", b"2", b"3"]
+        # The round arrived after all, and so does not come from the disk once more.
+        assert sorted(producer.values) == [b"1", b"2", b"3"]
 
 
 async def test_a_disk_without_room_leaves_the_rest_in_memory_and_sheds_what_finds_none(tmp_path: Path) -> None:
     producer = Producer()
     producer.start_failures = [KafkaConnectionError("away")] * 5
     # A frame of these is 8 + 4 + 9 + 5 + 5 = 31 bytes: two fit. In memory one takes 10.
-    async with delivering(producer, 20, spill=Spill(tmp_path, 70)) as delivery:
+    async with delivering(producer, 20, spill=SpillFolder(tmp_path, 70)) as delivery:
         delivery.send(DECISIONS, b"12345", b"1____")
         await until(lambda: delivery.is_failing)
         for value in (b"2____", b"3____", b"4____", b"5____"):
@@ -359,21 +469,21 @@ async def test_a_disk_without_room_leaves_the_rest_in_memory_and_sheds_what_find
 
 
 async def test_what_an_earlier_process_left_is_delivered_first_of_all(tmp_path: Path) -> None:
-    left = Spill(tmp_path, ROOM)
-    left.append(Parcel(DECISIONS, b"a", b"1"))
+    left = SpillFolder(tmp_path, ROOM)
+    left.waiting.append(Parcel(DECISIONS, b"a", b"1"))
     left.close()
     producer = Producer()
-    async with delivering(producer, spill=Spill(tmp_path, ROOM)) as delivery:
+    async with delivering(producer, spill=SpillFolder(tmp_path, ROOM)) as delivery:
         await delivery.flush()
         assert producer.arrived == [(DECISIONS, b"a", b"1")]
 
 
 async def test_at_its_end_what_waits_in_memory_goes_to_disk(tmp_path: Path) -> None:
-    delivery = Delivery("broker:1", ROOM, spill=Spill(tmp_path, ROOM))
+    delivery = Delivery("broker:1", ROOM, spill=SpillFolder(tmp_path, ROOM))
     delivery.send(DECISIONS, b"a", b"1")
     assert delivery.close() == 0
-    found = Spill(tmp_path, ROOM)
-    assert found.next_round(9, ROOM) == [Parcel(DECISIONS, b"a", b"1")]
+    found = SpillFolder(tmp_path, ROOM)
+    assert found.waiting.next_round(9, ROOM) == [Parcel(DECISIONS, b"a", b"1")]
     found.close()
     without = Delivery("broker:1", ROOM)
     without.send(DECISIONS, b"a", b"1")

@@ -32,7 +32,7 @@ def opened() -> Iterator[Callable[..., Spill]]:
 
 def kill(spill: Spill) -> None:
     """Let go of the files as the system does for a killed process: nothing is synced or written any more."""
-    spill._retire()
+    spill.retire()
     while spill._retired:
         spill._retired.popleft().close()
     spill._disk.close()
