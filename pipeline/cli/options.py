@@ -101,7 +101,7 @@ def registry(command: F) -> F:
         ),
         click.option("--registry-id", "registry_ids", envvar="PIPELINE_REGISTRY_ID", multiple=True, hidden=True),
     )
-    for option in options:
+    for option in reversed(options):
         with_settings = option(with_settings)
     return cast("F", with_settings)
 

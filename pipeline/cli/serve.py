@@ -80,20 +80,20 @@ from pipeline.serve.settings import ServeSettings
     help="The same for each address behind the key of a page. [PIPELINE_PAGE_RATE_LIMIT]",
 )
 @click.option(
+    "--burst",
+    envvar="PIPELINE_BURST",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="What either may cost at once. [PIPELINE_BURST]",
+)
+@click.option(
     "--proxy",
     "proxies",
     envvar="PIPELINE_PROXIES",
     multiple=True,
     metavar="ADDRESS",
     help="Of a proxy whose X-Forwarded-For says who asks; several are allowed. [PIPELINE_PROXIES]",
-)
-@click.option(
-    "--burst",
-    envvar="PIPELINE_BURST",
-    type=click.IntRange(1),
-    default=100,
-    show_default=True,
-    help="How many of them may come at once. [PIPELINE_BURST]",
 )
 @click.option(
     "--tls-certificate",

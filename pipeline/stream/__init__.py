@@ -9,9 +9,9 @@ What happens to a fetched batch, and who calls whom:
      5  the reader asks brokers, keeps what is committed      log/reader.py → log/fetch.py content_of
      6  the lane takes all that has come, as one `Batch`      log/lanes.py  → log/reader.py Reading.take
      7  JOIN, LEARN or PUBLISH makes steps of it              log/lanes.py  → join|learn|publish/agent.py handle
-     8  a step is durable: outputs, changelog, disk     agent.py      → state/durable.py make_durable
+     8  a step is durable: outputs, changelog, disk           agent.py      → state/durable.py make_durable
      9  the lane acknowledges where reading goes on           log/lanes.py  → log/group.py Member.acknowledge
-    10  Faust commits that now and then, for people          log/group.py  Member.force_commit
+    10  Faust commits that now and then, for people                log/group.py  Member.force_commit
 
 A handler that fails goes from 7 back to 3, on what is durable; before partitions are given back lanes rest at 6.
 
