@@ -11,6 +11,7 @@ The folders stand in the order that data flows:
     client/             ask a serving node from Python
     simulate/           any policy in any environment, without a broker
     evaluate/           what another policy would have earned, from logged decisions
+    analyze/            whether to personalise: what depends on whom an arm is shown to
     report/             what a policy earns, and what its holdout earns without it
     replay/             re-derive a published snapshot; count the past again by other rules
     audit/              what operators did: who, when, what was before and after

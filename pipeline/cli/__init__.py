@@ -15,6 +15,7 @@ from pipeline.cli.endings import plainly
 
 COMMANDS = (
     "advise",
+    "analyze",
     "api-key",
     "audit",
     "dead-letters",

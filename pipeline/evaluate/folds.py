@@ -18,15 +18,15 @@ _KEY = b"fold of an evaluation"
 """A subject's fold says nothing of its holdout or rollout."""
 
 
-def fold_for(unit: str) -> int:
+def fold_for(unit: str, folds: int = FOLDS) -> int:
     """Return the fold of a subject or an action.
 
     >>> fold_for("ada") == fold_for("ada") and 0 <= fold_for("ada") < FOLDS
     True
     """
-    return int.from_bytes(blake2b(unit.encode(), key=_KEY, digest_size=8).digest(), "big") % FOLDS
+    return int.from_bytes(blake2b(unit.encode(), key=_KEY, digest_size=8).digest(), "big") % folds
 
 
-def folds_of(units: Sequence[str]) -> NDArray[np.int64]:
+def folds_of(units: Sequence[str], folds: int = FOLDS) -> NDArray[np.int64]:
     """Return the fold of each unit, (n,)."""
-    return np.fromiter(map(fold_for, units), np.int64, len(units))
+    return np.fromiter((fold_for(unit, folds) for unit in units), np.int64, len(units))

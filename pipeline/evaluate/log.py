@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -85,6 +85,19 @@ class DecisionLog:
 
     def __len__(self) -> int:
         return len(self.arm)
+
+    def take(self, places: Indices) -> DecisionLog:
+        """Return the decisions at some places, in their order."""
+        columns = ("arm", "segment", "reward", "propensity", "decided_at_ms", "offer", "least_propensity")
+        chosen = {name: getattr(self, name)[places] for name in columns}
+        listed = places.tolist()
+        return replace(
+            self,
+            contexts=[self.contexts[place] for place in listed],
+            actions=[self.action_of(place) for place in listed],
+            subjects=[self.subject_of(place) for place in listed],
+            **chosen,
+        )
 
     def action_of(self, place: int) -> str:
         """Name a decision."""

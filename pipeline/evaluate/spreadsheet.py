@@ -65,6 +65,21 @@ class Sheet:
             numbers.append(value)
         return np.array(numbers, np.float64)
 
+    def texts(self, column: str) -> list[str]:
+        """Return a column's cells as they are, empty ones too."""
+        return [cell for _, cell in self._cells(column)]
+
+    def values(self, column: str) -> list[float | str | None]:
+        """Return a column's numbers where all are some, or else its words; None for empty cells."""
+        cells = self.texts(column)
+        filled = [row for row, cell in zip(self.rows, cells, strict=True) if cell]
+        tried = Sheet(self.source, self.columns, filled, is_comma_free=self.is_comma_free)
+        numbers = iter(tried.numbers(column).tolist())
+        if tried.faults or not filled:
+            return [cell or None for cell in cells]
+        self.doubts.update(tried.doubts)
+        return [next(numbers) if cell else None for cell in cells]
+
     def fault(self, row: int, column: str, words: str) -> None:
         """Note a fault of the row at a place."""
         self.faults.append(f"row {self.rows[row][0]}, column {column}: {words}")

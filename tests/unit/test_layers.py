@@ -50,6 +50,7 @@ PURE = {
     ),
     "report": ("events", "models", "policy", "evaluate.ledger"),
     "audit": ("errors", "codec"),
+    "analyze": ("errors", "models", "policy", "evaluate", "report.interval"),
 }
 # What touches the world in those folders; everything else there is pure.
 WORLDLY = {
@@ -104,6 +105,7 @@ WORLDLY = {
     "evaluate": ("open_bandit", "picture", "read"),
     "report": ("picture",),
     "audit": ("read", "record"),
+    "analyze": ("picture",),
     "simulate": ("environments", "named", "picture"),  # environments make their own chance, from a seed
 }
 # The rooms of the largest folders, upper ones first: a room uses itself and what stands behind it. Files that lie

@@ -15,6 +15,7 @@ WITHIN_S = 60.0
 POLICY = str(Path(__file__).parents[3] / "ops" / "policies" / "homepage.toml")
 ASKING = (
     "advise homepage",
+    "analyze homepage",
     "dead-letters list",
     "dead-letters show decisions/0/17",
     "dead-letters replay --reason too-late",
