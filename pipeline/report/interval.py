@@ -33,7 +33,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import betainc, betaincinv, ndtr, stdtrit
+from scipy.special import betainc, betaincc, betainccinv, betaincinv, ndtr, stdtrit
 
 from pipeline.models.model import Floats
 
@@ -43,6 +43,8 @@ UNSEEN = 2.0
 """Events of the largest jump that count as seen. With one, differences of lognormal rewards (σ = 2.5, some hundred
 purchases) were covered in 90 % of experiments, with two in 95 %."""
 
+LEAST_TAIL = 1e-100
+"""Of the looks at a handful of subjects: a smaller one allows anything."""
 ROUNDING = 1e-12
 """Part of a rate by which sums of decisions may make it another one: rewards themselves lie on a coarser grid."""
 
@@ -138,7 +140,7 @@ def interval_of(
     if within.is_two_sided:
         rest = np.abs(group.earned - mean * group.decisions).max()
         total = float(group.decisions.sum())
-        reach = -float(stdtrit(group.subjects - 1, error / 2.0)) * sqrt(
+        reach = _deviations(error, group.subjects) * sqrt(
             group.residual_squares + UNSEEN * max(float(rest), within.jump) ** 2
         )
         return Interval(mean, max(mean - reach / total, declared[0]), min(mean + reach / total, declared[1]))
@@ -176,34 +178,54 @@ def _tail(error: float, subjects: int) -> float:
     >>> _tail(0.05, 10**6) == 0.025, round(_tail(0.05, 20), 4)
     (False, 0.0182)
     """
-    return float(ndtr(stdtrit(subjects - 1, error / 2.0)))
+    return float(ndtr(-_deviations(error, subjects)))
+
+
+def _deviations(error: float, subjects: int) -> float:
+    """Return how far out Student's tails lie; inf where that is further than floats tell."""
+    found = -float(stdtrit(subjects - 1, error / 2.0))
+    return found if found > 0.0 else inf
 
 
 def _exact(successes: float, trials: float, tail: float) -> tuple[float, float]:
     """Return Clopper & Pearson's limits; neither count need be whole."""
+    if tail < LEAST_TAIL:
+        return 0.0, 1.0
     failures = trials - successes
     low = float(betaincinv(successes, failures + 1.0, tail)) if successes > 0.0 else 0.0
-    high = float(betaincinv(successes + 1.0, failures, 1.0 - tail)) if failures > 0.0 else 1.0
+    high = float(betainccinv(successes + 1.0, failures, tail)) if failures > 0.0 else 1.0
     return low, high
 
 
 def _mid_p(successes: float, trials: float, tail: float) -> tuple[float, float]:
-    """Return where the chance of more, and half that of as much, comes to the tail; and the same of less."""
+    """Return where the chance of more, and half that of as much, comes to the tail; and the same of less.
+
+    Each limit lies between the exact one of the tail and that of twice the tail, however far out that is.
+    """
     failures = trials - successes
 
-    def at_least(p: float) -> float:
-        return float(betainc(successes, failures + 1.0, p)) if successes > 0.0 else 1.0
+    def excess_of_more(p: float) -> float:
+        at_least = float(betainc(successes, failures + 1.0, p))
+        more = float(betainc(successes + 1.0, failures, p)) if failures > 0.0 else 0.0
+        return 0.5 * (at_least + more) - tail
 
-    def more(p: float) -> float:
-        return float(betainc(successes + 1.0, failures, p)) if failures > 0.0 else 0.0
+    def excess_of_less(p: float) -> float:
+        less = float(betaincc(successes, failures + 1.0, p)) if successes > 0.0 else 0.0
+        at_most = float(betaincc(successes + 1.0, failures, p))
+        return 0.5 * (less + at_most) - tail
 
-    def excess(p: float, wanted: float) -> float:
-        return 0.5 * (at_least(p) + more(p)) - wanted
+    low, high = _exact(successes, trials, tail)
+    narrow_low, narrow_high = _exact(successes, trials, 2.0 * tail)
+    return _root(excess_of_more, low, narrow_low), _root(excess_of_less, high, narrow_high)
 
-    part = successes / trials
-    low = float(brentq(excess, 0.0, part, (tail,), xtol=1e-300, rtol=1e-12)) if successes > 0.0 else 0.0
-    high = float(brentq(excess, part, 1.0, (1.0 - tail,), rtol=1e-12)) if failures > 0.0 else 1.0
-    return low, high
+
+def _root(excess: Callable[[float], float], outer: float, inner: float) -> float:
+    """Return where the excess is 0: below it at the outer limit, above it at the inner one, but for rounding."""
+    if outer in (inner, 0.0) or excess(outer) >= 0.0:
+        return outer
+    if excess(inner) <= 0.0:
+        return inner
+    return float(brentq(excess, outer, inner, xtol=1e-300, rtol=1e-12))
 
 
 NOWHERE = Interval(float("nan"), -inf, inf)

@@ -52,6 +52,17 @@ def test_whoever_looks_every_day_sees_a_wider_interval():
     assert error_at(1_000.0, 0.05) < error_at(1_000.0, 0.2)
 
 
+@pytest.mark.parametrize("rewards", [[0.0, 1.0], [0.3] + [0.0] * 9, [-1.0, 0.0, 0.0, 0.0, 1.0]])
+def test_a_handful_of_subjects_have_an_interval_at_any_look(rewards):
+    for policy in (2, 3, 5, 8, 12, 25, 60):
+        for holdout in (2, 3, 4, 7, 14):
+            groups = [Group.of([(1, rewards[i % len(rewards)]) for i in range(n)]) for n in (policy, holdout)]
+            lift = lift_of(*groups, (-1.0, 1.0))
+            assert lift is not None
+            assert lift.always.low <= lift.difference.low <= lift.difference.value
+            assert lift.difference.value <= lift.difference.high <= lift.always.high
+
+
 def test_too_few_subjects_give_no_lift():
     assert lift_of(clicks(1, 2), Group.of([(5, 1.0)]), UNIT) is None
 
