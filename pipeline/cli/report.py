@@ -77,9 +77,12 @@ async def _report(broker: Address, name: str, generation: int | None, *, include
             generation,
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    counted = tally(gathered.entries.values(), include_open=include_open)
-    shares = {} if gathered.definition.guardrails.holdout is None else await _shares(broker, name)
-    return report_of(gathered.definition, counted, gathered.left_out(), shares)
+    holdout = gathered.definition.guardrails.holdout
+    shares = {} if holdout is None else await _shares(broker, name)
+    counted = tally(
+        gathered.entries.values(), shares, None if holdout is None else holdout.share, include_open=include_open
+    )
+    return report_of(gathered.definition, counted, gathered.left_out())
 
 
 async def _shares(broker: Address, name: str) -> dict[int, float]:
@@ -132,7 +135,9 @@ def _lift_in_words(report: Mapping[str, Any]) -> Iterator[str]:
     if lift is None:
         yield f"  lift: not known, it takes two {report['unit']}s in each group"
         return
-    yield f"  lift: {lift['difference']['value']:+.5g} a decision{_between(lift['difference'], '+.5g')}"
+    compared = sum(stratum["is_compared"] for stratum in report["strata"])
+    within = f", within {compared} shares of the holdout" if compared > 1 else ""
+    yield f"  lift: {lift['difference']['value']:+.5g} a decision{within}{_between(lift['difference'], '+.5g')}"
     if lift["relative"] is not None:
         yield f"        {lift['relative']['value']:+.2%}{_between(lift['relative'], '+.2%')}"
     yield f"        {_between(lift['always'], '+.5g', 'however often one looks').lstrip()}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.report.interval import Group, Interval, interval_of, range_of
-from pipeline.report.lift import METHOD, lift_of
+from pipeline.report.lift import METHOD, Stratum, lift_within
 from pipeline.report.sample_ratio import always_p_value, p_value_now
 from pipeline.report.tally import GROUPS, HOLDOUT, POLICY, Earned, Tally
 
@@ -16,25 +16,20 @@ MANY_EVENTS = 5.0
 LARGE_PART = 0.1
 
 
-def report_of(
-    definition: PolicyDefinition,
-    tally: Tally,
-    left_out: Sequence[str] = (),
-    shares: Mapping[int, float] | None = None,
-) -> dict[str, Any]:
+def report_of(definition: PolicyDefinition, tally: Tally, left_out: Sequence[str] = ()) -> dict[str, Any]:
     """Return what is known of a policy's lift, with what was left out and what makes it doubtful.
 
     Args:
         definition: in force.
         tally: what its ledger holds.
         left_out: in words, what is not in it.
-        shares: of the holdout, by the snapshot version that they came with; those missing are as in force.
     """
     groups = {name: tally.groups[name].group for name in GROUPS}
     everyone = sum(groups.values(), Group.of([]))
     declared = (definition.reward.low, definition.reward.high)
-    lift = lift_of(groups[POLICY], groups[HOLDOUT], declared)
-    share = _share(definition, tally, shares or {})
+    strata = tally.strata
+    lift = lift_within(list(strata.values()), declared)
+    share = _share(definition, tally)
     return {
         "policy": definition.name,
         "generation": definition.generation,
@@ -47,6 +42,7 @@ def report_of(
             "relative": _interval(lift.relative),
             "always": _interval(lift.always),
         },
+        "strata": [_stratum(*one) for one in strata.items()],
         "holdout_share": share,
         "arms": {name: _table(tally.groups[name].arms) for name in GROUPS},
         "segments": {name: _table(tally.groups[name].segments) for name in GROUPS},
@@ -58,6 +54,7 @@ def report_of(
         "doubts": [
             *left_out,
             *_doubts_of_groups(definition, groups),
+            *_doubts_of_strata(strata.values()),
             *_doubts_of_subjects(tally),
             *_doubts_of_share(share),
         ],
@@ -86,6 +83,25 @@ def _doubts_of_groups(definition: PolicyDefinition, groups: Mapping[str, Group])
     return found
 
 
+def _doubts_of_strata(strata: Collection[Stratum]) -> list[str]:
+    alone = sum(one.decisions for one in strata if not one.is_comparable)
+    if not alone or len(strata) == 1:
+        return []
+    why = "under the holdout's share of that time there were no two subjects in each group"
+    return [f"{alone:,.0f} decisions are not compared: {why}"]
+
+
+def _stratum(share: float | None, stratum: Stratum) -> dict[str, Any]:
+    return {
+        "share": share,
+        "decisions": {
+            POLICY: int(stratum.policy.decisions.sum()),
+            HOLDOUT: int(stratum.holdout.decisions.sum()),
+        },
+        "is_compared": stratum.is_comparable,
+    }
+
+
 def _doubts_of_subjects(tally: Tally) -> list[str]:
     found = []
     if tally.without_subject:
@@ -108,10 +124,10 @@ def _doubts_of_share(share: Mapping[str, Any]) -> list[str]:
     return [f"{words}: the groups are not comparable"]
 
 
-def _share(definition: PolicyDefinition, tally: Tally, shares: Mapping[int, float]) -> dict[str, float | None]:
+def _share(definition: PolicyDefinition, tally: Tally) -> dict[str, float | None]:
     """Compare the share of subjects held out with the declared ones."""
     holdout = definition.guardrails.holdout
-    splits = tally.splits(shares, 0.0 if holdout is None else holdout.share)
+    splits = tally.splits(0.0 if holdout is None else holdout.share)
     total = sum(split.subjects for split in splits.values())
     declared = None if holdout is None else holdout.share
     if not total:

@@ -18,6 +18,7 @@ from pipeline.evaluate.ledger import Entry
 from pipeline.events import Decision
 from pipeline.policy.candidates import CANDIDATES
 from pipeline.report import interval
+from pipeline.report.lift import Stratum
 from pipeline.report.sample_ratio import Split
 
 POLICY, HOLDOUT, NO_SNAPSHOT = "policy", "holdout", "no_snapshot"
@@ -41,12 +42,18 @@ def _earned() -> defaultdict[str, Earned]:
     return defaultdict(Earned)
 
 
+def _by_share() -> defaultdict[float | None, defaultdict[str, Earned]]:
+    return defaultdict(_earned)
+
+
 @dataclass(slots=True)
 class Side:
     """One side of the comparison."""
 
     subjects: defaultdict[str, Earned] = field(default_factory=_earned)
     """By subject; a decision without one is its own."""
+    by_share: defaultdict[float | None, defaultdict[str, Earned]] = field(default_factory=_by_share)
+    """The same by the holdout's share that was in force; None: it isn't known."""
     decisions: int = 0
     arms: defaultdict[str, Earned] = field(default_factory=_earned)
     segments: defaultdict[str, Earned] = field(default_factory=_earned)
@@ -54,7 +61,11 @@ class Side:
     @property
     def group(self) -> interval.Group:
         """Return its subjects, as they are compared."""
-        return interval.Group.of((one.decisions, one.reward) for one in self.subjects.values())
+        return _group(self.subjects)
+
+
+def _group(subjects: Mapping[str, Earned]) -> interval.Group:
+    return interval.Group.of((one.decisions, one.reward) for one in subjects.values())
 
 
 class First(NamedTuple):
@@ -63,6 +74,8 @@ class First(NamedTuple):
     decided_at_ms: int
     snapshot_version: int
     is_held_out: bool
+    share: float | None
+    """Of the holdout then."""
 
 
 @dataclass(slots=True)
@@ -92,19 +105,25 @@ class Tally:
         """Return how many subjects stand in both groups, as where a share was changed."""
         return len(self.groups[POLICY].subjects.keys() & self.groups[HOLDOUT].subjects.keys())
 
-    def splits(self, shares: Mapping[int, float], otherwise: float) -> dict[float, Split]:
-        """Return how many subjects came first under each declared share of the holdout, and were held out.
+    def splits(self, otherwise: float) -> dict[float, Split]:
+        """Return how many subjects came first under each share of the holdout, and were held out.
 
         Args:
-            shares: by snapshot version.
-            otherwise: of versions that are not among them.
+            otherwise: the share where it isn't known.
         """
         found: dict[float, Split] = {}
         for first in self.first_seen.values():
-            share = shares.get(first.snapshot_version, otherwise)
+            share = otherwise if first.share is None else first.share
             before = found.get(share, Split(0, 0))
             found[share] = Split(before.subjects + 1, before.held_out + first.is_held_out)
         return {share: split for share, split in found.items() if 0.0 < share < 1.0}
+
+    @property
+    def strata(self) -> dict[float | None, Stratum]:
+        """Return what is compared with each other, by the holdout's share that was in force."""
+        policy, holdout = (self.groups[name].by_share for name in (POLICY, HOLDOUT))
+        shares = sorted(policy.keys() | holdout.keys(), key=lambda share: (share is not None, share or 0.0))
+        return {share: Stratum(_group(policy.get(share, {})), _group(holdout.get(share, {}))) for share in shares}
 
 
 def group_of(decision: Decision) -> str:
@@ -114,9 +133,23 @@ def group_of(decision: Decision) -> str:
     return POLICY if decision.snapshot_version > 0 else NO_SNAPSHOT
 
 
-def tally(entries: Iterable[Entry], *, include_open: bool = False) -> Tally:
-    """Count ledger entries, one an action."""
+def tally(
+    entries: Iterable[Entry],
+    shares: Mapping[int, float] | None = None,
+    otherwise: float | None = None,
+    *,
+    include_open: bool = False,
+) -> Tally:
+    """Count ledger entries, one an action.
+
+    Args:
+        entries: as the ledger has them.
+        shares: of the holdout, by the snapshot version that they came with.
+        otherwise: the share of versions that are not among them.
+        include_open: whether decisions whose window is open count too.
+    """
     counted = Tally()
+    shares = shares or {}
     for entry in entries:
         decision = entry.decision
         if decision is None:
@@ -134,9 +167,11 @@ def tally(entries: Iterable[Entry], *, include_open: bool = False) -> Tally:
         counted.without_subject += decision.subject_hash is None
         side.decisions += 1
         side.subjects[subject].add(entry.reward)
+        share = shares.get(decision.snapshot_version, otherwise)
+        side.by_share[share][subject].add(entry.reward)
         side.arms[CANDIDATES if decision.arm in decision.candidates else decision.arm].add(entry.reward)
         side.segments[entry.segment].add(entry.reward)
         if name != NO_SNAPSHOT:
-            first = First(decision.decided_at_ms, decision.snapshot_version, name == HOLDOUT)
+            first = First(decision.decided_at_ms, decision.snapshot_version, name == HOLDOUT, share)
             counted.first_seen[subject] = min(first, counted.first_seen.get(subject, first))
     return counted

@@ -89,7 +89,7 @@ def test_groups_of_another_size_than_declared_are_doubted():
     (doubt,) = report_of(define(plain_policy(**held(0.2))), tally(entries))["doubts"]
     assert doubt.startswith("10.00% of the subjects are held out where 20.00% were to be")
     # All of them came while a tenth was to be held out.
-    assert report_of(define(plain_policy(**held(0.2))), tally(entries), (), {3: 0.1})["doubts"] == []
+    assert report_of(define(plain_policy(**held(0.2))), tally(entries, {3: 0.1}))["doubts"] == []
 
 
 def test_forty_people_who_come_back_are_forty_and_not_two_thousand():
@@ -111,6 +111,42 @@ def test_where_nobody_is_named_it_says_that_it_goes_by_action():
     assert report["unit"] == "action"
     assert "by action" in in_words(report).splitlines()[0]
     assert any("by action for 3 of 3 decisions" in doubt for doubt in report["doubts"])
+
+
+def two_days() -> list[Entry]:
+    """A twentieth is held out on a day that pays .1, half on one that pays .3; the policy earns no more than it."""
+    entries = []
+    for version, policy, held_out, rate in ((1, 950, 50, 0.1), (2, 500, 500, 0.3)):
+        for reason, subjects in (("policy", policy), ("holdout", held_out)):
+            for i in range(subjects):
+                who = f"{version}-{reason}-{i}"
+                entries.append(
+                    entry(who, float(i < rate * subjects), subject_hash=who, reason=reason, snapshot_version=version)
+                )
+    return entries
+
+
+def test_a_share_that_moved_with_the_level_makes_no_difference_of_its_own():
+    counted = tally(two_days(), {1: 0.05, 2: 0.5})
+    report = report_of(define(plain_policy(**held(0.5))), counted)
+    # Pooled, the policy has 245 of 1,450 and the holdout 155 of 550.
+    pooled = report["groups"]["policy"]["mean_reward"] - report["groups"]["holdout"]["mean_reward"]
+    assert pooled == pytest.approx(245 / 1450 - 155 / 550)
+    lift = report["lift"]["difference"]
+    assert lift["value"] == pytest.approx(0.0, abs=1e-12)
+    # Both days weigh a half; variances .09/950 + .09/50 and .21/500 twice: 1.96 sqrt((.00189 + .00084) / 4) = .051.
+    assert lift["high"] - lift["low"] == pytest.approx(2 * 0.051, rel=0.1)
+    assert report["lift"]["always"]["low"] < lift["low"]
+    assert "within 2 shares of the holdout" in in_words(report)
+
+
+def test_a_time_without_a_holdout_is_compared_with_nobody_and_told():
+    before = [entry(f"b{i}", 1.0, subject_hash=f"b{i}", snapshot_version=1) for i in range(70)]
+    since = [one for one in two_days() if one.decision is not None and one.decision.snapshot_version == 2]
+    report = report_of(define(plain_policy(**held(0.5))), tally([*before, *since], {1: 0.0, 2: 0.5}))
+    assert report["lift"]["difference"]["value"] == pytest.approx(0.0, abs=1e-12)
+    assert report["doubts"][0].startswith("70 decisions are not compared: under the holdout's share of that time")
+    assert [one["is_compared"] for one in report["strata"]] == [False, True]
 
 
 def test_who_was_held_out_for_a_while_is_told():
