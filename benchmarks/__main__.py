@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+import orjson
+from rich.console import Console
+from rich.progress import Progress
 
 from benchmarks import cluster, freshness, growth, micro, models, pipeline, publish, recovery, replaying, sizing, stages
 from benchmarks.report import Row, read, write
@@ -210,6 +214,54 @@ def learning_command(seeds: int, kept: Path | None, names: tuple[str, ...], smok
     steps = int(chapelle_li.STEPS * scale) // 10 * 10
     extra = "" if names else chapelle_li.table(list(chapelle_li.measure(steps, seeds)))
     click.echo(learning.write(results, out, extra))
+
+
+@main.command("coverage")
+@click.option("--runs", type=click.IntRange(1), default=2_000, show_default=True, help="Of each tool on each data.")
+@click.option(
+    "--only", "only", multiple=True, metavar="WORDS", help="Only tools and data with these words in their name."
+)
+@click.option(
+    "--kept",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep what has come of the runs here, and go on where a suite of the same code was stopped.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a figure.")
+@click.option("--markdown", is_flag=True, help="The tables of docs/numbers.md.")
+def coverage_command(runs: int, only: tuple[str, ...], kept: Path | None, as_json: bool, markdown: bool) -> None:
+    """How often intervals and tests of report, evaluate and advise are right; needs no Kafka, and half an hour.
+
+    Exit code 1: a figure is right in less than 94 %, by more than two standard errors.
+
+    \b
+    Example:
+      python -m benchmarks coverage --kept out/coverage
+      python -m benchmarks coverage --kept out/coverage --markdown
+      python -m benchmarks coverage --runs 200 --only "lognormal" --json
+    """
+    from benchmarks.coverage import cells as known  # noqa: PLC0415  brings all the tools
+    from benchmarks.coverage import run, table  # noqa: PLC0415
+
+    cells = [cell for cell in known.CELLS if not only or any(words in cell.name for words in only)]
+    if not cells:
+        raise click.UsageError(f"--only {only[0]!r} names none of: {'; '.join(cell.name for cell in known.CELLS)}")
+    with Progress(*Progress.get_default_columns(), console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("coverage", total=None)
+        found = run.measure(
+            cells,
+            runs,
+            kept,
+            lambda cell, done, total: progress.update(task, description=cell, completed=done, total=total),
+        )
+    if as_json:
+        for line in table.to_plain(cells, found):
+            click.echo(orjson.dumps(line))
+    else:
+        click.echo(table.markdown(cells, found) if markdown else table.lines(cells, found))
+    low = table.verdict(cells, found)
+    for words in low:
+        click.echo(words, err=True)
+    sys.exit(1 if low else 0)
 
 
 @main.command("all")
