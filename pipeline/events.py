@@ -58,6 +58,7 @@ class Decision(NamedTuple):
     reason: str
     guardrails: Sequence[str] = ()
     candidates: Mapping[str, Mapping[str, float]] = NO_CANDIDATES
+    is_analysis: bool = False
 
 
 class Outcome(NamedTuple):
@@ -145,6 +146,7 @@ def decision_from(fields: Mapping[str, Any]) -> Decision:
         reason=reason,
         guardrails=tuple(_strings(fields, "guardrails")),
         candidates=_candidates(fields),
+        is_analysis=_typed(fields, "is_analysis", bool, False),  # noqa: FBT003  its default
     )
 
 

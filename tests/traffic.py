@@ -158,6 +158,8 @@ def traffic_of(policy: dict[str, Any], actions: int, span_ms: int, dice: Dice) -
             fields["propensity"] = [0.5, 1 / 3, 1.0, 1e-7][dice.below(4)]
         if subject := SUBJECTS[dice.below(len(SUBJECTS))]:
             fields["subject_hash"] = subject
+        if not dice.below(6):
+            fields["is_analysis"] = True
         if "context" in policy:
             fields["context_vector"] = [dice.below(8193) - 4096 for _ in range(3)]
         data.decisions.extend(_arrivals(decided_ms, plain_decision(f"x{number}", decided_ms, **fields), dice))

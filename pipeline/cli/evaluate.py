@@ -35,6 +35,7 @@ from pipeline.policy.parsing.parse import load_policy, parse_policy
 from pipeline.stream.policies import Policies
 from pipeline.stream.security import Address
 
+ALL, ANALYSIS = "all", "analysis"
 LOGGED, UNIFORM, LATEST, BERNOULLI_TS = "logged", "uniform", "latest", "bernoulli-ts"
 SAME_DECISIONS = (
     "this snapshot may have learned from the very decisions that it is evaluated on, which flatters it: evaluate its "
@@ -51,6 +52,15 @@ SAME_DECISIONS = (
     type=click.IntRange(1),
     help="Whose decisions, by that generation's own rules; if not given, those of all up to the latest snapshot's, by "
     "its rules. [PIPELINE_EVALUATE_GENERATION]",
+)
+@click.option(
+    "--group",
+    envvar="PIPELINE_EVALUATE_GROUP",
+    type=click.Choice([ALL, ANALYSIS]),
+    default=ALL,
+    show_default=True,
+    help="Of a ledger's decisions all, or those of the analysis group, which no snapshot has learned from. "
+    "[PIPELINE_EVALUATE_GROUP]",
 )
 @click.option(
     "--log",
@@ -116,6 +126,7 @@ def evaluate(
     policy_name: str | None,
     broker: Address,
     generation: int | None,
+    group: str,
     log_kind: str | None,
     data: Path | None,
     targets: tuple[str, ...],
@@ -134,10 +145,13 @@ def evaluate(
     \b
     Example:
       pipeline evaluate homepage --target logged --target bolder.toml --target latest
+      pipeline evaluate homepage --group analysis --target latest
       pipeline evaluate --log open-bandit --data data/random/women --target bernoulli-ts --json
     """
     if (log_kind is None) != (data is None):
         raise click.UsageError("--log and --data go together: --log open-bandit --data FOLDER")
+    if group != ALL and data is not None:
+        raise click.UsageError("--group is of a policy's ledger: a log in a folder has no analysis group")
     if (policy_name is None) == (data is None):
         raise click.UsageError("name the POLICY whose ledger is the log, or give --log and --data")
     settings = Settings(confidence, resamples, clip)
@@ -146,7 +160,7 @@ def evaluate(
             log, features, left_out = _read_open_bandit(data)
             chosen = targets or (LOGGED, UNIFORM, BERNOULLI_TS)
         else:
-            reading = read_ledger(broker, str(policy_name), told("reading the ledger"), generation)
+            reading = read_ledger(broker, str(policy_name), told("reading the ledger"), generation, group)
             log, features, left_out = asyncio.run(reading)
             chosen = targets or (LOGGED, UNIFORM, LATEST)
         prepared = prepare(log, features)
@@ -160,7 +174,7 @@ def evaluate(
                 told(f"evaluating {word}"),
             )
             for word in chosen
-            for target, warnings in [_target(word, prepared.log, broker, policy_name)]
+            for target, warnings in [_target(word, prepared.log, broker, policy_name, group)]
         ]
     if picture is not None:
         from pipeline.evaluate.picture import save_picture  # noqa: PLC0415  plots would slow down every other use
@@ -176,7 +190,9 @@ def evaluate(
         click.echo(f"The picture is {picture}")
 
 
-def _target(word: str, log: DecisionLog, broker: Address, policy_name: str | None) -> tuple[Target, list[str]]:
+def _target(
+    word: str, log: DecisionLog, broker: Address, policy_name: str | None, group: str
+) -> tuple[Target, list[str]]:
     if word == LOGGED:
         return Logged(), []
     if word == UNIFORM:
@@ -197,7 +213,7 @@ def _target(word: str, log: DecisionLog, broker: Address, policy_name: str | Non
     present = asyncio.run(read_book(broker)).in_force(name)
     switches = None if present is None else present.switches  # on every node they are over any snapshot
     target = published(f"{name}@{found.fields['version']}", found.content, log, switches)
-    return target, [SAME_DECISIONS] if name == policy_name else []
+    return target, [SAME_DECISIONS] if name == policy_name and group == ALL else []
 
 
 async def read_book(broker: Address) -> PolicyBook:
@@ -233,13 +249,17 @@ def _read_open_bandit(folder: Path) -> tuple[DecisionLog, FeatureSchema, list[st
 
 
 async def read_ledger(
-    broker: Address, policy: str, on_progress: Callable[[int, int], None], generation: int | None = None
+    broker: Address,
+    policy: str,
+    on_progress: Callable[[int, int], None],
+    generation: int | None = None,
+    group: str = ALL,
 ) -> tuple[DecisionLog, FeatureSchema, list[str]]:
     """Return a policy's log, its features, and in words what was left out."""
     fields = (await find_published(broker, policy, None)).fields
     definition = parse_policy(orjson.loads(fields["definition"]), f"snapshot {fields['version']} of {policy}")
     gathering = await gather_ledger(broker, definition, generation, on_progress=on_progress)
-    log, left_out = gathering.log()
+    log, left_out = gathering.log(analysis=True if group == ANALYSIS else None)
     return log, gathering.definition.features, left_out
 
 

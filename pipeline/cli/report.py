@@ -19,7 +19,7 @@ from pipeline.evaluate.read import gather_ledger
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.parsing.parse import parse_policy
 from pipeline.report.report import report_of
-from pipeline.report.tally import GROUPS, tally
+from pipeline.report.tally import ANALYSIS, GROUPS, POLICY, tally
 from pipeline.stream.log.topics import SNAPSHOT_HISTORY
 from pipeline.stream.policies import Policies
 from pipeline.stream.security import Address
@@ -35,6 +35,15 @@ from pipeline.stream.security import Address
     help="Whose decisions, by that generation's own rules; if not given, those of all up to the present one, by its "
     "rules. [PIPELINE_REPORT_GENERATION]",
 )
+@click.option(
+    "--group",
+    envvar="PIPELINE_REPORT_GROUP",
+    type=click.Choice([POLICY, ANALYSIS]),
+    default=POLICY,
+    show_default=True,
+    help="Who is held against the holdout: all whom the policy decides for, or those of them that it never learns from "
+    "([analysis] in its file). [PIPELINE_REPORT_GROUP]",
+)
 @click.option("--include-open", is_flag=True, help="Count decisions whose attribution window is still open too.")
 @click.option(
     "--picture",
@@ -47,6 +56,7 @@ def report(
     broker: Address,
     policy_name: str,
     generation: int | None,
+    group: str,
     include_open: bool,
     picture: Path | None,
     as_json: bool,
@@ -58,8 +68,9 @@ def report(
     \b
     Example:
       pipeline report homepage --picture lift.png
+      pipeline report homepage --group analysis
     """
-    found = asyncio.run(_report(broker, policy_name, generation, include_open=include_open))
+    found = asyncio.run(_report(broker, policy_name, generation, group, include_open=include_open))
     if picture is not None:
         from pipeline.report.picture import save_picture  # noqa: PLC0415  a report needs no plots
 
@@ -67,7 +78,9 @@ def report(
     click.echo(orjson.dumps(found) if as_json else in_words(found))
 
 
-async def _report(broker: Address, name: str, generation: int | None, *, include_open: bool) -> dict[str, Any]:
+async def _report(
+    broker: Address, name: str, generation: int | None, group: str, *, include_open: bool
+) -> dict[str, Any]:
     definition = await _definition(broker, name)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("reading the ledger", total=None)
@@ -82,7 +95,7 @@ async def _report(broker: Address, name: str, generation: int | None, *, include
     counted = tally(
         gathered.entries.values(), shares, None if holdout is None else holdout.share, include_open=include_open
     )
-    return report_of(gathered.definition, counted, gathered.left_out())
+    return report_of(gathered.definition, counted, gathered.left_out(), group)
 
 
 async def _shares(broker: Address, name: str) -> dict[int, float]:
@@ -137,7 +150,8 @@ def _lift_in_words(report: Mapping[str, Any]) -> Iterator[str]:
         return
     compared = sum(stratum["is_compared"] for stratum in report["strata"])
     within = f", within {compared} shares of the holdout" if compared > 1 else ""
-    yield f"  lift: {lift['difference']['value']:+.5g} a decision{within}{_between(lift['difference'], '+.5g')}"
+    of = f" of {report['lift_of']}" if report["lift_of"] != POLICY else ""
+    yield f"  lift{of}: {lift['difference']['value']:+.5g} a decision{within}{_between(lift['difference'], '+.5g')}"
     if lift["relative"] is not None:
         yield f"        {lift['relative']['value']:+.2%}{_between(lift['relative'], '+.2%')}"
     yield f"        {_between(lift['always'], '+.5g', 'however often one looks').lstrip()}"

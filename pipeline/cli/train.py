@@ -98,4 +98,4 @@ async def read(broker: Address, policy: str, generation: int | None) -> tuple[Po
     fields = (await find_published(broker, policy, None)).fields
     definition = parse_policy(orjson.loads(fields["definition"]), f"snapshot {fields['version']} of {policy}")
     gathering = await gather_ledger(broker, definition, generation)
-    return definition, *gathering.log()
+    return definition, *gathering.log(analysis=False)

@@ -49,6 +49,7 @@ def encode_decision(decision: Decision) -> bytes:
         reason,
         guardrails,
         candidates,
+        is_analysis,
     ) = decision
     count = len(probabilities)
     return b"".join(
@@ -73,6 +74,7 @@ def encode_decision(decision: Decision) -> bytes:
             _kept_text(reason),
             _texts(tuple(guardrails)),
             _candidates(candidates) if candidates else _END,
+            _TRUE if is_analysis else _FALSE,
         )
     )
 

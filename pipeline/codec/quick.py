@@ -45,6 +45,7 @@ class _Decision(Struct, forbid_unknown_fields=True, gc=False):
     reason: Literal["policy", "fallback", "holdout"] = "policy"
     guardrails: tuple[str, ...] = ()
     candidates: dict[str, dict[str, float]] = {}
+    is_analysis: bool = False
 
 
 class _Outcome(Struct, forbid_unknown_fields=True, gc=False):
@@ -86,6 +87,7 @@ def _decision(raw: bytes) -> Decision | None:
         fields.reason,
         fields.guardrails,
         fields.candidates,
+        fields.is_analysis,
     )
 
 

@@ -20,7 +20,7 @@ from pipeline.codec.varints import read_long, read_long_as_byte
 from pipeline.errors import InvalidRecordError
 from pipeline.events import MAX_ID_CHARACTERS, MAX_TIME_MS, REASONS, Decision, check_probabilities
 
-LAYOUT = bytes.fromhex("ce9ce14f14e093e7")
+LAYOUT = bytes.fromhex("3b38d61bd9266f8b")
 """Fingerprint of the decision's schema that this file knows."""
 _HEAD = avro.MARKER + LAYOUT
 _DOUBLE = Struct("<d")
@@ -51,6 +51,7 @@ class _Rest(NamedTuple):
     reason: str
     guardrails: tuple[str, ...]
     candidates: Mapping[str, Mapping[str, float]]
+    is_analysis: bool
 
 
 class DecisionReader:
@@ -124,6 +125,7 @@ class DecisionReader:
             rest.reason,
             rest.guardrails,
             rest.candidates,
+            rest.is_analysis,
         )
 
     def _read_context(self, raw: bytes, at: int) -> tuple[dict[str, Any], int]:
@@ -163,9 +165,11 @@ def _rest_in(raw: bytes) -> _Rest:
     reason, at = _read_text(raw, at)
     guardrails, at = _read_texts(raw, at)
     candidates, at = _read_candidates(raw, at)
-    if not (at == len(raw) and has_subject in (0, 1) and 0 <= snapshot_version < 2**63 and reason in REASONS):
+    is_analysis, at = raw[at], at + 1
+    is_whole = at == len(raw) and is_analysis in (0, 1) and has_subject in (0, 1)
+    if not (is_whole and 0 <= snapshot_version < 2**63 and reason in REASONS):
         raise _Refused
-    return _Rest(snapshot_version, snapshot_id, subject_hash, reason, tuple(guardrails), candidates)
+    return _Rest(snapshot_version, snapshot_id, subject_hash, reason, tuple(guardrails), candidates, is_analysis == 1)
 
 
 def _context_at(raw: bytes, at: int, count: int) -> _Context:

@@ -17,7 +17,7 @@ from pipeline.codec.schemas import current_schema
 from pipeline.codec.varints import behind_long, long, read_long, read_long_as_byte, text, varint
 from pipeline.errors import DecodeError
 
-LAYOUT = bytes.fromhex("5dfd7193b3040a4b")
+LAYOUT = bytes.fromhex("ae0de26af7b89530")
 """Fingerprint of the schema that this file knows. With another current one, records take the general way."""
 _HEAD = avro.MARKER + LAYOUT
 _DOUBLE = struct.Struct("<d")
@@ -29,9 +29,9 @@ Names = tuple[str, int, str, str]
 Tallies = Sequence[tuple[str, int, int, int]]
 """(row, width, column, amount) each."""
 
-RewardFields = tuple[str, Names, int, int, int, bytes, int, int, bool, bool, Tallies]
+RewardFields = tuple[str, Names, int, int, int, bytes, int, int, bool, bool, Tallies, bool]
 """What a fold asks for: action_id, names, bucket, revision, reward, context_vector, expires_at_ms, event_time_ms,
-is_erased, is_reward_final, tallies."""
+is_erased, is_reward_final, tallies, is_analysis."""
 
 _CREDIT = ("outcome_id", "kind", "value", "occurred_at_ms")
 _TALLY = ("row", "width", "column", "amount")
@@ -61,6 +61,7 @@ class Reward(NamedTuple):
     is_erased: bool = False
     is_reward_final: bool = False
     tallies: Tallies = ()
+    is_analysis: bool = False
 
     def fields(self) -> dict[str, Any]:
         """Return the record as the schema has it."""
@@ -115,6 +116,7 @@ class RewardWriter:
             is_erased,
             is_reward_final,
             tallies,
+            is_analysis,
         ) = record
         longs, time = self._longs, self._time
         raw_id = action_id.encode()
@@ -141,6 +143,7 @@ class RewardWriter:
                 _TRUE if is_erased else _FALSE,
                 _TRUE if is_reward_final else _FALSE,
                 _tallies(tallies) if tallies else _FALSE,
+                _TRUE if is_analysis else _FALSE,
             )
         )
 
@@ -231,8 +234,8 @@ class RewardReader:
         length, at = read_long(raw, at)  # decision
         at += length
         tallies, end = ((), at + 3) if raw[at + 2] == 0 else _read_tallies(raw, at + 2)
-        if end != len(raw):
-            raise DecodeError("not-decodable", f"{len(raw)} bytes, expected a reward record of {end}")
+        if end + 1 != len(raw):
+            raise DecodeError("not-decodable", f"{len(raw)} bytes, expected a reward record of {end + 1}")
         return (
             action_id,
             names,
@@ -245,6 +248,7 @@ class RewardReader:
             raw[at] != 0,
             raw[at + 1] != 0,
             tallies,
+            raw[end] != 0,
         )
 
     def _read_time(self, raw: bytes, at: int) -> tuple[int, int]:
@@ -339,6 +343,7 @@ def _read_generally(raw: bytes) -> RewardFields:
         record["is_erased"],
         record["is_reward_final"],
         tallies_in(record["tallies"]),
+        record["is_analysis"],
     )
 
 

@@ -17,6 +17,8 @@ from pipeline.events import Decision
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import RewardRules
 
+_NOT = {True: "are not of the analysis group", False: "are of the analysis group, which nothing learns from,"}
+
 
 class Entry(NamedTuple):
     """One action, as the ledger knows it last."""
@@ -121,8 +123,10 @@ class Gathering:
             for (generation, why), count in sorted(Counter(self.untold.values()).items())
         ]
 
-    def log(self) -> tuple[DecisionLog, list[str]]:
+    def log(self, *, analysis: bool | None = None) -> tuple[DecisionLog, list[str]]:
         """Return the settled decisions as a log, and in words what was left out.
+
+        `analysis` leaves those of the analysis group (True), those that are learned from (False), or all.
 
         Raises:
             ConfigError: nothing is left.
@@ -138,6 +142,11 @@ class Gathering:
         if erased := len(self.entries) - len(entries):
             left_out.append(f"{erased} decisions were erased and were left out")
         settled = [(entry, entry.decision) for entry in entries if entry.is_settled and entry.decision is not None]
+        if analysis is not None:
+            asked = [row for row in settled if row[1].is_analysis == analysis]
+            if others := len(settled) - len(asked):
+                left_out.append(f"{others} decisions {_NOT[analysis]} and were left out")
+            settled = asked
         rows = [(entry, decision) for entry, decision in settled if not decision.candidates]
         if between := len(settled) - len(rows):
             left_out.append(f"{between} decisions between candidates of a request were left out")

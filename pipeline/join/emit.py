@@ -65,6 +65,7 @@ def _reward(action_id: str, row: ActionRow, definition: PolicyDefinition, stamp_
         credited,
         row.raw,
         tallies=tallies,
+        is_analysis=row.is_analysis,
     )
 
 

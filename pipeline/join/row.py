@@ -67,6 +67,8 @@ class ActionRow:
     """End of grace: the row is dropped."""
     propensity: float = 0.0
     """Of the arm, where the policy counts by it; 0 elsewhere."""
+    is_analysis: bool = False
+    """Of the analysis group: LEARN passes over it."""
     is_erased: bool = False
     """A tombstone: what comes for this action is passed over until `due_ms`."""
     stored_due_ms: int | None = None

@@ -1,6 +1,6 @@
 """A row of JOIN as it is stored.
 
-Layout, version 3 (integers little-endian):
+Layout, version 3, and 4 of the analysis group (integers little-endian):
 
     B version | q due_ms | q decided_at_ms | q close_ms | q expires_ms | d propensity | ? settled
     | H length of names | I length of facts | H length of context vector
@@ -29,6 +29,8 @@ from pipeline.errors import StateError
 from pipeline.join.row import ActionRow, AwaitingOutcome, OutcomeFact
 
 VERSION = 3
+ANALYSIS_VERSION = 4
+"""Laid out as version 3."""
 TOMBSTONE_VERSION = 2
 VERSION_BEFORE = 1
 _HEAD = struct.Struct("<Bqqqqd?HIH")
@@ -46,7 +48,7 @@ def row_to_bytes(row: ActionRow) -> bytes:
     names = _names_to_bytes(row.policy, row.generation, row.segment, row.arm)
     facts = _facts_to_bytes(row) if row.outcomes or row.awaiting else b""
     head = _HEAD.pack(
-        VERSION,
+        ANALYSIS_VERSION if row.is_analysis else VERSION,
         row.due_ms,
         row.decided_at_ms,
         row.close_ms,
@@ -67,7 +69,7 @@ def row_from_bytes(stored: bytes) -> ActionRow:
     Raises:
         StateError: written by a version that this code does not know.
     """
-    if stored[0] != VERSION:
+    if stored[0] not in {VERSION, ANALYSIS_VERSION}:
         return _read_other(stored)
     _, due_ms, decided_ms, close_ms, expires_ms, propensity, settled, names_length, facts_length, vector_length = (
         _HEAD.unpack_from(stored)
@@ -101,6 +103,7 @@ def row_from_bytes(stored: bytes) -> ActionRow:
         close_ms,
         expires_ms,
         propensity,
+        is_analysis=stored[0] == ANALYSIS_VERSION,
         is_erased=False,
         stored_due_ms=due_ms,
         stored_bytes=len(stored),
@@ -120,7 +123,7 @@ def _read_other(stored: bytes) -> ActionRow:
     if stored[0] == VERSION_BEFORE:
         return _read_before(stored)
     raise StateError(
-        f"action row of version {stored[0]}, this code reads {VERSION_BEFORE} to {VERSION}: "
+        f"action row of version {stored[0]}, this code reads {VERSION_BEFORE} to {ANALYSIS_VERSION}: "
         "use the release that wrote it"
     )
 

@@ -287,6 +287,7 @@ class _Taker:
             close_ms,
             expires_ms,
             decision.propensity if definition.counts_propensities else 0.0,
+            decision.is_analysis,
         )
         if row is not None:
             opened.stored_due_ms = row.stored_due_ms

@@ -2,8 +2,8 @@
 
 It gives what `fold_ledger` gives: what an action counts for in the end, and the difference to what it counted for
 before, whatever lies between. Records of which that can't be said so simply go to `fold_ledger` itself: erasures,
-tallies, actions that are erased or have tallies, an action's records that disagree about its context or its expiry (an
-id that came again); and all of a batch in which time has passed over the expiry of any.
+tallies, the analysis group, actions that are erased or have tallies, an action's records that disagree about its
+context or its expiry (an id that came again); and all of a batch in which time has passed over the expiry of any.
 """
 
 from __future__ import annotations
@@ -94,13 +94,37 @@ class RecordReader:
 
     def read(self, offset: int, raw: bytes) -> LedgerRecord:
         """Return what the fold needs of a record; raises DecodeError."""
-        action_id, names, bucket, revision, reward, vector, expires_ms, time_ms, *flags, tallies = self._read(raw)
+        (
+            action_id,
+            names,
+            bucket,
+            revision,
+            reward,
+            vector,
+            expires_ms,
+            time_ms,
+            is_erased,
+            is_final,
+            tallies,
+            is_analysis,
+        ) = self._read(raw)
         key = self._keys.get((names, bucket))
         if key is None:
             key = self._keys[names, bucket] = RowKey(*names, bucket)
-        erased, final = flags
-        made = tuple(Tally(*tally) for tally in tallies)
-        return LedgerRecord(offset, action_id, key, revision, reward, vector, expires_ms, time_ms, erased, final, made)
+        return LedgerRecord(
+            offset,
+            action_id,
+            key,
+            revision,
+            reward,
+            vector,
+            expires_ms,
+            time_ms,
+            is_erased,
+            is_final,
+            tuple(Tally(*tally) for tally in tallies),
+            is_analysis,
+        )
 
 
 def pieces(records: Sequence[tuple[int, bytes]]) -> Iterator[Piece]:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pipeline.models.sums.forgetting import Forgetting
 from pipeline.models.sums.weighted import ArmPrior
+from pipeline.policy.analysis import AnalysisGroup
 from pipeline.policy.candidates import CANDIDATES
 from pipeline.policy.canonical import sha256_hex
 from pipeline.policy.contexts import bits_for
@@ -120,6 +121,8 @@ class PolicyDefinition:
     """Where the floor is another."""
     guardrails: Guardrails = field(default_factory=Guardrails)
     """What holds its choices within bounds."""
+    analysis: AnalysisGroup | None = None
+    """Who is served and not learned from."""
     rollout: Rollout | None = None
     """Which policy it is to follow, and how far that has come."""
     switches: Switches = field(default_factory=Switches)
@@ -251,6 +254,7 @@ class PolicyDefinition:
         parts = {
             "forgetting": {} if self.forgetting.is_none else self._forgetting(),
             "guardrails": self.guardrails.to_plain(),
+            "analysis": None if self.analysis is None else self.analysis.to_plain(),
             "rollout": None if self.rollout is None else self.rollout.to_plain(),
             "killed": self.switches.to_plain(),
         }

@@ -9,25 +9,28 @@ from pipeline.policy.definition import PolicyDefinition
 from pipeline.report.interval import Group, Interval, interval_of, range_of
 from pipeline.report.lift import METHOD, Stratum, lift_within
 from pipeline.report.sample_ratio import always_p_value, p_value_now
-from pipeline.report.tally import GROUPS, HOLDOUT, POLICY, Earned, Tally
+from pipeline.report.tally import ANALYSIS, GROUPS, HOLDOUT, NO_SNAPSHOT, POLICY, Earned, Tally
 
 UNLIKELY = 0.001
 MANY_EVENTS = 5.0
 LARGE_PART = 0.1
 
 
-def report_of(definition: PolicyDefinition, tally: Tally, left_out: Sequence[str] = ()) -> dict[str, Any]:
+def report_of(
+    definition: PolicyDefinition, tally: Tally, left_out: Sequence[str] = (), of: str = POLICY
+) -> dict[str, Any]:
     """Return what is known of a policy's lift, with what was left out and what makes it doubtful.
 
     Args:
         definition: in force.
         tally: what its ledger holds.
         left_out: in words, what is not in it.
+        of: the group that is held against the holdout: the policy's, or the analysis group alone.
     """
     groups = {name: tally.groups[name].group for name in GROUPS}
-    everyone = sum(groups.values(), Group.of([]))
+    everyone = sum((groups[name] for name in (POLICY, HOLDOUT, NO_SNAPSHOT)), Group.of([]))
     declared = (definition.reward.low, definition.reward.high)
-    strata = tally.strata
+    strata = tally.strata_of(of)
     lift = lift_within(list(strata.values()), declared)
     share = _share(definition, tally)
     return {
@@ -36,6 +39,7 @@ def report_of(definition: PolicyDefinition, tally: Tally, left_out: Sequence[str
         "unit": tally.unit,
         "method": METHOD.format(unit=tally.unit),
         "groups": {name: _mean(group, everyone, declared) for name, group in groups.items()},
+        "lift_of": of,
         "lift": lift
         and {
             "difference": _interval(lift.difference),
@@ -53,7 +57,7 @@ def report_of(definition: PolicyDefinition, tally: Tally, left_out: Sequence[str
         "without_subject": tally.without_subject,
         "doubts": [
             *left_out,
-            *_doubts_of_groups(definition, groups),
+            *_doubts_of_groups(definition, groups, of),
             *_doubts_of_strata(strata.values()),
             *_doubts_of_subjects(tally),
             *_doubts_of_share(share),
@@ -61,12 +65,14 @@ def report_of(definition: PolicyDefinition, tally: Tally, left_out: Sequence[str
     }
 
 
-def _doubts_of_groups(definition: PolicyDefinition, groups: Mapping[str, Group]) -> list[str]:
+def _doubts_of_groups(definition: PolicyDefinition, groups: Mapping[str, Group], of: str) -> list[str]:
     """Say in words what a reader should know before believing the lift, and what is missing."""
     found = []
     if definition.guardrails.holdout is None:
         found.append("the policy declares no holdout: add [guardrails.holdout] share = 0.05 to measure its lift")
-    for name in (POLICY, HOLDOUT):
+    if of == ANALYSIS and not groups[ANALYSIS].subjects:
+        found.append("no decision is of an analysis group: add [analysis] share = 0.05 to have one from then on")
+    for name in (of, HOLDOUT):
         group = groups[name]
         if not group.subjects:
             continue
@@ -105,10 +111,9 @@ def _stratum(share: float | None, stratum: Stratum) -> dict[str, Any]:
 def _doubts_of_subjects(tally: Tally) -> list[str]:
     found = []
     if tally.without_subject:
-        decisions = sum(side.decisions for side in tally.groups.values())
         found.append(
-            f"by action for {tally.without_subject:,} of {decisions:,} decisions, whose subject is not known: sent "
-            "without, or older than `decisions` reaches. If those people came often, intervals are too narrow"
+            f"by action for {tally.without_subject:,} of {tally.decisions:,} decisions, whose subject is not known: "
+            "sent without, or older than `decisions` reaches. If those people came often, intervals are too narrow"
         )
     if tally.in_both:
         found.append(f"{tally.in_both:,} subjects were held out for a part of the time, and count in both groups")

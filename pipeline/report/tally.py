@@ -4,6 +4,7 @@
 |----------------|-----------------------------------------------------------------------------------------------|
 | holdout        | reason `holdout`                                                                              |
 | policy         | all others that a snapshot was there for, fallbacks included: what else is amiss befalls both |
+| analysis       | those of them that were never learned from: no success of theirs has drawn more of its kind   |
 | no_snapshot    | a node had no snapshot and so could not tell who is held out: in neither                      |
 """
 
@@ -21,8 +22,8 @@ from pipeline.report import interval
 from pipeline.report.lift import Stratum
 from pipeline.report.sample_ratio import Split
 
-POLICY, HOLDOUT, NO_SNAPSHOT = "policy", "holdout", "no_snapshot"
-GROUPS = (POLICY, HOLDOUT, NO_SNAPSHOT)
+POLICY, ANALYSIS, HOLDOUT, NO_SNAPSHOT = "policy", "analysis", "holdout", "no_snapshot"
+GROUPS = (POLICY, ANALYSIS, HOLDOUT, NO_SNAPSHOT)
 
 
 @dataclass(slots=True)
@@ -57,6 +58,14 @@ class Side:
     decisions: int = 0
     arms: defaultdict[str, Earned] = field(default_factory=_earned)
     segments: defaultdict[str, Earned] = field(default_factory=_earned)
+
+    def add(self, subject: str, arm: str, share: float | None, entry: Entry) -> None:
+        """Count one decision, made while a share was held out."""
+        self.decisions += 1
+        self.subjects[subject].add(entry.reward)
+        self.by_share[share][subject].add(entry.reward)
+        self.arms[arm].add(entry.reward)
+        self.segments[entry.segment].add(entry.reward)
 
     @property
     def group(self) -> interval.Group:
@@ -97,8 +106,13 @@ class Tally:
     @property
     def unit(self) -> str:
         """Return what is compared: subjects, or actions where most decisions name nobody."""
-        named = sum(side.decisions for side in self.groups.values()) - self.without_subject
+        named = self.decisions - self.without_subject
         return "subject" if named > self.without_subject else "action"
+
+    @property
+    def decisions(self) -> int:
+        """Return how many decisions are counted; the analysis group is in the policy's."""
+        return sum(side.decisions for name, side in self.groups.items() if name != ANALYSIS)
 
     @property
     def in_both(self) -> int:
@@ -118,12 +132,11 @@ class Tally:
             found[share] = Split(before.subjects + 1, before.held_out + first.is_held_out)
         return {share: split for share, split in found.items() if 0.0 < share < 1.0}
 
-    @property
-    def strata(self) -> dict[float | None, Stratum]:
+    def strata_of(self, group: str) -> dict[float | None, Stratum]:
         """Return what is compared with each other, by the holdout's share that was in force."""
-        policy, holdout = (self.groups[name].by_share for name in (POLICY, HOLDOUT))
-        shares = sorted(policy.keys() | holdout.keys(), key=lambda share: (share is not None, share or 0.0))
-        return {share: Stratum(_group(policy.get(share, {})), _group(holdout.get(share, {}))) for share in shares}
+        served, holdout = (self.groups[name].by_share for name in (group, HOLDOUT))
+        shares = sorted(served.keys() | holdout.keys(), key=lambda share: (share is not None, share or 0.0))
+        return {share: Stratum(_group(served.get(share, {})), _group(holdout.get(share, {}))) for share in shares}
 
 
 def group_of(decision: Decision) -> str:
@@ -162,15 +175,12 @@ def tally(
         counted.reasons[decision.reason] += 1
         counted.guardrails.update(decision.guardrails)
         name = group_of(decision)
-        side = counted.groups[name]
         subject = decision.subject_hash or f"action {decision.action_id} at {decision.decided_at_ms}"
         counted.without_subject += decision.subject_hash is None
-        side.decisions += 1
-        side.subjects[subject].add(entry.reward)
+        arm = CANDIDATES if decision.arm in decision.candidates else decision.arm
         share = shares.get(decision.snapshot_version, otherwise)
-        side.by_share[share][subject].add(entry.reward)
-        side.arms[CANDIDATES if decision.arm in decision.candidates else decision.arm].add(entry.reward)
-        side.segments[entry.segment].add(entry.reward)
+        for side_name in (POLICY, ANALYSIS) if name == POLICY and decision.is_analysis else (name,):
+            counted.groups[side_name].add(subject, arm, share, entry)
         if name != NO_SNAPSHOT:
             first = First(decision.decided_at_ms, decision.snapshot_version, name == HOLDOUT, share)
             counted.first_seen[subject] = min(first, counted.first_seen.get(subject, first))

@@ -76,6 +76,7 @@ class Learner:
         self._arm, self._segment, self._bucket = (np.zeros(0, np.int64) for _ in range(3))
         self._vectors = np.zeros((0, definition.dimension), np.int16)
         self._propensity = np.zeros(0)
+        self._is_analysis = np.zeros(0, np.bool_)
         self._parted: dict[int, NDArray[np.int64]] = {}
         self._importance: dict[int, NDArray[np.int64]] = {}
         self._changed = self._earned = 0.0
@@ -132,6 +133,7 @@ class Learner:
         vectors = np.frombuffer(b"".join(plan.context_vector for plan in plans), "<i2")
         choices = Choices(arms, propensities)
         self._remember(moments, choices, segments, vectors.reshape(len(plans), self._definition.dimension))
+        self._is_analysis[moments.places] = [plan.is_analysis for plan in plans]
         return choices
 
     def recall(self, moments: Moments, choices: Choices) -> None:
@@ -140,6 +142,7 @@ class Learner:
 
     def learn(self, news: News) -> None:
         """See `Player`; exact."""
+        news = self._without_analysis(news)
         if not len(news.places):
             return
         self._learned_ms = max(self._learned_ms, news.now_ms)
@@ -175,6 +178,22 @@ class Learner:
             for bucket, sums in self._rows.items()
             for group in np.flatnonzero(sums[:, 0]).tolist()
         }
+
+    def _without_analysis(self, news: News) -> News:
+        """Leave out what came of decisions of the analysis group, as LEARN does."""
+        learned = ~self._is_analysis[news.places]
+        if learned.all():
+            return news
+        kept = np.flatnonzero(learned)
+        return News(
+            news.places[kept],
+            news.is_first[kept],
+            news.before[kept],
+            news.after[kept],
+            news.now_ms,
+            None if news.delays_ms is None else news.delays_ms[kept],
+            None if news.outcomes is None else [news.outcomes[place] for place in kept.tolist()],
+        )
 
     def _by_own_worths(self, news: News, outcomes: Sequence[Mapping[str, float]]) -> News:
         """Let what has come be worth what the policy says; of kinds that are counted apart nobody says it yet."""
@@ -386,7 +405,9 @@ class Learner:
                 np.resize(kept, size) if len(kept) else np.zeros(size, np.int64)
                 for kept in (self._arm, self._segment, self._bucket)
             )
-            self._propensity = np.append(self._propensity, np.zeros(size - len(self._propensity)))
+            more = size - len(self._propensity)
+            self._propensity = np.append(self._propensity, np.zeros(more))
+            self._is_analysis = np.append(self._is_analysis, np.zeros(more, np.bool_))
             grown = np.zeros((size, vectors.shape[1]), np.int16)
             grown[: len(self._vectors)] = self._vectors
             self._vectors = grown

@@ -104,6 +104,16 @@ def test_a_settled_action_of_version_3():
     assert row_to_bytes(row) == stored
 
 
+def test_an_action_of_the_analysis_group_is_of_version_4_laid_out_as_3():
+    numbers = (1_700_000_015_000, 1_700_000_000_000, 1_700_000_010_000, 1_700_000_015_000, 0.1, True)
+    stored = row_3(numbers, b'["homepage",2,"new","hybrid"]', b"", b"", (VECTOR, DECISION))
+    row, beside = row_from_bytes(b"\4" + stored[1:]), row_from_bytes(stored)
+    assert (row.is_analysis, beside.is_analysis) == (True, False)
+    beside.is_analysis = True
+    assert row == beside
+    assert row_to_bytes(row) == b"\4" + stored[1:]
+
+
 def test_outcomes_that_await_their_decision_of_version_3():
     facts = '[{},[["ö","click",-2.5,7,41,9,3,4],["p","click",1.0,8,42,9,null,2]]]'.encode()
     stored = row_3((60_007, 0, 0, 0, 0.0, False), b'["",0,"",""]', facts, b"key\0rawr2", (b"", b""))
@@ -164,7 +174,7 @@ def test_how_far_the_ledger_was_folded_of_version_1():
 @pytest.mark.parametrize(
     ("read", "stored"),
     [
-        (row_from_bytes, b"\x04" + row_1([False, "", 0, "", "", 0, 0, 0, {}], 0, b"", b"")[1:]),
+        (row_from_bytes, b"\x05" + row_1([False, "", 0, "", "", 0, 0, 0, {}], 0, b"", b"")[1:]),
         (progress_from_bytes, b"[4,{},{},0,{},0,{},{}]"),
         (counted_from_bytes, struct.pack("<Bqqq", 3, 0, 0, 0)),
         (statistics_from_bytes, struct.pack("<BI3q", 2, 0, 0, 0, 0)),

@@ -272,6 +272,7 @@ def entry_of(record: Mapping[str, Any]) -> NaiveEntry:
         record["reward"],
         struct.unpack(f"<{len(packed) // 2}h", packed),
         frozenset(outcome["outcome_id"] for outcome in record["outcomes"]),
+        is_analysis=record["is_analysis"],
     )
 
 

@@ -87,7 +87,8 @@ def traffic(
         chance = {"propensity": rng.choice([0.9, 1 / 3, 0.01])} if policy["algorithm"]["name"] == "exp3" else {}
         vector = {"context_vector": [4096, *rng.choices(range(-4096, 4097), k=features)]} if features else {}
         chosen = {"arm": rng.choice("ab"), "segment": rng.choice(["new", "other"])}
-        shown = plain_decision(name, at_ms + skew_ms, policy=policy["name"], **chosen, **vector, **chance)
+        group = {"is_analysis": True} if number % 9 == 0 else {}
+        shown = plain_decision(name, at_ms + skew_ms, policy=policy["name"], **chosen, **vector, **chance, **group)
         decisions += arrivals(rng, at_ms, shown, manner)
         for index in range(rng.choice([0, 0, 1, 1, 2, 3])):
             # From a little before the decision to a little after its longest window.

@@ -66,6 +66,8 @@ class NaiveEntry(NamedTuple):
     """Where decisions count by propensity: 2^15/p, and r/p or c/p of each kind, to the nearest whole number."""
     group: str = ""
     """Names the row of its group, where decisions are parted at random."""
+    is_analysis: bool = False
+    """Shown, told, and never learned from."""
 
 
 def naive_ledger(policy: Fields, decisions: Iterable[Fields], outcomes: Iterable[Fields]) -> dict[str, NaiveEntry]:
@@ -89,6 +91,7 @@ def naive_ledger(policy: Fields, decisions: Iterable[Fields], outcomes: Iterable
             context_row(policy, decision.get("context_vector", [])),
             importance_of(policy, decision["propensity"], credited[action_id]),
             group_of(policy, action_id),
+            decision.get("is_analysis", False),
         )
         for action_id, decision in shown.items()
         if (decision["policy"], decision.get("generation", 1)) == (policy["name"], policy.get("generation", 1))
@@ -219,6 +222,8 @@ def sum_up(entries: Iterable[NaiveEntry]) -> Sums:
     """Add up what the entries contribute."""
     sums: Sums = {}
     for entry in entries:
+        if entry.is_analysis:
+            continue
         add(sums, entry.key, contribution(entry.reward, list(entry.vector)))
         for kind, column in entry.delays:
             add(sums, (*entry.key, f"delay:{kind}"), [int(index == column) for index in range(44)])

@@ -68,6 +68,8 @@ class JoinAndLearn(RuleBasedStateMachine):
         for index, arm in enumerate(arms):
             segment, subject = ["other", "new"][place % 2], SUBJECTS[(place + index) % 3]
             fields: dict[str, Any] = {"arm": arm, "segment": segment, "subject_hash": subject}
+            if place % 5 == 4:
+                fields["is_analysis"] = True
             if "context" in self.policy:
                 fields["context_vector"] = [4096, 7 * place - 3_000, -place - index]
             decision = plain_decision(f"x{len(self.decisions)}", self.now_ms, **fields)

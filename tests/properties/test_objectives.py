@@ -86,7 +86,7 @@ def test_other_worths_are_what_learning_anew_by_them_comes_to_to_the_integer(dat
     check_change(definition, other)  # no new generation
     records = ([one.record for one in arrivals] for arrivals in (data.decisions, data.outcomes))
     # What is counted knows nothing of worths: the ledger of the old ones is that of the new.
-    ledger = list(naive_ledger(data.policy, *records).values())
+    ledger = [entry for entry in naive_ledger(data.policy, *records).values() if not entry.is_analysis]
     rows = rows_of(data.policy, ledger)
     for policy in (data.policy, new):
         now = define(policy)

@@ -11,6 +11,7 @@ from pipeline.errors import ConfigError
 from pipeline.policy.definition import Attribution, PolicyDefinition, Settle
 from pipeline.policy.durations import duration_text
 from pipeline.policy.parsing.algorithm import read_algorithm
+from pipeline.policy.parsing.analysis import read_analysis
 from pipeline.policy.parsing.arms import read_arms
 from pipeline.policy.parsing.candidates import read_candidates
 from pipeline.policy.parsing.context import read_features
@@ -83,6 +84,7 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
     forgetting = read_forgetting(root, bucket_ms)
     guardrails = read_guardrails(root, arms, Counting(bucket_ms, attribution.settle, reward.window_ms))
     candidates = read_candidates(root, arms, algorithm, guardrails, reward)
+    analysis = read_analysis(root)
     rollout = read_rollout(root, name)
     switches = read_switches(root, arms)
     root.finish()
@@ -103,6 +105,7 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
         forgetting=forgetting,
         floors=floors,
         guardrails=guardrails,
+        analysis=analysis,
         rollout=rollout,
         switches=switches,
         most_contexts=counting.most_contexts,

@@ -118,6 +118,7 @@ def draw_from(made: Plan, u: float) -> Decided:
         made.reason,
         made.guardrails,
         _told(made) if asked.candidates else NO_CANDIDATES,
+        made.is_analysis,
     )
     return Decided(decision, made.ignored, made.fallback, made.detail)
 

@@ -71,6 +71,8 @@ class Plan:
     fallback: Fallback | None = None
     detail: str = ""
     is_held_out: bool = False
+    is_analysis: bool = False
+    """Of the analysis group: served as everybody, and not learned from."""
     guardrails: tuple[str, ...] = ()
     """Names of those that changed something."""
     candidates: dict[str, tuple[float, ...]] = field(default_factory=dict)
@@ -194,7 +196,11 @@ def _look_for_what_is_amiss(made: Plan, snapshot: LoadedSnapshot, switches: Swit
     if holdout is not None and is_within(holdout.share, asked.unit, "holdout", snapshot.policy, holdout.salt):
         made.is_held_out = True
         made.guardrails += ("holdout",)
-    elif switches.is_killed:
+        return
+    analysis = snapshot.definition.analysis
+    if analysis is not None:
+        made.is_analysis = is_within(analysis.share, asked.unit, "analysis", snapshot.policy, analysis.salt)
+    if switches.is_killed:
         made.fallback, made.detail = "killed", "the policy is killed: pipeline policy revive POLICY"
     elif 0 < guardrails.stale_after_ms <= asked.age_ms:
         made.fall_back("stale-snapshot", f"snapshot {snapshot.version} was published {asked.age_ms} ms ago")

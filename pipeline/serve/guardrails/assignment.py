@@ -14,7 +14,7 @@ _KEYS = 1_024
 
 
 def is_within(share: float, subject: str, purpose: str, policy: str, salt: str) -> bool:
-    """Whether a subject belongs to the share of a purpose ("holdout", "rollout")."""
+    """Whether a subject belongs to the share of a purpose ("holdout", "analysis", "rollout")."""
     return position(subject, purpose, policy, salt) < share
 
 

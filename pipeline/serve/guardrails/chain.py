@@ -136,7 +136,10 @@ class Guards:
         known = None if budget is None else self._exposures.get(budget.window_ms)
         if budget is None or known is None:
             return 0.0
-        return sum(cost * known.counts.get(arm, 0) for arm, cost in sorted(budget.costs.items()))
+        counted = sum(cost * known.counts.get(arm, 0) for arm, cost in sorted(budget.costs.items()))
+        # The analysis group costs as the others do, and is in no count.
+        analysis = self._definition.analysis
+        return counted if analysis is None else counted / (1.0 - analysis.share)
 
     def _offer(self, segment: str, arms: tuple[str, ...]) -> Offer:
         definition = self._definition

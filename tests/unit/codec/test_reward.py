@@ -48,6 +48,7 @@ REWARDS = st.fixed_dictionaries(
         "is_erased": st.booleans(),
         "is_reward_final": st.booleans(),
         "tallies": st.lists(TALLIES, max_size=2),
+        "is_analysis": st.booleans(),
     },
 )
 
@@ -93,6 +94,7 @@ def of_fold(record: dict[str, Any]) -> tuple[Any, ...]:
         record.get("is_erased", False),
         record.get("is_reward_final", False),
         tuple((one["row"], one["width"], one["column"], one["amount"]) for one in record.get("tallies", ())),
+        record.get("is_analysis", False),
     )
 
 
@@ -125,21 +127,21 @@ def test_outcomes_in_several_blocks_with_their_sizes_are_stepped_over():
     blocks = b"\x01" + bytes([2 * len(credit)]) + credit + b"\x02" + credit + b"\x00"
     plain = avro.encode("reward", PLAIN | {"outcomes": []})
     at = (
-        len(plain) - len(PLAIN["decision"]) - 5
-    )  # the empty array: before a length, the decision, two booleans and no tally
+        len(plain) - len(PLAIN["decision"]) - 6
+    )  # the empty array: before a length, the decision, two booleans, no tally, a boolean
     assert plain[at] == 0
     assert RewardReader().read(plain[:at] + blocks + plain[at + 1 :]) == RewardReader().read(raw)
 
 
 def test_a_length_that_leads_backwards_is_refused_instead_of_followed():
     plain = avro.encode("reward", PLAIN | {"outcomes": []})
-    at = len(plain) - len(PLAIN["decision"]) - 5
+    at = len(plain) - len(PLAIN["decision"]) - 6
     # A million credits (80 89 7A), the first of which has an outcome_id of -1 bytes (01).
     with pytest.raises(DecodeError, match="a length of -1"):
         RewardReader().read(plain[:at] + b"\x80\x89\x7a\x01" + plain[at + 1 :])
 
 
-@pytest.mark.parametrize("version", ["reward.1", "reward.2"])
+@pytest.mark.parametrize("version", ["reward.1", "reward.2", "reward.3"])
 def test_a_released_schema_s_record_is_read_by_the_library(version):
     old = schemas.load_schema(schemas.schemas_folder() / "released" / f"{version}.avsc")
     names = {field["name"] for field in old.parsed["fields"]}
@@ -162,7 +164,9 @@ def in_columns(raws: list[bytes]) -> list[tuple[Any, ...] | None]:
         *(a.tolist() for a in (c.bucket, c.revision, c.reward, c.expires_at_ms, c.event_time_ms)), strict=True
     )
     return [
-        (action_id.decode(), name, bucket, revision, of, vector, expires, time, False, False, ()) if plain else None
+        (action_id.decode(), name, bucket, revision, of, vector, expires, time, False, False, (), False)
+        if plain
+        else None
         for plain, action_id, name, vector, (bucket, revision, of, expires, time) in zip(
             c.is_plain, c.action_ids, names, c.vectors, numbers, strict=True
         )

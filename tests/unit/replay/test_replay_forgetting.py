@@ -111,3 +111,13 @@ def test_an_erasure_is_written_as_its_schema_says():
     (asked,) = forgetting.ask()
     assert asked.partition == 2
     assert decode_event(asked.value, "decision", {}) == asked.erasure._replace(tallies=[])
+
+
+def test_an_expired_decision_of_the_analysis_group_is_erased_without_taking_anything_back():
+    forgetting = of("x")
+    forgetting.read(2, [(0, ledger(is_analysis=True)), (1, ledger("y", event_time_ms=101))])
+    (asked,) = forgetting.ask()
+    # LEARN would subtract what is told, and it never added it.
+    assert asked.erasure.counted is None
+    forgetting.read(2, [(2, ledger(**ERASED))])
+    assert (forgetting.remaining, forgetting.taken_back) == (0, 0)

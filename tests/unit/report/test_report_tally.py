@@ -43,6 +43,7 @@ def test_groups_are_the_holdout_and_all_others_that_a_snapshot_was_there_for():
     groups = {name: side.group for name, side in counted.groups.items()}
     assert {name: (group.subjects, group.decisions.sum()) for name, group in groups.items()} == {
         "policy": (2, 3),
+        "analysis": (0, 0),
         "holdout": (2, 2),
         "no_snapshot": (1, 1),
     }
@@ -51,6 +52,24 @@ def test_groups_are_the_holdout_and_all_others_that_a_snapshot_was_there_for():
     assert counted.reasons == {"policy": 2, "fallback": 2, "holdout": 2}
     assert counted.guardrails == {"holdout": 2}
     assert (counted.open_count, counted.unread) == (1, 1)
+
+
+def test_the_analysis_group_is_a_part_of_the_policy_s_and_may_stand_against_the_holdout_alone():
+    learned_not = [entry("8", 1.0, subject_hash="dan", is_analysis=True), entry("9", 0.5, is_analysis=True)]
+    both = entry("10", 1.0, subject_hash="fay", is_analysis=True, **HOLDOUT)
+    counted = tally([*ENTRIES, *learned_not, both])
+    sides = {name: (side.group.subjects, side.decisions) for name, side in counted.groups.items()}
+    # One who is held out is not of the analysis group, whatever a producer says.
+    assert sides == {"policy": (4, 5), "analysis": (2, 2), "holdout": (3, 3), "no_snapshot": (1, 1)}
+    assert counted.decisions == 9
+    report = report_of(define(plain_policy(**held(0.5))), counted, of="analysis")
+    # (1 + .5) / 2 of the group, (.5 + 0 + 1) / 3 of the holdout.
+    assert report["lift"]["difference"]["value"] == pytest.approx(0.75 - 0.5)
+    assert "lift of analysis: +0.25" in in_words(report)
+    assert "analysis: 0.75 a decision" in in_words(report)
+    missing = report_of(define(plain_policy(**held(0.5))), tally(ENTRIES), of="analysis")
+    assert missing["lift"] is None
+    assert any("[analysis] share" in doubt for doubt in missing["doubts"])
 
 
 def test_open_decisions_count_where_they_are_asked_for():

@@ -295,6 +295,44 @@ def test_exposures_come_with_the_snapshot(of):
     assert of().exposures == ()
 
 
+# The analysis group.
+
+
+def test_the_analysis_group_is_served_as_everybody_and_its_decisions_say_so(of):
+    sections: Plain = {"analysis": {"share": 0.3}, "guardrails": {"holdout": {"share": 0.2}}}
+    snapshot, without = of(**sections), of(guardrails=sections["guardrails"])
+    members = 0
+    for number in range(2_000):
+        decision = answered(snapshot, subject_hash=f"s{number}").decision
+        beside = answered(without, subject_hash=f"s{number}").decision
+        assert decision._replace(is_analysis=False, snapshot_id="") == beside._replace(snapshot_id="")
+        assert not (decision.is_analysis and decision.reason == "holdout")
+        members += decision.is_analysis
+    # Of 2,000 by 0.8 × 0.3 = 480, standard deviation 19.
+    assert 400 < members < 560
+
+
+def test_who_is_of_the_analysis_group_stays_in_it_when_the_share_grows_and_without_a_subject_the_action_says(of):
+    small, large = (of(analysis={"share": share}) for share in (0.1, 0.4))
+
+    def members(snapshot: LoadedSnapshot, **who: str) -> set[int]:
+        named = [{key: f"{value}{n}" for key, value in who.items()} for n in range(300)]
+        return {n for n, one in enumerate(named) if answered(snapshot, **one).decision.is_analysis}
+
+    by_subject, by_action = {"subject_hash": "s"}, {"action_id": "s"}
+    assert set() < members(small, **by_subject) < members(large, **by_subject)
+    assert members(small, **by_subject) == members(small, **by_action)
+    assert members(small, **by_subject, action_id="t") == members(small, **by_subject)
+
+
+def test_a_budget_counts_what_the_analysis_group_costs_by_what_the_others_do(of):
+    # 76 counted of 80 % of the decisions are 95 of all: (100 - 95) / 20 is left.
+    counted = replace(
+        of(SURE, guardrails=BUDGET, analysis={"share": 0.2}), exposures=showing({"best": 76, "fresh": 10})
+    )
+    assert answered(counted).probabilities["best"] == pytest.approx(0.9 * 0.25, abs=0.02)
+
+
 # A model that breaks.
 
 

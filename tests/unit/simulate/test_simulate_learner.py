@@ -179,6 +179,16 @@ def test_guardrails_act_in_a_simulation_as_on_a_node():
     assert shares(guardrails=capped, **bucket)[best] < 0.22
 
 
+def test_a_simulation_learns_nothing_from_the_analysis_group():
+    environment = Segments(arms=3)
+    definition = definition_for(environment.setting, "beta_thompson", {}, others={"analysis": {"share": 0.25}})
+    learner = Learner("x", definition, environment.setting, np.random.default_rng(1))
+    run(environment, learner, 4_000, refresh=20)
+    learned = sum(row.n for row in learner.statistics().values())
+    # 0.75 × 4,000, standard deviation 27.
+    assert 2_870 < learned < 3_130
+
+
 def test_a_policy_that_leaves_nothing_to_show_is_named_with_the_decision():
     environment = Segments(arms=3)
     everything = {"eligibility": [{"arms": list(environment.setting.arms), "only_when": {"kind": {"equals": "?"}}}]}
