@@ -79,10 +79,12 @@ def as_avro(stream: str, record: dict[str, Any]) -> bytes:
 
 
 @st.composite
-def policies(draw: st.DrawFn) -> dict[str, Any]:
-    """Draw a policy: with or without features, settling either way, combining in any way."""
-    make = draw(st.sampled_from([plain_policy, linear_policy, logistic_policy, exp3_policy, ensemble_policy]))
-    combine = draw(st.sampled_from(COMBINATIONS[:4] if make in {logistic_policy, ensemble_policy} else COMBINATIONS))
+def policies(draw: st.DrawFn, *, is_weighted: bool = False) -> dict[str, Any]:
+    """Draw a policy: with or without features, settling either way, combining in any way, or counting kinds apart."""
+    makers = [plain_policy, linear_policy, exp3_policy, logistic_policy, ensemble_policy]
+    make = draw(st.sampled_from(makers[:3] if is_weighted else makers))
+    possible = COMBINATIONS[:4] if make in {logistic_policy, ensemble_policy} else COMBINATIONS
+    combine = "weighted" if is_weighted else draw(st.sampled_from(possible))
     settle = draw(st.sampled_from(SETTLES))
     plain = make(settle=settle, combine=combine, grace="5s")
     if settle == "delay_corrected":

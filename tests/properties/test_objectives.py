@@ -35,7 +35,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @st.composite
 def weighted_traffic(draw: st.DrawFn) -> Traffic:
-    policy = draw(policies().filter(lambda plain: plain["reward"]["combine"] == "weighted"))
+    policy = draw(policies(is_weighted=True))
     policy["attribution"]["settle"] = "optimistic"
     return traffic_of(policy, draw(st.integers(1, 40)), 120_000, Rolled(draw(st.integers(0, 2**32))))
 
