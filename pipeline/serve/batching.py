@@ -14,6 +14,7 @@ between two goes the loop reads and writes sockets, so who asks for little waits
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ from time import perf_counter
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pipeline.serve.pieces import Made, Pieces
+
+log = logging.getLogger(__name__)
 
 Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")
@@ -99,6 +102,11 @@ class Turn(Generic[Ask, Answer]):
         self.put(asked, future, loop, caller, cost)
         return await future
 
+    def later(self, done: Callable[[], None], caller: str) -> None:
+        """Have a short thing done that nobody waits for, when the caller's turn comes."""
+        wanted = _Wanted(_once(done), _NOBODY, 0, is_work=True)
+        self._put(wanted, asyncio.get_running_loop(), caller)
+
     async def work(self, pieces: Pieces[Made], caller: str) -> Made:
         """Have a long work done as the caller's turns come; it is closed where nobody waits for it any more."""
         loop = asyncio.get_running_loop()
@@ -142,17 +150,16 @@ class Turn(Generic[Ask, Answer]):
         asks: list[_Wanted] = []
         left = 0
         while self._next:
-            self._now_s, _, caller = self._next[0]
-            queue = self._queues[caller]
+            queue = self._queues[self._next[0][2]]
             if queue[0].is_work:
                 break
             if not asks:
                 is_shared = self._clock() - self._changed_s < LONELY_AFTER_S
                 left = SHARED_COST if is_shared else LONELY_COST
-            elif left <= 0:
+            elif queue[0].cost > left:
                 break
             wanted = queue.popleft()
-            heappop(self._next)
+            self._now_s, _, caller = heappop(self._next)
             if wanted.waiter.done():  # whoever has gone away is shown nothing, so there is nothing to do
                 self._move_on(caller, 0.0)
                 continue
@@ -215,6 +222,29 @@ class Turn(Generic[Ask, Answer]):
     def _line_up(self, caller: str, given_s: float) -> None:
         self._numbers += 1
         heappush(self._next, (given_s, self._numbers, caller))
+
+
+class _Nobody:
+    """In place of who would wait."""
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, _: object, /) -> None:
+        """Take nothing."""
+
+    def set_exception(self, exception: Exception, /) -> None:
+        """Tell the log."""
+        log.error("later-failed", exc_info=exception)
+
+
+_NOBODY = _Nobody()
+
+
+def _once(done: Callable[[], None]) -> Pieces[None]:
+    done()
+    return
+    yield
 
 
 def _tell(waiter: Waiter[Any], answer: object) -> None:

@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
@@ -208,6 +208,10 @@ class ServingNode:
     async def in_turn(self, pieces: Pieces[Made], caller: str) -> Made:
         """Have a long work done as the caller's turns come."""
         return await self._turn.work(pieces, caller)
+
+    def later(self, done: Callable[[], None], caller: str) -> None:
+        """Have a short thing done when the caller's turn comes."""
+        self._turn.later(done, caller)
 
     def _deciding(self, policy: str, requests: Sequence[DecideBody]) -> Pieces[list[Decided | NoAnswer]]:
         identifier("policy", policy)

@@ -209,6 +209,7 @@ ATTACKS: dict[str, Attack] = {
         frozenset({"401"}),
         has_key=False,
     ),
+    "pages": Attack("250 × a page that needs no key", flood(250, _get("/openapi.json")), DONE | CUT_OFF, has_key=False),
     "half-sent": Attack("2,000 half-sent requests a second", hold(BEGUN[:40], 2_000), CUT_OFF, has_key=False),
     "silent": Attack("2,000 silent connections a second", hold(b"", 2_000), CUT_OFF, has_key=False),
     "heads": Attack(

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Callable
 from typing import Protocol
 
 from pipeline.serve.http.connections import Connection, Connections
@@ -18,6 +19,9 @@ log = logging.getLogger(__name__)
 LONGEST_TICK_S = 0.5
 """A limit of time is held to within so much."""
 TELL_EVERY_S = 10.0
+STARTS = 2
+"""Requests of strangers that are begun in one turn of the loop, of those that are no short decisions: a fraction of a
+millisecond, however many of them wait. Whoever has shown a key waits behind no more than these."""
 
 
 class Watched(Connection, Protocol):
@@ -55,6 +59,7 @@ class Edge:
         self._told: Counter[str] = Counter()
         self._told_s = -TELL_EVERY_S
         self._last_address = ""
+        self._starts: deque[Callable[[], None]] = deque()
 
     def enter(self, connection: Watched) -> None:
         """Let a connection in, and whoever has to go for it out."""
@@ -83,6 +88,18 @@ class Edge:
     def catches_up(self, connection: Watched) -> None:
         """Note that nothing waits for a connection's reader any more."""
         self.slow.pop(connection, None)
+
+    def soon(self, start: Callable[[], None]) -> None:
+        """Begin what a stranger asks, after what others of them have asked."""
+        if not self._starts:
+            asyncio.get_running_loop().call_soon(self._start_some)
+        self._starts.append(start)
+
+    def _start_some(self) -> None:
+        for _ in range(min(STARTS, len(self._starts))):
+            self._starts.popleft()()
+        if self._starts:
+            asyncio.get_running_loop().call_soon(self._start_some)
 
     def note(self, word: str, address: str) -> None:
         """Count what was refused."""

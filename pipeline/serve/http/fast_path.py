@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -29,6 +30,8 @@ from pipeline.serve.node import ServingNode
 log = logging.getLogger(__name__)
 
 _STATUSES = {"body-too-large": 413, "record-too-large": 413, "action-id-taken": 409}
+STRANGERS = "strangers"
+"""Whose turn it is to be refused, of all that show no key."""
 _BEFORE, _AFTER = "/v1/policies/", "/decide"
 
 Refusal = tuple[int, str, str, dict[str, str]]
@@ -99,16 +102,19 @@ class DecideFront:
 
     def ask(self, scope: Scope, raw: bytes, waiter: Asker) -> None:
         """Put a request of a short body that has come whole; whoever waits is answered in this turn of the loop."""
+        name = STRANGERS
         try:
             policy = asked_policy(scope)
             caller = self._admit(scope, policy)
+            name = caller.name
             body = self._read(raw)
             cost = self._check(caller, policy, body)
             if body.fields is not None or caller.key is not None:
                 waiter.told = Told(caller, policy, body.fields)
             self._node.put(policy, body, waiter, caller.name, cost)
         except Exception as error:  # noqa: BLE001  it is logged, and answered
-            waiter.set_exception(error)
+            # In turn: a flood of what is refused would be answered before anything that is asked.
+            self._node.later(partial(waiter.set_exception, error), name)
 
     def written(self, answer: Decided | NoAnswer, told: Told | None = None) -> tuple[int, bytes]:
         """Return the status and body that tell an answer."""

@@ -12,6 +12,7 @@ ends after it: what still comes is thrown away unparsed, for two seconds, so tha
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, NamedTuple
 
 import httptools
@@ -234,6 +235,14 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answered = cycle
+        if self.owner:
+            self._start(cycle, app)
+        else:
+            self._edge.soon(partial(self._start, cycle, app))
+
+    def _start(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if cycle.disconnected:
+            return
         # A task of a slow reader waits for it alone, and holds nobody up.
         if len(self.tasks) - len(self._edge.slow) >= self._limits.requests_in_flight:
             self._edge.note("too-many-in-flight", self.address)

@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
+from threadpoolctl import threadpool_limits
 
 from pipeline.errors import ConfigError
 from pipeline.models.chances.trapezoid import kernel
@@ -144,15 +145,21 @@ async def run_node(settings: ServeSettings, *, on_listening: Callable[[str], Non
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     try:
-        async with ServingNode(settings) as node, listening(node, settings.host, settings.port) as url:
-            log.info("serving url=%s broker=%s", url, settings.broker)
-            collect_garbage_rarely()
-            if on_listening is not None:
-                on_listening(url)
-            await _until(stop, node)
+        # A second thread of BLAS would spin for its part of a product, on a core that is another process's.
+        with threadpool_limits(1, user_api="blas"):
+            await _serve(settings, stop, on_listening)
     finally:
         for number in STOP_SIGNALS:
             loop.remove_signal_handler(number)
+
+
+async def _serve(settings: ServeSettings, stop: asyncio.Event, on_listening: Callable[[str], None] | None) -> None:
+    async with ServingNode(settings) as node, listening(node, settings.host, settings.port) as url:
+        log.info("serving url=%s broker=%s", url, settings.broker)
+        collect_garbage_rarely()
+        if on_listening is not None:
+            on_listening(url)
+        await _until(stop, node)
     log.info("stopped delivered=%s undelivered=%s", node.delivery.delivered, node.delivery.undelivered)
 
 

@@ -88,6 +88,23 @@ async def test_a_go_of_asks_is_short_where_there_are_several_callers(clock: Cloc
     assert max(sizes) == SHARED_COST
 
 
+async def test_who_asks_for_little_is_answered_before_the_dear_ask_of_another(clock: Clock) -> None:
+    gos: list[Sequence[str]] = []
+
+    def answer_all(asked: Sequence[str]) -> Sequence[str]:
+        gos.append(asked)
+        return asked
+
+    turn = Turn(answer_all, clock)
+    dear = [asyncio.create_task(turn.ask("dear", "hostile", cost=3 * SHARED_COST)) for _ in range(3)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert gos == [["dear"]]
+    await turn.ask("little", "other")
+    assert gos[:2] == [["dear"], ["little"]]
+    await asyncio.gather(*dear)
+
+
 async def test_a_work_that_nobody_waits_for_is_closed(clock: Clock) -> None:
     done: list[str] = []
 
