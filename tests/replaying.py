@@ -63,7 +63,7 @@ class MemoryLog:
 
 async def replayed(broker: MemoryBroker, plan: ReplayPlan, cuts: Sequence[Cut], number: int, rows: Any) -> Recount:
     """Replay one partition on rows that may have been begun."""
-    recount = open_recount(plan, rows, of_partition(cuts[0], number))
+    recount = open_recount(plan, rows, of_partition(cuts[0], number), number)
     log: Any = MemoryLog(broker, largest=5)
     await recount_partition(log, recount, number, cuts, lambda _number, _positions: None)
     return recount

@@ -6,7 +6,7 @@ https://avro.apache.org/docs/1.12.0/specification/#single-object-encoding
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import fastavro
@@ -75,6 +75,11 @@ def decode_as(name: str, raw: bytes) -> dict[str, Any]:
     Raises:
         DecodeError: unknown-fingerprint, not-decodable, unexpected-record, or unreadable-batch.
     """
+    return decode_any((name,), raw)[1]
+
+
+def decode_any(names: Collection[str], raw: bytes) -> tuple[str, dict[str, Any]]:
+    """Read a record that must be of one of these schemas, and tell which. Raises DecodeError as `decode_as`."""
     if isinstance(raw, Unreadable):
         raise raw.error
     if raw[:2] != MARKER:
@@ -82,6 +87,6 @@ def decode_as(name: str, raw: bytes) -> dict[str, Any]:
             "not-decodable", f"first bytes {raw[:2].hex()}, expected {MARKER.hex()} of Avro single-object encoding"
         )
     found, record = decode(raw)
-    if found != name:
-        raise DecodeError("unexpected-record", f"a {found} record where a {name} belongs")
-    return record
+    if found not in names:
+        raise DecodeError("unexpected-record", f"a {found} record where a {' or '.join(names)} belongs")
+    return found, record

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.codec import avro
 from pipeline.evaluate.ledger import Gathering
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.replay.proof.read import read_up_to
+from pipeline.replay.proof.read import read_ledger
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.topics import DECISIONS, REWARDS
 from pipeline.stream.policies import Policies
@@ -41,9 +40,9 @@ async def gather_ledger(
     gathering = Gathering(definition, generation, known)
     ends = await _ends(broker)
     done, total = 0, sum(ends.values())
-    async for _, records in read_up_to(broker, REWARDS, ends):
-        gathering.add(avro.decode_as("reward", record.value) for record in records)
-        done += len(records)
+    async for _, rewards, count in read_ledger(broker, ends):
+        gathering.add(fields for _, fields in rewards)
+        done += count
         on_progress(done, total)
     await _identify(broker, gathering, on_progress)
     return gathering

@@ -24,6 +24,7 @@ from pipeline.policy.canonical import to_canonical_json
 from pipeline.replay.recounting.run import read_base
 from pipeline.stream.log import topics
 from tests.harness.client import Client
+from tests.harness.foreign import producer
 from tests.harness.topics import make_topics
 from tests.harness.worker import Worker
 from tests.naive.fold import naive_fold
@@ -64,6 +65,13 @@ class Place(NamedTuple):
         said, errors = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == expected, f"{arguments} → {process.returncode}: {said!r} {errors!r}"
         return (said + errors).decode()
+
+    async def told(self, *arguments: str) -> tuple[dict[str, Any], list[str]]:
+        """Run a command; return what it finds, whenever it looks and however far, and what it passes over."""
+        process = await self.started(*arguments, "--json")
+        said, errors = await asyncio.wait_for(process.communicate(), 60)
+        found = {name: value for name, value in orjson.loads(said).items() if name != "to" and name[-6:] != "_at_ms"}
+        return found, [line.split(" count=")[0] for line in errors.decode().splitlines() if "passed-over" in line]
 
     async def started(self, *arguments: str) -> asyncio.subprocess.Process:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")}
@@ -234,6 +242,56 @@ async def test_the_ledger_replayed_under_the_same_definition_is_the_live_posteri
         last = await client.last_snapshot("homepage", live["posterior_sha256"])
         assert last["generation"] == 2
         assert orjson.loads(await place.pipeline("verify", "--policy", "homepage", "--json"))["equal"]
+
+
+@pytest.mark.parametrize("place", ["embedded"], indirect=True)
+async def test_what_was_sent_home_is_counted_where_it_was_sent_to(place: Place, tmp_path: Path) -> None:
+    """librdkafka's default puts three of four keys elsewhere; the events replayed come to what the worker learned."""
+    async with place.loop(tmp_path) as client:
+        shop = producer(place.broker, "none")
+        decisions = [decision(number, 1) for number in range(500)]
+        clicks = [outcome for number in range(500) for outcome in outcomes_of(number)]
+        for topic, records in ((topics.DECISIONS, decisions), (topics.OUTCOMES, clicks)):
+            for record in records:
+                shop.produce(topic, orjson.dumps(record), record["action_id"].encode())
+            assert await asyncio.to_thread(shop.flush, 30) == 0
+        await client.quiet()
+        await client.tick(CLOSED_MS)
+        await client.quiet()
+        live = await client.last_snapshot("homepage", naive(OLD, range(500)).sha256)
+        written = len(decisions) + len(clicks) + 2 * PARTITIONS
+        assert sum([len(await client.read(topic)) for topic in (topics.DECISIONS, topics.OUTCOMES)]) > written
+        done = orjson.loads(await place.pipeline(*command(tmp_path)))
+        assert (done["counted"], done["open"]) == (500, 0)
+        preview = orjson.loads(await place.pipeline("replay", "promote", "homepage", "2", "--dry-run", "--json"))
+        assert (preview["is_posterior_equal"], preview["counts"]) == (True, [])
+        await place.pipeline("replay", "promote", "homepage", "2")
+        await client.last_snapshot("homepage", live["posterior_sha256"])
+        assert orjson.loads(await place.pipeline("verify", "--policy", "homepage", "--json"))["equal"]
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize("place", ["embedded"], indirect=True)
+async def test_what_is_no_reward_is_passed_over_by_every_reader_of_the_ledger(place: Place, tmp_path: Path) -> None:
+    async with place.loop(tmp_path) as client:
+        await client.decide(decision(number, 1) | {"subject_hash": "5e1f"} for number in range(100))
+        await client.tick(CLOSED_MS)
+        await client.quiet()
+    readers = (
+        ("report", "homepage"),
+        ("evaluate", "homepage"),
+        command(tmp_path, "--ledger"),
+        ("forget", "5e1f", "--dry-run"),
+    )
+    before = [await place.told(*reader) for reader in readers]
+    assert [warned for _, warned in before] == [[]] * len(readers)
+    async with Client(place.broker, app_id=place.app_id, partitions=PARTITIONS) as client:
+        for value in (b"no record", b"\xc3\x01unknown!", None):
+            at = await client.send(topics.REWARDS, 1, value)
+    told = [[f"record-passed-over place={topics.REWARDS}/1 offset={at - n}" for n in (2, 1, 0)]] * len(readers)
+    after = [await place.told(*reader) for reader in readers]
+    assert [warned for _, warned in after] == told
+    assert [found for found, _ in after] == [found for found, _ in before]
 
 
 async def test_what_can_not_be_replayed_is_said_and_why(place: Place, tmp_path: Path) -> None:

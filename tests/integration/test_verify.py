@@ -134,6 +134,32 @@ async def test_what_is_no_snapshot_among_them_is_passed_over_by_its_offset_and_t
         assert "record-passed-over" in asked.stderr
 
 
+@pytest.mark.attack
+async def test_what_is_no_reward_in_the_ledger_is_passed_over_by_its_offset_and_told_of(broker):
+    """
+    offset   0 … 9   10        11        12        13 … 32
+             reward  nonsense  snapshot  (empty)   reward
+    """
+    strange = (b"no record", snapshot(), b"")
+    offsets = [*range(10), *range(13, 33)]
+    fold = LedgerFold(POLICY.name, POLICY.generation)
+    fold.add(0, [ledger_record(offset, fields) for offset, fields in zip(offsets, LEDGER, strict=True)])
+    content = build_snapshot(POLICY, fold.rows(), fold.marks(), version=1, parent="")
+    outbox = Outbox(broker)
+    await outbox.start()
+    await outbox.deliver(Record(REWARDS, 0, b"x", avro.encode("reward", fields)) for fields in LEDGER[:10])
+    await outbox.deliver(Record(REWARDS, 0, b"x", value) for value in strange)
+    await outbox.stop()
+    await publish(broker, LEDGER[10:], content)
+    at_the_end = verify(broker, "--offsets", "0=33")
+    for done in (verify(broker), at_the_end):
+        assert done.returncode == 0, done.stderr
+        assert [line.split()[:3] for line in done.stderr.splitlines() if line] == [
+            ["record-passed-over", f"place={REWARDS}/0", f"offset={offset}"] for offset in (10, 11, 12)
+        ]
+    assert POLICY.name in at_the_end.stdout
+
+
 async def test_one_altered_ledger_record_is_named(broker):
     """Record 3 is for arm b, worth 1: altered to 0, arm b's sum is one less."""
     altered = [*LEDGER[:3], {**LEDGER[3], "reward": 0}, *LEDGER[4:]]

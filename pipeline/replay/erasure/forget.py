@@ -17,12 +17,14 @@ from pipeline.audit.record import Operator, changing
 from pipeline.codec import avro
 from pipeline.codec.forwarded import forwarded_in
 from pipeline.codec.framed import schema_ids
+from pipeline.codec.readable import readable
 from pipeline.errors import StateError, UnavailableError
 from pipeline.registry.lookup import Schemas
 from pipeline.replay.erasure.forgetting import Forgetting, decision_of, subject_sha256
 from pipeline.replay.erasure.late_erasures import Behind, behind, read_bases, run_on
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.outbox import Outbox, Record
+from pipeline.stream.log.passed_over import PassedOver
 from pipeline.stream.log.topics import DECISIONS, ERASURES, REWARDS
 from pipeline.stream.security import Address
 
@@ -113,11 +115,13 @@ async def read_forgotten(broker: Address) -> list[dict[str, Any]]:
         records = await follower.read_to_end()
     finally:
         await follower.stop()
-    return [avro.decode_as("forgotten", record.value) for record in records]
+    tell = PassedOver(ERASURES)
+    pairs = ((record.offset, record.value) for record in records)
+    return [fields for _, _, fields in readable(0, pairs, "forgotten", pass_over=tell)]
 
 
 async def _find(broker: Address, subject_hash: str, schemas: Schemas, on_progress: OnProgress) -> Forgetting:
-    found = Forgetting()
+    found = Forgetting(pass_over=PassedOver(REWARDS))
     follower = TopicFollower(broker, DECISIONS)
     await follower.start()
     try:

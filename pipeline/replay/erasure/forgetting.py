@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from pipeline.codec import avro
 from pipeline.codec.forwarded import forwarded_in
 from pipeline.codec.framed import Registry
+from pipeline.codec.readable import PassOver, readable, refuse
 from pipeline.codec.wire import decode_event
 from pipeline.errors import RecordError
 from pipeline.events import Contribution, Decision, Erasure
@@ -85,6 +86,8 @@ class Forgetting:
     """By partition of `decisions`: the first offset behind the last erasure of one of them."""
     answered_until: dict[int, int] = field(default_factory=dict)
     """By partition of the ledger: the first offset behind the last answer to one of them."""
+    pass_over: PassOver = refuse
+    """Told of ledger records that are none."""
     _states: defaultdict[int, FoldState] = field(default_factory=lambda: defaultdict(FoldState))
 
     def find(self, partition: int, decision: Decision, *, is_forwarded: bool = False) -> None:
@@ -119,8 +122,7 @@ class Forgetting:
     def read(self, partition: int, records: Iterable[tuple[int, bytes]]) -> None:
         """Take in (offset, bytes) of the ledger, in order and from its start."""
         state = self._states[partition]
-        for offset, raw in records:
-            fields = avro.decode_as("reward", raw)
+        for offset, _, fields in readable(partition, records, "reward", pass_over=self.pass_over):
             self._read_one(ledger_record(offset, fields), fields, state)
             if fields["is_erased"] and fields["action_id"] in self.actions:
                 self.answered_until[partition] = offset + 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.audit.record import Operator
-from pipeline.codec import avro
+from pipeline.codec.readable import readable
 from pipeline.errors import PipelineError, StateError
 from pipeline.registry.lookup import Schemas
 from pipeline.replay.recounting.cuts import from_positions
@@ -19,6 +19,7 @@ from pipeline.replay.recounting.plan import ReplayPlan, plan_from_json
 from pipeline.replay.recounting.rebuild import OnProgress, topics_of
 from pipeline.replay.recounting.run import Request, replay
 from pipeline.stream.log.follow import TopicFollower
+from pipeline.stream.log.passed_over import PassedOver
 from pipeline.stream.log.topics import STATISTICS
 from pipeline.stream.security import Address
 
@@ -75,13 +76,18 @@ async def read_bases(broker: Address) -> list[dict[str, Any]]:
     """
     follower = TopicFollower(broker, STATISTICS)
     await follower.start()
-    latest: dict[bytes, bytes] = {}
+    latest: dict[bytes, dict[str, Any]] = {}
+    tell = PassedOver(STATISTICS)
     try:
         async for records in follower.batches_to_end():
-            latest |= {one.key: one.value for one in records if one.value and (one.key or b"").endswith(b"/base")}
+            for one in records:
+                if one.value is not None and (one.key or b"").endswith(b"/base"):
+                    pairs = [(one.offset, one.value)]
+                    for _, _, fields in readable(one.partition, pairs, "statistics_base", pass_over=tell):
+                        latest[one.key] = fields
     finally:
         await follower.stop()
-    return [avro.decode_as("statistics_base", value) for value in latest.values()]
+    return list(latest.values())
 
 
 async def run_on(

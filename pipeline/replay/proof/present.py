@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.codec import avro
+from pipeline.codec.readable import Fields, readable
 from pipeline.learn.memory import RowKey
 from pipeline.models.sums.statistics import Statistics
 from pipeline.publish.partials import Mark, PartialKey, Partials, base_from
 from pipeline.stream.log.follow import TopicFollower
+from pipeline.stream.log.passed_over import PassedOver
 from pipeline.stream.log.topics import STATISTICS
 from pipeline.stream.security import Address
+
+KINDS = ("statistics", "statistics_mark", "statistics_base")
 
 
 async def read_statistics(broker: Address, policy: str, generation: int) -> list[tuple[RowKey, Statistics]]:
@@ -19,21 +22,21 @@ async def read_statistics(broker: Address, policy: str, generation: int) -> list
     Raises:
         UnavailableError: no broker answers.
     """
-    partials = Partials()
+    partials, tell = Partials(), PassedOver(STATISTICS)
     follower = TopicFollower(broker, STATISTICS)
     try:
         await follower.start()
         async for records in follower.batches_to_end():
             for record in records:
-                if record.value is not None:
-                    _take(partials, record.value, (policy, generation))
+                pairs = [] if record.value is None else [(record.offset, record.value)]
+                for _, name, fields in readable(record.partition, pairs, *KINDS, pass_over=tell):
+                    _take(partials, name, fields, (policy, generation))
     finally:
         await follower.stop()
     return list(partials.rows())
 
 
-def _take(partials: Partials, value: bytes, wanted: tuple[str, int]) -> None:
-    name, fields = avro.decode(value)
+def _take(partials: Partials, name: str, fields: Fields, wanted: tuple[str, int]) -> None:
     if (fields["policy"], fields["generation"]) != wanted:
         return
     if name == "statistics":
@@ -42,5 +45,5 @@ def _take(partials: Partials, value: bytes, wanted: tuple[str, int]) -> None:
         partials.stage(key, fields["ledger_offset"], row)
     elif name == "statistics_mark":
         partials.mark(fields["source_partition"], Mark(fields["ledger_offset"], fields["event_time_ms"]))
-    elif name == "statistics_base" and not partials.is_replaced(base := base_from(fields)):
+    elif not partials.is_replaced(base := base_from(fields)):
         partials.rebase(base)

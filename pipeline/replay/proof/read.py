@@ -10,12 +10,29 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
+from pipeline.codec.readable import Fields, readable
 from pipeline.errors import StateError, UnavailableError
 from pipeline.stream.log.follow import taken
+from pipeline.stream.log.passed_over import PassedOver
 from pipeline.stream.log.reader import EARLIEST_MS, LATEST_MS, STILL_WITHIN_S, LogReader, open_reader
+from pipeline.stream.log.topics import REWARDS
 from pipeline.stream.security import Address
 
 POLL_S = 0.5
+
+
+async def read_ledger(
+    broker: Address, ends: Mapping[int, int], *, stops: Sequence[Mapping[int, int]] = ()
+) -> AsyncIterator[tuple[int, Sequence[tuple[int, Fields]], int]]:
+    """Yield (partition, offset and fields of its rewards, how many records there were), as `read_up_to` does.
+
+    What is no reward is passed over, and told of.
+    """
+    tell = PassedOver(REWARDS)
+    async for partition, records in read_up_to(broker, REWARDS, ends, stops=stops):
+        pairs = ((record.offset, record.value) for record in records)
+        rewards = [(offset, fields) for offset, _, fields in readable(partition, pairs, "reward", pass_over=tell)]
+        yield partition, rewards, len(records)
 
 
 async def read_up_to(

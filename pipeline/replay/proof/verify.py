@@ -10,6 +10,7 @@ import orjson
 from aiokafka import TopicPartition
 
 from pipeline.codec import avro
+from pipeline.codec.readable import readable
 from pipeline.learn.ledger import ledger_record, merge_deltas
 from pipeline.learn.memory import RowKey
 from pipeline.models.sums.statistics import Statistics
@@ -22,10 +23,11 @@ from pipeline.registry.lookup import Schemas
 from pipeline.replay.proof.compare import Difference, first_difference
 from pipeline.replay.proof.parts import find_parts
 from pipeline.replay.proof.prefixes import Prefix, PrefixFold, PrefixRows, Rows, waves
-from pipeline.replay.proof.read import check_complete, read_up_to
+from pipeline.replay.proof.read import check_complete, read_ledger
 from pipeline.replay.proof.sample import can_be_judged, record_fault, spread
 from pipeline.replay.recounting.recount_bases import Ground, count_grounds, ground_of, offsets_in, rules_of
 from pipeline.stream.log.follow import taken
+from pipeline.stream.log.passed_over import PassedOver
 from pipeline.stream.log.reader import STILL_WITHIN_S, open_reader
 from pipeline.stream.log.topics import REWARDS
 from pipeline.stream.security import Address
@@ -108,11 +110,10 @@ async def fold_prefixes(
     fold = PrefixFold(prefixes)
     stops = waves(prefixes)
     done, total = 0, sum(stops[-1].values())
-    async for partition, records in read_up_to(broker, REWARDS, stops[-1], stops=stops[:-1]):
-        decoded = [ledger_record(record.offset, avro.decode_as("reward", record.value)) for record in records]
-        for complete in fold.add(partition, decoded):
+    async for partition, rewards, count in read_ledger(broker, stops[-1], stops=stops[:-1]):
+        for complete in fold.add(partition, [ledger_record(offset, fields) for offset, fields in rewards]):
             yield complete
-        done += len(records)
+        done += count
         on_progress(done, total)
     for complete in fold.finish():
         yield complete
@@ -261,6 +262,7 @@ async def _records_at(
     broker: Address, ends: Mapping[int, int], places: Sequence[tuple[int, int]]
 ) -> AsyncIterator[tuple[tuple[int, int], dict[str, Any]]]:
     """Yield the ledger record at each place; where the log has none there, the next one."""
+    tell = PassedOver(REWARDS)
     targets = {TopicPartition(REWARDS, number): end for number, end in ends.items()}
     has_come = asyncio.Event()
     async with open_reader(broker) as reader:
@@ -274,5 +276,6 @@ async def _records_at(
                 async with asyncio.timeout(STILL_WITHIN_S):
                     await has_come.wait()
             reader.finish(reading)
-            for record in found[:1]:
-                yield (number, record.offset), avro.decode_as("reward", record.value)
+            pairs = ((record.offset, record.value) for record in found[:1])
+            for at, _, fields in readable(number, pairs, "reward", pass_over=tell):
+                yield (number, at), fields

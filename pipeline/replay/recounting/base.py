@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from pipeline.codec import avro
+from pipeline.codec.readable import PassOver, readable, refuse
 from pipeline.learn.memory import RowKey
 from pipeline.models.sums.statistics import Statistics
 from pipeline.publish.partials import Base, base_from
@@ -99,21 +100,26 @@ def base_record(plan: ReplayPlan, cuts: Sequence[Cut], first_source: int, source
 class FindBase:
     """Looks for a generation's base, record by record."""
 
-    def __init__(self, policy: str, generation: int) -> None:
+    def __init__(self, policy: str, generation: int, pass_over: PassOver = refuse) -> None:
+        self._pass_over = pass_over
         self._base_key = base_key(policy, generation)
         self._row_prefix = orjson.dumps([policy, generation])[:-1] + b","
         self._rows: dict[tuple[int, RowKey], Statistics] = {}
         self._base: Base | None = None
         self._offset = -1
 
-    def see(self, offset: int, key: bytes | None, value: bytes | None) -> None:
+    def see(self, partition: int, offset: int, key: bytes | None, value: bytes | None) -> None:
         """Take in the next record."""
         if key is None or value is None:
             return
         if key == self._base_key:
-            self._base, self._offset = base_from(avro.decode_as("statistics_base", value)), offset
+            for _, _, fields in readable(partition, [(offset, value)], "statistics_base", pass_over=self._pass_over):
+                self._base, self._offset = base_from(fields), offset
         elif key.startswith(self._row_prefix) and key.rpartition(b"@")[2].startswith(b"-"):
-            fields = avro.decode_as("statistics", value)
+            self._see_row(partition, offset, value)
+
+    def _see_row(self, partition: int, offset: int, value: bytes) -> None:
+        for _, _, fields in readable(partition, [(offset, value)], "statistics", pass_over=self._pass_over):
             row = RowKey(*(fields[name] for name in RowKey._fields))
             statistics = Statistics(fields["dimension"], np.frombuffer(fields["sums"], dtype="<i8"))
             self._rows[fields["source_partition"], row] = statistics

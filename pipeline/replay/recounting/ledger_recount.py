@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from pipeline.codec import avro
+from pipeline.codec.readable import PassOver, readable, refuse
 from pipeline.learn.ledger import LedgerRecord
 from pipeline.learn.memory import NEVER_MS, FoldState, counted_from_bytes, fold_state_from_bytes
 from pipeline.policy.reward import Credit
@@ -21,9 +21,17 @@ REWARDS = "rewards"
 class LedgerRecount:
     """The ledger folded again, its credits weighed by another definition."""
 
-    def __init__(self, plan: ReplayPlan, rows: ReplayRows, start: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        plan: ReplayPlan,
+        rows: ReplayRows,
+        start: Mapping[str, int],
+        number: int = 0,
+        pass_over: PassOver = refuse,
+    ) -> None:
         self.rows = rows
         self._plan = plan
+        self._number, self._pass_over = number, pass_over
         stored = stored_state(rows)
         self.finished, _, fold = stored or (0, "", "")
         self._fold = fold_state_from_bytes(fold.encode()) if stored else FoldState(start[REWARDS])
@@ -42,8 +50,9 @@ class LedgerRecount:
     ) -> None:
         """Fold a step's records."""
         del topic, unstamped  # it reads but one, which says itself what time it is
-        decoded = [(raw[0], avro.decode_as("reward", raw[3] or b"")) for raw in records]
-        weighed = [self._weigh(offset, fields) for offset, fields in decoded]
+        pairs = ((offset, value) for offset, _, _, value in records)
+        rewards = readable(self._number, pairs, "reward", pass_over=self._pass_over)
+        weighed = [self._weigh(offset, fields) for offset, _, fields in rewards]
         rows = folded([record for record in weighed if record], self._fold, self.rows, self._plan)
         if records:
             self._fold.position = max(self._fold.position, records[-1][0] + 1)

@@ -18,6 +18,7 @@ from pipeline.replay.recounting.log import Log, open_log
 from pipeline.replay.recounting.plan import ReplayPlan
 from pipeline.replay.recounting.recount import Recount, open_recount
 from pipeline.replay.recounting.rows import STEP_OFFSETS, StillOpen, sums_of
+from pipeline.stream.log.passed_over import PassedOver
 from pipeline.stream.log.topics import DECISIONS, OUTCOMES, REWARDS
 from pipeline.stream.security import Address
 from pipeline.stream.state.scratch import scratch_rows
@@ -78,12 +79,13 @@ async def rebuild(
         on_progress(distance(cuts[0], reached), total)
 
     async with open_log(broker, topics_of(plan)) as log:
-        numbers = partitions_of(cuts[-1])
+        numbers, tell = partitions_of(cuts[-1]), PassedOver(REWARDS)
         began = await sent_on_since(log, cuts) if plan.source == "events" and len(numbers) > 1 else {}
         for number in numbers:
             with scratch_rows(folder / f"partition-{number}") as rows:
                 place = Place(number, len(numbers), began[number]) if number in began else None
-                recount = open_recount(plan, rows, of_partition(cuts[0], number), place)
+                start = of_partition(cuts[0], number)
+                recount = open_recount(plan, rows, start, number, place=place, pass_over=tell)
                 report(number, recount.positions)
                 await recount_partition(log, recount, number, cuts, report, schemas)
                 rebuilt.add(recount)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from typing import Protocol
 
+from pipeline.codec.readable import PassOver, refuse
 from pipeline.join.forwarding import Place
 from pipeline.replay.recounting.event_recount import EventRecount
 from pipeline.replay.recounting.ledger_recount import LedgerRecount
@@ -56,9 +57,25 @@ class Recount(Protocol):
         """Tell what may still change."""
 
 
-def open_recount(plan: ReplayPlan, rows: ReplayRows, start: Mapping[str, int], place: Place | None = None) -> Recount:
+def open_recount(
+    plan: ReplayPlan,
+    rows: ReplayRows,
+    start: Mapping[str, int],
+    number: int,
+    *,
+    place: Place | None = None,
+    pass_over: PassOver = refuse,
+) -> Recount:
     """Return a partition's recount as its rows say, or one that begins at `start`.
 
-    `place` says from where on records of other partitions' actions were sent on; None: none were.
+    Args:
+        plan: what is counted, by which rules.
+        rows: how far it is.
+        start: where it begins.
+        number: of the partition.
+        place: says from where on records of other partitions' actions were sent on; None: none were.
+        pass_over: told of ledger records that are none.
     """
-    return EventRecount(plan, rows, start, place) if plan.source == "events" else LedgerRecount(plan, rows, start)
+    if plan.source == "events":
+        return EventRecount(plan, rows, start, place)
+    return LedgerRecount(plan, rows, start, number, pass_over)

@@ -31,6 +31,7 @@ from pipeline.replay.recounting.plan import Source, make_plan
 from pipeline.replay.recounting.rebuild import OnProgress, Rebuilt, rebuild, topics_of
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.outbox import Record
+from pipeline.stream.log.passed_over import PassedOver
 from pipeline.stream.log.topics import STATISTICS, partition_for
 from pipeline.stream.policies import Policies
 from pipeline.stream.security import Address
@@ -80,13 +81,13 @@ async def replay(broker: Address, request: Request, by: Operator, on_progress: O
 
 async def read_base(broker: Address, policy: str, generation: int) -> FoundBase | None:
     """Return what a replay has made of a policy's generation, if one has."""
-    finding = FindBase(policy, generation)
+    finding = FindBase(policy, generation, PassedOver(STATISTICS))
     follower = TopicFollower(broker, STATISTICS, only=partial(partition_for, policy))
     try:
         await follower.start()
         async for entries in follower.batches_to_end():
             for entry in entries:
-                finding.see(entry.offset, entry.key, entry.value)
+                finding.see(entry.partition, entry.offset, entry.key, entry.value)
     finally:
         await follower.stop()
     return finding.found

@@ -34,11 +34,11 @@ def test_what_is_sent_is_found_again():
     finding = FindBase("homepage", 2)
     sent = [*source_batches(PLAN, rows(3).items(), -1, 7), *source_batches(PLAN, rows(5).items(), -2, 7)]
     for offset, (key, value) in enumerate(pair for batch in sent for pair in batch.items()):
-        finding.see(offset, key, value)
+        finding.see(0, offset, key, value)
     assert finding.found is None
-    finding.see(90, base_key("homepage", 2), base_record(PLAN, CUTS, -2, 1, 7))
-    finding.see(91, base_key("homepage", 3), base_record(PLAN, CUTS, -9, 1, 7))
-    finding.see(92, b'["homepage",2,"new","a",1]@0', b"learned, not replayed")
+    finding.see(0, 90, base_key("homepage", 2), base_record(PLAN, CUTS, -2, 1, 7))
+    finding.see(0, 91, base_key("homepage", 3), base_record(PLAN, CUTS, -9, 1, 7))
+    finding.see(0, 92, b'["homepage",2,"new","a",1]@0', b"learned, not replayed")
     found = finding.found
     assert found is not None
     assert dict(found.rows) == rows(5)
