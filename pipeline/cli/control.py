@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import orjson
 
@@ -15,6 +16,7 @@ from pipeline.policy.book import PolicyBook
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.changes import check_change
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.halt import Halt
 from pipeline.policy.operations import keep_switches
 from pipeline.policy.switches import Switch
 from pipeline.replay.recounting.run import read_base
@@ -53,14 +55,26 @@ async def apply_policy(
 
 
 async def change_policy(
-    broker: Address, name: str, by: Operator, change: Callable[[PolicyDefinition], PolicyDefinition]
+    broker: Address,
+    name: str,
+    by: Operator,
+    change: Callable[[PolicyDefinition], PolicyDefinition],
+    because: Mapping[str, Any] | None = None,
 ) -> PolicyDefinition:
-    """Write the latest definition as changed; return what is in force then."""
+    """Write the latest definition as changed; return what is in force then.
+
+    Args:
+        broker: bootstrap servers.
+        name: the policy.
+        by: who wants it.
+        change: the definition as it is to be.
+        because: why, as plain values for the record of it.
+    """
     async with known_policies(broker) as policies:
         current = find_policy(policies.book, name)
         definition = change(current)
         if definition.definition_hash != current.definition_hash:
-            await _write(broker, by, policies, current, definition)
+            await _write(broker, by, policies, current, definition, because)
         return policies.book.in_force(name) or definition
 
 
@@ -81,6 +95,18 @@ async def turn_switches(
             await outbox.deliver(records)
         await policies.refresh()
         return find_policy(policies.book, name, is_worn=True)
+
+
+async def halt_ramp(broker: Address, by: Operator, halt: Halt, because: Mapping[str, Any] | None = None) -> None:
+    """Write that a policy's ramp is halted, or goes on."""
+    async with known_policies(broker) as policies:
+        find_policy(policies.book, halt.policy)
+        before = policies.book.halt(halt.policy)
+        after = {"cause": halt.cause, "why": halt.why} | ({} if because is None else {"because": because})
+        change = Change("ramp", halt.policy, before and {"cause": before.cause, "why": before.why}, after)
+        async with changing(broker, by, change) as outbox:
+            partition = partition_for(halt.policy, await outbox.partition_count(POLICIES))
+            await outbox.deliver([Record(POLICIES, partition, halt.key, avro.encode("halt", halt._asdict()))])
 
 
 def find_policy(book: PolicyBook, name: str, *, is_worn: bool = False) -> PolicyDefinition:
@@ -108,7 +134,12 @@ async def known_policies(broker: Address) -> AsyncIterator[Policies]:
 
 
 async def _write(
-    broker: Address, by: Operator, policies: Policies, before: PolicyDefinition | None, definition: PolicyDefinition
+    broker: Address,
+    by: Operator,
+    policies: Policies,
+    before: PolicyDefinition | None,
+    definition: PolicyDefinition,
+    because: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a definition, and look whether it is taken: another one may have been written at the same time.
 
@@ -118,7 +149,7 @@ async def _write(
     Raises:
         ConfigError: it was passed over, as it may not follow the other.
     """
-    async with changing(broker, by, _change(before, definition)) as outbox:
+    async with changing(broker, by, _change(before, definition, because)) as outbox:
         await _put(outbox, definition)
         await policies.refresh()
         hash_, error = policies.refused.get(definition.name, ("", None))
@@ -133,13 +164,14 @@ async def _write(
         raise ConfigError(f"policy {definition.name}", [overtaken])
 
 
-def _change(before: PolicyDefinition | None, after: PolicyDefinition) -> Change:
+def _change(before: PolicyDefinition | None, after: PolicyDefinition, because: Mapping[str, Any] | None) -> Change:
     """Say what of a definition changes; its hashes say of which."""
     was, is_to_be = ({} if one is None else orjson.loads(to_canonical_json(one)) for one in (before, after))
     old, new = differing(was, is_to_be)
     if before is not None:
         old |= {"definition_hash": before.definition_hash}
-    return Change("definition", after.name, old or None, new | {"definition_hash": after.definition_hash})
+    new |= {"definition_hash": after.definition_hash} | ({} if because is None else {"because": because})
+    return Change("definition", after.name, old or None, new)
 
 
 async def _put(outbox: Outbox, definition: PolicyDefinition) -> None:

@@ -14,6 +14,7 @@ from pipeline.audit.record import Operator
 from pipeline.cli import options
 from pipeline.cli.control import apply_policy, change_policy, turn_switches
 from pipeline.cli.directives import is_held, read_book
+from pipeline.cli.ramp import promote, ramp
 from pipeline.evaluate.context_log import read_contexts
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.definition import PolicyDefinition
@@ -30,6 +31,10 @@ policy_file = click.argument("file", type=click.Path(path_type=Path, exists=True
 @click.group()
 def policy() -> None:
     """Policy definitions: check one, apply it, show what is applied, switch it off, roll it out."""
+
+
+for command in (promote, ramp):
+    policy.add_command(command)
 
 
 @policy.command()
@@ -161,7 +166,7 @@ def revive(broker: Address, name: str, arms: tuple[str, ...], by: Operator) -> N
 def rollout(broker: Address, name: str, share: float, mode: RolloutMode | None, by: Operator) -> None:
     """Let a policy with a [rollout] decide for a share of the subjects of the policy it is to follow.
 
-    Go from 5 to 20, 50 and 100 percent as `pipeline report` allows.
+    `pipeline policy ramp` goes from 5 to 20, 50 and 100 percent as the numbers allow.
 
     \b
     Example:

@@ -34,6 +34,8 @@ class Entry(NamedTuple):
     """Whether the person behind it is forgotten: it counts for nothing."""
     generation: int = 1
     """Under which it was decided."""
+    kinds: tuple[str, ...] = ()
+    """Of the outcomes that were credited to it, each once."""
 
 
 class ActionKey(NamedTuple):
@@ -111,6 +113,7 @@ class Gathering:
             decision=None if is_erased else self._decision(known, fields["decision"]),
             is_erased=is_erased,
             generation=generation,
+            kinds=() if is_erased else tuple(sorted({outcome["kind"] for outcome in fields["outcomes"]})),
         )
 
     def left_out(self) -> list[str]:

@@ -1,8 +1,8 @@
-"""Read the ledger of one policy from its topic, and from `decisions` whom its decisions were made for."""
+"""Read the ledger of a policy, or of two, from its topic, and from `decisions` whom its decisions were made for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pipeline.evaluate.ledger import Gathering
 from pipeline.policy.definition import PolicyDefinition
@@ -38,14 +38,36 @@ async def gather_ledger(
     if generation is not None:
         definition = next((one for one in known if one.generation == generation), definition)
     gathering = Gathering(definition, generation, known)
+    await _gather(broker, [gathering], on_progress)
+    return gathering
+
+
+async def gather_both(
+    broker: Address,
+    one: PolicyDefinition,
+    other: PolicyDefinition,
+    *,
+    on_progress: OnProgress = lambda _done, _total: None,
+) -> tuple[Gathering, Gathering]:
+    """Read the ledger of two policies at once, as `gather_ledger` reads that of one."""
+    found = (
+        Gathering(one, None, await _generations(broker, one.name)),
+        Gathering(other, None, await _generations(broker, other.name)),
+    )
+    await _gather(broker, found, on_progress)
+    return found
+
+
+async def _gather(broker: Address, gatherings: Sequence[Gathering], on_progress: OnProgress) -> None:
     ends = await _ends(broker)
     done, total = 0, sum(ends.values())
     async for _, rewards, count in read_ledger(broker, ends):
-        gathering.add(fields for _, fields in rewards)
+        fields = [each for _, each in rewards]
+        for gathering in gatherings:
+            gathering.add(fields)
         done += count
         on_progress(done, total)
-    await _identify(broker, gathering, on_progress)
-    return gathering
+    await _identify(broker, gatherings, on_progress)
 
 
 async def _generations(broker: Address, name: str) -> list[PolicyDefinition]:
@@ -57,13 +79,15 @@ async def _generations(broker: Address, name: str) -> list[PolicyDefinition]:
         await policies.stop()
 
 
-async def _identify(broker: Address, gathering: Gathering, on_progress: OnProgress) -> None:
+async def _identify(broker: Address, gatherings: Sequence[Gathering], on_progress: OnProgress) -> None:
     """Join what the ledger doesn't say, as far back as `decisions` is kept."""
     follower = TopicFollower(broker, DECISIONS)
     try:
         await follower.start()
         async for records in follower.batches_to_end(on_progress):
-            gathering.identify(record.value for record in records)
+            values = [record.value for record in records]
+            for gathering in gatherings:
+                gathering.identify(values)
     finally:
         await follower.stop()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.directive import Directive
+from pipeline.policy.halt import Halt
 from pipeline.policy.switches import Switch, SwitchBoard
 
 
@@ -20,6 +21,7 @@ class PolicyBook:
         self._in_force: dict[str, PolicyDefinition] = {}
         self._switches = SwitchBoard()
         self._directives: dict[str, Directive] = {}
+        self._halts: dict[str, Halt] = {}
         self._parts: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
 
     def put(self, definition: PolicyDefinition) -> None:
@@ -53,6 +55,14 @@ class PolicyBook:
     def parts(self, policy: str) -> Mapping[str, bytes]:
         """Return the parts, by name, of the snapshot that a policy is to be rolled back to."""
         return dict(self._parts.get(policy, {}))
+
+    def put_halt(self, halt: Halt) -> None:
+        """Take in that a ramp is halted, or is not any more; the last one holds."""
+        self._halts[halt.policy] = halt
+
+    def halt(self, name: str) -> Halt | None:
+        """Return whether a policy's ramp was ever halted, and why."""
+        return self._halts.get(name)
 
     def directive(self, name: str) -> Directive | None:
         """Return the last directive about a policy, if there was any."""

@@ -14,6 +14,7 @@ from pipeline.errors import ConfigError, PipelineError
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.changes import check_change
 from pipeline.policy.directive import ROLLBACK, Directive, parse_directive
+from pipeline.policy.halt import Halt
 from pipeline.policy.parsing.parse import parse_policy
 from pipeline.publish.parts import part_names, part_of
 from pipeline.stream.log.follow import TopicFollower
@@ -84,8 +85,11 @@ class Policies:
             switch = self.book.turn(fields)
             log.info("switch-known policy=%s arm=%s is_off=%s", switch.policy, switch.arm or "*", switch.is_off)
             return
+        if name == "halt":
+            self.book.put_halt(Halt(**fields))
+            return
         if name != "policy":
-            raise ConfigError(source, [f"a {name} record, expected a policy, a switch or a directive"])
+            raise ConfigError(source, [f"a {name} record, expected a policy, a switch, a halt or a directive"])
         definition = parse_policy(orjson.loads(fields["definition"]), source)
         if latest := self.book.latest(definition.name):
             try:

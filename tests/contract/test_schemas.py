@@ -437,6 +437,12 @@ RECORDS: dict[str, dict[str, Any]] = {
         "after": '{"all arms":"off"}',
         "error": "not acknowledged",
     },
+    "halt": {
+        "policy": "homepage-v2",
+        "cause": "pause",
+        "why": "srm.p_value < 0.001",
+        "halted_at_ms": 1_700_000_000_123,
+    },
     "switch": {"policy": "homepage", "arm": "hybrid", "is_off": True, "turned_at_ms": 1_700_000_000_123},
     "policy": {"name": "homepage", "generation": 2, "definition": '{"name":"homepage"}'},
     "dead_letter": {

@@ -110,7 +110,9 @@ def test_what_operators_do_is_recorded_and_a_kill_waits_for_no_record(audited: A
         _play_what_needs_a_worker(audited)
     assert audited.played == CHANGE
     listed = audited.deployment.run("audit", "list", "--json", "--policy", "homepage-v2")
-    assert [one["command"] for one in orjson.loads(listed.stdout)] == ["policy apply", "policy rollout"]
+    assert [one["command"] for one in orjson.loads(listed.stdout)] == [
+        *("policy apply", "policy rollout", "policy ramp", "policy promote")
+    ]
     assert "ada" in audited.deployment.run("audit", "list", "--last", "1").stdout
     _kill_without_the_topic(audited)
 
@@ -124,6 +126,9 @@ def _play_policies(audited: Audited) -> None:
     rolled = audited.play("policy", "rollout", "homepage-v2", "--share", "20")
     assert rolled["before"]["rollout"] == {"share": 0.05}
     assert rolled["after"]["rollout"] == {"share": 0.2}
+    ramped = audited.play("policy", "ramp", "homepage-v2", "--steps", "30,100", "--yes")
+    assert ramped["after"]["rollout"] == {"share": 0.3}
+    assert ramped["after"]["because"]["why"] == "the first step"
     killed = audited.play("policy", "kill", "homepage", "--arm", "b")
     assert (killed["before"], killed["after"]) == ({"b": "on"}, {"b": "off"})
     audited.play("policy", "revive", "homepage", "--arm", "b")
@@ -138,6 +143,11 @@ def _play_what_needs_a_worker(audited: Audited) -> None:
         audited.produce("outcomes", orjson.dumps(plain_outcome(key, now_ms + 1)), key.encode())
     audited.produce("outcomes", b"no outcome", b"x")
     audited.deployment.until(lambda: audited.deployment.learned() == 5, "five clicks")
+    is_proven = ("policy", "promote", "homepage-v2", "--if", "hours > -1")
+    audited.until(*is_proven, said=b"would be: from 30 % to 100 %")
+    audited.play(*is_proven, acts=0)
+    promoted = audited.play(*is_proven, "--yes")
+    assert promoted["before"]["rollout"] == {"share": 0.3}
     audited.play("snapshot", "pin", "homepage")
     audited.play("snapshot", "pin", "homepage", acts=0)
     audited.play("snapshot", "unpin", "homepage")

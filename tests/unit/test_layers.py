@@ -51,6 +51,7 @@ PURE = {
     "report": ("events", "models", "policy", "evaluate.ledger"),
     "audit": ("errors", "codec"),
     "analyze": ("errors", "models", "policy", "evaluate", "report.interval"),
+    "rollout": ("errors", "events", "models", "policy", "evaluate.ledger", "report"),
 }
 # What touches the world in those folders; everything else there is pure.
 WORLDLY = {

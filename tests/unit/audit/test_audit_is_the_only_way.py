@@ -20,6 +20,8 @@ CHANGE = {
     "forget",
     "policy apply",
     "policy kill",
+    "policy promote",
+    "policy ramp",
     "policy revive",
     "policy rollout",
     "replay",

@@ -1,0 +1,113 @@
+"""Read what a ramp goes by: both policies' ledger since the step began, which published snapshots tell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import orjson
+
+from pipeline.cli.control import find_policy, known_policies
+from pipeline.cli.snapshots import Published, read_published
+from pipeline.errors import ConfigError
+from pipeline.evaluate.read import OnProgress, gather_both
+from pipeline.policy.book import PolicyBook
+from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.guardrails import Rollout
+from pipeline.policy.halt import Halt
+from pipeline.rollout.condition import Figures
+from pipeline.rollout.figures import Step, figures_of, names_of
+from pipeline.stream.log.topics import SNAPSHOT_HISTORY
+from pipeline.stream.security import Address
+
+NODES_FOLLOW_MS = 5_000
+"""After a snapshot is published: nodes decide by it then. One that was away is found by the test of the shares."""
+
+
+class Pair(NamedTuple):
+    """A policy that follows another one, and that one."""
+
+    new: PolicyDefinition
+    rollout: Rollout
+    old: PolicyDefinition
+    halt: Halt | None
+
+    @property
+    def kinds(self) -> list[str]:
+        """Return the outcome kinds that have figures."""
+        return [rule.kind for rule in self.old.reward.outcomes]
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of all figures."""
+        return names_of(self.kinds)
+
+
+class Evidence(NamedTuple):
+    """What is known of the present step."""
+
+    figures: Figures
+    since_ms: int | None
+    """When it began; None: it has not yet."""
+    doubts: Sequence[str]
+    """What is missing, in words."""
+
+
+async def find_pair(broker: Address, name: str) -> Pair:
+    """Return a policy and the one that it follows.
+
+    Raises:
+        ConfigError: it follows none, or one that is not applied, or nobody is shown what it decides.
+    """
+    async with known_policies(broker) as policies:
+        return _pair(policies.book, name)
+
+
+def _pair(book: PolicyBook, name: str) -> Pair:
+    new = find_policy(book, name, is_worn=True)
+    rollout = new.rollout
+    what = f"policy {name}"
+    if rollout is None:
+        fault = "rollout: is not declared; say which policy it is to follow: [rollout] of = NAME, share = 0.0"
+        raise ConfigError(what, [fault])
+    if rollout.mode != "serve":
+        fault = f"rollout: mode {rollout.mode}: nobody is shown what it decides, so nothing comes of it"
+        raise ConfigError(what, [f"{fault}: pipeline policy rollout {name} --share 5 --mode serve"])
+    if new.switches.is_killed:
+        raise ConfigError(what, [f"is killed: nobody is shown what it decides: pipeline policy revive {name}"])
+    return Pair(new, rollout, find_policy(book, rollout.of), book.halt(name))
+
+
+async def gather_evidence(broker: Address, pair: Pair, on_progress: OnProgress) -> Evidence:
+    """Return the figures of the present step."""
+    nothing: Figures = dict.fromkeys(pair.names)
+    if not 0.0 < pair.rollout.share < 1.0:
+        return Evidence(
+            nothing, None, [f"at a share of {100 * pair.rollout.share:g} % there is nothing to compare with"]
+        )
+    since_ms = _began_ms(await read_published(broker, SNAPSHOT_HISTORY, pair.new.name), pair.rollout)
+    if since_ms is None:
+        share = f"{100 * pair.rollout.share:g} %"
+        doubt = f"no snapshot of {pair.new.name} with its share of {share} is live: is a worker running, or is it held?"
+        return Evidence(nothing, None, [doubt])
+    if pair.halt is not None:
+        since_ms = max(since_ms, pair.halt.halted_at_ms)
+    # Rewards of both are told by the rules of the one that is followed: one yardstick.
+    told = pair.new if pair.new.reward == pair.old.reward else replace(pair.new, reward=pair.old.reward)
+    new, old = await gather_both(broker, told, pair.old, on_progress=on_progress)
+    bounds = (pair.old.reward.low, pair.old.reward.high)
+    step = Step(since_ms, time.time_ns() // 1_000_000, pair.rollout.share, bounds, pair.kinds)
+    found = figures_of(new.entries.values(), old.entries.values(), step)
+    return Evidence(found, since_ms, [*new.left_out(), *old.left_out()])
+
+
+def _began_ms(published: Sequence[Published], rollout: Rollout) -> int | None:
+    """Return when all nodes decided by a share, which must be that of the last snapshot."""
+    began_ms = None
+    for one in sorted(published, key=lambda each: each.fields["version"], reverse=True):
+        if orjson.loads(one.fields["definition"]).get("rollout") != rollout.to_plain():
+            break
+        began_ms = one.published_at_ms
+    return None if began_ms is None else began_ms + NODES_FOLLOW_MS
