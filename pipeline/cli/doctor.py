@@ -17,13 +17,18 @@ from rich.table import Table
 from pipeline.audit.record import Operator
 from pipeline.cli import options
 from pipeline.doctor import checks
+from pipeline.doctor.ask import ask
 from pipeline.doctor.checks import Change, Finding
+from pipeline.doctor.claims import claim_findings
 from pipeline.doctor.facts import Cluster
 from pipeline.doctor.fix import in_words, make_changes
 from pipeline.doctor.gather import BrokerFacts, gather_cluster, look_at_folder
+from pipeline.doctor.registry import registry_findings
 from pipeline.doctor.requirements import Role
+from pipeline.doctor.versions import version_findings
 from pipeline.errors import NotAllowedError, UnavailableError
-from pipeline.stream.log.topics import DEFAULT_PARTITIONS, REWARDS
+from pipeline.registry.settings import RegistrySettings
+from pipeline.stream.log.topics import DECISIONS, DEFAULT_PARTITIONS, REWARDS
 from pipeline.stream.security import Address, security_of
 
 MARKS = {"ok": "[green]✓[/green]", "warn": "[yellow]![/yellow]", "fail": "[red]✗[/red]"}
@@ -52,6 +57,7 @@ MARKS = {"ok": "[green]✓[/green]", "warn": "[yellow]![/yellow]", "fail": "[red
 )
 @click.option("--fix", is_flag=True, help="Make missing topics and set settings, after showing which; nothing else.")
 @click.option("--yes", is_flag=True, help="With --fix: do not ask.")
+@options.registry
 @options.as_json
 @options.audited
 def doctor(
@@ -59,24 +65,26 @@ def doctor(
     app_id: str,
     roles: tuple[Role, ...],
     state_dir: Path,
+    registry: RegistrySettings,
     fix: bool,
     yes: bool,
     as_json: bool,
     by: Operator,
 ) -> None:
-    """Look at brokers, topics, grants, producers, workers and state, and say what to do. Exit code 1 if one is wrong.
+    """Look at brokers, topics, grants, producers, claims, registry, state; say what to do. Exit code 1: one is wrong.
 
     \b
     Example:
       pipeline doctor --broker 127.0.0.1:9092
       pipeline doctor --role worker --role node --json
+      pipeline doctor --registry https://registry.example:8081
       pipeline doctor --fix
     """
-    findings = list(look(broker, app_id, roles, state_dir))
+    findings = list(look(broker, app_id, roles, state_dir, registry))
     changes = list(dict.fromkeys(finding.change for finding in findings if finding.change is not None))
     if fix and changes:
         _fix(broker, app_id, by, changes, is_asked=not yes, is_quiet=as_json)
-        findings = list(look(broker, app_id, roles, state_dir))
+        findings = list(look(broker, app_id, roles, state_dir, registry))
     if as_json:
         rows = [finding._asdict() | {"change": finding.change and finding.change._asdict()} for finding in findings]
         click.echo(orjson.dumps({"status": checks.worst(findings), "findings": rows}))
@@ -86,7 +94,9 @@ def doctor(
         sys.exit(1)
 
 
-def look(broker: Address, app_id: str, roles: tuple[Role, ...], state_dir: Path) -> Iterator[Finding]:
+def look(
+    broker: Address, app_id: str, roles: tuple[Role, ...], state_dir: Path, registry: RegistrySettings
+) -> Iterator[Finding]:
     """Yield everything that was looked at; where no broker answers, what can be told without one."""
     try:
         cluster = gather_cluster(broker, app_id)
@@ -97,6 +107,7 @@ def look(broker: Address, app_id: str, roles: tuple[Role, ...], state_dir: Path)
         yield Finding("fail", f"broker {broker}", str(error), "an answer", "start it, or name another by --broker")
     else:
         yield from _look_at(cluster, broker, app_id, roles)
+    yield from asyncio.run(registry_findings(registry))
     yield checks.folder_finding(look_at_folder(state_dir))
 
 
@@ -107,8 +118,13 @@ def _look_at(cluster: Cluster, broker: Address, app_id: str, roles: tuple[Role, 
     for role in roles:
         yield from checks.grant_findings(cluster, role, app_id, str(broker))
     if cluster.is_askable:
+        now_ms = time.time_ns() // 1_000_000
         deployment = BrokerFacts(broker, app_id).deployment(cluster)
-        yield from checks.deployment_findings(deployment, cluster, time.time_ns() // 1_000_000)
+        decisions = cluster.topics.get(DECISIONS)
+        answers = asyncio.run(ask(broker, app_id, DEFAULT_PARTITIONS if decisions is None else decisions.partitions))
+        yield from version_findings(answers.spoken)
+        yield from checks.deployment_findings(deployment, cluster, now_ms)
+        yield from claim_findings(answers.claims, deployment, app_id, str(broker), now_ms)
 
 
 def _fix(broker: Address, app_id: str, by: Operator, changes: list[Change], *, is_asked: bool, is_quiet: bool) -> None:

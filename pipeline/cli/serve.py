@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,14 @@ import click
 from pipeline.cli import options
 from pipeline.cli.logs import LOG_FORMAT
 from pipeline.cli.serve_limits import limit_options, take_limits
+from pipeline.errors import ConfigError, UnavailableError
 from pipeline.serve.claims import parse_secrets
 from pipeline.serve.http.server import loop_factory, run_node
 from pipeline.serve.keys import parse_keys
 from pipeline.serve.settings import ServeSettings
+from pipeline.stream.security import Address
+
+log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -208,4 +214,43 @@ def serve(api_keys: Path | None, claim_secret_file: Path | None, **options: Any)
         **options,
     )
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(run_node(settings))
+        runner.run(run_allowed(settings))
+
+
+async def run_allowed(settings: ServeSettings) -> None:
+    """Run a node, which answers from the first moment on; end it where a grant lacks, which no waiting mends.
+
+    Raises:
+        ConfigError: a setting or a grant is wrong.
+    """
+    refused = grants_looked_at(settings.broker)
+    node = asyncio.create_task(run_node(settings))
+    both: set[asyncio.Future[Any]] = {node, refused}
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    if not node.done() and (error := refused.result()) is not None:
+        node.cancel()
+        await asyncio.gather(node, return_exceptions=True)
+        raise error
+    await node
+
+
+def grants_looked_at(broker: Address) -> asyncio.Future[ConfigError | None]:
+    """Look at a node's grants beside it; whoever ends meanwhile does not wait for a broker that is away."""
+    from pipeline.doctor.watch import require_grants  # noqa: PLC0415  a client of its own, which no import pays for
+
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[ConfigError | None] = loop.create_future()
+
+    def look() -> None:
+        error: ConfigError | None = None
+        try:
+            require_grants(broker, "node")
+        except ConfigError as refused:
+            error = refused
+        except UnavailableError as away:
+            log.warning("grants-not-looked-at error=%s", away)
+        with suppress(RuntimeError):  # the loop is closed: the node has ended
+            loop.call_soon_threadsafe(lambda: None if found.done() else found.set_result(error))
+
+    threading.Thread(target=look, name="grants", daemon=True).start()
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,8 @@ def simulate(
       pipeline simulate --environment linear --policy linear_thompson --policy lin_ucb:alpha=0.5 --json
       pipeline simulate --environment mypackage.shops:Shop --policy ops/policies/homepage.toml
     """
+    if ":" in name:
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` has it: a class of one's own lies in the folder one is in
     environment = environment_for(name, _pairs(settings))
     setting = environment.setting
     specs = policies or tuple(suitable(setting))

@@ -3,7 +3,9 @@
     requirements  the declaration: settings of each topic, grants of each role
     facts         what was seen of a cluster, a machine, a deployment
     checks        pure: facts → findings, each with the command that mends it
-    gather        asks the brokers, in bounded time
+    versions, claims, registry   the same, of brokers' releases, of who writes where, of a schema registry
+    gather        asks the brokers, in bounded time, by librdkafka
+    ask           what it has no question for
     fix           does what is safe to do
     watch         a worker's: refuses to start, and looks again while it runs
 

@@ -58,6 +58,21 @@ class Sample(NamedTuple):
     """That the topic or its producers compress with, as far as it can be told."""
 
 
+class Claimed(NamedTuple):
+    """Who may write under a transactional id: whoever took it last."""
+
+    state: str
+    """Of its last transaction, by Kafka's words: Empty, Ongoing, CompleteCommit."""
+    producer_id: int
+    """That the owner writes by."""
+    epoch: int
+    """Goes up by one with every owner."""
+    started_at_ms: int
+    """When an open transaction began; -1: none is open."""
+    timeout_ms: int
+    """After which the broker aborts it."""
+
+
 class Deployment(NamedTuple):
     """What goes on in a running one."""
 
@@ -69,6 +84,8 @@ class Deployment(NamedTuple):
     """Partitions of `decisions` that a worker has."""
     samples: Mapping[str, Sample]
     """By source topic."""
+    holders: Mapping[str, int] = {}
+    """By worker, how many partitions of `decisions` it has."""
 
 
 class StateFolder(NamedTuple):

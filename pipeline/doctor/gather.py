@@ -1,8 +1,7 @@
 """Ask the brokers, by librdkafka's clients and not by those that are looked at; no question waits longer than told.
 
 What this user may do is what the brokers themselves answer (KIP-430), so nothing is tried out; but for transactional
-ids, which have no such answer: ending a transaction that there is not, by a producer that there is not, is refused
-either for the id or for the want of a grant.
+ids (`ask.py`), which have no such answer.
 """
 
 from __future__ import annotations
@@ -15,9 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError, TransactionalIdAuthorizationFailed
-from aiokafka.protocol.transaction import EndTxnRequest
 from confluent_kafka import (
     TIMESTAMP_LOG_APPEND_TIME,
     Consumer,
@@ -30,19 +26,16 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 
 from pipeline.codec.murmur2 import partition_of
+from pipeline.doctor.ask import refused_ids
 from pipeline.doctor.facts import Cluster, Deployment, Operations, Sample, StateFolder, Topic
-from pipeline.doctor.requirements import needs_of, transactional_ids
+from pipeline.doctor.requirements import needs_of
 from pipeline.errors import NotAllowedError, UnavailableError
 from pipeline.stream.log import topics
-from pipeline.stream.security import Address, client_options, security_of
+from pipeline.stream.security import Address, security_of
 
 WITHIN_S = 10.0
 SAMPLED = 200
 """Records of each source topic."""
-NO_PRODUCER = -1
-ABORT = 0
-IDS_AT_ONCE = 30
-"""More of them tell no more: grants are by prefix, or were forgotten for all."""
 _SILENT = 0  # a syslog level: what it would log is told as a finding
 _REFUSED = "TOPIC_AUTHORIZATION_FAILED"
 EMBEDDED = "mockCluster"
@@ -177,10 +170,11 @@ class BrokerFacts:
         seen = {name: topic for name in read if (topic := cluster.topics.get(name)) is not None}
         committed = self._committed()
         lag = {name: self._lag(name, topic.partitions, committed) for name, topic in seen.items()}
-        members, owned = self._members()
+        holders = self._holders()
         sources = [name for name in (topics.DECISIONS, topics.OUTCOMES) if name in seen]
         samples = {name: self._sample(name, seen[name]) for name in sources}
-        return Deployment(lag, members, owned, samples)
+        owned = sum(holders.values())
+        return Deployment(lag, len(holders), owned, samples, holders)
 
     def _committed(self) -> dict[tuple[str, int], int]:
         asked = self._admin.list_consumer_group_offsets(
@@ -207,14 +201,19 @@ class BrokerFacts:
         answers = {partition.partition: _answer(future) for partition, future in asked.items()}
         return {number: told.offset for number, told in answers.items() if not isinstance(told, KafkaException)}
 
-    def _members(self) -> tuple[int, int]:
+    def _holders(self) -> dict[str, int]:
+        """Return the workers of the group, and how many partitions of `decisions` each has."""
         asked = self._admin.describe_consumer_groups([self._app_id], request_timeout=WITHIN_S)
         answer = _answer(asked[self._app_id])
         if isinstance(answer, KafkaException):
-            return 0, 0
-        held = [member.assignment.topic_partitions if member.assignment else [] for member in answer.members]
-        owned = sum(each.topic == topics.DECISIONS for partitions in held for each in partitions)
-        return len(answer.members), owned
+            return {}
+        return {
+            f"{member.member_id.rpartition('-')[2][:8]}@{member.host.strip('/')}": sum(
+                each.topic == topics.DECISIONS
+                for each in (member.assignment.topic_partitions if member.assignment else ())
+            )
+            for member in answer.members
+        }
 
     def _sample(self, name: str, topic: Topic) -> Sample:
         ends = self._offsets(name, topic.partitions, OffsetSpec.latest())
@@ -263,23 +262,6 @@ class BrokerFacts:
             return records
         finally:
             consumer.close()
-
-
-async def refused_ids(broker: Address, app_id: str, partitions: int) -> tuple[str, ...]:
-    """Return the transactional ids of a deployment that this user may not write under; none where nobody tells."""
-    client = AIOKafkaClient(**client_options(broker))
-    try:
-        async with asyncio.timeout(WITHIN_S):
-            await client.bootstrap()
-            node = client.get_random_node()
-            ids = transactional_ids(app_id, partitions)[:IDS_AT_ONCE]
-            answers = [await client.send(node, EndTxnRequest(name, NO_PRODUCER, NO_PRODUCER, ABORT)) for name in ids]
-    except (KafkaError, TimeoutError, NotImplementedError):
-        return ()
-    finally:
-        await client.close()
-    refused = TransactionalIdAuthorizationFailed.errno
-    return tuple(name for name, answer in zip(ids, answers, strict=True) if answer.error_code == refused)
 
 
 def gather_cluster(broker: Address, app_id: str, partitions: int | None = None) -> Cluster:

@@ -1,4 +1,4 @@
-"""A worker's look at its cluster: before it starts, and again while it runs.
+"""A worker's look at its cluster: before it starts, and again while it runs; and a node's at its grants.
 
 What breaks exactness stops it, by the name of topic and setting and with the command that mends it; the rest is logged.
 Partition counts are looked at every few seconds: of a partition that was added nothing is counted by halves, the worker
@@ -11,15 +11,18 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
-from pipeline.doctor.checks import Finding, partition_findings, topic_findings, worker_findings
+from pipeline.doctor.checks import Finding, grant_findings, partition_findings, topic_findings, worker_findings
 from pipeline.doctor.gather import BrokerFacts, gather_cluster
-from pipeline.errors import ConfigError, StateError, UnavailableError
+from pipeline.doctor.requirements import Role
+from pipeline.errors import ConfigError, NotAllowedError, StateError, UnavailableError
 from pipeline.stream.security import Address
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 3.0
 """At the partition counts: one request."""
+NO_GROUP = "pipeline"
+"""Stands for the group that such a role has nothing to do with."""
 SETTINGS_EVERY = 20
 """At all else, every so many looks: once a minute."""
 
@@ -33,6 +36,22 @@ def require_sound(broker: Address, app_id: str, partitions: int) -> None:
     found = list(worker_findings(gather_cluster(broker, app_id, partitions), app_id, partitions, str(broker)))
     if refused := [each.in_words() for each in found if each.status == "fail"]:
         raise ConfigError("this cluster, as `pipeline doctor` shows it", refused)
+    warn(found)
+
+
+def require_grants(broker: Address, role: Role) -> None:
+    """Look at the grants of a role that works without a consumer group.
+
+    Raises:
+        ConfigError: one lacks, or the brokers do not take our name. UnavailableError: no broker answers.
+    """
+    try:
+        cluster = BrokerFacts(broker, NO_GROUP).cluster()
+    except NotAllowedError as error:
+        raise ConfigError(f"broker {broker}", [str(error)]) from error
+    found = list(grant_findings(cluster, role, NO_GROUP, str(broker)))
+    if refused := [each.in_words() for each in found if each.status == "fail"]:
+        raise ConfigError(f"this cluster, as `pipeline doctor --role {role}` shows it", refused)
     warn(found)
 
 

@@ -38,6 +38,7 @@ log/           a partition's log
     identity       which log a partition is: topic id, leader epoch, first offset, end
     continuity     whether it is still the one that was read: pure
     sources        what a stage has read of its logs, kept in its state
+    transactions   who has claimed what, by a request that no client sends yet
     watch          look again, while they are read, whether they are still those
     snapshot_records   the snapshots among a topic's records, for commands
 

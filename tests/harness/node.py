@@ -15,7 +15,7 @@ import httpx
 from pipeline.brokers.parent_watch import ParentWatch
 from pipeline.brokers.ports import HOST, free_ports
 
-ANSWERS_WITHIN_S = 30.0
+ANSWERS_WITHIN_S = 90.0
 STOPPED_WITHIN_S = 30.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -89,12 +90,24 @@ class Guarded:
         shown = self.run("analyst", "snapshot", "show", "homepage", "--json")
         return 0 if shown.returncode else round(sum(arm["reward_sum"] for arm in orjson.loads(shown.stdout)["arms"]))
 
+    def looked(self, role: str) -> dict[str, tuple[str, str]]:
+        """Return what `pipeline doctor` sees as a role: status and words, by what was looked at."""
+        findings = orjson.loads(self.run(role, "doctor", "--role", role, "--json").stdout)["findings"]
+        return {each["what"]: (each["status"], each["seen"]) for each in findings}
+
     def until(self, look: Callable[[], object], what: str) -> None:
         deadline_s = time.monotonic() + WITHIN_S
         while not look():
             logs = "".join(log.read_text("utf-8")[-2_000:] for log in self.folder.glob("*.log"))
             assert time.monotonic() < deadline_s, f"waited for {what}: {logs}"
             time.sleep(0.1)
+
+
+def release_of_jars() -> str:
+    """Return how `pipeline doctor` calls the release that the local Kafka is of."""
+    pom = (Path(__file__).parents[2] / "ops" / "kafka" / "pom.xml").read_text("utf-8")
+    (found,) = re.findall(r"<kafka.version>(\d+\.\d+)", pom)
+    return "4.1 or newer" if tuple(map(int, found.split("."))) >= (4, 1) else found
 
 
 @pytest.fixture
@@ -161,10 +174,27 @@ def test_each_role_works_with_what_the_readme_grants_it_and_what_lacks_is_named(
             assert httpx.post(f"{url}/outcomes", json=outcome).status_code == 200
         guarded.until(lambda: guarded.learned() == 15, "the node's clicks")
         guarded.do("analyst", "verify", "--last", "2")
+        seen = guarded.looked("worker")
+        # One broker, whose release the jars' name says; one worker, which has claimed both partitions of each stage.
+        assert seen["broker versions"] == ("ok", f"Kafka {release_of_jars()}: broker 1")
+        for stage in ("join", "learn", "publish"):
+            status, told = seen[f"claims of {stage}"]
+            assert status == "ok"
+            assert re.fullmatch(r"2 of 2 partitions, epochs 0 to 0; workers: \w+@127\.0\.0\.1 has 2", told), told
         assert "killed arms: b" in guarded.do("operator", "policy", "kill", "homepage", "--arm", "b")
     for role in ROLES:
         looked = guarded.run(role, "doctor", "--role", role)
         assert "lacks" not in looked.stdout or role == "operator", looked.stdout
+    (taken,) = [
+        each
+        for each in bindings("node")
+        if (each.restype, each.name, each.operation) == (ResourceType.TOPIC, "decisions", AclOperation.WRITE)
+    ]
+    revoke(guarded.admin, taken)
+    ended = guarded.run("node", "serve", "--port", str(port))
+    assert ended.returncode == 1, ended.stderr[-3_000:]
+    assert "Write on topic decisions lacks" in ended.stderr
+    assert "kafka-acls.sh" in ended.stderr
     for kind, name, operation, said in (
         (ResourceType.TOPIC, "decisions", AclOperation.WRITE, "Write on topic decisions lacks"),
         (

@@ -228,6 +228,25 @@ def counts(snapshot: dict[str, Any]) -> dict[str, Any]:
     return {s["segment"]: (s["arms"], s["counts"], s["reward_sums"]) for s in snapshot["segments"]}
 
 
+async def test_the_doctor_says_whether_the_registry_answers_and_takes_the_credentials(shop: Shop) -> None:
+    async def seen(**changed: str) -> tuple[str, str]:
+        found = await pipeline(
+            shop.place, "doctor", "--json", environment={**shop.environment, **changed}, codes=(0, 1)
+        )
+        (finding,) = [each for each in json.loads(found)["findings"] if each["what"].startswith("registry ")]
+        return finding["status"], finding["seen"]
+
+    assert await seen() == ("ok", "answers, and takes these credentials")
+    status, said = await seen(PIPELINE_REGISTRY_USERNAME="nobody")
+    assert (status, "refuses the credentials (HTTP 401)" in said) == ("fail", True)
+    shop.front.is_away = True
+    try:
+        status, said = await seen()
+    finally:
+        shop.front.is_away = False
+    assert (status, "does not answer" in said) == ("fail", True)
+
+
 async def test_a_registry_that_refuses_the_credentials_is_refused_at_start(shop: Shop) -> None:
     others = {**shop.environment, "PIPELINE_REGISTRY_USERNAME": "nobody"}
     with pytest.raises(AssertionError, match="refuses the credentials") as told:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import orjson
@@ -113,3 +115,43 @@ def test_rewards_that_the_grid_swallows_are_refused_with_its_step(tmp_path: Path
     # 2.01 counts 4 in steps of 4: 99 % more.
     with pytest.raises(ConfigError, match=r"its grid changed rewards by 99%: .* steps of 4"):
         CliRunner().invoke(cli, ["simulate", *arguments, "--set", "high=100000"], catch_exceptions=False)
+
+
+SHOP = """
+from pipeline.simulate.environment import Setting
+
+
+class Shop:
+    def __init__(self, arms: int = 2):
+        self.setting = Setting(tuple(f"arm-{number}" for number in range(arms)), decisions=40)
+
+    def reset(self, seed):
+        pass
+
+    def context(self, t):
+        return {}
+
+    def reward(self, t, arm):
+        return float(arm == 0)
+
+    def best(self, t):
+        return 0
+"""
+
+
+def test_a_class_of_one_s_own_is_found_from_the_folder_that_it_lies_in(tmp_path: Path):
+    (tmp_path / "mypackage").mkdir()
+    (tmp_path / "mypackage" / "shops.py").write_text(SHOP, "utf-8")
+    # The installed command: `python -m` would look in this folder anyway.
+    command = [Path(sys.executable).with_name("pipeline"), "simulate", "--environment", "mypackage.shops:Shop"]
+    played = subprocess.run(
+        [*command, "--policy", "beta_thompson", "--repetitions", "1", "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert played.returncode == 0, played.stderr
+    (summary,) = orjson.loads(played.stdout)
+    assert summary["decisions"] == 40
