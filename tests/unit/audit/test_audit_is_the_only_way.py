@@ -34,6 +34,7 @@ CHANGE = {
 # Commands that look, write files, or are the system themselves.
 LOOK = {
     "advise",
+    "analyze",
     "api-key",
     "audit list",
     "dead-letters list",
