@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +34,8 @@ class Site(NamedTuple):
     """The key of a tenant who wants little."""
     bad: str
     """The key of one who wants everything."""
+    pages: Sequence[str] = ()
+    """Keys that stand in pages."""
 
     def refused(self, word: str) -> float:
         """Return how often the node says that it has refused something for this reason."""
@@ -43,19 +45,17 @@ class Site(NamedTuple):
 
 
 @contextlib.contextmanager
-def attacked_site(folder: Path, *options: str) -> Iterator[Site]:
-    """Run a node with these options beside its keys and snapshots."""
+def attacked_site(folder: Path, *options: str, pages: Sequence[Sequence[str]] = ()) -> Iterator[Site]:
+    """Run a node with these options beside its keys and snapshots; `pages`: what each page's key is made with."""
     kept = KeptSnapshots(folder / "kept", 1 << 30)
-    for definition, decisions in (
-        *((each, 50) for each in _plain()),
-        (deciding.policy(1, "hybrid_thompson", candidates=True), 50),
-    ):
-        content = SnapshotContent(taught(definition, 1, decisions=decisions), {})
+    for definition in (*_plain(), deciding.policy(1, "hybrid_thompson", candidates=True)):
+        content = SnapshotContent(taught(definition, 1), {})
         kept.write(KeptSnapshot(definition.name, content, (), time.time_ns() // 1_000_000))
     keys = folder / "keys.toml"
-    secrets = [_new_key(keys, name) for name in ("good", "bad")]
+    secrets = [_new_key(keys, name, "decide", "outcomes", "operate") for name in ("good", "bad")]
+    of_pages = [_new_key(keys, f"page{place}", "decide", "outcomes", more=more) for place, more in enumerate(pages)]
     with Node(NO_BROKER, folder, "--api-keys", str(keys), "--snapshot-dir", str(folder / "kept"), *options) as node:
-        yield Site(node, *secrets)
+        yield Site(node, *secrets, of_pages)
 
 
 def _plain() -> Iterator[PolicyDefinition]:
@@ -69,9 +69,9 @@ def _plain() -> Iterator[PolicyDefinition]:
         yield parse_policy(policy, name)
 
 
-def _new_key(keys: Path, name: str) -> str:
-    rights = [word for right in ("decide", "outcomes", "operate") for word in ("--right", right)]
-    command = [sys.executable, "-m", "pipeline", "api-key", "--name", name, *rights]
+def _new_key(keys: Path, name: str, *rights: str, more: Sequence[str] = ()) -> str:
+    command = [sys.executable, "-m", "pipeline", "api-key", "--name", name, *more]
+    command += [word for right in rights for word in ("--right", right)]
     made = subprocess.run(command, capture_output=True, text=True, check=True)
     with keys.open("a", encoding="utf-8") as file:
         file.write(made.stdout)

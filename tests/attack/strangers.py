@@ -34,10 +34,10 @@ def connected(port: int) -> Iterator[socket.socket]:
         yield made
 
 
-def decide(key: str = "", body: bytes = b"{}") -> bytes:
+def decide(key: str = "", body: bytes = b"{}", policy: str = POLICY) -> bytes:
     bearer = f"authorization: Bearer {key}\r\n" if key else ""
     head = (
-        f"POST /v1/policies/{POLICY}/decide HTTP/1.1\r\nhost: 127.0.0.1\r\n{bearer}"
+        f"POST /v1/policies/{policy}/decide HTTP/1.1\r\nhost: 127.0.0.1\r\n{bearer}"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
