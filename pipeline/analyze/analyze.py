@@ -15,7 +15,7 @@ from pipeline.analyze.convergence import DAY_MS, Gain, decisions_until, traffic_
 from pipeline.analyze.fields import Field, columns_of, fields_of
 from pipeline.analyze.findings import Analysis, Effect, Estimated, Level
 from pipeline.analyze.groups import Audit, audit
-from pipeline.analyze.scores import Scored, part, score
+from pipeline.analyze.scores import Scored, contrasts_of, part, score
 from pipeline.analyze.value import MOST, as_logged, each_arm, gain, importance, most_gain, rules_of
 from pipeline.errors import ConfigError
 from pipeline.evaluate.estimators import Parts
@@ -149,9 +149,8 @@ def _effects(
     scored: Scored, fields: Sequence[Field], lost: dict[str, Estimated], rng: np.random.Generator
 ) -> list[Effect]:
     """Test for each field whether what arms earn more than the usual one does differs by it."""
-    shares = scored.shown.mean(axis=0)
-    contrasts = scored.values - (scored.values @ (shares / shares.sum()))[:, None]
-    p_values = [association(field.columns, contrasts, scored.log.clusters, rng) for field in fields]
+    contrasts, expected = contrasts_of(scored)
+    p_values = [association(field.columns, contrasts, scored.log.clusters, rng, expected=expected) for field in fields]
     found = [
         Effect(field.name, p, adjusted, lost[field.name], _levels(scored, field))
         for field, p, adjusted in zip(fields, p_values, holm(p_values), strict=True)

@@ -6,6 +6,9 @@ with z, a sum of scores is as likely with some of their signs turned, whatever t
 with the null imposed: Cameron, Gelbach & Miller 2008; of a maximum: Romano & Wolf 2005). Few subjects of great weight
 make great scores under every sign, and no false alarm.
 
+Ten decisions of which none earned anything vary by nothing, and seem sure. So what is seen is measured by no less than
+what Σ U² is expected to be: Σ (z - z̄)² times what (y - ȳ)² is where nothing goes along with z, as a score test does.
+
 Of several tests each is told by Holm's (1979) p-value: the chance that any alarm is false is what was asked for.
 """
 
@@ -26,7 +29,14 @@ _NOTHING = 1e-24
 """Of the squares of z and y: what rounding leaves of a column that is constant."""
 
 
-def association(z: Floats, y: Floats, clusters: Clusters, rng: np.random.Generator, flips: int = FLIPS) -> float:
+def association(
+    z: Floats,
+    y: Floats,
+    clusters: Clusters,
+    rng: np.random.Generator,
+    flips: int = FLIPS,
+    expected: Floats | None = None,
+) -> float:
     """Return the p-value of "no column of y goes along with any of z"; 1 where nothing varies.
 
     Args:
@@ -35,6 +45,7 @@ def association(z: Floats, y: Floats, clusters: Clusters, rng: np.random.Generat
         clusters: what varies independently.
         rng: of the signs.
         flips: how many times signs are drawn.
+        expected: (N, k) what (y - ȳ)² is expected to be; None: the same for each decision.
     """
     z, y = z - z.mean(axis=0), y - y.mean(axis=0)
     scores = _by_unit(z, y, clusters)
@@ -43,8 +54,10 @@ def association(z: Floats, y: Floats, clusters: Clusters, rng: np.random.Generat
     varies = squares > _NOTHING * scale.ravel()
     if not varies.any():
         return 1.0
+    least = np.square(z).T @ (np.broadcast_to(np.square(y).mean(axis=0), y.shape) if expected is None else expected)
+    sums = np.abs(scores[:, varies].sum(axis=0))
+    seen = float((sums / np.sqrt(np.maximum(squares, least.ravel())[varies])).max())
     scores = scores[:, varies] / np.sqrt(squares[varies])
-    seen = np.abs(scores.sum(axis=0)).max()
     as_large, n = 0, len(scores)
     step = max(_CHUNK // n, 1)
     for start in range(0, flips, step):

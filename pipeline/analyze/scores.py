@@ -50,6 +50,30 @@ def score(log: DecisionLog, arms: Indices, columns: Floats, seen: Seen) -> Score
     return Scored(log, arms, shown, predicted, values)
 
 
+class Contrasts(NamedTuple):
+    """What each arm would have earned more than the arms did that were shown, as often as they were."""
+
+    values: Floats
+    """(N, K)."""
+    expected: Floats
+    """(N, K) their squares, less the means, where what is unforeseen of an arm's reward varies alike with everybody."""
+
+
+def contrasts_of(scored: Scored) -> Contrasts:
+    """Compare each arm with all, by ψ."""
+    shares = scored.shown.mean(axis=0)
+    shares = shares / shares.sum()
+    rest = scored.shown * (scored.log.reward[:, None] - scored.predicted)
+    unforeseen = np.square(rest).sum(axis=0) / np.maximum(scored.shown.sum(axis=0), 1.0)
+    noise = (scored.shown @ unforeseen) / np.square(scored.log.propensity)
+    foreseen = scored.predicted - (scored.predicted @ shares)[:, None]
+    apart = np.square(scored.shown - (scored.shown @ shares)[:, None])
+    return Contrasts(
+        scored.values - (scored.values @ shares)[:, None],
+        apart * noise[:, None] + np.square(foreseen - foreseen.mean(axis=0)),
+    )
+
+
 def later_places(log: DecisionLog) -> Indices:
     """Return the decisions of the blocks that have enough others before them."""
     return np.flatnonzero(blocks_of(log) >= FIRST)

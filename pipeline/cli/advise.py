@@ -14,7 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.analyze.analyze import Settings
 from pipeline.cli import options
+from pipeline.cli.advise_by_context import advise_by_context
 from pipeline.cli.directives import read_book
 from pipeline.cli.snapshots import find_snapshot, read_published
 from pipeline.errors import ConfigError
@@ -104,6 +106,9 @@ def advise(
     difference; those that are killed, or that a rule keeps from some visitors, are no choice for everybody, and told
     apart. Exit code 0: every segment may stop. 1: one or more should go on.
 
+    Of a policy that learns from context three sentences say which arm is for whom, whether context is worth it and what
+    is missing, from its ledger (all else of it: `pipeline analyze`). Exit code 0: that can be said. 1: not yet.
+
     \b
     Example:
       pipeline advise homepage --loss 0.005
@@ -111,7 +116,10 @@ def advise(
     traffic_ms = parse_duration_ms(traffic_of)
     if traffic_ms is None:
         raise click.UsageError(f'--traffic-of is {traffic_of!r}, expected a whole number and a unit, like "1d"')
-    found = asyncio.run(_advise(broker, policy_name, traffic_ms, Rule(confidence, loss, min_decisions)))
+    rule = Rule(confidence, loss, min_decisions)
+    found = asyncio.run(_advise(broker, policy_name, traffic_ms, rule))
+    if found is None:
+        advise_by_context(broker, policy_name, Settings(traffic_ms=traffic_ms, stopping=rule), as_json=as_json)
     if as_json:
         segments = [one.to_plain() for one in found.segments]
         click.echo(orjson.dumps({"policy": policy_name, "version": found.version, "segments": segments}))
@@ -128,9 +136,12 @@ class Found(NamedTuple):
     segments: list[SegmentAdvice]
 
 
-async def _advise(broker: Address, policy: str, traffic_ms: int, rule: Rule) -> Found:
+async def _advise(broker: Address, policy: str, traffic_ms: int, rule: Rule) -> Found | None:
+    """Return what is said of each segment; None of a policy that learns from context."""
     latest = await find_snapshot(broker, policy, None)
     record = latest.fields
+    if load_snapshot(latest.content).needs_context:
+        return None
     history = await read_published(broker, SNAPSHOT_HISTORY, policy)
     before = earlier([one.fields for one in history], record, traffic_ms)
     if before is not None and before["parts"]:
@@ -162,7 +173,7 @@ def advise_segments(
     rows: Iterable[tuple[RowKey, Statistics]] = (),
     switches: Switches | None = None,
 ) -> list[SegmentAdvice]:
-    """Advise on every segment that has decisions.
+    """Advise on every segment that has decisions, of a policy that does not learn from context.
 
     Args:
         snapshot: the latest.
@@ -173,12 +184,9 @@ def advise_segments(
         switches: what is switched off by now; None: what the snapshot says.
 
     Raises:
-        ConfigError: the policy learns from context, so that no one arm is the best; or no arm is a choice.
+        ConfigError: no arm is a choice.
     """
     definition = snapshot.definition
-    if snapshot.needs_context:
-        fault = f"{snapshot.model.name} learns which arm is best in which context: there is no one to choose for good"
-        raise ConfigError(f"advise {snapshot.policy}", [fault])
     left_out = no_choice(definition, definition.switches if switches is None else switches)
     arms = tuple(arm for arm in snapshot.active if arm not in left_out)
     if not arms:

@@ -15,7 +15,7 @@ from pipeline.policy.guardrails import Switches
 from pipeline.publish.partials import Mark
 from pipeline.publish.snapshot import build_snapshot
 from pipeline.serve.following.snapshot import load_snapshot
-from tests.samples import define, linear_policy, plain_policy
+from tests.samples import define, plain_policy
 
 ONE = 2**15
 HOUR_MS = 3_600_000
@@ -64,11 +64,6 @@ def test_evidence_that_fades_never_adds_up():
     plain = plain_policy(forgetting={"half_life": "1m"})
     (one,) = advice_on(published(plain, {"a": (30, 330), "b": (36, 346)}, HOUR_MS))
     assert one.needed is None
-
-
-def test_a_policy_that_learns_from_context_has_no_one_best_arm():
-    with pytest.raises(ConfigError, match="learns which arm is best in which context"):
-        advice_on(published(linear_policy(), {}, 0))
 
 
 def test_traffic_is_measured_from_the_oldest_snapshot_that_is_near_enough():
