@@ -109,7 +109,7 @@ class WorkerApp(faust.App):
         """Disconnect after everything has stopped."""
         await super().on_shutdown()
         await self.metrics.stop()
-        await self.rest()
+        await self.give_back()
         await self.reader.stop()
         await self.policies.stop()
         await self.schemas.close()
@@ -134,6 +134,13 @@ class WorkerApp(faust.App):
     async def rest(self) -> None:
         """Read no more, and finish what is begun."""
         await asyncio.gather(*(lanes.rest() for lanes in self.lanes))
+
+    async def give_back(self, *_: Any, **__: Any) -> None:
+        """Read no more, and close what is open: rows that are in memory alone go to the disk."""
+        await self.rest()
+        async with self.between_rebalances:
+            for lanes in self.lanes:
+                await lanes.stage.partitions.close()
 
     def whenever(
         self, pause: Callable[[], Awaitable[None]], lanes: Lanes, work: Callable[[int], Awaitable[None]]
@@ -266,14 +273,8 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
             )
         )
 
-    @app.on_partitions_revoked.connect
-    async def give_back(*_: Any, **__: Any) -> None:
-        await app.rest()
-        async with app.between_rebalances:
-            for stage in stages:
-                await stage.partitions.close()
-
-    app.on_partitions_assigned.connect(give_back)
+    app.on_partitions_revoked.connect(app.give_back)
+    app.on_partitions_assigned.connect(app.give_back)
     _look_after(app, settings, lambda: [one.held for stage in stages for one in stage.partitions])
     return app
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -100,6 +101,26 @@ async def test_a_worker_that_starts_when_all_is_there_replays_it_to_the_same_pos
         await client.tick(max(one.closed_ms for one in data))
     async with place.loop(tmp_path, *data) as (client, _):
         await assert_exact(client, *data)
+
+
+async def test_a_worker_that_was_stopped_reads_nothing_of_its_state_again(place: Place, tmp_path: Path) -> None:
+    data = homepage()
+    async with place.loop(tmp_path, data) as (client, (worker,)):
+        await produce_all(client, data)
+        await client.quiet()
+        client.watch()
+        await asyncio.to_thread(worker.stop)
+        first = len(worker.log.read_text("utf-8"))
+        worker.start()
+        client.watch(worker)
+
+        async def restored() -> list[str]:
+            told = worker.log.read_text("utf-8")[first:]
+            found = re.findall(r"restored topic=\S+-(?:join|learn)-changelog .* records=(\d+)", told)
+            return found if len(found) == 2 * place.partitions else []
+
+        # Of each partition there is the new claim alone.
+        assert set(await client.until(restored, what="all partitions to be restored")) == {"1"}
 
 
 @pytest.mark.parametrize("loses_disk", [False, True], ids=["disk-kept", "disk-lost"])
