@@ -6,6 +6,7 @@ one of a closed set of reasons; what depends on the policy is checked in JOIN (`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any, NamedTuple
@@ -14,6 +15,9 @@ from pipeline.errors import InvalidRecordError
 
 # A key must fit in any store's row key, with room for a prefix.
 MAX_ID_CHARACTERS = 256
+ID = re.compile(r"[!-?A-~]{1,256}")
+"""An id of a decision, an arm or a snapshot: printable ASCII without spaces and @, so that no address is one."""
+ID_RULE = "1 to 256 printable ASCII characters without spaces and @"
 # How far a probability vector's sum may be from 1: a float64 sum over 10,000 arms is within 1e-12;
 # producers that round to six digits are within 1e-6 per arm.
 PROBABILITY_SUM_TOLERANCE = 1e-3
@@ -312,6 +316,22 @@ def check_probabilities(eligible: Sequence[str], probabilities: Sequence[float],
         raise InvalidRecordError(
             "probabilities-inconsistent", f"propensity {propensity!r} is not the drawn arm's probability {of_arm!r}"
         )
+
+
+def is_id(text: str) -> bool:
+    """Whether a text can be an id that is kept for ever.
+
+    >>> [is_id(text) for text in ("0199a3c5", "sku/7?size=M", "jane@example.org", "Jane Doe", "")]
+    [True, True, False, False, False]
+    """
+    return ID.fullmatch(text) is not None
+
+
+def no_id(name: str, seen: str) -> InvalidRecordError:
+    """Return the refusal of an id that may name somebody."""
+    return InvalidRecordError(
+        "out-of-range", f"{name} is {_shown(seen)}, expected {ID_RULE}: it is kept for ever, so it must name nobody"
+    )
 
 
 def far_future(at_ms: int, timestamp_ms: int, skew_ms: int) -> InvalidRecordError:

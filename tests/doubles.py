@@ -30,7 +30,7 @@ class MemoryActions:
         self.index: set[tuple[int, str]] = set()
 
     def load(self, action_ids: Sequence[str]) -> dict[str, ActionRow]:
-        return {key: row_from_bytes(self.stored[key]) for key in action_ids if key in self.stored}
+        return {key: row_from_bytes(self.stored[key], key) for key in action_ids if key in self.stored}
 
     def due(self, until_ms: int, limit: int) -> list[tuple[int, str]]:
         return sorted(entry for entry in self.index if entry[0] <= until_ms)[:limit]
@@ -45,7 +45,7 @@ class MemoryActions:
                 self.index.add((due_of(self.stored[action_id]), action_id))
 
     def rows(self) -> list[ActionRow]:
-        return [row_from_bytes(stored) for stored in self.stored.values()]
+        return [row_from_bytes(stored, key) for key, stored in self.stored.items()]
 
 
 class Crashed(Exception):  # noqa: N818  it is what happened

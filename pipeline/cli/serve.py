@@ -19,6 +19,7 @@ from pipeline.serve.claims import parse_secrets
 from pipeline.serve.http.server import loop_factory, run_node
 from pipeline.serve.keys import parse_keys
 from pipeline.serve.settings import ServeSettings
+from pipeline.serve.subject import parse_salts
 from pipeline.stream.security import Address
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,15 @@ log = logging.getLogger(__name__)
     "--subject-salt",
     envvar="PIPELINE_SUBJECT_SALT",
     default="",
-    help="Secret that subjects are hashed with; the same on every node. [PIPELINE_SUBJECT_SALT]",
+    help="Secret that subjects are hashed with; the same on every node. Others see it in `ps`: rather give a file. "
+    "[PIPELINE_SUBJECT_SALT]",
+)
+@click.option(
+    "--subject-salt-file",
+    envvar="PIPELINE_SUBJECT_SALT_FILE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File of that secret, one a line, the same on every node: the first hashes, former ones stay below it for "
+    "`pipeline forget` (`openssl rand -hex 24`). Read again when it changes. [PIPELINE_SUBJECT_SALT_FILE]",
 )
 @click.option(
     "--api-keys",
@@ -192,7 +201,13 @@ log = logging.getLogger(__name__)
     help="With no room for records: shed and count them, or first let requests wait. [PIPELINE_WHEN_FULL]",
 )
 @limit_options
-def serve(api_keys: Path | None, claim_secret_file: Path | None, **options: Any) -> None:
+def serve(
+    api_keys: Path | None,
+    claim_secret_file: Path | None,
+    subject_salt: str,
+    subject_salt_file: Path | None,
+    **options: Any,
+) -> None:
     """Follow the snapshots and answer decisions over HTTP, until stopped.
 
     \b
@@ -205,7 +220,13 @@ def serve(api_keys: Path | None, claim_secret_file: Path | None, **options: Any)
     secrets: tuple[bytes, ...] = ()
     if claim_secret_file is not None:
         secrets = parse_secrets(claim_secret_file.read_text("utf-8"), str(claim_secret_file))
+    if subject_salt_file is not None:
+        if subject_salt:
+            raise click.UsageError("--subject-salt and --subject-salt-file are both set: keep the file")
+        subject_salt = parse_salts(subject_salt_file.read_text("utf-8"), str(subject_salt_file))[0]
     settings = ServeSettings(
+        subject_salt=subject_salt,
+        subject_salt_file=subject_salt_file,
         keys=keys,
         keys_file=api_keys,
         claim_secrets=secrets,

@@ -5,7 +5,7 @@ C3 01 …   Avro single-object encoding
 {         JSON, one object
 
 What a frame holds is written again in the first of these when it is accepted: what is kept of it, and what the ledger
-says, is read for ever without the registry.
+says, is read for ever without the registry. And what a producer adds to a decision in JSON, nobody keeps.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ class BatchReader:
 
     def __init__(self, expected: str, registry: Registry) -> None:
         self.rewritten: bytes | None = None
-        """Of a frame that was read last, what is to be kept of it; whoever takes it puts None here."""
+        """Of a frame, or of JSON with more in it, what is to be kept of the record that was read last; whoever takes it
+        puts None here."""
         self._expected = expected
         self._registry = registry
         self._limit = _limit(expected)
@@ -119,7 +120,15 @@ class BatchReader:
                 event, self.rewritten = _decode_framed(raw, self._expected, self._registry)
             if event is not None:
                 return event
-        return decode_event(raw, self._expected, self._registry)
+        event = decode_event(raw, self._expected, self._registry)
+        if isinstance(event, Decision) and raw is not None and raw[0] == _BRACE:
+            self.rewritten = _without_strange_fields(raw)
+        return event
+
+
+def _without_strange_fields(raw: bytes) -> bytes:
+    """Return a decision in JSON without what its producer added of its own."""
+    return orjson.dumps({name: value for name, value in orjson.loads(raw).items() if name in Decision._fields})
 
 
 def _limit(expected: str) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from pipeline.errors import InvalidRecordError, RecordError
-from pipeline.events import Decision, Event, Outcome, Tick
+from pipeline.events import Decision, Event, Outcome, Tick, is_id, no_id
 from pipeline.join.progress import NOT_YET_MS
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.candidates import CANDIDATES, candidate_vector, features_within
@@ -27,6 +28,26 @@ def admit(decision: Decision, book: PolicyBook) -> PolicyDefinition:
     if decision.context_vector:
         check_vector(decision, definition)
     return definition
+
+
+def check_ids(decision: Decision, definition: PolicyDefinition) -> None:
+    """Refuse ids and names that may name somebody: they are kept for ever. out-of-range."""
+    if not is_id(decision.action_id):
+        raise no_id("action_id", decision.action_id)
+    if not _are_ids(decision.snapshot_id, decision.schema_hash, tuple(decision.guardrails)):
+        raise no_id(
+            "one of snapshot_id, schema_hash and guardrails",
+            " ".join((decision.snapshot_id, decision.schema_hash, *decision.guardrails)),
+        )
+    if not definition.arm_set.issuperset(decision.eligible):
+        for arm in decision.eligible:
+            if not is_id(arm):
+                raise no_id("an arm of `eligible`", arm)
+
+
+@lru_cache(4_096)
+def _are_ids(snapshot_id: str, schema_hash: str, guardrails: tuple[str, ...]) -> bool:
+    return all(is_id(text) for text in (snapshot_id or "-", schema_hash or "-", *guardrails))
 
 
 def named_definition(decision: Decision, book: PolicyBook) -> PolicyDefinition:

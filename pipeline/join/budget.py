@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pipeline.events import Decision, Erasure, Outcome
 from pipeline.join.admission import VECTOR_ITEM_BYTES
 from pipeline.join.changes import STEP_BYTES, Arrival
-from pipeline.join.erasure import bound_without_subject
+from pipeline.join.kept_record import bound_kept
 from pipeline.join.row import CHARACTER_BYTES, FACTS_BYTES, ActionRow
 from pipeline.policy.parsing.context import MAX_DIMENSION
 
@@ -40,7 +40,7 @@ def within_budget(arrivals: Sequence[Arrival], rows: Mapping[str, ActionRow]) ->
 
 def _decision_bytes(raw: bytes, decision: Decision) -> int:
     """Return how much longer a decision makes its row at most."""
-    kept_bytes = len(raw) if decision.subject_hash is None else bound_without_subject(raw, decision)
+    kept_bytes = bound_kept(raw, decision)
     vector_bytes = len(decision.context_vector) or (_LONGEST_VECTOR if decision.context else VECTOR_ITEM_BYTES)
     if decision.candidates:
         # A candidate's features stand beside the context once each, multiplied by it.

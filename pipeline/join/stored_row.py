@@ -1,6 +1,6 @@
 """A row of JOIN as it is stored.
 
-Layout, version 3, and 4 of the analysis group (integers little-endian):
+Layout, version 5, and 6 of the analysis group (integers little-endian):
 
     B version | q due_ms | q decided_at_ms | q close_ms | q expires_ms | d propensity | ? settled
     | H length of names | I length of facts | H length of context vector
@@ -11,9 +11,10 @@ of an erased action:
 
     B version | q due_ms
 
-Version 1, of releases before, had the names and numbers in the facts, keys and records there in Base64, and is still
-read. `due_ms` stands at a fixed place because the store's
-index of due rows is rebuilt from it.
+Versions 3 and 4, of releases before, had outcomes by their ids as they came; they are read as they are kept now
+(`pipeline/outcome_id.py`), so that a repeat stays one. Version 1 had the names and numbers in the facts, keys and
+records there in Base64, and is still read. `due_ms` stands at a fixed place because the store's index of due rows is
+rebuilt from it.
 """
 
 from __future__ import annotations
@@ -27,10 +28,13 @@ import orjson
 
 from pipeline.errors import StateError
 from pipeline.join.row import ActionRow, AwaitingOutcome, OutcomeFact
+from pipeline.outcome_id import kept_id
 
-VERSION = 3
-ANALYSIS_VERSION = 4
-"""Laid out as version 3."""
+VERSION = 5
+ANALYSIS_VERSION = 6
+"""Laid out as version 5."""
+VERSIONS_WITH_FREE_IDS = (3, 4)
+"""The same two of releases before."""
 TOMBSTONE_VERSION = 2
 VERSION_BEFORE = 1
 _HEAD = struct.Struct("<Bqqqqd?HIH")
@@ -63,14 +67,40 @@ def row_to_bytes(row: ActionRow) -> bytes:
     return b"".join((head, names, facts, waiting, row.vector, row.raw))
 
 
-def row_from_bytes(stored: bytes) -> ActionRow:
-    """Read the stored layout.
+def row_from_bytes(stored: bytes, action_id: str) -> ActionRow:
+    """Read the stored layout of an action's row.
 
     Raises:
         StateError: written by a version that this code does not know.
     """
-    if stored[0] not in {VERSION, ANALYSIS_VERSION}:
-        return _read_other(stored)
+    if stored[0] in {VERSION, ANALYSIS_VERSION}:
+        return _read(stored)
+    if stored[0] == TOMBSTONE_VERSION:
+        due_ms = due_of(stored)
+        return ActionRow(due_ms=due_ms, is_erased=True, stored_due_ms=due_ms, stored_bytes=len(stored))
+    if stored[0] in VERSIONS_WITH_FREE_IDS:
+        return _with_kept_ids(_read(stored), action_id)
+    if stored[0] == VERSION_BEFORE:
+        return _with_kept_ids(_read_before(stored), action_id)
+    raise StateError(
+        f"action row of version {stored[0]}, this code reads {VERSION_BEFORE} to {ANALYSIS_VERSION}: "
+        "use the release that wrote it"
+    )
+
+
+def due_of(stored: bytes) -> int:
+    """Read only `due_ms` of a stored row."""
+    due_ms: int = _DUE.unpack_from(stored, 1)[0]
+    return due_ms
+
+
+def _with_kept_ids(row: ActionRow, action_id: str) -> ActionRow:
+    row.outcomes = {kept_id(outcome_id, action_id): fact for outcome_id, fact in row.outcomes.items()}
+    row.awaiting = [one._replace(outcome_id=kept_id(one.outcome_id, action_id)) for one in row.awaiting]
+    return row
+
+
+def _read(stored: bytes) -> ActionRow:
     _, due_ms, decided_ms, close_ms, expires_ms, propensity, settled, names_length, facts_length, vector_length = (
         _HEAD.unpack_from(stored)
     )
@@ -103,28 +133,10 @@ def row_from_bytes(stored: bytes) -> ActionRow:
         close_ms,
         expires_ms,
         propensity,
-        is_analysis=stored[0] == ANALYSIS_VERSION,
+        is_analysis=stored[0] in {ANALYSIS_VERSION, 4},
         is_erased=False,
         stored_due_ms=due_ms,
         stored_bytes=len(stored),
-    )
-
-
-def due_of(stored: bytes) -> int:
-    """Read only `due_ms` of a stored row."""
-    due_ms: int = _DUE.unpack_from(stored, 1)[0]
-    return due_ms
-
-
-def _read_other(stored: bytes) -> ActionRow:
-    if stored[0] == TOMBSTONE_VERSION:
-        due_ms = due_of(stored)
-        return ActionRow(due_ms=due_ms, is_erased=True, stored_due_ms=due_ms, stored_bytes=len(stored))
-    if stored[0] == VERSION_BEFORE:
-        return _read_before(stored)
-    raise StateError(
-        f"action row of version {stored[0]}, this code reads {VERSION_BEFORE} to {ANALYSIS_VERSION}: "
-        "use the release that wrote it"
     )
 
 

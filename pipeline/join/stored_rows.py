@@ -32,7 +32,7 @@ class StoredRows:
         prefix = self._prefix
         stored = self._store.get_many([prefix + action_id.encode() for action_id in distinct])
         return {
-            action_id: row_from_bytes(value)
+            action_id: row_from_bytes(value, action_id)
             for action_id, value in zip(distinct, stored, strict=True)
             if value is not None
         }

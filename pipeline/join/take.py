@@ -18,9 +18,11 @@ from pipeline.events import (
     Tick,
     earliest_ms,
     far_future,
+    is_id,
+    no_id,
     wrong_unit,
 )
-from pipeline.join.admission import admit, counted_in, encode_missing, event_time_ms
+from pipeline.join.admission import admit, check_ids, counted_in, encode_missing, event_time_ms
 from pipeline.join.budget import within_budget
 from pipeline.join.changes import (
     ActionRows,
@@ -33,11 +35,13 @@ from pipeline.join.changes import (
 )
 from pipeline.join.crediting import MAX_AWAITING_BYTES, credit, too_many
 from pipeline.join.emit import Emitter, definition_of
-from pipeline.join.erasure import erased_record, is_same, without_subject
+from pipeline.join.erasure import erased_record
 from pipeline.join.erasure_check import check_contribution
 from pipeline.join.forwarding import Place, part
+from pipeline.join.kept_record import is_same, kept_record
 from pipeline.join.progress import Progress
 from pipeline.join.row import ActionRow, AwaitingOutcome, OutcomeFact
+from pipeline.outcome_id import kept_id
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
 
@@ -148,6 +152,7 @@ class _Taker:
                     self._check_time(arrival, event, at_ms)
                 if isinstance(event, Decision):
                     definition = self._definition_for(event)
+                    check_ids(event, definition)
                     decisions.append((event, definition))
                     admitted.append((arrival, event, definition))
                 elif isinstance(event, Tick):
@@ -266,7 +271,7 @@ class _Taker:
         arm = decision.arm
         if definition.candidates is not None:
             arm, vector = counted_in(decision, definition, vector)
-        raw = arrival.kept if decision.subject_hash is None else without_subject(arrival.kept, decision)
+        raw = kept_record(arrival.kept, decision, definition.declared)
         if len(raw) > MAX_RECORD_BYTES:
             raise InvalidRecordError(
                 "record-too-large", f"{len(raw)} bytes as it would be kept, expected at most {MAX_RECORD_BYTES}"
@@ -356,14 +361,17 @@ class _Taker:
         if row is None or not row.has_decision:
             return self._put_awaiting(arrival, outcome, row)
         fact = OutcomeFact(outcome.kind, outcome.value, outcome.occurred_at_ms, arrival.offset)
-        fate = credit(outcome.outcome_id, fact, definition_of(row, self.book), row)
+        outcome_id = kept_id(outcome.outcome_id, outcome.action_id)
+        fate = credit(outcome_id, fact, definition_of(row, self.book), row)
         self.count(fate)
         return row if fate == "credited" else None
 
     def _put_awaiting(self, arrival: Arrival, outcome: Outcome, row: ActionRow | None) -> ActionRow | None:
         due_ms = outcome.occurred_at_ms + self.limits.orphan_hold_ms
+        if row is None and not is_id(outcome.action_id):  # no decision of that name is ever accepted
+            raise no_id("action_id", outcome.action_id)
         awaiting = AwaitingOutcome(
-            outcome.outcome_id,
+            kept_id(outcome.outcome_id, outcome.action_id),
             outcome.kind,
             outcome.value,
             outcome.occurred_at_ms,

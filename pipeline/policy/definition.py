@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Literal
 
 from pipeline.models.sums.forgetting import Forgetting
@@ -15,6 +16,7 @@ from pipeline.policy.analysis import AnalysisGroup
 from pipeline.policy.candidates import CANDIDATES
 from pipeline.policy.canonical import sha256_hex
 from pipeline.policy.contexts import bits_for
+from pipeline.policy.declared import DeclaredFields, declared_fields
 from pipeline.policy.durations import duration_text
 from pipeline.policy.features import FeatureSchema
 from pipeline.policy.guardrails import Floors, Guardrails, Rollout, Switches
@@ -135,6 +137,10 @@ class PolicyDefinition:
     """Whether decisions count by 1 / propensity beside their sums."""
     counts_groups: bool = False
     """Whether decisions count in a group of their own beside their sums."""
+    logged: tuple[str, ...] = ()
+    """Context fields that are logged though nothing is decided by them."""
+    declared: DeclaredFields = field(init=False, repr=False, compare=False)
+    """What of a request may be logged."""
     arm_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """Names of all arms, in order."""
     arm_set: frozenset[str] = field(init=False, repr=False, compare=False)
@@ -162,6 +168,7 @@ class PolicyDefinition:
             or self.counts_propensities
             or self.counts_groups
             or self.attribution.settle == "delay_corrected",
+            "declared": self._declare(),
             "arm_names": tuple(arm.name for arm in self.arms),
             "arm_set": frozenset(arm.name for arm in self.arms),
             "active_arms": tuple(arm.name for arm in self.arms if not arm.retired),
@@ -171,6 +178,14 @@ class PolicyDefinition:
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
+
+    def _declare(self) -> DeclaredFields:
+        conditions = [
+            *chain.from_iterable(rule.conditions for rule in self.segments.rules),
+            *chain.from_iterable((*rule.only_when, *rule.never_when) for rule in self.guardrails.eligibility),
+        ]
+        told_by = () if self.candidates is None else self.candidates.features
+        return declared_fields(self.features.features, conditions, self.logged, told_by)
 
     @property
     def dimension(self) -> int:
@@ -257,6 +272,7 @@ class PolicyDefinition:
             "analysis": None if self.analysis is None else self.analysis.to_plain(),
             "rollout": None if self.rollout is None else self.rollout.to_plain(),
             "killed": self.switches.to_plain(),
+            "logged": list(self.logged),
         }
         return {name: part for name, part in parts.items() if part}
 

@@ -6,7 +6,7 @@ from pipeline.errors import InvalidRecordError
 from pipeline.events import MAX_CLOCK_SKEW_MS, MILLISECONDS_FROM, Outcome, far_future, outcome_from, wrong_unit
 from pipeline.serve.decision.rollout import Request
 from pipeline.serve.ids import TimeOrderedIds
-from pipeline.serve.messages.bodies import DecideBody, OutcomeBody, candidates, identifier, identifiers
+from pipeline.serve.messages.bodies import DecideBody, OutcomeBody, candidates, identifier, identifiers, kept_identifier
 from pipeline.serve.subject import hash_subject
 
 
@@ -15,6 +15,10 @@ class Intake:
 
     def __init__(self, ids: TimeOrderedIds, subject_salt: str) -> None:
         self._ids = ids
+        self._subject_salt = subject_salt
+
+    def renew_salt(self, subject_salt: str) -> None:
+        """Hash with another salt from now on."""
         self._subject_salt = subject_salt
 
     def request(self, policy: str, asked: DecideBody, now_ms: int) -> Request:
@@ -27,7 +31,7 @@ class Intake:
             identifier("policy", policy),
             asked.context,
             None if asked.eligible is None else identifiers("eligible", asked.eligible),
-            self._ids.next(now_ms) if asked.action_id is None else identifier("action_id", asked.action_id),
+            self._ids.next(now_ms) if asked.action_id is None else kept_identifier("action_id", asked.action_id),
             now_ms,
             None if asked.subject is None else self._hash_of(identifier("subject", asked.subject)),
             candidates(asked.candidates),
@@ -61,6 +65,7 @@ class Intake:
             # Answering without the hash would log what nobody could find again to erase.
             raise InvalidRecordError(
                 "subject-not-accepted",
-                "this node has no salt to hash `subject` with: start it with --subject-salt, or leave the subject out",
+                "this node has no salt to hash `subject` with: start it with --subject-salt-file, or leave "
+                "the subject out",
             )
         return hash_subject(subject, self._subject_salt)

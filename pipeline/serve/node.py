@@ -20,6 +20,7 @@ from msgspec import UNSET, structs
 from pipeline.codec import avro
 from pipeline.errors import InvalidRecordError
 from pipeline.events import Outcome
+from pipeline.outcome_id import kept_id
 from pipeline.publish.signing import read_verifier
 from pipeline.serve.batching import SHARED_COST, Turn, Waiter
 from pipeline.serve.costs import decision_cost
@@ -73,7 +74,9 @@ class ServingNode:
         self.journal = Journal(self.delivery, settings.recent_bytes)
         self.outcomes_taken = 0
         """Outcomes logged."""
-        self._known = Known(self.follower.snapshots, self._switches.switches, SubjectMemory(), self._age_ms)
+        self._known = Known(
+            self.follower.snapshots, self._switches.switches, SubjectMemory(), self._age_ms, self._switches.fields
+        )
         # Seeded by the system, so no two nodes draw alike.
         self._rng = rng or np.random.default_rng()
         self._turn: Turn[Request, Decided | NoAnswer] = Turn(self._answer_all)
@@ -119,6 +122,10 @@ class ServingNode:
                 log.error("records-abandoned count=%s", lost)
             elif self.delivery.undelivered:
                 log.warning("records-kept count=%s folder=%s", self.delivery.undelivered, self.settings.spill_dir)
+
+    def renew_salt(self, subject_salt: str) -> None:
+        """Hash subjects with another salt from now on."""
+        self._intake.renew_salt(subject_salt)
 
     async def flush(self) -> None:
         """Wait until every record was acknowledged.
@@ -318,7 +325,8 @@ class ServingNode:
         taken: list[tuple[Outcome, bytes]] = []
         for each in told:
             outcome = self._intake.outcome(each, now_ms)
-            record = avro.encode("outcome", outcome._asdict())
+            kept = outcome._replace(outcome_id=kept_id(outcome.outcome_id, outcome.action_id))
+            record = avro.encode("outcome", kept._asdict())
             check_size(record)
             taken.append((outcome, record))
             yield

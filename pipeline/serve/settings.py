@@ -11,10 +11,9 @@ from pipeline.errors import ConfigError
 from pipeline.serve.addresses import is_loopback
 from pipeline.serve.keys import ApiKey
 from pipeline.serve.limits import Limits
+from pipeline.serve.subject import salt_fault
 from pipeline.stream.security import Address, servers_of
 
-# BLAKE2b takes a key of up to 64 bytes; 16 are what a guesser can't try out.
-SALT_BYTES = (16, 64)
 SMALLEST_BUFFER_BYTES = 1 << 20
 
 
@@ -26,6 +25,8 @@ class ServeSettings:
     """Bootstrap servers, `host:port[,host:port]`."""
     subject_salt: str = field(default="", repr=False)
     """Secret of the deployment, the same on every node: keys the hash of a person's id. Empty: none is accepted."""
+    subject_salt_file: Path | None = None
+    """Where it stands, before earlier ones: read again when it changes."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = 8080
@@ -91,9 +92,10 @@ class ServeSettings:
         faults = [*self._address_faults(), *self._access_faults(), *self._delivery_faults(), *self.limits.faults()]
         if any(":" not in server for server in servers_of(self.broker)):
             faults.insert(0, f"broker: {str(self.broker)!r} is not host:port[,host:port]")
-        length = len(self.subject_salt.encode())
-        if length and not SALT_BYTES[0] <= length <= SALT_BYTES[1]:
-            faults.append(f"subject_salt: {length} bytes, expected none, or {SALT_BYTES[0]} to {SALT_BYTES[1]} random")
+        if self.subject_salt and (fault := salt_fault(self.subject_salt)):
+            faults.append(f"subject_salt: {fault}, or none")
+        if self.subject_salt_file is not None and not self.subject_salt:
+            faults.append("subject_salt_file: is set without what stands in it")
         if not 0.0 <= self.drain_timeout_s <= 600.0:
             faults.append(f"drain_timeout_s: {self.drain_timeout_s} is not within 0 to 600")
         if not self.ready_within_s > 0.0:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+from functools import partial
+from hashlib import blake2b
 
 import pytest
 
@@ -23,6 +25,11 @@ from pipeline.publish.hold import Hold, hold_from_bytes
 
 VECTOR = struct.pack("<2h", 4096, -4)
 DECISION = b'{"action_id":"x"}'
+
+
+def hashed(outcome_id: str) -> str:
+    """Give what is kept of an outcome's id of action x."""
+    return blake2b(f"x\0{outcome_id}".encode(), digest_size=16, person=b"outcome.1").hexdigest()
 
 
 def row_1(facts: list[object], due_ms: int, vector: bytes, decision: bytes) -> bytes:
@@ -47,10 +54,10 @@ def test_a_settled_action_of_version_1():
     ]
     stored = row_1(facts, 1_700_000_015_000, VECTOR, DECISION)
     assert due_of(stored) == 1_700_000_015_000
-    assert row_from_bytes(stored) == ActionRow(
+    assert row_from_bytes(stored, "x") == ActionRow(
         due_ms=1_700_000_015_000,
         is_settled=True,
-        outcomes={"o-1": OutcomeFact("click", 1.0, 1_700_000_000_500, 41)},
+        outcomes={hashed("o-1"): OutcomeFact("click", 1.0, 1_700_000_000_500, 41)},
         raw=DECISION,
         vector=VECTOR,
         policy="homepage",
@@ -66,15 +73,15 @@ def test_a_settled_action_of_version_1():
 
 def test_outcomes_that_await_their_decision_of_version_1():
     awaiting = ["ö", "click", -2.5, 7, 41, 9, "a2V5", "cmF3"]
-    row = row_from_bytes(row_1([False, "", 0, "", "", 0, 0, 0, {}, [awaiting]], 60_007, b"", b""))
+    row = row_from_bytes(row_1([False, "", 0, "", "", 0, 0, 0, {}, [awaiting]], 60_007, b"", b""), "x")
     assert not row.has_decision
-    assert row.awaiting == [AwaitingOutcome("ö", "click", -2.5, 7, 41, 9, b"key", b"raw")]
+    assert row.awaiting == [AwaitingOutcome(hashed("ö"), "click", -2.5, 7, 41, 9, b"key", b"raw")]
 
 
 def test_the_tombstone_of_an_erased_action_of_version_2():
     stored = struct.pack("<Bq", 2, 1_700_000_015_000)
     assert due_of(stored) == 1_700_000_015_000
-    row = row_from_bytes(stored)
+    row = row_from_bytes(stored, "x")
     assert (row.is_erased, row.due_ms, row.stored_due_ms) == (True, 1_700_000_015_000, 1_700_000_015_000)
     assert row_to_bytes(row) == stored
 
@@ -86,11 +93,16 @@ def row_3(numbers: tuple[object, ...], names: bytes, facts: bytes, waiting: byte
     return head + names + facts + waiting + vector + decision
 
 
+def row_5(numbers: tuple[object, ...], names: bytes, facts: bytes, waiting: bytes, rest: tuple[bytes, bytes]) -> bytes:
+    """As version 3, with outcomes by what is kept of their ids."""
+    return b"\5" + row_3(numbers, names, facts, waiting, rest)[1:]
+
+
 def test_a_settled_action_of_version_3():
     numbers = (1_700_000_015_000, 1_700_000_000_000, 1_700_000_010_000, 1_700_000_015_000, 0.1, True)
     facts = b'[{"o-1":["click",1.0,1700000000500,41]},[]]'
     stored = row_3(numbers, b'["homepage",2,"new","hybrid"]', facts, b"", (VECTOR, DECISION))
-    row = row_from_bytes(stored)
+    row = row_from_bytes(stored, "x")
     assert due_of(stored) == row.due_ms == row.expires_ms == 1_700_000_015_000
     assert (row.policy, row.generation, row.segment, row.arm) == ("homepage", 2, "new", "hybrid")
     assert (row.is_settled, row.propensity, row.decided_at_ms, row.close_ms) == (
@@ -99,31 +111,45 @@ def test_a_settled_action_of_version_3():
         1_700_000_000_000,
         1_700_000_010_000,
     )
-    assert row.outcomes == {"o-1": OutcomeFact("click", 1.0, 1_700_000_000_500, 41)}
+    assert row.outcomes == {hashed("o-1"): OutcomeFact("click", 1.0, 1_700_000_000_500, 41)}
     assert (row.vector, row.raw, row.awaiting) == (VECTOR, DECISION, [])
+    assert row_from_bytes(row_to_bytes(row), "x").outcomes == row.outcomes
+
+
+def test_a_settled_action_of_version_5():
+    numbers = (1_700_000_015_000, 1_700_000_000_000, 1_700_000_010_000, 1_700_000_015_000, 0.1, True)
+    name = hashed("o-1").encode()
+    facts = b'[{"' + name + b'":["click",1.0,1700000000500,41]},[]]'
+    stored = row_5(numbers, b'["homepage",2,"new","hybrid"]', facts, b"", (VECTOR, DECISION))
+    row = row_from_bytes(stored, "x")
+    assert row.outcomes == {name.decode(): OutcomeFact("click", 1.0, 1_700_000_000_500, 41)}
     assert row_to_bytes(row) == stored
 
 
-def test_an_action_of_the_analysis_group_is_of_version_4_laid_out_as_3():
+def test_an_action_of_the_analysis_group_is_of_version_6_laid_out_as_5_and_was_of_4_laid_out_as_3():
     numbers = (1_700_000_015_000, 1_700_000_000_000, 1_700_000_010_000, 1_700_000_015_000, 0.1, True)
-    stored = row_3(numbers, b'["homepage",2,"new","hybrid"]', b"", b"", (VECTOR, DECISION))
-    row, beside = row_from_bytes(b"\4" + stored[1:]), row_from_bytes(stored)
+    facts = b'[{"o-1":["click",1.0,1700000000500,41]},[]]'
+    stored = row_3(numbers, b'["homepage",2,"new","hybrid"]', facts, b"", (VECTOR, DECISION))
+    row, beside = row_from_bytes(b"\4" + stored[1:], "x"), row_from_bytes(stored, "x")
     assert (row.is_analysis, beside.is_analysis) == (True, False)
     beside.is_analysis = True
+    assert list(row.outcomes) == [hashed("o-1")]
     assert row == beside
-    assert row_to_bytes(row) == b"\4" + stored[1:]
+    kept = row_to_bytes(row)
+    assert (kept[0], row_to_bytes(row_from_bytes(kept, "x"))) == (6, kept)
+    assert row_from_bytes(kept, "x").is_analysis
 
 
 def test_outcomes_that_await_their_decision_of_version_3():
     facts = '[{},[["ö","click",-2.5,7,41,9,3,4],["p","click",1.0,8,42,9,null,2]]]'.encode()
     stored = row_3((60_007, 0, 0, 0, 0.0, False), b'["",0,"",""]', facts, b"key\0rawr2", (b"", b""))
-    row = row_from_bytes(stored)
+    row = row_from_bytes(stored, "x")
     assert not row.has_decision
     assert row.awaiting == [
-        AwaitingOutcome("ö", "click", -2.5, 7, 41, 9, b"key", b"\0raw"),
-        AwaitingOutcome("p", "click", 1.0, 8, 42, 9, None, b"r2"),
+        AwaitingOutcome(hashed("ö"), "click", -2.5, 7, 41, 9, b"key", b"\0raw"),
+        AwaitingOutcome(hashed("p"), "click", 1.0, 8, 42, 9, None, b"r2"),
     ]
-    assert row_to_bytes(row) == stored
+    assert row_from_bytes(row_to_bytes(row), "x").awaiting == row.awaiting
 
 
 def test_join_s_progress_of_version_1():
@@ -174,7 +200,7 @@ def test_how_far_the_ledger_was_folded_of_version_1():
 @pytest.mark.parametrize(
     ("read", "stored"),
     [
-        (row_from_bytes, b"\x05" + row_1([False, "", 0, "", "", 0, 0, 0, {}], 0, b"", b"")[1:]),
+        (partial(row_from_bytes, action_id="x"), b"\x07" + row_1([False, "", 0, "", "", 0, 0, 0, {}], 0, b"", b"")[1:]),
         (progress_from_bytes, b"[4,{},{},0,{},0,{},{}]"),
         (counted_from_bytes, struct.pack("<Bqqq", 3, 0, 0, 0)),
         (statistics_from_bytes, struct.pack("<BI3q", 2, 0, 0, 0, 0)),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 Fields = Mapping[str, Any]
@@ -85,7 +87,7 @@ def naive_ledger(policy: Fields, decisions: Iterable[Fields], outcomes: Iterable
             (decision["segment"], decision["arm"], decision["decided_at_ms"] // bucket_ms),
             grid_reward(policy, credited[action_id], exponent),
             tuple(decision.get("context_vector", [])),
-            frozenset(outcome["outcome_id"] for outcome in credited[action_id]),
+            frozenset(map(kept_name, credited[action_id])),
             first_delays(policy, decision, credited[action_id]),
             amounts_of(policy, credited[action_id]),
             context_row(policy, decision.get("context_vector", [])),
@@ -96,6 +98,14 @@ def naive_ledger(policy: Fields, decisions: Iterable[Fields], outcomes: Iterable
         for action_id, decision in shown.items()
         if (decision["policy"], decision.get("generation", 1)) == (policy["name"], policy.get("generation", 1))
     }
+
+
+def kept_name(outcome: Fields) -> str:
+    """Say by what an outcome is known: a UUID by itself, anything else by its hash, with the action's id before it."""
+    name: str = outcome["outcome_id"]
+    if re.fullmatch("[0-9a-f]{32}", name) or re.fullmatch("[0-9a-f]{8}-.{4}-.{4}-.{4}-[0-9a-f]{12}", name):
+        return name
+    return blake2b(f"{outcome['action_id']}\0{name}".encode(), digest_size=16, person=b"outcome.1").hexdigest()
 
 
 def first_delays(policy: Fields, decision: Fields, outcomes: list[Fields]) -> tuple[tuple[str, int], ...]:
@@ -286,9 +296,7 @@ def reward_exponent(policy: Fields) -> int:
 def grid_reward(policy: Fields, outcomes: list[Fields], exponent: int) -> int:
     """Combine, clamp to the bounds, and round once to steps of 2**-exponent, a half to even."""
     rules = policy["reward"]
-    worths = [
-        worth(policy, outcome) for outcome in sorted(outcomes, key=lambda o: (o["occurred_at_ms"], o["outcome_id"]))
-    ]
+    worths = [worth(policy, outcome) for outcome in sorted(outcomes, key=lambda o: (o["occurred_at_ms"], kept_name(o)))]
     combined = 0.0
     if worths and rules["combine"] != "weighted":
         combined = {

@@ -109,6 +109,7 @@ def decided(snapshot: LoadedSnapshot | None, candidates: Any, eligible: list[str
         action_id="d",
         now_ms=2_000,
         candidates=candidates,
+        declared=DEFINITION.declared,
     )
 
 

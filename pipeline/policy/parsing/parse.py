@@ -18,6 +18,7 @@ from pipeline.policy.parsing.context import read_features
 from pipeline.policy.parsing.exploration import read_exploration
 from pipeline.policy.parsing.forgetting import read_forgetting
 from pipeline.policy.parsing.guardrails import Counting, read_guardrails
+from pipeline.policy.parsing.logged import read_logged
 from pipeline.policy.parsing.operations import read_rollout, read_switches
 from pipeline.policy.parsing.reward import read_reward
 from pipeline.policy.parsing.reward_grid import grid_faults
@@ -87,6 +88,7 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
     analysis = read_analysis(root)
     rollout = read_rollout(root, name)
     switches = read_switches(root, arms)
+    logged = read_logged(root)
     root.finish()
     if root.faults:
         raise ConfigError(source, root.faults)
@@ -112,6 +114,7 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
         candidates=candidates,
         counts_propensities=counting.is_by_propensity,
         counts_groups=counting.is_by_group,
+        logged=logged,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
-from pipeline.events import Decision, Erasure
+from pipeline.events import NO_CANDIDATES, Decision, Erasure
 from pipeline.join.forwarding import Place
 from pipeline.join.progress import DECISIONS, OUTCOMES, TRUSTED_MS, Progress, progress_from_bytes
 from pipeline.join.step import Arrival, Changes, advance, decode_arrivals, take
@@ -90,7 +90,7 @@ class EventRecount:
 
     def still_open(self) -> StillOpen:
         """Count the decisions that are held: outcomes may still be credited to them."""
-        rows = (row_from_bytes(stored) for _, stored in self.rows.scan(ACTION))
+        rows = (row_from_bytes(stored, key[len(ACTION) :].decode()) for key, stored in self.rows.scan(ACTION))
         expiries = [row.expires_ms for row in rows if row.policy == self._plan.definition.name]
         return StillOpen(len(expiries), max(expiries, default=0))
 
@@ -117,6 +117,7 @@ class EventRecount:
             context_vector=bytes(2 * definition.dimension),
             schema_hash="",
             subject_hash=None,
+            candidates=NO_CANDIDATES,
         )
         return arrival._replace(event=foreign, raw=FOREIGN_RAW, rewritten=None)
 

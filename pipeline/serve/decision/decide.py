@@ -33,6 +33,9 @@ Where the model can't be asked there is a fallback, and what learns from it stay
 Arms that a request brings (`candidates`) stand among the eligible ones where the policy has such; one that can't be
 scored is left out, and counted as an entry of the list that is not known.
 
+What is logged of the context and of candidates is what the policy declares (`policy/declared.py`): by the snapshot, or
+where there is none by what `policies` has told; a node that knows neither logs no field.
+
 A fallback is uniform, then under the same guardrails as a model's weights. An arm outside the caller's list, or one
 that a rule refuses, is never answered: the caller may be unable, or not allowed, to show it.
 """
@@ -46,18 +49,14 @@ import numpy as np
 
 from pipeline.events import NO_CANDIDATES, Decision
 from pipeline.models.chances.floor import draw
+from pipeline.policy.declared import FLOAT64_HOLDS, NOTHING_DECLARED, DeclaredFields
 from pipeline.policy.guardrails import Switches
-from pipeline.policy.parsing.section import is_text
 from pipeline.serve.decision.choose import choose
 from pipeline.serve.decision.plan import FIRST_GENERATION, Asked, Features, Plan, plan
 from pipeline.serve.following.snapshot import LoadedSnapshot
 from pipeline.serve.messages.decided import Context, Decided, Fallback, NoAnswer, Reason
 
 __all__ = ["Context", "Decided", "Fallback", "NoAnswer", "Reason", "consider", "decide", "draw_from"]
-
-FLOAT64_HOLDS = 2**1023
-"""Integers below this fit, whichever way they are rounded."""
-_STR, _FLOAT = frozenset({str}), frozenset({float})
 
 
 def decide(
@@ -74,12 +73,15 @@ def decide(
     worn: Collection[str] = (),
     age_ms: int = 0,
     candidates: Features = NO_CANDIDATES,
+    declared: DeclaredFields = NOTHING_DECLARED,
 ) -> Decided | NoAnswer:
     """Choose an arm by a snapshot of `policy` (None: there is none); `Asked` says what the rest is.
 
     See the module for what happens where the model can't be asked.
     """
-    asked = Asked(policy, context, eligible, action_id, now_ms, subject_hash, switches, worn, age_ms, candidates)
+    asked = Asked(
+        policy, context, eligible, action_id, now_ms, subject_hash, switches, worn, age_ms, candidates, declared
+    )
     (made,) = consider(snapshot, [asked])
     return made if isinstance(made, NoAnswer) else draw_from(made, rng.random())
 
@@ -99,6 +101,7 @@ def draw_from(made: Plan, u: float) -> Decided:
     asked, snapshot, arms = made.asked, made.snapshot, made.arms
     propensities = made.vector
     drawn = draw(propensities, u)
+    declared = asked.declared if snapshot is None else snapshot.definition.declared
     decision = Decision(
         asked.action_id,
         asked.policy,
@@ -108,7 +111,7 @@ def draw_from(made: Plan, u: float) -> Decided:
         propensities[drawn],
         arms,
         propensities,
-        _loggable(asked.context),
+        declared.logged(asked.context),
         made.context_vector,
         made.schema_hash,
         asked.now_ms,
@@ -117,21 +120,22 @@ def draw_from(made: Plan, u: float) -> Decided:
         asked.subject_hash,
         made.reason,
         made.guardrails,
-        _told(made) if asked.candidates else NO_CANDIDATES,
+        _told(made, declared) if asked.candidates else NO_CANDIDATES,
         made.is_analysis,
     )
     return Decided(decision, made.ignored, made.fallback, made.detail)
 
 
-def _told(made: Plan) -> dict[str, Mapping[str, float]]:
+def _told(made: Plan, declared: DeclaredFields) -> dict[str, Mapping[str, float]]:
     """Return what the candidates among the arms are like: what JOIN learns from."""
     snapshot, asked = made.snapshot, made.asked
     if snapshot is not None and snapshot.definition.candidates is not None:
         names = snapshot.definition.candidates.features
         return {arm: dict(zip(names, made.candidates[arm], strict=True)) for arm in made.arms if arm in made.candidates}
-    # Nobody knows here what they are told by: JOIN does.
     return {
-        arm: {name: float(value) for name, value in features.items() if is_text(name) and _is_finite(value)}
+        arm: {
+            name: float(value) for name, value in features.items() if name in declared.candidates and _is_finite(value)
+        }
         for arm, features in asked.candidates.items()
         if arm in made.arms
     }
@@ -140,19 +144,3 @@ def _told(made: Plan) -> dict[str, Mapping[str, float]]:
 def _is_finite(value: object) -> TypeGuard[float]:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and -FLOAT64_HOLDS < value < FLOAT64_HOLDS  # type: ignore[operator]  # false for NaN
-
-
-def _loggable(context: Context) -> dict[str, object]:
-    """Return the fields that a decision record can carry; the others are no features, or JOIN misses them too."""
-    is_plain = _STR.issuperset(map(type, context)) and _FLOAT.issuperset(map(type, context.values()))
-    if is_plain and all(map(str.isascii, context)):  # as most are: numbers with plain names
-        return dict(context)
-    return {name: value for name, value in context.items() if is_text(name) and _is_loggable(value)}
-
-
-def _is_loggable(value: object) -> bool:
-    if isinstance(value, str):
-        return is_text(value)
-    if isinstance(value, int):  # a bool is one
-        return -FLOAT64_HOLDS < value < FLOAT64_HOLDS
-    return isinstance(value, float)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from pipeline.errors import InvalidRecordError
 from pipeline.events import NO_CANDIDATES
 from pipeline.policy.candidates import features_within
+from pipeline.policy.declared import NOTHING_DECLARED, DeclaredFields
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.guardrails import Switches
 from pipeline.serve.following.snapshot import LoadedSnapshot
@@ -47,6 +48,8 @@ class Asked(NamedTuple):
     """How long ago the snapshot was published."""
     candidates: Features = NO_CANDIDATES
     """Arms that the request brings: their features, by arm."""
+    declared: DeclaredFields = NOTHING_DECLARED
+    """What of the request may be logged where there is no snapshot to say so."""
 
     @property
     def unit(self) -> str:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.events import NO_CANDIDATES, Decision
+from pipeline.policy.declared import NOTHING_DECLARED, DeclaredFields
 from pipeline.policy.guardrails import Switches
 from pipeline.serve.decision.choose import choose
 from pipeline.serve.decision.decide import draw_from
@@ -41,6 +42,8 @@ class Known:
     """What subjects were shown."""
     age_ms: Callable[[str, int], int] = lambda _policy, _now_ms: 0
     """Age of a policy's snapshot at a time."""
+    declared: Mapping[str, DeclaredFields] = field(default_factory=dict)
+    """By policy: what of a request may be logged, where there is no snapshot to say so."""
 
     def is_killed(self, policy: str) -> bool:
         """Whether the policy is switched off."""
@@ -185,6 +188,7 @@ def _plan(known: Known, request: Request, policy: str) -> Plan | NoAnswer:
         () if frequency is None or subject is None else known.memory.worn(policy, subject, frequency, now_ms),
         0 if snapshot is None else known.age_ms(policy, now_ms),
         request.candidates,
+        known.declared.get(policy, NOTHING_DECLARED),
     )
     return plan(snapshot, asked)
 

@@ -1,4 +1,4 @@
-"""The topic `policies`, followed for its kill switches: they act without a worker, and before any snapshot says so."""
+"""The topic `policies`, followed for what holds before any snapshot says so: kill switches, and what may be logged."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from pipeline.codec import avro
 from pipeline.errors import PipelineError, UnavailableError
+from pipeline.policy.declared import DeclaredFields
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.guardrails import Switches
 from pipeline.policy.parsing.parse import load_canonical_json
@@ -30,6 +31,8 @@ class SwitchFollower:
     def __init__(self, broker: Address, *, open_topic: Callable[[Address, str], Topic] = TopicFollower) -> None:
         self.switches: dict[str, Switches] = {}
         """By policy."""
+        self.fields: dict[str, DeclaredFields] = {}
+        """By policy: what of a request may be logged."""
         self._declared: dict[str, tuple[int, Switches]] = {}
         """Generation, and what its definition has off."""
         self._board = SwitchBoard()
@@ -74,6 +77,7 @@ class SwitchFollower:
         generation, _ = self._declared.get(definition.name, (0, Switches()))
         if definition.generation >= generation:
             self._declared[definition.name] = definition.generation, definition.switches
+            self.fields[definition.name] = definition.declared
             self._show(definition.name)
 
     def _show(self, name: str) -> None:

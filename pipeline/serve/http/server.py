@@ -16,6 +16,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import uvicorn
@@ -34,6 +35,7 @@ from pipeline.serve.http.tls import Tls
 from pipeline.serve.keys import parse_keys
 from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings, claim_faults
+from pipeline.serve.subject import parse_salts
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ async def listening(node: ServingNode, host: str, port: int) -> AsyncIterator[st
             log.info("metrics url=%s/metrics", url)
         access = Access(settings)
         tls = None if settings.tls_certificate is None else Tls(settings)
-        renewing = asyncio.create_task(keep_renewed(_renewed(settings, access, tls)))
+        renewing = asyncio.create_task(keep_renewed(_renewed(settings, access, tls, node)))
         stack.push_async_callback(_ended, renewing)
         app = build_routes(node, edge, access)
         yield await stack.enter_async_context(_serving(app, edge, host, port, tls))
@@ -98,9 +100,9 @@ async def _serving(app: ASGIApp, edge: Edge, host: str, port: int, tls: Tls | No
         await _ended(watching)
 
 
-def _renewed(settings: ServeSettings, access: Access, tls: Tls | None) -> list[Renewed]:
+def _renewed(settings: ServeSettings, access: Access, tls: Tls | None, node: ServingNode) -> list[Renewed]:
     """Return the files that may change while the node runs, each with what takes them."""
-    keys_file, secret_file = settings.keys_file, settings.claim_secret_file
+    keys_file, secret_file, salt_file = settings.keys_file, settings.claim_secret_file, settings.subject_salt_file
     secrets = list(settings.claim_secrets)
 
     def take_keys() -> None:
@@ -115,7 +117,7 @@ def _renewed(settings: ServeSettings, access: Access, tls: Tls | None) -> list[R
             secrets[:] = parse_secrets(secret_file.read_text("utf-8"), str(secret_file))
             access.renew_secrets(secrets)
 
-    found = []
+    found = [] if salt_file is None else [Renewed((salt_file,), partial(_take_salt, salt_file, node))]
     if keys_file is not None:
         found.append(Renewed((keys_file,), take_keys))
     if secret_file is not None:
@@ -124,6 +126,10 @@ def _renewed(settings: ServeSettings, access: Access, tls: Tls | None) -> list[R
         paths = (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
         found.append(Renewed([path for path in paths if path is not None], tls.renew))
     return found
+
+
+def _take_salt(path: Path, node: ServingNode) -> None:
+    node.renew_salt(parse_salts(path.read_text("utf-8"), str(path))[0])
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from msgspec import Meta, Raw, Struct, field
 
 from pipeline.errors import InvalidRecordError
-from pipeline.events import MAX_ID_CHARACTERS, MAX_TIME_MS, MILLISECONDS_FROM, NO_CANDIDATES
+from pipeline.events import ID_RULE, MAX_ID_CHARACTERS, MAX_TIME_MS, MILLISECONDS_FROM, NO_CANDIDATES, is_id, no_id
 from pipeline.policy.parsing.arms import MAX_ARMS
 from pipeline.policy.parsing.section import is_text
 from pipeline.policy.render_value import shown
@@ -19,11 +19,17 @@ MAX_BATCH = 500
 MAX_CANDIDATES = 500
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
+KeptIdentifier = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARACTERS, pattern="^[!-?A-~]+$")]
+"""Of what is kept for ever (`events.is_id`)."""
 Eligible = Annotated[
-    Sequence[Identifier], Meta(max_length=MAX_ARMS, description="Arms that can be shown; null: all active ones.")
+    Sequence[KeptIdentifier], Meta(max_length=MAX_ARMS, description="Arms that can be shown; null: all active ones.")
 ]
 Context = Annotated[
-    Mapping[str, Any], Meta(description="Raw fields; those that are no feature only choose the segment.")
+    Mapping[str, Any],
+    Meta(
+        description="Raw fields. Those that the policy declares are logged (features, what its rules read, `logged`), "
+        "texts of up to 256 characters; the others are looked at by nobody and kept nowhere."
+    ),
 ]
 
 # JSON has one kind of number: 5.0 is the integer 5, and some clients write it so.
@@ -39,7 +45,7 @@ Milliseconds = Annotated[
 
 
 Candidates = Annotated[
-    Mapping[Identifier, Mapping[str, float]],
+    Mapping[KeptIdentifier, Mapping[str, float]],
     Meta(
         max_length=MAX_CANDIDATES,
         description="Arms of this request alone, by name, each with the policy's candidate features within ±1.",
@@ -65,7 +71,11 @@ class DecideBody(Struct, forbid_unknown_fields=True, frozen=True):
     subject: Annotated[Identifier, Meta(description="The person; logged as a keyed hash only.")] | None = None
     action_id: (
         Annotated[
-            Identifier, Meta(description="Names the decision; asked again it is answered the same. Null: a new one.")
+            KeptIdentifier,
+            Meta(
+                description="Names the decision; asked again it is answered the same. Null: a new one. It is kept for "
+                f"ever, so it must name nobody: {ID_RULE}."
+            ),
         ]
         | None
     ) = None
@@ -94,7 +104,13 @@ class OutcomeBody(Struct, forbid_unknown_fields=True, frozen=True):
     kind: Annotated[Identifier, Meta(description="One of the policy's outcome kinds.")]
     value: Annotated[float, Meta(description="Size of the outcome, where the kind has one.")] = 1.0
     outcome_id: (
-        Annotated[Identifier, Meta(description="Names the outcome, so that a repeat counts once; null: a new one.")]
+        Annotated[
+            Identifier,
+            Meta(
+                description="Names the outcome, so that a repeat counts once; kept as a hash unless it is a UUID. "
+                "Null: a new one."
+            ),
+        ]
         | None
     ) = None
     occurred_at_ms: Milliseconds | None = None
@@ -141,11 +157,23 @@ def identifier(name: str, value: object) -> str:
     return value
 
 
+def kept_identifier(name: str, value: object) -> str:
+    """Return `value` if it can be an id that is kept for ever.
+
+    Raises:
+        InvalidRecordError: wrong-type, out-of-range.
+    """
+    checked = identifier(name, value)
+    if not is_id(checked):
+        raise no_id(name, checked)
+    return checked
+
+
 def identifiers(name: str, values: Sequence[object]) -> Sequence[str]:
-    """Check each of a list's entries as `identifier` does."""
+    """Check each of a list's entries as `kept_identifier` does."""
     if len(values) > MAX_ARMS:
         raise InvalidRecordError("out-of-range", f"{name} has {len(values)} entries, expected at most {MAX_ARMS}")
-    return [identifier(f"{name}[{place}]", value) for place, value in enumerate(values)]
+    return [kept_identifier(f"{name}[{place}]", value) for place, value in enumerate(values)]
 
 
 def candidates(given: Mapping[str, Mapping[str, float]] | None) -> Mapping[str, Mapping[str, float]]:
@@ -160,4 +188,4 @@ def candidates(given: Mapping[str, Mapping[str, float]] | None) -> Mapping[str, 
         raise InvalidRecordError(
             "out-of-range", f"candidates has {len(given)} entries, expected at most {MAX_CANDIDATES}"
         )
-    return {identifier("a name in candidates", arm): features for arm, features in given.items()}
+    return {kept_identifier("a name in candidates", arm): features for arm, features in given.items()}

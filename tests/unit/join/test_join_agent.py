@@ -301,8 +301,8 @@ async def test_an_action_at_its_bound_does_not_make_every_outcome_a_step(bench):
 
 @pytest.mark.parametrize("character", ["\x01", "語"])
 async def test_whatever_waits_for_its_decision_fits_its_steps(bench, character):
-    """Ids of 256 characters, six bytes each in stored JSON, and keys that are longer than the records."""
-    names = [f"{number}-".ljust(256, character) for number in range(STEP_ROWS)]
+    """Ids of 256 characters, kinds of six bytes each in stored JSON, and keys that are longer than the records."""
+    names = [f"{number}-".ljust(256, "x") for number in range(STEP_ROWS)]
     for name in names:
         value = avro.encode("outcome", plain_outcome(name, START_MS, name, kind=character * 256, value=1.0))
         bench.broker.append(OUTCOMES, 0, bytes(3_000), value)

@@ -10,9 +10,7 @@ import pytest
 from pipeline.codec import avro
 from pipeline.codec.wire import decode_event
 from pipeline.events import Decision
-from pipeline.join.erasure import bound_without_subject, without_subject
 from pipeline.join.progress import DECISIONS, OUTCOMES
-from pipeline.join.row import FACTS_BYTES
 from tests.samples import define, linear_policy, plain_decision, plain_policy
 from tests.traffic import as_avro
 from tests.unit.join.test_join_step import ONE, Bench, S
@@ -233,20 +231,3 @@ def test_a_repeat_is_a_duplicate_though_what_is_kept_of_the_first_names_nobody()
     bench.decide(0, subject_hash="5e1f", arm="b")
     assert bench.count("decisions.duplicate") == 1
     assert bench.reasons == ["conflicting-duplicate"]
-
-
-def test_a_decision_whose_context_avro_can_t_say_keeps_it():
-    plain = plain_decision("x", 0, subject_hash="5e1f", context={"seen": [1, None]})
-    raw = orjson.dumps(plain)
-    decision = decode_event(raw, "decision", {})
-    assert isinstance(decision, Decision)
-    assert orjson.loads(without_subject(raw, decision))["context"] == {"seen": [1, None]}
-
-
-def test_numbers_that_are_written_longer_stay_in_the_bound():
-    plain = plain_decision("x", 0, subject_hash="5e1f", eligible=["a"] * 2_000)
-    raw = orjson.dumps(plain).replace(b"{", b'{"more":[' + b",".join([b"1e15"] * 5_000) + b"],", 1)
-    decision = decode_event(raw, "decision", {})
-    assert isinstance(decision, Decision)
-    written = without_subject(raw, decision)
-    assert len(raw) < len(written) <= bound_without_subject(raw, decision) + FACTS_BYTES

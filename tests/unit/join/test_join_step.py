@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+from hashlib import blake2b
 from typing import Any
 
 import orjson
@@ -17,6 +19,14 @@ from tests.traffic import as_avro
 S = 1_000
 HOUR_MS = 3_600 * S
 ONE = 2**15  # rewards in [0, 1]: a reward of 1 is 2^15
+
+
+JANE = "jane.doe@example.org"
+
+
+def hashed(outcome_id: str) -> str:
+    """Give what is kept of an outcome's id of action x."""
+    return blake2b(f"x\0{outcome_id}".encode(), digest_size=16, person=b"outcome.1").hexdigest()
 
 
 class Bench:
@@ -580,10 +590,14 @@ def test_the_ledger_record_carries_all_that_is_needed_to_recompute_it():
         "expires_at_ms": 60 * S,
         "event_time_ms": -1,
         "attribution": define(plain_policy(settle="optimistic")).statistics_hash,
-        "outcomes": [
-            {"outcome_id": "o1", "kind": "click", "value": 1.0, "occurred_at_ms": 47 * S},
-            {"outcome_id": "o2", "kind": "like", "value": 1.0, "occurred_at_ms": 46 * S},
-        ],
+        # Their ids are no UUIDs, so what is kept are hashes, in the order of which they stand.
+        "outcomes": sorted(
+            (
+                {"outcome_id": hashed("o1"), "kind": "click", "value": 1.0, "occurred_at_ms": 47 * S},
+                {"outcome_id": hashed("o2"), "kind": "like", "value": 1.0, "occurred_at_ms": 46 * S},
+            ),
+            key=lambda outcome: str(outcome["outcome_id"]),
+        ),
         "decision": orjson.dumps(fields),
         "is_erased": False,
         "is_reward_final": False,
@@ -609,3 +623,50 @@ def test_an_action_of_a_policy_that_is_no_longer_known_stops_the_worker():
     bench.book = PolicyBook()
     with pytest.raises(StateError, match="generation 1 of policy 'homepage'"):
         bench.time(10)
+
+
+def test_free_ids_of_outcomes_are_kept_as_hashes_and_a_repeat_is_one_over_an_upgrade():
+    """State that a release before has stored has the id as it came; its repeat comes after the upgrade."""
+    bench = Bench(plain_policy(settle="optimistic", combine="sum"))
+    bench.decide(0)
+    bench.click(1, "order 4711 of jane@example.org")
+    (row,) = bench.actions.stored.values()
+    assert b"jane" not in row
+    free = b'[{"order 4711 of jane@example.org":["click",'
+    kept = b'[{"' + hashed("order 4711 of jane@example.org").encode() + b'":["click",'
+    assert kept in row
+    facts_length = struct.unpack_from("<I", row, 44)[0] + len(free) - len(kept)
+    before = b"\3" + row[1:44] + struct.pack("<I", facts_length) + row[48:].replace(kept, free)
+    bench.actions.stored["x"] = before
+    bench.click(1, "order 4711 of jane@example.org")
+    assert bench.count("outcomes.duplicate") == 1
+    bench.click(2, "order 4712 of jane@example.org")
+    assert bench.count("outcomes.credited") == 2
+    assert b"jane" not in bench.actions.stored["x"]
+    assert not any("jane" in str(one["outcomes"]) for one in bench.rewards)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"action_id": JANE},
+        {"snapshot_id": JANE},
+        {"guardrails": [JANE]},
+        {"eligible": ["a", JANE], "probabilities": [0.5, 0.5]},
+        {"segment": JANE},
+    ],
+)
+def test_a_decision_whose_names_may_name_somebody_is_refused_and_no_row_is_made_of_it(fields):
+    bench = Bench(plain_policy(settle="optimistic"))
+    bench.read(DECISIONS, plain_decision("x", 0) | fields)
+    assert (bench.reasons, bench.actions.stored, bench.rewards) == (["out-of-range"], {}, [])
+
+
+def test_an_outcome_of_an_action_that_nobody_can_decide_does_not_wait_but_one_of_a_row_of_a_release_before_counts():
+    bench = Bench()
+    bench.click(1, action_id=JANE)
+    assert (bench.reasons, bench.actions.stored) == (["out-of-range"], {})
+    bench.decide(0)
+    bench.actions.stored[JANE] = bench.actions.stored["x"]
+    bench.click(1, action_id=JANE)
+    assert bench.count("outcomes.credited") == 1

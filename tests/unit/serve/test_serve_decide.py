@@ -19,7 +19,8 @@ from pipeline.events import Decision
 from pipeline.join.admission import admit, encode_missing
 from pipeline.models.chances.floor import apply_floor
 from pipeline.policy.book import PolicyBook
-from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.declared import NOTHING_DECLARED
+from pipeline.policy.definition import Candidates, PolicyDefinition
 from pipeline.policy.features import decode
 from pipeline.policy.parsing.parse import load_policy
 from pipeline.serve import Decided, LoadedSnapshot, NoAnswer, decide, load_snapshot
@@ -163,11 +164,13 @@ def test_the_record_says_everything_and_join_accepts_it(
         assert (decision.snapshot_version, decision.snapshot_id) == (7, snapshot.id)
         assert (decision.decided_at_ms, decision.subject_hash) == (NOW_MS, "ff")
         assert decision.schema_hash == definition.schema_hash
-        assert decision.context == context
+        declared = {"age", "device", "premium"} if definition is linear else {"premium"}
+        assert decision.context == {name: value for name, value in context.items() if name in declared}
         assert admit(decision, book_of(definition)) == definition
 
 
-def test_what_a_record_cannot_carry_is_left_out_of_its_context(of_beta: LoadedSnapshot) -> None:
+def test_what_a_record_cannot_carry_is_left_out_of_its_context(beta: PolicyDefinition, content_of: Content) -> None:
+    logged = ("fine", "text", "flag", "null", "list", "huge", "half", "long", "numpy", "infinite")
     context = {
         "fine": 1,
         "text": "ä",
@@ -176,12 +179,15 @@ def test_what_a_record_cannot_carry_is_left_out_of_its_context(of_beta: LoadedSn
         "list": [1],
         "huge": 10**400,
         "half": "\ud800",
+        "long": "x" * 257,
         "\ud800": 1,
         7: 1,
         "numpy": np.float64(0.5),
         "infinite": float("inf"),
     }
-    decision = as_join_reads(answered(of_beta, MappingProxyType(context)))
+    decision = as_join_reads(
+        answered(load_snapshot(content_of(replace(beta, logged=logged), CLICKS)), MappingProxyType(context))
+    )
     assert decision.context == {"fine": 1.0, "text": "ä", "flag": False, "numpy": 0.5, "infinite": float("inf")}
 
 
@@ -229,13 +235,41 @@ def assert_uniform(answer: Decided, arms: Sequence[str]) -> None:
     as_join_reads(answer)
 
 
+def test_fields_that_the_policy_does_not_declare_are_logged_nowhere(
+    linear: PolicyDefinition, content_of: Content
+) -> None:
+    snapshot = load_snapshot(content_of(replace(linear, logged=("page",)), CLICKS))
+    plain = {"age": 30.0, "device": "mobile", "premium": True, "page": "/sale"}
+    answer = answered(snapshot, plain | {"email": "jane@example.org", "visits": 3.0})
+    assert answer.decision.context == plain
+    # What can't be encoded is logged as it came, of the same fields: JOIN says what is amiss.
+    broken = answered(snapshot, {"age": "thirty", "device": "mobile", "email": "jane@example.org"})
+    assert (broken.fallback, broken.decision.context) == ("unencodable-context", {"age": "thirty", "device": "mobile"})
+
+
+def test_without_a_snapshot_policies_say_what_is_logged_and_else_nothing_is(linear: PolicyDefinition) -> None:
+    context, offered = SOUND | {"email": "jane@example.org"}, {"sku": {"price": 0.5}}
+    with_candidates = replace(linear, candidates=Candidates(("price",)))
+    for declared, logged, told in (
+        (NOTHING_DECLARED, {}, {"sku": {}}),
+        (linear.declared, SOUND, {"sku": {}}),
+        (with_candidates.declared, SOUND, {"sku": {"price": 0.5}}),
+    ):
+        rng = np.random.default_rng(1)
+        answer = decide(
+            None, "p", context, [], rng=rng, action_id="a", now_ms=NOW_MS, candidates=offered, declared=declared
+        )
+        assert isinstance(answer, Decided)
+        assert (answer.decision.context, answer.decision.candidates) == (logged, told)
+
+
 def test_without_a_snapshot_the_callers_list_is_drawn_from(beta: PolicyDefinition) -> None:
     answer = answered(None, {"visits": 3.0}, ["news", "best", "news"])
     assert_uniform(answer, ["best", "news"])
     assert answer.fallback == "no-snapshot"
     decision = as_join_reads(answer)
     assert (decision.segment, decision.snapshot_version, decision.snapshot_id) == ("unknown", 0, "")
-    assert decision.context == {"visits": 3.0}
+    assert decision.context == {}
     first_generation = replace(beta, generation=1)
     assert admit(decision, book_of(first_generation)) == first_generation
 

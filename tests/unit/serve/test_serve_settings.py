@@ -26,7 +26,7 @@ def test_the_salt_is_never_shown() -> None:
     [
         ({"broker": "kafka"}, "broker: 'kafka' is not host:port"),
         ({"broker": ""}, "broker: '' is not host:port"),
-        ({"subject_salt": "short"}, "subject_salt: 5 bytes, expected none, or 16 to 64"),
+        ({"subject_salt": "short"}, "subject_salt: 5 bytes, expected 16 to 64 random ones, or none"),
         ({"subject_salt": "ä" * 33}, "subject_salt: 66 bytes"),
         ({"host": ""}, "host: is empty"),
         ({"port": 65_536}, "port: 65536 is not within"),
