@@ -18,12 +18,26 @@ from pipeline.registry.lookup import Schemas
 from pipeline.registry.settings import RegistrySettings
 from pipeline.replay.erasure.forget import WORK_DIR, Forgotten, read_forgotten
 from pipeline.replay.erasure.forget import forget as forget_subject
+from pipeline.replay.erasure.person import Person, person_of
+from pipeline.serve.subject import hash_subject, parse_salts
 from pipeline.stream.security import Address
 
 
 @click.command()
 @options.broker_address
 @click.argument("subject_hash", required=False)
+@click.option(
+    "--user",
+    help="The person's id as callers send it, in place of its hash; `-` reads it from standard input, so that it "
+    "does not stand in `ps`. What was refused is searched for it too.",
+)
+@click.option(
+    "--salt-file",
+    "salt_file",
+    envvar="PIPELINE_SUBJECT_SALT_FILE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="With --user: the nodes' file of salts; the person is found under each. [PIPELINE_SUBJECT_SALT_FILE]",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--list", "is_list", is_flag=True, help="List who was forgotten, by the hash of the subject's hash.")
 @click.option(
@@ -49,6 +63,8 @@ from pipeline.stream.security import Address
 def forget(
     broker: Address,
     subject_hash: str | None,
+    user: str | None,
+    salt_file: Path | None,
     dry_run: bool,
     is_list: bool,
     timeout_s: float,
@@ -59,19 +75,20 @@ def forget(
 ) -> None:
     """Take one person's decisions out of the statistics, exactly, and for ever.
 
-    SUBJECT_HASH is what decisions are logged with: keyed BLAKE2b of the person's id under the nodes' --subject-salt.
-    It reaches as far back as the topic `decisions` is kept. A repeat changes nothing. Replays that have counted some of
-    them are run on, to the present end, until they count none.
+    SUBJECT_HASH is what decisions are logged with: keyed BLAKE2b of the person's id under the nodes' salt; --user
+    computes it. It reaches as far back as the topic `decisions` is kept. A repeat changes nothing. Replays that have
+    counted some of them are run on, to the present end, until they count none. Refused records that name the person, or
+    an action of theirs, are taken from `dead-letters`.
 
     \b
-    Example:
+    Examples:
       pipeline forget 8f14e45fceea167a5a36dedd4bea2543 --dry-run
+      echo 'customer-4711' | pipeline forget --user - --salt-file /etc/pipeline/subject-salts
     """
     if is_list:
         _list(asyncio.run(read_forgotten(broker)), as_json=as_json)
         return
-    if subject_hash is None:
-        raise click.UsageError("which person? Give the SUBJECT_HASH, or --list")
+    person = _person(subject_hash, user, salt_file)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         tasks: dict[str, TaskID] = {}
 
@@ -83,7 +100,7 @@ def forget(
             async with Schemas(registry) as schemas:
                 return await forget_subject(
                     broker,
-                    subject_hash,
+                    person,
                     by,
                     schemas=schemas,
                     dry_run=dry_run,
@@ -99,14 +116,29 @@ def forget(
         click.echo(_in_words(report, dry_run=dry_run))
 
 
+def _person(subject_hash: str | None, user: str | None, salt_file: Path | None) -> Person:
+    if (subject_hash is None) == (user is None):
+        raise click.UsageError("which person? Give the SUBJECT_HASH, or --user with --salt-file, or --list")
+    if user is None:
+        return person_of((subject_hash or "",))
+    if salt_file is None:
+        raise click.UsageError("--user needs --salt-file, the nodes' file of salts: without it nobody has a hash")
+    name = click.get_text_stream("stdin").readline().rstrip("\r\n") if user == "-" else user
+    if not name:
+        raise click.UsageError("--user is empty")
+    salts = parse_salts(salt_file.read_text("utf-8"), str(salt_file))
+    return person_of(tuple(hash_subject(name, salt) for salt in salts), name)
+
+
 def _in_words(report: Forgotten, *, dry_run: bool) -> str:
     found = f"decisions found: {report.actions}"
     replays = ", ".join(report.replays)
+    letters = f"; dead letters that name them: {report.dead_letters}" if report.dead_letters else ""
     if dry_run:
         beside = f"; replays have counted some of them, and will be run on: {replays}" if replays else ""
-        return f"{found}, of which {report.counting} count in statistics at present{beside}"
+        return f"{found}, of which {report.counting} count in statistics at present{beside}{letters}"
     beside = f"; run on, to count none of them: the replays {replays}" if replays else ""
-    return f"{found}, all erased; {report.taken_back} had counted in statistics, and do no more{beside}"
+    return f"{found}, all erased; {report.taken_back} had counted in statistics, and do no more{beside}{letters}"
 
 
 def _list(records: list[dict[str, Any]], *, as_json: bool) -> None:

@@ -47,7 +47,8 @@ def needs_of(app_id: str) -> dict[str, tuple[Need, ...]]:
         ((topics.REWARDS, topics.ERASURES), (*KEPT_FOR_EVER, NOT_COMPACTED, LARGE)),
         ((topics.STATISTICS, topics.SNAPSHOTS, topics.POLICIES), (*COMPACTED, LARGE, ERASED_IN_TIME)),
         (tuple(changelogs), (*COMPACTED, LARGE, TOMBSTONES_KEPT, ERASED_IN_TIME)),
-        ((topics.SNAPSHOT_HISTORY, topics.DEAD_LETTERS), (NOT_COMPACTED, LARGE)),
+        ((topics.SNAPSHOT_HISTORY,), (NOT_COMPACTED, LARGE)),
+        ((topics.DEAD_LETTERS,), (REPLACED_LETTERS_GO, ERASED_IN_TIME, LARGE)),
         ((topics.SHADOW_DECISIONS,), (LARGE._replace(is_strict=False),)),
         ((topics.AUDIT,), (NOT_COMPACTED._replace(is_strict=False), KEPT_A_YEAR)),
     ]
@@ -78,6 +79,14 @@ NOT_COMPACTED = Need(
     "delete",
     "delete",
     "of several records with one key all but the last would go, and each of them counts",
+)
+REPLACED_LETTERS_GO = Need(
+    "cleanup.policy",
+    lambda settings: "compact" in settings.get("cleanup.policy", "delete"),
+    "compact, beside delete",
+    "compact,delete",
+    "what `pipeline forget` replaces in it would stay until its retention is over",
+    is_strict=False,
 )
 KEPT_FOR_EVER = (
     Need(

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from pipeline.cli.api_key import api_key
 from pipeline.codec import avro
+from pipeline.outcome_id import kept_id
 from pipeline.policy.parsing.parse import parse_policy
 from pipeline.serve import load_snapshot
 from pipeline.serve.claims import parse_secrets
@@ -114,7 +115,7 @@ async def test_a_page_tells_outcomes_of_decisions_that_it_was_given_and_dates_an
             told = await client.post("/v1/outcomes", json=sound, headers=page)
             assert told.json() == {"outcome_id": f"{shown['action_id']}-click"}
         logged = [avro.decode_as("outcome", record) for topic, record in sent if topic == OUTCOMES]
-        assert {each["outcome_id"] for each in logged} == {f"{shown['action_id']}-click"}
+        assert {each["outcome_id"] for each in logged} == {kept_id(f"{shown['action_id']}-click", shown["action_id"])}
         assert all(before_ms <= each["occurred_at_ms"] <= int(time.time() * 1000) for each in logged)
 
 

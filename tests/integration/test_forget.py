@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.cli import cli
 from pipeline.codec import avro
-from pipeline.errors import UnavailableError
+from pipeline.errors import ConfigError, UnavailableError
 from pipeline.stream.log.topics import REWARDS
 from tests.harness.client import Client
 from tests.harness.worker import Worker
@@ -31,7 +31,8 @@ HOLD_MS = 15_000
 """Window (10 s) and grace (5 s) of the policy."""
 PLAIN = linear_policy(settle="optimistic")
 POLICY = define(PLAIN)
-SUBJECTS = ("5e1f", "0dd5")
+SALTS = ("a salt of this test that is new", "a salt of this test that was before")
+SUBJECTS = ("5e1f" * 8, "0dd5" * 8)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -130,10 +131,55 @@ async def test_the_ledger_names_nobody_and_who_was_forgotten_is_on_record(client
 
 
 async def test_nobody_s_decisions_are_none_and_that_is_on_record_too(client: Client) -> None:
-    report = await asked(client, "forget", "nobody")
+    report = await asked(client, "forget", "0b0d" * 8)
     assert (report["actions"], report["taken_back"]) == (0, 0)
     assert len(await asked(client, "forget", "--list")) == 3
     assert (await invoke(client, "forget")).exit_code == 2
+
+
+async def test_a_person_is_found_by_id_under_every_salt_and_in_what_was_refused(client: Client, tmp_path: Path) -> None:
+    salts, jane = tmp_path / "salts", "jane.doe@example.org"
+    salts.write_text("\n".join(SALTS))
+    # What a node logs: BLAKE2b keyed by the salt, 16 bytes (RFC 7693).
+    hashes = [blake2b(jane.encode(), key=salt.encode(), digest_size=16).hexdigest() for salt in SALTS]
+    now_ms = round(time.time() * 1000)
+    vector = {"context_vector": [4096, 100, -7]}
+    shown = [plain_decision(f"by-{n}", now_ms, subject_hash=one, **vector) for n, one in enumerate((*hashes, jane))]
+    refused = plain_decision("refused", now_ms, arm="no such arm", subject_hash=hashes[1], **vector)
+    other = plain_decision("other", now_ms, arm="no such arm", **vector)
+    await client.decide([*shown, refused, other, plain_decision("sound", now_ms, **vector)])
+    await client.observe(
+        [
+            plain_outcome("by-1", now_ms, "of-hers", kind="unheard-of"),
+            plain_outcome("sound", now_ms, "of-a-careless-caller", kind=jane),
+            plain_outcome("sound", now_ms, "of-nobody", kind="unheard-of"),
+        ]
+    )
+    await client.quiet()
+    by_user = ("forget", "--user", jane, "--salt-file", str(salts))
+    for arguments, letters in (((*by_user, "--dry-run"), 3), (by_user, 3), (by_user, 0)):
+        report = await asked(client, *arguments)
+        assert (report["actions"], report["dead_letters"]) == (4, letters), arguments
+    left = await asked(client, "dead-letters", "list")
+    forgotten = [one for one in left if one["reason"] == "forgotten"]
+    assert [one["bytes_kept"] for one in forgotten] == [0, 0, 0]
+    assert not any(name in str(left) for name in (jane, *hashes))
+    # Others' are there still, and what is erased is not sent back.
+    assert {one["record_key"] for one in left} >= {"other"}
+    planned = await asked(client, "dead-letters", "replay", "--reason", "forgotten", "--dry-run")
+    assert (len(planned["unsendable"]), planned["to_send"]) == (3, [])
+    names = {one["subject_sha256"] for one in await asked(client, "forget", "--list")}
+    assert names >= {sha256(one.encode()).hexdigest() for one in hashes}
+    assert sha256(jane.encode()).hexdigest() not in names
+
+
+async def test_what_is_no_hash_is_refused_and_not_repeated(client: Client) -> None:
+    result = await invoke(client, "forget", "jane.doe@example.org")
+    assert isinstance(result.exception, ConfigError)
+    assert "20 characters that are no hash" in str(result.exception)
+    assert "jane" not in str(result.exception)
+    for wrong in (["--user", "jane"], ["--user", "jane", "5e1f" * 8]):
+        assert (await invoke(client, "forget", *wrong)).exit_code == 2
 
 
 async def test_replays_that_have_counted_a_person_are_run_on_until_they_count_none_of_it(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Forget a person: find their decisions, have them erased, wait until the ledger says so, and record that it was done.
 
+Then what was refused and names them is taken from `dead-letters`.
+
 At least once, and once in effect: what an interrupted run has asked for is found answered by the next.
 """
 
@@ -20,12 +22,16 @@ from pipeline.codec.framed import schema_ids
 from pipeline.codec.readable import readable
 from pipeline.errors import StateError, UnavailableError
 from pipeline.registry.lookup import Schemas
+from pipeline.replay.dead_letters.letters import DeadLetter
+from pipeline.replay.dead_letters.resend import read_letters
 from pipeline.replay.erasure.forgetting import Forgetting, decision_of, subject_sha256
 from pipeline.replay.erasure.late_erasures import Behind, behind, read_bases, run_on
+from pipeline.replay.erasure.letters_of import letters_of, replacement
+from pipeline.replay.erasure.person import Person
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.outbox import Outbox, Record
 from pipeline.stream.log.passed_over import PassedOver
-from pipeline.stream.log.topics import DECISIONS, ERASURES, REWARDS
+from pipeline.stream.log.topics import DEAD_LETTERS, DECISIONS, ERASURES, REWARDS
 from pipeline.stream.security import Address
 
 POLL_S = 0.2
@@ -50,13 +56,15 @@ class Forgotten(NamedTuple):
     """Of them: count at present."""
     replays: tuple[str, ...]
     """`policy/generation` of replays that had counted some of them, and were run on to take them back."""
+    dead_letters: int
+    """Refused records that named the person or an action of theirs, and were replaced by ones that don't."""
     requested_at_ms: int
     finished_at_ms: int
 
 
 async def forget(
     broker: Address,
-    subject_hash: str,
+    person: Person,
     by: Operator,
     *,
     schemas: Schemas,
@@ -65,7 +73,7 @@ async def forget(
     work_dir: Path = WORK_DIR,
     on_progress: OnProgress = lambda _what, _done, _total: None,
 ) -> Forgotten:
-    """Erase all decisions of a subject that `decisions` still holds; with `dry_run`, only count them.
+    """Erase all decisions of a person that `decisions` still holds; with `dry_run`, only count them.
 
     Replays that counted some of them are run on, in their folders under `work_dir`.
 
@@ -74,34 +82,48 @@ async def forget(
         StateError: the ledger has lost its beginning, or a replay can't be run on.
     """
     requested_at_ms = round(time.time() * 1000)
-    forgetting = await _find(broker, subject_hash, schemas, on_progress)
+    forgetting = await _find(broker, person, schemas, on_progress)
     ledger = TopicFollower(broker, REWARDS)
     await ledger.start()
     try:
         await _read(ledger, forgetting, lambda done, total: on_progress("reading the ledger", done, total))
         if dry_run:
-            return _report(subject_hash, forgetting, await _behind(broker, forgetting), requested_at_ms)
-        change = Change(f"person {subject_sha256(subject_hash)}", after={"decisions": len(forgetting.actions)})
+            letters = await _letters(broker, person, forgetting)
+            return _report(person, forgetting, await _behind(broker, forgetting), letters, requested_at_ms)
+        change = Change(f"person {subject_sha256(person.hashes[0])}", after={"decisions": len(forgetting.actions)})
         async with changing(broker, by, change) as outbox:
             await _erase(outbox, ledger, forgetting, timeout_s, on_progress)
             replays = await _behind(broker, forgetting)
             for one in replays:
                 name = f"replaying {one.policy} into {one.generation}"
                 await run_on(broker, one, work_dir, by, lambda *of, name=name: on_progress(name, *of), schemas)
-            report = _report(subject_hash, forgetting, replays, requested_at_ms)
-            await outbox.deliver([_receipt(report)])
+            letters = await _letters(broker, person, forgetting)
+            await outbox.deliver(Record(DEAD_LETTERS, one.letter_partition, *replacement(one)) for one in letters)
+            report = _report(person, forgetting, replays, letters, requested_at_ms)
+            await outbox.deliver(_receipt(report, each) for each in person.hashes)
             return report
     finally:
         await ledger.stop()
 
 
-def _report(subject_hash: str, forgetting: Forgetting, replays: Sequence[Behind], requested_at_ms: int) -> Forgotten:
+async def _letters(broker: Address, person: Person, forgetting: Forgetting) -> list[DeadLetter]:
+    return list(letters_of((await read_letters(broker)).letters, person, forgetting.actions))
+
+
+def _report(
+    person: Person,
+    forgetting: Forgetting,
+    replays: Sequence[Behind],
+    letters: Sequence[DeadLetter],
+    requested_at_ms: int,
+) -> Forgotten:
     return Forgotten(
-        subject_sha256(subject_hash),
+        subject_sha256(person.hashes[0]),
         len(forgetting.actions),
         forgetting.taken_back,
         forgetting.counting,
         tuple(f"{one.policy}/{one.generation}" for one in replays),
+        len(letters),
         requested_at_ms,
         round(time.time() * 1000),
     )
@@ -120,7 +142,7 @@ async def read_forgotten(broker: Address) -> list[dict[str, Any]]:
     return [fields for _, _, fields in readable(0, pairs, "forgotten", pass_over=tell)]
 
 
-async def _find(broker: Address, subject_hash: str, schemas: Schemas, on_progress: OnProgress) -> Forgetting:
+async def _find(broker: Address, person: Person, schemas: Schemas, on_progress: OnProgress) -> Forgetting:
     found = Forgetting(pass_over=PassedOver(REWARDS))
     follower = TopicFollower(broker, DECISIONS)
     await follower.start()
@@ -129,9 +151,11 @@ async def _find(broker: Address, subject_hash: str, schemas: Schemas, on_progres
             await schemas.look_up(schema_ids(record.value for record in records))
             for record in records:
                 sent = forwarded_in(record.value)
-                decision = decision_of(record.value if sent is None else sent.raw, subject_hash, schemas)
-                if decision is not None:
-                    found.find(record.partition, decision, is_forwarded=sent is not None)
+                raw = record.value if sent is None else sent.raw
+                for subject in person.subjects:
+                    decision = decision_of(raw, subject, schemas)
+                    if decision is not None:
+                        found.find(record.partition, decision, is_forwarded=sent is not None)
     finally:
         await follower.stop()
     return found
@@ -193,7 +217,7 @@ async def _behind(broker: Address, forgetting: Forgetting) -> list[Behind]:
     return behind(bases, forgetting.counts, ends)
 
 
-def _receipt(report: Forgotten) -> Record:
-    fields = report._asdict()
-    del fields["counting"], fields["replays"]
-    return Record(ERASURES, 0, report.subject_sha256.encode(), avro.encode("forgotten", fields))
+def _receipt(report: Forgotten, subject_hash: str) -> Record:
+    fields = report._asdict() | {"subject_sha256": subject_sha256(subject_hash)}
+    del fields["counting"], fields["replays"], fields["dead_letters"]
+    return Record(ERASURES, 0, fields["subject_sha256"].encode(), avro.encode("forgotten", fields))

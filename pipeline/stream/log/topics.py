@@ -102,7 +102,8 @@ def topic_specs(app_id: str, partitions: int, *, retention_days: int = 30) -> Se
         TopicSpec(SNAPSHOTS, partitions, compacted),
         TopicSpec(SNAPSHOT_HISTORY, partitions, kept),
         TopicSpec(POLICIES, 1, compacted),
-        TopicSpec(DEAD_LETTERS, partitions, kept),
+        # Keyed by where a record was read: `pipeline forget` replaces one, and compaction removes what stood there.
+        TopicSpec(DEAD_LETTERS, partitions, {**compacted, **kept, "cleanup.policy": "compact,delete"}),
         TopicSpec(ERASURES, 1, {**large, "retention.ms": "-1"}),
         TopicSpec(SHADOW_DECISIONS, partitions, kept),
         TopicSpec(AUDIT, 1, {**kept, "cleanup.policy": "delete", "retention.ms": str(AUDIT_KEPT_DAYS * DAY_MS)}),
