@@ -602,6 +602,7 @@ def test_the_ledger_record_carries_all_that_is_needed_to_recompute_it():
         "is_erased": False,
         "is_reward_final": False,
         "tallies": [],
+        "is_analysis": False,
     }
 
 
