@@ -72,7 +72,7 @@ def one_look(
     """So many decisions of every arm; with people each comes often, and likes every arm in a way of its own."""
     means = rng.beta(ALIKE, ALIKE / mean - ALIKE, arms)
     if people:
-        tastes = means[:, None] * rng.choice([0.5, 1.5], (arms, people))
+        tastes = means[:, None] * rng.choice([0.1, 1.9], (arms, people))
         visits = np.full(people, each // people)
         won = rng.binomial(visits, np.minimum(tastes, 1.0)).sum(axis=1)
         count = np.full(arms, visits.sum())

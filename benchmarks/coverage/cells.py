@@ -76,8 +76,8 @@ _DAILY = ("adaptive log, looked at daily for 30 days", "moving allocation and le
 CELLS = (
     *(Cell("report, evaluate", kind, partial(_both, draw=draw)) for kind, draw in _DRAWN.items()),
     Cell("evaluate", "guarded target", partial(_evaluated, draw=worlds.guarded)),
-    Cell("report", "A/A, looked at daily for 60 days", peek, part=0.2),
-    Cell("report", "A/A of people who come back, daily", partial(peek, come_back=True), part=0.2),
+    Cell("report", "A/A, looked at daily for 60 days", peek, part=0.1),
+    Cell("report", "A/A of people who come back, daily", partial(peek, come_back=True), part=0.1),
     *(
         Cell("advise", kind, partial(advising.advice, draw=draw), part=0.2 if kind in _DAILY else 1.0)
         for kind, draw in _ADVISED.items()

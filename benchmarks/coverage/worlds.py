@@ -13,7 +13,7 @@ from scipy.special import ndtr
 
 from benchmarks.coverage.sample import Floats, Integers, Mask, Sample, Truth
 
-RARELY, OFTEN = 0.5, 1.5
+RARELY, OFTEN = 0.1, 1.9
 """How much likelier than others two kinds of people are to do anything: half of the people each."""
 SQUARED = 0.5 * (RARELY**2 + OFTEN**2)
 
@@ -34,7 +34,7 @@ def clustered(rng: np.random.Generator, *, people: int, visits: float, share: fl
     """People who come back, those who like it more often, each with a rate of their own."""
     likes = np.where(rng.random(people) < 0.5, RARELY, OFTEN)
     subject = np.repeat(np.arange(people), 1 + rng.poisson((visits - 1.0) * likes))
-    rates, chances = np.array([0.10, 0.15]), np.array([0.7, 0.3])
+    rates, chances = np.array([0.25, 0.375]), np.array([0.7, 0.3])
     # Those who like it come more often, so a decision's rate is E[visits · likes] / E[visits] times the people's.
     tilt = (1.0 + (visits - 1.0) * SQUARED) / visits
     return _clicks(rng, subject, share, chances, rates, likes, tilt)

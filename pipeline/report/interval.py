@@ -15,7 +15,8 @@ largest reward a decision of any subject in either group, an event is worth a ju
 and the group is worth n = Σ N_i (h - l) / j trials of which x = n (μ - l) / (h - l) succeeded (Rao & Scott 1992): where
 a subject has one decision that is a click or none, the counts themselves. As j is known from k = (Σ y_i)² / Σ y_i²
 events at best (y_i = R_i - l N_i; Kish's effective size), it is drawn towards the largest jump that a subject of either
-group made, as if that had been seen twice more: what was not seen may be as large as what was.
+group made, as if that had been seen twice more (of a group by itself four times): what was not seen may be as large as
+what was.
 
 The interval is Clopper & Pearson's (1934) for a group by itself, and of its mid-P form (Lancaster 1961) where groups
 are compared. Few subjects widen it as Student's quantile is wider than the normal one.
@@ -42,6 +43,9 @@ ERROR = 0.05
 UNSEEN = 2.0
 """Events of the largest jump that count as seen. With one, differences of lognormal rewards (σ = 2.5, some hundred
 purchases) were covered in 90 % of experiments, with two in 95 %."""
+UNSEEN_ALONE = 4.0
+"""The same of a group by itself, whose miss nothing on the other side makes up for: of the mean of lognormal rewards
+(σ = 1.5, 25 purchases) two cover 93.1 % of 1,500 experiments, four 95.2, with 1.09 of the width."""
 
 LEAST_TAIL = 1e-100
 """Of the looks at a handful of subjects: a smaller one allows anything."""
@@ -144,20 +148,24 @@ def interval_of(
             group.residual_squares + UNSEEN * max(float(rest), within.jump) ** 2
         )
         return Interval(mean, max(mean - reach / total, declared[0]), min(mean + reach / total, declared[1]))
-    limits = _exact if is_exact else _mid_p
+    limits, unseen = (_exact, UNSEEN_ALONE) if is_exact else (_mid_p, UNSEEN)
     if within.low == within.high:
         # Nobody has ever earned anything else: what else there may be is only known by the bounds.
         below, above = (Range(declared[0], mean, within.jump, is_two_sided=False), within._replace(high=declared[1]))
         return Interval(
             mean,
-            mean if mean == declared[0] else _by_count(group, below, tail, limits)[0],
-            mean if mean == declared[1] else _by_count(group, above, tail, limits)[1],
+            mean if mean == declared[0] else _by_count(group, below, tail, limits, unseen)[0],
+            mean if mean == declared[1] else _by_count(group, above, tail, limits, unseen)[1],
         )
-    return Interval(mean, *_by_count(group, within, tail, limits))
+    return Interval(mean, *_by_count(group, within, tail, limits, unseen))
 
 
 def _by_count(
-    group: Group, within: Range, tail: float, limits: Callable[[float, float, float], tuple[float, float]]
+    group: Group,
+    within: Range,
+    tail: float,
+    limits: Callable[[float, float, float], tuple[float, float]],
+    unseen: float,
 ) -> tuple[float, float]:
     low, width, total = within.low, within.high - within.low, float(group.decisions.sum())
     part = min(max((group.mean - low) / width, 0.0), 1.0)
@@ -166,7 +174,7 @@ def _by_count(
     events = float(above.sum()) ** 2 / squares if squares > 0.0 else 0.0
     spread = part * (1.0 - part) * width * total
     seen = group.residual_squares / spread if spread > 0.0 else 0.0
-    jump = (seen * events + within.jump * UNSEEN) / (events + UNSEEN)
+    jump = (seen * events + within.jump * unseen) / (events + unseen)
     trials = total * width / jump
     least, most = limits(trials * part, trials, tail)
     return low + least * width, low + most * width
