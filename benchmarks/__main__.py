@@ -228,7 +228,10 @@ def learning_command(seeds: int, kept: Path | None, names: tuple[str, ...], smok
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a figure.")
 @click.option("--markdown", is_flag=True, help="The tables of docs/numbers.md.")
-def coverage_command(runs: int, only: tuple[str, ...], kept: Path | None, as_json: bool, markdown: bool) -> None:
+@click.option("--into", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A page to put them into.")
+def coverage_command(
+    runs: int, only: tuple[str, ...], kept: Path | None, as_json: bool, markdown: bool, into: Path | None
+) -> None:
     """How often intervals and tests of report, evaluate and advise are right; needs no Kafka, and half an hour.
 
     Exit code 1: a figure is right in less than 94 %, by more than two standard errors.
@@ -236,7 +239,7 @@ def coverage_command(runs: int, only: tuple[str, ...], kept: Path | None, as_jso
     \b
     Example:
       python -m benchmarks coverage --kept out/coverage
-      python -m benchmarks coverage --kept out/coverage --markdown
+      python -m benchmarks coverage --kept out/coverage --into docs/numbers.md
       python -m benchmarks coverage --runs 200 --only "lognormal" --json
     """
     from benchmarks.coverage import cells as known  # noqa: PLC0415  brings all the tools
@@ -253,7 +256,9 @@ def coverage_command(runs: int, only: tuple[str, ...], kept: Path | None, as_jso
             kept,
             lambda cell, done, total: progress.update(task, description=cell, completed=done, total=total),
         )
-    if as_json:
+    if into is not None:
+        table.put_into(into, table.markdown(cells, found))
+    elif as_json:
         for line in table.to_plain(cells, found):
             click.echo(orjson.dumps(line))
     else:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.coverage.cells import Cell
 from benchmarks.coverage.run import Count, Found
+from pipeline.models.advice import Rule
 
 LEAST = 0.94
-"""Below, a cell is printed bold."""
+"""Below, by more than two standard errors, a cell is printed bold."""
+COSTS = "advise: choose"
+"""Whose width is what the advice costs, as a part of the best arm's mean."""
+ENOUGH = 100
+"""Advices, to speak of what they cost on average."""
+BEGIN, END = "<!-- coverage: made by python -m benchmarks coverage -->", "<!-- end of coverage -->"
 
 
 def to_plain(cells: Sequence[Cell], found: Sequence[Found]) -> list[dict[str, Any]]:
@@ -71,17 +78,30 @@ def _cell(count: Count | None, runs: int) -> str:
     if not count.told:
         return "withheld"
     part = f"{100.0 * count.part:.1f}"
-    shown = f"**{part}**" if count.part < LEAST else part
+    shown = f"**{part}**" if count.part + 2.0 * count.error < LEAST else part
     width = "" if count.mean_width is None else f" ({count.mean_width:.3g})"
     seldom = "" if count.told == runs else f", in {count.told / runs:.0%}".replace("%", " %")
     return f"{shown} ± {100.0 * count.error:.1f}{width}{seldom}"
 
 
+def put_into(page: Path, tables: str) -> None:
+    """Put the tables in the place of the last ones, between the page's marks."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{page} has no lines {BEGIN} and {END} for the tables to stand between")
+    page.write_text(f"{before}{begin}\n\n{tables}\n{end}{after}", encoding="utf-8")
+
+
 def verdict(cells: Sequence[Cell], found: Sequence[Found]) -> list[str]:
-    """Name the figures that are right more seldom than 94 %, by more than two standard errors."""
-    return [
-        f"{figure} on {cell.kind}: right in {100.0 * count.part:.1f} ± {100.0 * count.error:.1f} % of {count.told:,}"
-        for cell, one in zip(cells, found, strict=True)
-        for figure, count in one.figures.items()
-        if count.told and count.part + 2.0 * count.error < LEAST
-    ]
+    """Name the figures that hold more seldom than 94 %, by more than two standard errors, and what costs too much."""
+    said = []
+    for cell, one in zip(cells, found, strict=True):
+        for figure, count in one.figures.items():
+            if figure == COSTS:  # what is promised is a mean loss, not a share
+                if count.told >= ENOUGH and (count.mean_width or 0.0) > Rule().loss:
+                    said.append(f"{figure} on {cell.kind}: costs {count.mean_width:.2%} on average")
+            elif count.told and count.part + 2.0 * count.error < LEAST:
+                shown = f"{100.0 * count.part:.1f} ± {100.0 * count.error:.1f} %"
+                said.append(f"{figure} on {cell.kind}: right in {shown} of {count.told:,}")
+    return said

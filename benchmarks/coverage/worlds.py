@@ -15,43 +15,40 @@ from benchmarks.coverage.sample import Floats, Integers, Mask, Sample, Truth
 
 RARELY, OFTEN = 0.1, 1.9
 """How much likelier than others two kinds of people are to do anything: half of the people each."""
-SQUARED = 0.5 * (RARELY**2 + OFTEN**2)
 
 
 def independent(rng: np.random.Generator, *, subjects: int = 600, share: float = 0.5) -> Sample:
     """One decision each; b is better by half, and is drawn in three of ten decisions."""
     rates, chances = np.array([0.10, 0.15]), np.array([0.7, 0.3])
-    return _clicks(rng, np.arange(subjects), share, chances, rates, np.ones(subjects), 1.0)
+    return _clicks(rng, np.arange(subjects), share, chances, rates, np.ones(subjects))
 
 
 def alike(rng: np.random.Generator, *, subjects: int = 600, share: float = 0.5) -> Sample:
     """An A/A test: one decision each, both arms pay the same."""
     rates, chances = np.array([0.10, 0.10]), np.array([0.7, 0.3])
-    return _clicks(rng, np.arange(subjects), share, chances, rates, np.ones(subjects), 1.0)
+    return _clicks(rng, np.arange(subjects), share, chances, rates, np.ones(subjects))
 
 
 def clustered(rng: np.random.Generator, *, people: int, visits: float, share: float = 0.5) -> Sample:
-    """People who come back, those who like it more often, each with a rate of their own."""
+    """People who come back, half of them nearly always for nothing: each has a rate of their own."""
     likes = np.where(rng.random(people) < 0.5, RARELY, OFTEN)
-    subject = np.repeat(np.arange(people), 1 + rng.poisson((visits - 1.0) * likes))
+    subject = np.repeat(np.arange(people), 1 + rng.poisson(visits - 1.0, people))
     rates, chances = np.array([0.25, 0.375]), np.array([0.7, 0.3])
-    # Those who like it come more often, so a decision's rate is E[visits · likes] / E[visits] times the people's.
-    tilt = (1.0 + (visits - 1.0) * SQUARED) / visits
-    return _clicks(rng, subject, share, chances, rates, likes, tilt)
+    return _clicks(rng, subject, share, chances, rates, likes)
 
 
 def rare(rng: np.random.Generator, *, expected: float, held_out: int = 200) -> Sample:
     """One decision each, a fifth held out, and so many successes expected among those: all arms pay the same."""
     rate = expected / held_out
     subjects = np.arange(5 * held_out)
-    return _clicks(rng, subjects, 0.2, np.array([0.7, 0.3]), np.array([rate, rate]), np.ones(len(subjects)), 1.0)
+    return _clicks(rng, subjects, 0.2, np.array([0.7, 0.3]), np.array([rate, rate]), np.ones(len(subjects)))
 
 
 def revenue(rng: np.random.Generator, *, subjects: int = 1_000, sigma: float = 1.5) -> Sample:
     """One in twenty buys, for a lognormal amount; b sells to a fifth more."""
     high, centre = 10_000.0, 3.0
     rates, chances = np.array([0.05, 0.06]), np.array([0.7, 0.3])
-    found = _clicks(rng, np.arange(subjects), 0.5, chances, rates, np.ones(subjects), 1.0)
+    found = _clicks(rng, np.arange(subjects), 0.5, chances, rates, np.ones(subjects))
     amounts = np.minimum(rng.lognormal(centre, sigma, len(found)), high)
     # E[min(X, h)] of a lognormal X.
     cut = (log(high) - centre) / sigma
@@ -147,7 +144,6 @@ def _clicks(
     policy: Floats,
     rates: Floats,
     likes: Floats,
-    tilt: float,
 ) -> Sample:
     """Show arms to subjects in order of chance; `likes` is how much likelier than others each is to pay."""
     subject = rng.permutation(subject)
@@ -155,7 +151,6 @@ def _clicks(
     chances = np.where(held[:, None], np.eye(len(rates))[0], policy)
     arm = (rng.random(len(subject))[:, None] > chances.cumsum(axis=1)[:, :-1]).sum(axis=1)
     reward = (rng.random(len(subject)) < rates[arm] * likes[subject]).astype(np.float64)
-    means = rates * tilt
-    policy_mean = float(policy @ means)
-    truth = Truth(policy_mean - float(means[0]), policy_mean, float(means[0]), float(means.mean()))
+    policy_mean = float(policy @ rates)
+    truth = Truth(policy_mean - float(rates[0]), policy_mean, float(rates[0]), float(rates.mean()))
     return Sample(truth, subject, held, chances, arm, reward, shares={1: share})

@@ -15,7 +15,7 @@ from benchmarks.__main__ import main
 from benchmarks.coverage import run, worlds
 from benchmarks.coverage.cells import Cell
 from benchmarks.coverage.figures import Said
-from benchmarks.coverage.table import markdown, verdict
+from benchmarks.coverage.table import BEGIN, END, markdown, verdict
 
 
 def called(*arguments: str) -> Result:
@@ -36,6 +36,14 @@ def test_it_answers_by_the_command_line_and_goes_on_where_it_was(tmp_path: Path)
     assert {line["runs"] for line in lines} == {3}
     assert {"report: lift", "evaluate: DR"} <= {line["figure"] for line in lines}
     assert "### `pipeline report`" in called("--runs", "2", *some[:4], "--markdown").stdout
+    page = tmp_path.parent / "page.md"
+    page.write_text(f"before\n{BEGIN}\nof last week\n{END}\nafter\n")
+    called("--runs", "2", *some[:4], "--into", str(page))
+    text = page.read_text()
+    assert "### `pipeline evaluate`" in text
+    assert "of last week" not in text
+    assert text.startswith("before")
+    assert text.endswith("after\n")
     assert "names none of" in called("--only", "nothing").output
 
 
