@@ -159,14 +159,22 @@ def _lift_in_words(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _tables_in_words(report: Mapping[str, Any]) -> Iterator[str]:
-    for what in ("arms", "segments"):
+    for what, row_in_words in (("arms", _arm_in_words), ("segments", _segment_in_words)):
         for name in GROUPS:
-            rows = report[what][name].items()
-            if rows:
-                parts = (
-                    f"{key} {row['decisions']:,} ({row['share']:.1%}, {row['mean_reward']:.4g})" for key, row in rows
-                )
-                yield f"  {what} of {name}: {', '.join(parts)}"
+            if rows := report[what][name]:
+                yield f"  {what} of {name}: {', '.join(f'{key} {row_in_words(row)}' for key, row in rows.items())}"
+    if any(report["arms"].values()):
+        yield "  an arm's mean is weighed by 1 / propensity, so that moving shares and chosen visitors do not count"
+
+
+def _arm_in_words(row: Mapping[str, Any]) -> str:
+    mean = f"{row['mean_reward']:.4g}{_between(row['interval'], '.4g')}"
+    as_shown = "" if row["mean_as_shown"] == row["mean_reward"] else f", as shown {row['mean_as_shown']:.4g}"
+    return f"{row['decisions']:,} ({row['share']:.1%}, {mean}{as_shown})"
+
+
+def _segment_in_words(row: Mapping[str, Any]) -> str:
+    return f"{row['decisions']:,} ({row['share']:.1%}, {row['mean_reward']:.4g})"
 
 
 def _between(interval: Mapping[str, float] | None, form: str = ".5g", what: str = "95 %") -> str:

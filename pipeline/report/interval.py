@@ -82,7 +82,7 @@ class Group:
     """(m,), their rewards' sum."""
 
     @classmethod
-    def of(cls, subjects: Iterable[tuple[int, float]]) -> Group:
+    def of(cls, subjects: Iterable[tuple[float, float]]) -> Group:
         """Take in (decisions, reward in all) of each subject."""
         table = np.array(list(subjects), np.float64).reshape(-1, 2)
         return cls(table[:, 0], table[:, 1])

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.report.arms import doubts_of, table_of
 from pipeline.report.interval import Group, Interval, interval_of, range_of
 from pipeline.report.lift import METHOD, Stratum, lift_within
 from pipeline.report.sample_ratio import always_p_value, p_value_now
@@ -48,7 +49,7 @@ def report_of(
         },
         "strata": [_stratum(*one) for one in strata.items()],
         "holdout_share": share,
-        "arms": {name: _table(tally.groups[name].arms) for name in GROUPS},
+        "arms": {name: table_of(tally.groups[name].arms, declared) for name in GROUPS},
         "segments": {name: _table(tally.groups[name].segments) for name in GROUPS},
         "reasons": dict(sorted(tally.reasons.items())),
         "guardrails": dict(sorted(tally.guardrails.items())),
@@ -61,6 +62,7 @@ def report_of(
             *_doubts_of_strata(strata.values()),
             *_doubts_of_subjects(tally),
             *_doubts_of_share(share),
+            *doubts_of(tally.groups[POLICY].arms),
         ],
     }
 

@@ -19,6 +19,7 @@ from pipeline.evaluate.ledger import Entry
 from pipeline.events import Decision
 from pipeline.policy.candidates import CANDIDATES
 from pipeline.report import interval
+from pipeline.report.arms import Arm
 from pipeline.report.lift import Stratum
 from pipeline.report.sample_ratio import Split
 
@@ -56,15 +57,18 @@ class Side:
     by_share: defaultdict[float | None, defaultdict[str, Earned]] = field(default_factory=_by_share)
     """The same by the holdout's share that was in force; None: it isn't known."""
     decisions: int = 0
-    arms: defaultdict[str, Earned] = field(default_factory=_earned)
+    arms: defaultdict[str, Arm] = field(default_factory=lambda: defaultdict(Arm))
     segments: defaultdict[str, Earned] = field(default_factory=_earned)
 
-    def add(self, subject: str, arm: str, share: float | None, entry: Entry) -> None:
+    def add(self, subject: str, share: float | None, entry: Entry, decision: Decision) -> None:
         """Count one decision, made while a share was held out."""
+        is_candidate = decision.arm in decision.candidates
         self.decisions += 1
         self.subjects[subject].add(entry.reward)
         self.by_share[share][subject].add(entry.reward)
-        self.arms[arm].add(entry.reward)
+        # Candidates differ from request to request: what one stands for is no decision about another.
+        arm, propensity = (CANDIDATES, 1.0) if is_candidate else (decision.arm, decision.propensity)
+        self.arms[arm].add(subject, entry.reward, propensity)
         self.segments[entry.segment].add(entry.reward)
 
     @property
@@ -177,10 +181,9 @@ def tally(
         name = group_of(decision)
         subject = decision.subject_hash or f"action {decision.action_id} at {decision.decided_at_ms}"
         counted.without_subject += decision.subject_hash is None
-        arm = CANDIDATES if decision.arm in decision.candidates else decision.arm
         share = shares.get(decision.snapshot_version, otherwise)
         for side_name in (POLICY, ANALYSIS) if name == POLICY and decision.is_analysis else (name,):
-            counted.groups[side_name].add(subject, arm, share, entry)
+            counted.groups[side_name].add(subject, share, entry, decision)
         if name != NO_SNAPSHOT:
             first = First(decision.decided_at_ms, decision.snapshot_version, name == HOLDOUT, share)
             counted.first_seen[subject] = min(first, counted.first_seen.get(subject, first))

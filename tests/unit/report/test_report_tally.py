@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +86,12 @@ def test_a_report_has_means_lift_arms_and_segments_as_json_takes_them():
     report = report_of(define(plain_policy(**held(0.5))), tally(ENTRIES))
     assert orjson.loads(orjson.dumps(report)) == report
     assert report["lift"]["difference"]["value"] == pytest.approx(2 / 3 - 0.25)
-    assert report["arms"]["policy"] == {
-        "a": {"decisions": 2, "share": 2 / 3, "mean_reward": 1.0},
-        "b": {"decisions": 1, "share": 1 / 3, "mean_reward": 0.0},
+    arms = report["arms"]["policy"]
+    assert {name: (row["decisions"], row["share"], row["mean_reward"]) for name, row in arms.items()} == {
+        "a": (2, 2 / 3, 1.0),
+        "b": (1, 1 / 3, 0.0),
     }
+    assert arms["b"]["interval"] is None  # of one subject
     assert {name: row["decisions"] for name, row in report["segments"]["policy"].items()} == {"new": 1, "other": 2}
     share = report["holdout_share"]
     assert (share["declared"], share["seen"], share["p_value"], share["p_value_always"]) == (0.5, 0.5, 1.0, 1.0)
@@ -101,7 +105,7 @@ def test_a_report_has_means_lift_arms_and_segments_as_json_takes_them():
 
 
 def test_groups_of_another_size_than_declared_are_doubted():
-    entries = [entry(f"p{i}", i % 2, subject_hash=f"p{i}") for i in range(900)]
+    entries = [entry(f"p{i}", i % 2, subject_hash=f"p{i}", propensity=1.0) for i in range(900)]
     entries += [entry(f"h{i}", i % 2, subject_hash=f"h{i}", **HOLDOUT) for i in range(100)]
     assert report_of(define(plain_policy(**held(0.1))), tally(entries))["doubts"] == []
     # 100 where 200 are expected.
@@ -194,3 +198,47 @@ def test_decisions_of_nobody_known_are_said_to_count_by_action():
     report = report_of(define(plain_policy(**held(0.1))), tally(ENTRIES))
     assert report["without_subject"] == 2
     assert any(doubt.startswith("by action for 2 of 6 decisions") for doubt in report["doubts"])
+
+
+def days(cells: Mapping[tuple[str, int], tuple[int, int]]) -> list[Entry]:
+    """Decisions and clicks by arm and day, each with the share of its arm on its day as its propensity."""
+    of_day: Counter[int] = Counter()
+    for (_, day), (n, _) in cells.items():
+        of_day[day] += n
+    return [
+        entry(
+            f"{arm}-{day}-{place}",
+            float(place < clicks),
+            arm=arm,
+            propensity=n / of_day[day],
+            decided_at_ms=day * 86_400_000,
+            subject_hash=f"{arm}-{day}-{place}",
+        )
+        for (arm, day), (n, clicks) in cells.items()
+        for place in range(n)
+    ]
+
+
+def test_a_level_that_moves_while_shares_move_is_no_difference_of_arms():
+    # b is better on both days, 12 % to 10 % and 3 % to 2 %; pooled it has 3.9 % to 9.2 %, since its day was the worse.
+    cells = {("a", 0): (900, 90), ("b", 0): (100, 12), ("a", 1): (100, 2), ("b", 1): (900, 27)}
+    report = report_of(define(plain_policy()), tally(days(cells)))
+    arms = report["arms"]["policy"]
+    # Both days had the same traffic: (10 + 2) / 2 and (12 + 3) / 2 in a hundred.
+    assert {name: row["mean_reward"] for name, row in arms.items()} == pytest.approx({"a": 0.06, "b": 0.075})
+    assert {name: row["mean_as_shown"] for name, row in arms.items()} == pytest.approx({"a": 0.092, "b": 0.039})
+    assert {name: row["reach"] for name, row in arms.items()} == pytest.approx({"a": 1.0, "b": 1.0})
+    for row in arms.values():
+        assert row["interval"]["low"] < row["mean_reward"] < row["interval"]["high"]
+    assert "a 1,000 (50.0%, 0.06 (95 %: 0.0" in in_words(report)
+    assert ", as shown 0.092)" in in_words(report)
+    assert not any("stand for" in doubt for doubt in report["doubts"])
+
+
+def test_an_arm_that_could_not_be_shown_to_everybody_is_told_apart():
+    # b came on the second day.
+    report = report_of(
+        define(plain_policy()), tally(days({("a", 0): (1_000, 90), ("a", 1): (500, 10), ("b", 1): (500, 15)}))
+    )
+    assert report["arms"]["policy"]["b"]["reach"] == pytest.approx(0.5)
+    assert any(doubt.startswith("the decisions that showed b stand for 50.0% of all") for doubt in report["doubts"])
