@@ -41,11 +41,9 @@ def list_audits(
       pipeline audit list --policy homepage --since 2026-11-30 --json
     """
     found = asyncio.run(read_audits(broker))
-    if found.unreadable:
-        click.echo(f"passed over, as no record of this release: {', '.join(found.unreadable)}", err=True)
     chosen = [
         one
-        for one in latest_of_each(found.records)
+        for one in latest_of_each(found)
         if policy_name in (None, one.policy) and (since_ms is None or one.at_ms >= since_ms)
     ]
     chosen = chosen[-last:] if last else chosen

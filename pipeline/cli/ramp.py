@@ -18,7 +18,7 @@ from pipeline.audit.record import Operator
 from pipeline.cli import options
 from pipeline.cli.control import change_policy, halt_ramp
 from pipeline.cli.step_evidence import Evidence, Pair, find_pair, gather_evidence
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, UnavailableError
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.durations import parse_duration_ms
 from pipeline.policy.halt import Halt
@@ -194,11 +194,17 @@ def ramp(
         _resume(broker, name, by, is_done=yes, as_json=as_json)
         return
     while True:
-        pair = asyncio.run(find_pair(broker, name))
-        move, evidence = asyncio.run(_look(broker, by, pair, _rules(pair, steps, up, pause, back), is_done=yes))
-        _say(pair, move, evidence, is_done=yes, as_json=as_json)
-        if every_s is None or move.act in ("done", *REFUSED):
-            sys.exit(int(move.act in REFUSED))
+        try:
+            pair = asyncio.run(find_pair(broker, name))
+            move, evidence = asyncio.run(_look(broker, by, pair, _rules(pair, steps, up, pause, back), is_done=yes))
+        except UnavailableError as error:
+            if every_s is None:
+                raise
+            click.echo(f"not looked at, and again in {every_s:g} s: {error}", err=True)
+        else:
+            _say(pair, move, evidence, is_done=yes, as_json=as_json)
+            if every_s is None or move.act in ("done", *REFUSED):
+                sys.exit(int(move.act in REFUSED))
         time.sleep(every_s)
 
 

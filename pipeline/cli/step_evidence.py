@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-import orjson
-
 from pipeline.cli.control import find_policy, known_policies
 from pipeline.cli.snapshots import Published, read_published
 from pipeline.errors import ConfigError
@@ -77,7 +75,11 @@ def _pair(book: PolicyBook, name: str) -> Pair:
         raise ConfigError(what, [f"{fault}: pipeline policy rollout {name} --share 5 --mode serve"])
     if new.switches.is_killed:
         raise ConfigError(what, [f"is killed: nobody is shown what it decides: pipeline policy revive {name}"])
-    return Pair(new, rollout, find_policy(book, rollout.of), book.halt(name))
+    old = find_policy(book, rollout.of, is_worn=True)
+    if old.switches.is_killed:
+        fault = f"{old.name}, which it follows, is killed and shows its control: there is nothing to compare with"
+        raise ConfigError(what, [f"{fault}: pipeline policy revive {old.name}"])
+    return Pair(new, rollout, old, book.halt(name))
 
 
 async def gather_evidence(broker: Address, pair: Pair, on_progress: OnProgress) -> Evidence:
@@ -87,13 +89,14 @@ async def gather_evidence(broker: Address, pair: Pair, on_progress: OnProgress) 
         return Evidence(
             nothing, None, [f"at a share of {100 * pair.rollout.share:g} % there is nothing to compare with"]
         )
-    since_ms = _began_ms(await read_published(broker, SNAPSHOT_HISTORY, pair.new.name), pair.rollout)
-    if since_ms is None:
-        share = f"{100 * pair.rollout.share:g} %"
-        doubt = f"no snapshot of {pair.new.name} with its share of {share} is live: is a worker running, or is it held?"
-        return Evidence(nothing, None, [doubt])
-    if pair.halt is not None:
-        since_ms = max(since_ms, pair.halt.halted_at_ms)
+    published = await read_published(broker, SNAPSHOT_HISTORY)
+    began_ms = {one.name: began_at_ms(published, one) for one in (pair.new, pair.old)}
+    since_ms = 0 if pair.halt is None else pair.halt.halted_at_ms
+    for name, at_ms in began_ms.items():
+        if at_ms is None:
+            doubt = f"no snapshot of {name} by the definition in force is live: is a worker running, or is it held?"
+            return Evidence(nothing, None, [doubt])
+        since_ms = max(since_ms, at_ms + NODES_FOLLOW_MS)
     # Rewards of both are told by the rules of the one that is followed: one yardstick.
     told = pair.new if pair.new.reward == pair.old.reward else replace(pair.new, reward=pair.old.reward)
     new, old = await gather_both(broker, told, pair.old, on_progress=on_progress)
@@ -103,11 +106,15 @@ async def gather_evidence(broker: Address, pair: Pair, on_progress: OnProgress) 
     return Evidence(found, since_ms, [*new.left_out(), *old.left_out()])
 
 
-def _began_ms(published: Sequence[Published], rollout: Rollout) -> int | None:
-    """Return when all nodes decided by a share, which must be that of the last snapshot."""
+def began_at_ms(published: Sequence[Published], definition: PolicyDefinition) -> int | None:
+    """Return since when the present definition has been live; None where the last snapshot is by another one.
+
+    What was shown by another share, or by another algorithm of the same name, proves nothing of what is to be shown.
+    """
+    of_policy = [one for one in published if one.fields["policy"] == definition.name]
     began_ms = None
-    for one in sorted(published, key=lambda each: each.fields["version"], reverse=True):
-        if orjson.loads(one.fields["definition"]).get("rollout") != rollout.to_plain():
+    for one in sorted(of_policy, key=lambda each: each.fields["version"], reverse=True):
+        if one.fields["definition_hash"] != definition.definition_hash:
             break
         began_ms = one.published_at_ms
-    return None if began_ms is None else began_ms + NODES_FOLLOW_MS
+    return began_ms

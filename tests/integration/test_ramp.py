@@ -104,7 +104,7 @@ async def test_a_ramp_goes_up_on_proof_back_on_harm_and_halts_where_the_groups_a
         _better(ramp)
         _worse(ramp)
         _uneven(ramp)
-    audits = latest_of_each((await read_audits(ramp.deployment.kafka.bootstrap_servers)).records)
+    audits = latest_of_each(await read_audits(ramp.deployment.kafka.bootstrap_servers))
     told = [(one.policy, one.target) for one in audits if one.command == "policy ramp"]
     first = [(name, "definition") for name in NEW]
     steps = [

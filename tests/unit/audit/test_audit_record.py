@@ -27,7 +27,7 @@ async def make_topic(broker: Broker) -> str:
 
 
 async def records(broker: str, command: str) -> list[Audit]:
-    return [one for one in (await read_audits(broker)).records if one.command == command]
+    return [one for one in await read_audits(broker) if one.command == command]
 
 
 async def test_the_act_stands_between_its_two_records(embedded: Broker):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pipeline.cli import cli
+from pipeline.cli import cli, ramp
 from pipeline.cli.ramp import BACK, PAUSE, UP, Conditions
 from pipeline.rollout.condition import parse_condition
 from pipeline.rollout.figures import FIXED, names_of
@@ -45,3 +45,19 @@ def test_what_makes_no_sense_is_refused_before_a_broker_is_asked(arguments: list
     ended = CliRunner().invoke(cli, ["policy", "ramp", "homepage-v2", "--broker", "127.0.0.1:1", *arguments])
     assert ended.exit_code == 2
     assert said in ended.output
+
+
+def test_who_looks_every_hour_goes_on_when_no_broker_answers(monkeypatch: pytest.MonkeyPatch):
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ramp.time, "sleep", sleep)
+    ended = CliRunner().invoke(
+        cli, ["policy", "ramp", "homepage-v2", "--broker", "127.0.0.1:1", "--every", "1h", "--yes"]
+    )
+    assert slept == [3600.0, 3600.0]
+    assert ended.output.count("not looked at, and again in 3600 s") == 2
