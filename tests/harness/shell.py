@@ -22,7 +22,7 @@ from pipeline.brokers.parent_watch import ParentWatch
 DONE_WITHIN_S = 150.0
 STOPPED_WITHIN_S = 30.0
 LOOK_EVERY_S = 0.05
-SERVICE = re.compile(r"pipeline (worker|serve)\b")
+SERVICE = re.compile(r"pipeline (worker|serve|policy (?=ramp\b.*--every\b))")
 
 
 class Ended(NamedTuple):
@@ -116,9 +116,9 @@ class Shell:
 
 
 def kind_of(text: str) -> str | None:
-    """Return what goes on until it is stopped: worker or serve; None for a command that ends by itself."""
+    """Return what goes on until it is stopped: worker, serve or policy; None for a command that ends by itself."""
     found = SERVICE.match(text)
-    return None if found is None else found[1]
+    return None if found is None else found[1].strip()
 
 
 def until(look: Callable[[], object], what: str, within_s: float, tell: Callable[[], str] = str) -> None:

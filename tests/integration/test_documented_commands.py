@@ -57,6 +57,7 @@ SHORTER: Mapping[str, str] = {
 ANSWERS: Mapping[str, tuple[set[int], str]] = {
     # What else than 0 is a right answer here, and what it then says.
     "pipeline advise ": ({0, 1}, ""),  # 1: go on
+    "pipeline policy promote ": ({1}, ""),  # nobody was shown it yet
     "pipeline evaluate ": ({1}, "holds no settled decision"),  # README's windows are of a day; test_evaluate.py settles
 }
 
@@ -138,6 +139,9 @@ class Reader:
                 return all(f"snapshot-live policy={name} " in log() for name in self.policies)
 
             until(answers, "the node to answer from a snapshot", WITHIN_S, log)
+        elif kind == "policy":
+            until(log, "the first look", WITHIN_S)
+            assert self.shell.is_running(kind), log()
 
     def _remember(self, said: str, complained: str) -> None:
         if found := re.search(r'"action_id":\s*"([^"]+)"', said):
@@ -202,6 +206,8 @@ def deployment(kafka_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> I
                 if told.text.startswith("pipeline worker"):
                     send_bad_decision(broker, partitions=12)
                     traffic.begin()
+                if told.text.startswith("pipeline policy ramp"):
+                    assert reader.do(Told("", 0, f"pipeline policy apply {FOLLOWER}")) is None
                 if told.text.startswith("pipeline snapshot list"):
                     until(lambda: last_version(reader.shell) > VERSIONS, "twelve versions", WITHIN_S)
                 broken += [wrong] if (wrong := reader.do(told)) else []
@@ -220,7 +226,9 @@ def write_files(folder: Path) -> None:
         ("homepage.toml", policy),
         ("new.toml", later.replace('window = "30m"', 'window = "2h"')),
         ("bolder.toml", policy.replace("floor = 0.01", "floor = 0.1")),
+        (FOLLOWER, policy.replace('name = "homepage"', 'name = "homepage-v2"', 1) + ROLLOUT),
         ("checkout.toml", policy.replace('name = "homepage"', 'name = "checkout"', 1)),
+        ("shop.toml", SHOP),
         ("history.csv", "arm,reward,propensity\n" + "collab_filter,0.2,0.5\nhybrid,0,0.5\n" * 20),
     ):
         (folder / name).write_text(text, "utf-8")
@@ -246,6 +254,12 @@ def last_version(shell: Shell) -> int:
     return 0 if listed.code else int(orjson.loads(listed.said)["version"])
 
 
+FOLLOWER = "homepage-v2.toml"
+ROLLOUT = """
+[rollout]
+of = "homepage"
+share = 0.0
+"""
 SHOP = """
 name = "shop"
 [[arms]]
@@ -282,7 +296,7 @@ def test_each_command_of_the_readme_does_what_it_says(deployment: Deployment) ->
 @pytest.mark.parametrize("page", OTHERS, ids=name_of)
 def test_each_command_of_a_page_does_what_it_says(deployment: Deployment, page: Path, tmp_path: Path) -> None:
     reader = Reader(tmp_path / "page", deployment.broker, deployment.names, {"PIPELINE_BROKER": deployment.broker})
-    (reader.shell.folder / "shop.toml").write_text(SHOP, "utf-8")
+    write_files(reader.shell.folder)
     with reader.shell:
         if "curl" in page.read_text("utf-8"):
             # The page says how a node is asked, not how one is started.
