@@ -41,6 +41,7 @@ log/           a partition's log
     transactions   who has claimed what, by a request that no client sends yet
     watch          look again, while they are read, whether they are still those
     snapshot_records   the snapshots among a topic's records, for commands
+    passed_over        what of a log is no record of its kind, told of by offset
 
 security.py         how clients connect
 credentials.py      the same, as Faust wants it

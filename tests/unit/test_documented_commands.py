@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -69,7 +70,7 @@ def examples() -> list[str]:
     found = []
 
     def walk(command: click.Command) -> None:
-        lines = (command.help or "").partition("Example:")[2].splitlines()
+        lines = re.split("Examples?:", command.help or "", maxsplit=1)[-1].splitlines()
         found.extend(line.strip() for line in lines if line.strip().startswith("pipeline "))
         if isinstance(command, click.Group):
             for name in command.list_commands(click.Context(command)):
