@@ -148,24 +148,25 @@ class Turn(Generic[Ask, Answer]):
     def _take_asks(self) -> list[_Wanted]:
         """Take the asks that fit in one go, of those whose turn it is."""
         asks: list[_Wanted] = []
-        left = 0
+        is_shared = self._clock() - self._changed_s < LONELY_AFTER_S
+        left = SHARED_COST if is_shared else LONELY_COST
         while self._next:
             queue = self._queues[self._next[0][2]]
-            if queue[0].is_work:
+            if queue[0].is_work or (asks and queue[0].cost > left):
                 break
-            if not asks:
-                is_shared = self._clock() - self._changed_s < LONELY_AFTER_S
-                left = SHARED_COST if is_shared else LONELY_COST
-            elif queue[0].cost > left:
-                break
-            wanted = queue.popleft()
             self._now_s, _, caller = heappop(self._next)
-            if wanted.waiter.done():  # whoever has gone away is shown nothing, so there is nothing to do
-                self._move_on(caller, 0.0)
-                continue
-            asks.append(wanted)
-            left -= wanted.cost
-            self._move_on(caller, wanted.cost * COST_S)
+            given_s = self._now_s
+            # As long as nobody has had less it is their turn again.
+            others_s = self._next[0][0] if self._next else math.inf
+            while queue and given_s <= others_s and not queue[0].is_work and (not asks or queue[0].cost <= left):
+                wanted = queue.popleft()
+                if wanted.waiter.done():  # whoever has gone away is shown nothing, so there is nothing to do
+                    continue
+                asks.append(wanted)
+                left -= wanted.cost
+                self._now_s = given_s
+                given_s += wanted.cost * COST_S
+            self._move_on(caller, given_s)
         return asks
 
     def _answer(self, asks: Sequence[_Wanted]) -> None:
@@ -187,7 +188,7 @@ class Turn(Generic[Ask, Answer]):
             if self._is_over(queue[0], began_s + QUANTUM_S):
                 queue.popleft()
             before_s, at_s = at_s, self._clock()
-            self._move_on(caller, at_s - before_s)
+            self._move_on(caller, self._now_s + at_s - before_s)
 
     def _is_over(self, wanted: _Wanted, until_s: float) -> bool:
         """Advance a work; return whether it has come to an end."""
@@ -210,10 +211,10 @@ class Turn(Generic[Ask, Answer]):
     def _move_on(self, caller: str, given_s: float) -> None:
         """Note what the caller whose turn it was has been given."""
         if self._queues[caller]:
-            self._line_up(caller, self._now_s + given_s)
+            self._line_up(caller, given_s)
             return
         del self._queues[caller]
-        self._given_s[caller] = self._now_s + given_s
+        self._given_s[caller] = given_s
         if len(self._given_s) > MOST_REMEMBERED:
             self._given_s = {name: before_s for name, before_s in self._given_s.items() if before_s > self._now_s}
             if len(self._given_s) > MOST_REMEMBERED:

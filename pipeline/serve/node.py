@@ -174,7 +174,7 @@ class ServingNode:
         """
         await self._room()
         asked = DecideBody(context, eligible, subject, action_id, candidates)
-        return await self._turn.ask(self._intake.request(policy, asked, _now_ms()), caller, self.cost(policy, (asked,)))
+        return await self._turn.ask(self._intake.request(policy, asked, _now_ms()), caller, self.cost_of(policy, asked))
 
     def put(self, policy: str, asked: DecideBody, waiter: Waiter[Decided | NoAnswer], caller: str, cost: int) -> None:
         """Do what `decide` does, for who waits in another way, and never for room.
@@ -196,16 +196,12 @@ class ServingNode:
         await self._room()
         return await self._turn.work(self._deciding(policy, requests), caller)
 
-    def cost(self, policy: str, requests: Sequence[DecideBody]) -> int:
-        """Return what decisions cost, in those among few arms."""
+    def cost_of(self, policy: str, request: DecideBody) -> int:
+        """Return what a decision costs, in those among few arms."""
         arms = self.arms(policy)
-        return sum(
-            decision_cost(
-                arms if each.eligible is None else min(arms, len(each.eligible)),
-                0 if each.candidates is None else len(each.candidates),
-            )
-            for each in requests
-        )
+        if request.eligible is not None:
+            arms = min(arms, len(request.eligible))
+        return decision_cost(arms, 0 if request.candidates is None else len(request.candidates))
 
     def arms(self, policy: str) -> int:
         """Return how many arms a policy has here."""
@@ -265,7 +261,7 @@ class ServingNode:
         """Yield which requests of a batch are decided at once."""
         start = cost = 0
         for place, request in enumerate(requests, 1):
-            cost += self.cost(policy, (request,))
+            cost += self.cost_of(policy, request)
             if cost >= SHARED_COST or place == len(requests):
                 yield slice(start, place)
                 start, cost = place, 0

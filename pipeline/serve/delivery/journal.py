@@ -53,8 +53,11 @@ class Journal:
         if isinstance(answer, NoAnswer):
             return Written(asked, answer, snapshot)
         record = encode_decision(answer.decision)
+        check_size(record)
+        if not answer.shadows:
+            return Written(asked, answer, snapshot, record)
         shadows = tuple(encode_decision(shadow) for shadow in answer.shadows)
-        for each in (record, *shadows):
+        for each in shadows:
             check_size(each)
         return Written(asked, answer, snapshot, record, shadows)
 

@@ -52,8 +52,8 @@ class Access:
         self._proxies = frozenset(settings.proxies)
         self._limit = RateLimit(settings.rate_per_s, settings.burst) if settings.rate_per_s else None
         self._page_limit = RateLimit(settings.page_rate_per_s, settings.burst) if settings.page_rate_per_s else None
-        self.is_charged = self._limit is not None
-        """Whether it matters what a request costs."""
+        self._callers: dict[str, Caller] = {}
+        """Of keys that stand in no page, by hash: made once."""
 
     @property
     def keys(self) -> tuple[ApiKey, ...]:
@@ -63,6 +63,7 @@ class Access:
     def renew_keys(self, keys: Sequence[ApiKey]) -> None:
         """Take other keys from now on."""
         self._ring = KeyRing(keys)
+        self._callers.clear()
 
     def renew_secrets(self, secrets: Sequence[bytes]) -> None:
         """Take other secrets of claims from now on."""
@@ -83,12 +84,19 @@ class Access:
                 raise RefusedError(
                     403, "forbidden", f"key {key.name} lacks {what}: has {sorted(key.rights)} of {_policies(key)}"
                 )
-            name = f"key {key.name} at {self._address(scope)}" if key.claims else f"key {key.name}"
-            caller = Caller(name, key)
+            caller = self._caller_of(key, scope)
         self._count(caller, 1)
         connection = scope.get(CONNECTION)
         if connection is not None and not connection.owner:
             connection.belong(caller.bucket)
+        return caller
+
+    def _caller_of(self, key: ApiKey, scope: Scope) -> Caller:
+        if key.claims:
+            return Caller(f"key {key.name} at {self._address(scope)}", key)
+        caller = self._callers.get(key.sha256)
+        if caller is None or caller.key is not key:
+            caller = self._callers[key.sha256] = Caller(f"key {key.name}", key)
         return caller
 
     def has(self, scope: Scope, right: Right) -> bool:
@@ -175,6 +183,8 @@ class Access:
         return structs.replace(told, outcome_id=name)
 
     def _count(self, caller: Caller, cost: int, paid: int = 0) -> None:
+        if self._limit is None and not caller.is_page:
+            return
         now_s = time.monotonic()
         wait_s = 0.0 if self._limit is None else self._limit.wait_s(caller.bucket, now_s, cost, paid)
         if caller.is_page and self._page_limit is not None:

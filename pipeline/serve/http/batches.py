@@ -76,7 +76,7 @@ class Batches:
         cost = 0
         for place, row in enumerate(rows):
             requests.append(_read_request(row, f"requests[{place}]"))
-            cost += self._node.cost(policy, requests[-1:])
+            cost += self._node.cost_of(policy, requests[-1])
             yield
         return requests, cost
 

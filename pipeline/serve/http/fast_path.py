@@ -100,16 +100,15 @@ class DecideFront:
         finally:
             self.observe(status, time.perf_counter() - started_s)
 
-    def ask(self, scope: Scope, raw: bytes, waiter: Asker) -> None:
+    def ask(self, scope: Scope, policy: str, raw: bytes, waiter: Asker) -> None:
         """Put a request of a short body that has come whole; whoever waits is answered in this turn of the loop."""
         name = STRANGERS
         try:
-            policy = asked_policy(scope)
             caller = self._admit(scope, policy)
             name = caller.name
             body = self._read(raw)
             cost = self._check(caller, policy, body)
-            if body.fields is not None or caller.key is not None:
+            if body.fields is not None or (caller.key is not None and caller.key.needs_claims):
                 waiter.told = Told(caller, policy, body.fields)
             self._node.put(policy, body, waiter, caller.name, cost)
         except Exception as error:  # noqa: BLE001  it is logged, and answered
@@ -148,9 +147,8 @@ class DecideFront:
         """Return what a request costs, and count it."""
         if body.action_id is not None:
             self._access.check_named(caller, (body.action_id,))
-        cost = self._node.cost(policy, (body,))
-        if self._access.is_charged:
-            self._access.charge(caller, cost)
+        cost = self._node.cost_of(policy, body)
+        self._access.charge(caller, cost)
         return cost
 
     async def _others_if_welcome(self, scope: types.Scope, receive: Receive, send: Send) -> None:

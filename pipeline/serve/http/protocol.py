@@ -44,6 +44,8 @@ class DirectProtocol(LimitedProtocol):
         self._front = config.app if isinstance(config.app, DecideFront) and config.app is config.loaded_app else None
         self._held: RequestResponseCycle | None = None
         """The request that is to be answered directly, while its body comes."""
+        self._policy = ""
+        """The policy that it asks."""
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         is_direct = (
@@ -52,12 +54,13 @@ class DirectProtocol(LimitedProtocol):
             and app is self._front
             and not cycle.waiting_for_100_continue
             and not self.flow.write_paused
-            and bool(asked_policy(cycle.scope))
         )
-        if not is_direct:
+        policy = asked_policy(cycle.scope) if is_direct else ""
+        if not policy:
             super()._start_asgi_task(cycle, app)
             return
         self._held = self._answered = cycle
+        self._policy = policy
         if not cycle.more_body:  # it waited behind others
             self._decide(cycle)
 
@@ -82,7 +85,7 @@ class DirectProtocol(LimitedProtocol):
     def _decide(self, cycle: RequestResponseCycle) -> None:
         self._held = None
         if self._front is not None:
-            self._front.ask(cycle.scope, bytes(cycle.body), _Reply(self, cycle, self._front))
+            self._front.ask(cycle.scope, self._policy, bytes(cycle.body), _Reply(self, cycle, self._front))
 
     def answer(self, cycle: RequestResponseCycle, status: int, content: bytes, headers: dict[str, str]) -> None:
         """Write a whole response, if there is still somebody to read it."""

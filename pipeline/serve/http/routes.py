@@ -110,7 +110,7 @@ class _Handlers:
 
     async def explain(self, request: Request, body: bodies.ExplainBody) -> Response:
         policy, caller = request.path_params["policy"], request.state.caller
-        cost = 2 * self._node.cost(policy, [bodies.DecideBody(eligible=body.eligible, candidates=body.candidates)])
+        cost = 2 * self._node.cost_of(policy, bodies.DecideBody(eligible=body.eligible, candidates=body.candidates))
         self._access.charge(caller, cost)
         pieces = self._node.explaining(policy, body.context, body.eligible, body.candidates)
         answer = await self._node.in_turn(pieces, caller.name)
