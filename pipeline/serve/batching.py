@@ -97,30 +97,26 @@ class Turn(Generic[Ask, Answer]):
 
         Raises what the answer is, where it is an exception.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
-        self.put(asked, future, loop, caller, cost)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.put(asked, future, caller, cost)
         return await future
 
     def later(self, done: Callable[[], None], caller: str) -> None:
         """Have a short thing done that nobody waits for, when the caller's turn comes."""
         wanted = _Wanted(_once(done), _NOBODY, 0, is_work=True)
-        self._put(wanted, asyncio.get_running_loop(), caller)
+        self._put(wanted, caller)
 
     async def work(self, pieces: Pieces[Made], caller: str) -> Made:
         """Have a long work done as the caller's turns come; it is closed where nobody waits for it any more."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Made] = loop.create_future()
-        self._put(_Wanted(pieces, future, 0, is_work=True), loop, caller)
+        future: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
+        self._put(_Wanted(pieces, future, 0, is_work=True), caller)
         return await future
 
-    def put(
-        self, asked: Ask, waiter: Waiter[Answer], loop: asyncio.AbstractEventLoop, caller: str = "", cost: int = 1
-    ) -> None:
+    def put(self, asked: Ask, waiter: Waiter[Answer], caller: str = "", cost: int = 1) -> None:
         """Have `waiter` answered, with others."""
-        self._put(_Wanted(asked, waiter, cost), loop, caller)
+        self._put(_Wanted(asked, waiter, cost), caller)
 
-    def _put(self, wanted: _Wanted, loop: asyncio.AbstractEventLoop, caller: str) -> None:
+    def _put(self, wanted: _Wanted, caller: str) -> None:
         if caller != self._last_caller:
             self._last_caller, self._changed_s = caller, self._clock()
         queue = self._queues.get(caller)
@@ -128,18 +124,19 @@ class Turn(Generic[Ask, Answer]):
             queue = self._queues[caller] = deque()
             self._line_up(caller, max(self._given_s.pop(caller, 0.0), self._now_s))
         queue.append(wanted)
-        self._come_again(loop)
+        if not self._is_due:
+            self._come_again()
 
-    def _come_again(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._queues and not self._is_due:
-            self._is_due = True
-            loop.call_soon(self._go, loop)
+    def _come_again(self) -> None:
+        self._is_due = True
+        asyncio.get_running_loop().call_soon(self._go)
 
-    def _go(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _go(self) -> None:
         self._is_due = False
         asks = self._take_asks()
         # Where something is left a go is due before anything else happens, which may put more.
-        self._come_again(loop)
+        if self._queues:
+            self._come_again()
         if asks:
             self._answer(asks)
         else:

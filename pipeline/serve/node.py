@@ -183,7 +183,7 @@ class ServingNode:
             InvalidRecordError: as `decide` does; or the waiter is told.
         """
         request = self._intake.request(policy, asked, _now_ms())
-        self._turn.put(request, waiter, asyncio.get_running_loop(), caller, cost)
+        self._turn.put(request, waiter, caller, cost)
 
     async def decide_many(
         self, policy: str, requests: Sequence[DecideBody], *, caller: str = ""

@@ -59,6 +59,8 @@ class Edge:
         self._told: Counter[str] = Counter()
         self._told_s = -TELL_EVERY_S
         self._last_address = ""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._head = b""
         self._starts: deque[Callable[[], None]] = deque()
 
     def enter(self, connection: Watched) -> None:
@@ -88,6 +90,13 @@ class Edge:
     def catches_up(self, connection: Watched) -> None:
         """Note that nothing waits for a connection's reader any more."""
         self.slow.pop(connection, None)
+
+    def head(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """Return headers of every answer as they are written; uvicorn makes others each second."""
+        if headers is not self._headers:
+            self._headers = headers
+            self._head = b"".join(b"%b: %b\r\n" % each for each in headers)
+        return self._head
 
     def soon(self, start: Callable[[], None]) -> None:
         """Begin what a stranger asks, after what others of them have asked."""

@@ -1,7 +1,8 @@
 """uvicorn's HTTP protocol, bounded: what a connection sends, how long it takes, and what it leaves unread.
 
     a head     is counted while it comes, in slices no longer than a head may be     431, 414, 408
-    a body     by the bytes on the wire, framing and trailers among them             413, 408
+    a body     by what it says that it is, and by the bytes on the wire, framing     413, 408
+               and trailers among them
     requests   that are sent ahead wait in a queue of 32                             429
     answers    that are not read hold up the next request, and are cut off in time
 
@@ -201,9 +202,15 @@ class LimitedProtocol(HttpToolsProtocol):
             raise _BeyondError(
                 Refused(429, "too-many-ahead", f"more than {MOST_AHEAD} requests were sent ahead of their answers", 1)
             )
+        is_upgrade = self.parser.should_upgrade()
+        self._hold_to_http(is_upgrade=is_upgrade)
         self._in_head = False
         self._since_s = self._edge.now_s
         super().on_headers_complete()
+        # What comes now are trailers: nobody vouches for them, so no request has them among its headers.
+        self.headers = []
+        if is_upgrade:
+            self.cycle.keep_alive = False  # the parser takes what follows for another protocol's
 
     def on_response_complete(self) -> None:
         """Go on with what was sent ahead, or say why not."""
@@ -271,13 +278,29 @@ class LimitedProtocol(HttpToolsProtocol):
             if self._head_bytes >= self._limits.head_bytes or len(self.url) > self._limits.url_bytes:
                 self.refuse(self._beyond_head())
         elif self.cycle is not None and self.cycle.more_body:
-            self._wire_bytes += len(data)
-            if self._wire_bytes > self._limits.body_bytes + FRAMING_BYTES or len(self.headers) > 2 * MOST_HEADERS:
-                self.refuse(
-                    Refused(
-                        413, "body-too-large", f"expected at most {self._limits.body_bytes} bytes, and few trailers"
-                    )
+            self._count_body(len(data))
+
+    def _count_body(self, wire_bytes: int) -> None:
+        is_announced = not self._wire_bytes and _announced_bytes(self.cycle.scope) > self._limits.body_bytes
+        self._wire_bytes += wire_bytes
+        is_long = self._wire_bytes > self._limits.body_bytes + FRAMING_BYTES
+        if is_announced or is_long or len(self.headers) > MOST_HEADERS:
+            self.refuse(
+                Refused(413, "body-too-large", f"expected at most {self._limits.body_bytes} bytes, and few trailers")
+            )
+
+    def _hold_to_http(self, *, is_upgrade: bool) -> None:
+        """Refuse what two readers could understand in two ways (RFC 9112, 3.2)."""
+        names = [name for name, _ in self.headers]
+        hosts = names.count(b"host")
+        if hosts > 1 or (not hosts and self.parser.get_http_version() != "1.0"):
+            raise _BeyondError(Refused(400, "not-http", f"the request has {hosts} Host headers, expected one"))
+        if is_upgrade and (b"content-length" in names or b"transfer-encoding" in names):
+            raise _BeyondError(
+                Refused(
+                    400, "upgrade-refused", "nothing is offered to upgrade to, and the body would be lost: leave it out"
                 )
+            )
 
     def _beyond_head(self) -> Refused:
         limits = self._limits
@@ -340,6 +363,11 @@ class LimitedProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
         else:
             self.transport.close()
+
+
+def _announced_bytes(scope: Any) -> int:
+    """Return how long a body says that it is; the parser has held that to be a number."""
+    return next((int(value) for name, value in scope["headers"] if name == b"content-length"), 0)
 
 
 class _BeyondError(Exception):

@@ -91,9 +91,7 @@ class DirectProtocol(LimitedProtocol):
         """Write a whole response, if there is still somebody to read it."""
         if cycle.disconnected:
             return
-        parts = [STATUS_LINE[status]]
-        for name, value in self.server_state.default_headers:
-            parts += (name, b": ", value, b"\r\n")
+        parts = [STATUS_LINE[status], self._edge.head(self.server_state.default_headers)]
         for told, value_told in headers.items():
             parts.append(f"{told}: {value_told}\r\n".encode("latin-1"))
         ending = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
