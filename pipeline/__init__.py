@@ -16,6 +16,7 @@ The folders stand in the order that data flows:
     rollout/            a policy that follows another one, to more subjects as the numbers allow
     replay/             re-derive a published snapshot; count the past again by other rules
     audit/              what operators did: who, when, what was before and after
+    independent/        the same proof by code that shares nothing with the stages
     demo/               simulated visitors and logged data, played through the whole loop
     codec/              bytes ↔ records
     registry/           which schema a record in a registry's frame was written by

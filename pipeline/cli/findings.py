@@ -17,6 +17,8 @@ class Found(NamedTuple):
     verdicts: Sequence[Verdict] = ()
     at_offsets: Sequence[AtOffsets] = ()
     sampled: Sampled | None = None
+    left_out: Sequence[str] = ()
+    """What could not be looked at, in words."""
 
     @property
     def first_fault(self) -> tuple[str, Difference] | None:
@@ -55,6 +57,7 @@ class Found(NamedTuple):
             ],
             "snapshots": [{**one._asdict(), "difference": _difference(one.difference)} for one in self.verdicts],
             "at_offsets": [one._asdict() for one in self.at_offsets],
+            "left_out": list(self.left_out),
             "sampled": self.sampled and {**self.sampled._asdict(), "fault": _difference(self.sampled.fault)},
         }
 
@@ -80,6 +83,8 @@ def in_words(found: Found) -> Iterator[str]:
         yield f"{at.policy} generation {at.generation}: {counted}, {at.posterior_sha256}"
     if found.at_offsets and not found.verdicts:
         yield "no snapshot that is held is of these offsets: there is nothing to compare with"
+    for words in found.left_out:
+        yield f"not looked at: {words}"
     if found.sampled is not None:
         yield from _sampled_in_words(found.sampled)
     for lineage in found.lineages:

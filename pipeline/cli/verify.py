@@ -17,11 +17,24 @@ from pipeline.cli.directives import read_book
 from pipeline.cli.findings import Found, in_words
 from pipeline.codec import avro
 from pipeline.errors import ConfigError
+from pipeline.independent.proof import prove
+from pipeline.independent.read import fold_for
+from pipeline.independent.records import read_record
+from pipeline.publish.snapshot import snapshot_id
 from pipeline.registry.lookup import Schemas
 from pipeline.registry.settings import RegistrySettings
+from pipeline.replay.proof.compare import Difference
 from pipeline.replay.proof.history import PolicyHistory, read_history
-from pipeline.replay.proof.verify import OnProgress, look_at_sample, offsets_of, statistics_at, verify_snapshots
-from pipeline.stream.security import Address
+from pipeline.replay.proof.verify import (
+    OnProgress,
+    Verdict,
+    look_at_sample,
+    offsets_of,
+    statistics_at,
+    verify_snapshots,
+)
+from pipeline.stream.log.topics import REWARDS
+from pipeline.stream.security import Address, client_options
 
 T = TypeVar("T")
 
@@ -50,6 +63,12 @@ class Offsets(click.ParamType):
 @click.option("--version", type=click.IntRange(1), help="Recompute this version; needs one --policy.")
 @click.option("--last", type=click.IntRange(1), help="Recompute so many of the newest versions; 1 if not given.")
 @click.option("--offsets", type=Offsets(), metavar="P=O,…", help="Fold the ledger up to here; unnamed partitions: 0.")
+@click.option(
+    "--independent",
+    envvar="PIPELINE_VERIFY_INDEPENDENT",
+    is_flag=True,
+    help="Fold by other code than the stages': slower. [PIPELINE_VERIFY_INDEPENDENT]",
+)
 @click.option("--sample", type=click.IntRange(1), metavar="N", help="A quick look at N ledger records, without a fold.")
 @options.registry
 @options.as_json
@@ -59,6 +78,7 @@ def verify(
     version: int | None,
     last: int | None,
     offsets: dict[int, int] | None,
+    independent: bool,
     sample: int | None,
     registry: RegistrySettings,
     as_json: bool,
@@ -77,16 +97,26 @@ def verify(
     end, and of N records spread over that, that the reward is what the record's own credited outcomes are worth, each
     within its window, and that revision and time bucket fit. It does not check any sum.
 
+    --independent folds with code that shares nothing with the stages: whole numbers and dictionaries, one record after
+    the other. A fault in what LEARN, PUBLISH and this command have in common is seen by it alone. It holds every sum
+    against posterior_sha256, and counts, exposures and, of the simpler algorithms, posterior parameters; what it could
+    not look at is named. What a replay put under a snapshot it does not count again.
+
     Exit code 0: equal. 1: different, and the first difference is named.
 
     \b
     Example:
       pipeline verify --policy homepage
       pipeline verify --last 100
+      pipeline verify --independent
       pipeline verify --offsets 0=120,1=98 --json
     """
     _check_usage(policies, version, last, offsets, sample)
-    if offsets is not None:
+    if independent:
+        if offsets is not None or sample is not None:
+            raise click.UsageError("--independent is of published snapshots: leave --offsets and --sample out")
+        found = asyncio.run(_independently(broker, policies, version, last or 1))
+    elif offsets is not None:
         found = asyncio.run(_at_offsets(broker, policies, {p: end for p, end in offsets.items() if end}))
     elif sample is not None:
         found = asyncio.run(_sample(broker, policies, sample))
@@ -106,15 +136,45 @@ def _check_usage(policies: Sequence[str], version: int | None, *modes: object) -
 async def _snapshots(
     broker: Address, policies: Sequence[str], version: int | None, last: int, registry: RegistrySettings
 ) -> Found:
+    histories, contents = await _asked_for(broker, policies, version, last)
+    async with Schemas(registry) as schemas:
+        verdicts = await _with_progress(lambda on_progress: verify_snapshots(broker, contents, on_progress, schemas))
+    return Found([history.lineage for history in histories], verdicts)
+
+
+async def _independently(broker: Address, policies: Sequence[str], version: int | None, last: int) -> Found:
+    histories, contents = await _asked_for(broker, policies, version, last)
+    snapshots = [(content, read_record("snapshot", content)) for content in contents]
+    alone = [one for one in snapshots if not one[1]["base_plan"]]
+    folded, strange = await _with_progress(
+        lambda on_progress: fold_for(client_options(broker), [one for _, one in alone], on_progress)
+    )
+    verdicts, left_out = [], []
+    if strange:
+        left_out.append(f"{REWARDS}/{strange}: no reward records")
+    for (content, snapshot), prefix in zip(alone, folded, strict=True):
+        name, proof = f"{snapshot['policy']} version {snapshot['version']}", prove(snapshot, prefix)
+        difference = None if proof.difference is None else Difference(*proof.difference)
+        told = snapshot["policy"], snapshot["version"], snapshot_id(content), snapshot["posterior_sha256"]
+        verdicts.append(Verdict(*told, prefix.records, difference))
+        left_out += [f"of {name} {words}" for words in proof.left_out]
+    for _, snapshot in snapshots:
+        if snapshot["base_plan"]:
+            name = f"{snapshot['policy']} version {snapshot['version']}"
+            left_out.append(f"{name}: it rests on a replay, which `pipeline verify` counts again")
+    return Found([history.lineage for history in histories], verdicts, left_out=left_out)
+
+
+async def _asked_for(
+    broker: Address, policies: Sequence[str], version: int | None, last: int
+) -> tuple[list[PolicyHistory], list[bytes]]:
     histories = await _histories(broker, policies, lambda fields: version in (None, fields["version"]), last)
     contents = [content for history in histories for content in history.wanted]
     if version is not None and not contents:
         lineage = histories[0].lineage
         held = f"{lineage.first} to {lineage.last}"
         raise ConfigError("snapshot", [f"policy {policies[0]!r} has no version {version}; held are: {held}"])
-    async with Schemas(registry) as schemas:
-        verdicts = await _with_progress(lambda on_progress: verify_snapshots(broker, contents, on_progress, schemas))
-    return Found([history.lineage for history in histories], verdicts)
+    return histories, contents
 
 
 async def _at_offsets(broker: Address, policies: Sequence[str], ends: dict[int, int]) -> Found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from pipeline.stream.log.topics import REWARDS, SNAPSHOT_HISTORY, SNAPSHOTS
 from tests.ledger_fold import LedgerFold
 from tests.samples import define, plain_policy
 
+NIGHTLY = Path(__file__).parents[2] / "ops" / "nightly" / "prove.sh"
 POLICY = define(plain_policy())
 GRID = 1 << POLICY.reward_exponent
 
@@ -158,6 +160,41 @@ async def test_what_is_no_reward_in_the_ledger_is_passed_over_by_its_offset_and_
             ["record-passed-over", f"place={REWARDS}/0", f"offset={offset}"] for offset in (10, 11, 12)
         ]
     assert POLICY.name in at_the_end.stdout
+    other = verify(broker, "--independent")
+    assert other.stdout.startswith("equal: homepage version 1")
+    assert f"not looked at: {REWARDS}/0/10, 0/11, 0/12: no reward records" in other.stdout
+
+
+async def test_other_code_comes_to_the_same_of_every_version_and_says_what_it_did_not_look_at(broker):
+    await publish(broker, LEDGER, *line())
+    command = [str(NIGHTLY), "--last", "10"]
+    environment = os.environ | {
+        "PIPELINE_BROKER": broker,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    done = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, timeout=60, check=False, env=environment
+    )
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+    fields = orjson.loads(done.stdout)
+    assert [(one["version"], one["ledger_records"]) for one in fields["snapshots"]] == [
+        (1, 10),
+        (2, 20),
+        (3, 30),
+        (4, 10),
+    ]
+    assert (fields["equal"], fields["left_out"]) == (True, [])
+    assert fields["lineage"][0]["last_version"] == 4
+
+
+async def test_other_code_names_an_altered_record_and_what_can_not_go_together(broker):
+    await publish(broker, [*LEDGER[:3], {**LEDGER[3], "reward": 0}, *LEDGER[4:]])
+    done = verify(broker, "--independent")
+    assert done.returncode == 1
+    assert "first difference: segment other, arm b: reward sum in grid units" in done.stdout
+    both = verify(broker, "--independent", "--sample", "3")
+    assert both.returncode == 2
+    assert "leave --offsets and --sample out" in both.stderr
 
 
 async def test_one_altered_ledger_record_is_named(broker):

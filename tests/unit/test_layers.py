@@ -61,6 +61,7 @@ PURE = {
     ),
     "report": ("events", "models", "policy", "evaluate.ledger"),
     "audit": ("errors", "codec"),
+    "independent": ("errors",),
     "analyze": ("errors", "models", "policy", "evaluate", "report.interval"),
     "rollout": ("errors", "events", "models", "policy", "evaluate.ledger", "report"),
 }
@@ -117,6 +118,7 @@ WORLDLY = {
     "evaluate": ("open_bandit", "picture", "read"),
     "report": ("picture",),
     "audit": ("read", "record"),
+    "independent": ("read",),
     "analyze": ("picture",),
     "simulate": ("environments", "named", "picture"),  # environments make their own chance, from a seed
 }
@@ -312,6 +314,14 @@ def test_a_serving_node_loads_neither_faust_nor_the_learning_stages(module):
         assert name in {"pipeline.learn", "pipeline.learn.memory"} or not is_within(name, "pipeline.learn"), (
             f"{module} … {asker} → {name}"
         )
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if is_within(name, "pipeline.independent")))
+def test_a_proof_shares_nothing_with_what_it_proves(module):
+    reached = reached_from(module)
+    own = {name for name in reached if not is_within(name, "pipeline.independent")}
+    assert own <= {"pipeline", "pipeline.errors"}
+    assert not [used for name in reached for used in MODULES[name] if used.split(".")[0] == "numpy"]
 
 
 def test_pure_code_calls_nothing_that_reads_prints_or_rolls_dice():

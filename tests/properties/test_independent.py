@@ -1,0 +1,240 @@
+"""The independent proof agrees with what is right, and tells what the stages and `verify` have wrong in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.codec import avro
+from pipeline.independent.fold import Partition, merged
+from pipeline.independent.proof import Folded, Proof, prove
+from pipeline.independent.records import read_record
+from pipeline.learn import ledger
+from pipeline.learn.ledger import LedgerRecord, ledger_record
+from pipeline.models.sums.forgetting import Forgetting
+from pipeline.models.sums.weighted import ArmPrior
+from pipeline.publish import snapshot as publishing
+from pipeline.publish.partials import Mark
+from pipeline.publish.snapshot import snapshot_fields
+from pipeline.replay.proof import compare, prefixes
+from pipeline.replay.proof.compare import first_difference
+from pipeline.replay.proof.prefixes import Prefix, PrefixFold, PrefixRows
+from tests.properties.test_join_learn import Move, moves, world, worlds
+from tests.samples import define, ensemble_policy, exp3_policy, linear_policy, plain_policy
+from tests.traffic import START_MS, Rolled, Traffic, traffic, traffic_of
+
+pytestmark = pytest.mark.timeout(600)
+
+Ledger = list[list[bytes]]
+"""By partition."""
+Plain = dict[str, Any]
+
+
+def published(policy: Plain, ledger_: Ledger, ends: Sequence[int]) -> tuple[Plain, PrefixRows]:
+    """Publish a prefix of the ledger by the stages' own code; return it and what the shared fold gives."""
+    named = {number: end for number, end in enumerate(ends) if end}
+    fold = PrefixFold([Prefix("it", policy["name"], 1, named)])
+    done: list[PrefixRows] = []
+    for number, end in named.items():
+        records = [
+            ledger_record(offset, avro.decode_as("reward", raw)) for offset, raw in enumerate(ledger_[number][:end])
+        ]
+        done += fold.add(number, records)
+    (rows,) = [*done, *fold.finish()]
+    marks = {number: Mark(end, rows.event_time_ms) for number, end in named.items()}
+    return snapshot_fields(define(policy), rows.rows, marks, 1, ""), rows
+
+
+def proven(snapshot: Plain, ledger_: Ledger) -> Proof:
+    """Hold a snapshot against the ledger by the independent fold."""
+    name = snapshot["policy"], snapshot["generation"]
+    partitions = []
+    for entry in snapshot["ledger_offsets"]:
+        partition = Partition({name})
+        for raw in ledger_[entry["partition"]][: entry["offset"]]:
+            partition.take(read_record("reward", raw))
+        partitions.append(partition)
+    times_ms = [partition.event_time_ms for partition in partitions]
+    return prove(snapshot, Folded(merged([one.sums[name] for one in partitions]), 0, max(times_ms, default=0)))
+
+
+@settings(max_examples=80)
+@given(data=traffic(), plan=moves(may_crash=True), draw=st.data(), **worlds)
+def test_any_prefix_of_any_ledger_is_proven(data: Traffic, plan: list[Move], draw: Any, **how: Any) -> None:
+    played = world(data, **how)
+    played.play(plan)
+    if draw.draw(st.booleans()):
+        played.finish()
+    made = [join.ledger for join in played.joins]
+    snapshot, _ = published(data.policy, made, [draw.draw(st.integers(0, len(one))) for one in made])
+    assert proven(snapshot, made).difference is None
+
+
+# What the stages may have wrong: each is a change of shared code, so that `verify`, which folds with it, sees nothing.
+
+Records = Sequence[LedgerRecord]
+Patch = pytest.MonkeyPatch
+
+
+def seen_as(change: Callable[[Records], Iterator[LedgerRecord]]) -> Callable[[Patch], None]:
+    """Let the fold see other records than are there."""
+
+    def apply(patch: Patch) -> None:
+        fold = prefixes.fold_ledger
+        patch.setattr(prefixes, "fold_ledger", lambda records, *rest: fold(list(change(records)), *rest))
+
+    return apply
+
+
+def changed_as(change: Callable[[ledger.Change], ledger.Change]) -> Callable[[Patch], None]:
+    """Let a record change something else."""
+
+    def apply(patch: Patch) -> None:
+        right = ledger.change_of
+        patch.setattr(ledger, "change_of", lambda *of: change(right(*of)))
+
+    return apply
+
+
+def squares_never_counted(patch: Patch) -> None:
+    right = ledger.sum_changes
+    patch.setattr(ledger, "sum_changes", lambda columns, *of: right(columns * np.array([[1], [1], [1], [0]]), *of))
+
+
+def half_life_halved(patch: Patch) -> None:
+    right = Forgetting.weight_for
+    patch.setattr(
+        Forgetting, "weight_for", lambda self, age_ms: right(self, 2 * age_ms if self.half_life_ms else age_ms)
+    )
+
+
+def window_off_by_a_bucket(patch: Patch) -> None:
+    right = Forgetting.weight_for
+    patch.setattr(Forgetting, "weight_for", lambda self, age_ms: right(self, max(0, age_ms - 20_000)))
+
+
+def prior_worth_twice(patch: Patch) -> None:
+    right = ArmPrior.sums
+    patch.setattr(ArmPrior, "sums", lambda self, *of: 2.0 * right(self, *of))
+
+
+def exposures_a_bucket_short(patch: Patch) -> None:
+    right = publishing.count_exposures
+
+    def short(definition: Any, rows: Any, until_ms: int) -> Any:
+        newest = max((key.bucket for key, _ in rows), default=0)
+        return right(definition, [row for row in rows if row[0].bucket < newest], until_ms)
+
+    patch.setattr(publishing, "count_exposures", short)
+    patch.setattr(compare, "count_exposures", short)
+
+
+def without_tallies(start: str) -> Callable[[Patch], None]:
+    return seen_as(
+        lambda records: (
+            one._replace(tallies=tuple(tally for tally in one.tallies if not tally.row.startswith(start)))
+            for one in records
+        )
+    )
+
+
+FORGETS = {"forgetting": {"half_life": "30s", "window": "100s"}}
+WINDOW = {"forgetting": {"window": "40s"}}
+PRIOR = {"arms": [{"name": "a", "prior": {"mean": 0.3, "weight": 10}}, {"name": "b"}]}
+CAPS = {"guardrails": {"caps": [{"arm": "a", "share": 0.9, "window": "40s"}]}}
+HOW = {"settle": "optimistic", "combine": "sum"}
+
+
+class Mutant(NamedTuple):
+    """A wrong stage, and a policy that it matters to."""
+
+    apply: Callable[[Patch], None]
+    policy: Plain
+
+
+MUTANTS = {
+    "squares of rewards are never counted": Mutant(squares_never_counted, linear_policy(**HOW)),
+    "corrections are dropped": Mutant(
+        changed_as(lambda of: of if of[1] else (of[0], 0, of[3], of[3], ())), plain_policy(**HOW)
+    ),
+    "revisions are counted twice": Mutant(
+        changed_as(lambda of: of if of[1] or of[0] is None else (of[0], 1, 0, of[3], ())), plain_policy(**HOW)
+    ),
+    "of revisions the lower one counts": Mutant(
+        seen_as(lambda records: (one._replace(revision=100 - one.revision) for one in records)), plain_policy(**HOW)
+    ),
+    "negative rewards are clipped": Mutant(
+        seen_as(lambda records: (one._replace(reward=max(0, one.reward)) for one in records)), linear_policy(**HOW)
+    ),
+    "the half-life is halved": Mutant(half_life_halved, plain_policy(**HOW, **FORGETS)),
+    "the half-life is halved under contexts": Mutant(half_life_halved, linear_policy(**HOW, **FORGETS)),
+    "the window is off by a bucket": Mutant(window_off_by_a_bucket, plain_policy(**HOW, **WINDOW)),
+    "all count in one segment": Mutant(
+        seen_as(lambda records: (one._replace(key=one.key._replace(segment="other")) for one in records)),
+        plain_policy(**HOW),
+    ),
+    "importance is dropped": Mutant(without_tallies("importance"), exp3_policy(settle="optimistic")),
+    "groups are passed over": Mutant(without_tallies("group:"), ensemble_policy(**HOW)),
+    "what has settled is not told": Mutant(
+        without_tallies("settled"), plain_policy(settle="delay_corrected", statistics={"bucket": "1s"})
+    ),
+    "the analysis group is learned from": Mutant(
+        seen_as(lambda records: (one._replace(is_analysis=False) for one in records)), plain_policy(**HOW)
+    ),
+    "erasures are ignored": Mutant(
+        seen_as(lambda records: (one for one in records if not one.is_erased)), plain_policy(**HOW)
+    ),
+    "a prior is worth twice": Mutant(prior_worth_twice, plain_policy(**HOW, **PRIOR)),
+    "exposures are a bucket short": Mutant(exposures_a_bucket_short, plain_policy(**HOW, **CAPS)),
+}
+
+
+def played(policy: Plain) -> Ledger:
+    """Return the ledger of some decisions in two partitions, the first of which are erased in the end."""
+    data = traffic_of(policy, 60, 120_000, Rolled(7))
+    world_ = world(data, partitions=2, is_replay=False, forgets=True, step_rows=2_000)
+    for now_ms in range(START_MS, START_MS + 160_000, 1_000):
+        for number, join in enumerate(world_.joins):
+            for stream in join.topics:
+                join.read(stream, len(join.topics[stream]), now_ms=now_ms)
+            del number
+    made = [list(join.ledger) for join in world_.joins]
+    for part in made:
+        latest = avro.decode_as("reward", part[-1])
+        # Just decided, so not expired: LEARN takes back what it remembers.
+        gone = {"revision": 1 << 62, "is_erased": True, "reward": 0, "outcomes": [], "decision": b"", "tallies": []}
+        part.append(avro.encode("reward", latest | gone))
+    return made
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_fault_that_verify_has_in_common_with_the_stages_is_seen_by_other_code(name, monkeypatch):
+    mutant = MUTANTS[name]
+    made = played(mutant.policy)
+    ends = [len(part) for part in made]
+    right, _ = published(mutant.policy, made, ends)
+    assert proven(right, made).difference is None
+    mutant.apply(monkeypatch)
+    wrong, rows = published(mutant.policy, made, ends)
+    # What `pipeline verify` does: fold again, and compare.
+    assert first_difference(wrong, define(mutant.policy), rows.rows, rows.event_time_ms) is None
+    assert proven(wrong, made).difference is not None
+
+
+def test_an_empty_prefix_is_proven():
+    snapshot, _ = published(plain_policy(), [[]], [0])
+    assert proven(snapshot, [[]]) == Proof(None)
+
+
+def test_what_has_no_short_equations_is_named_and_its_sums_are_proven_all_the_same():
+    policy = ensemble_policy(**HOW)
+    made = played(policy)
+    snapshot, _ = published(policy, made, [len(part) for part in made])
+    proof = proven(snapshot, made)
+    assert proof.difference is None
+    assert proof.left_out == ("parameters of linear_ensemble (posterior_sha256 covers the sums)",)
