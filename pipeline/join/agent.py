@@ -5,6 +5,7 @@ A step that a crash repeats changes nothing: ledger records are absolute.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import Counter
@@ -43,6 +44,8 @@ TOGETHER_BYTES = STEP_BYTES // 4
 """Of records and the stored rows that they are of: below it, batches of both streams are one step. What either adds to
 it is bounded at STEP_BYTES, so that both fit one record batch of the changelog."""
 
+TICK_WITHIN_S = 10.0
+"""A tick that nobody has taken by then says an old time: the next one says a newer one."""
 STREAMS = (DECISIONS, OUTCOMES)
 CREATE_TIME = 0
 """Kafka's number for a timestamp that is its producer's."""
@@ -337,10 +340,15 @@ class JoinAgent:
             and partition.rows.due(partition.idle_event_time_ms(), 1)
         ):
             ticks = {DECISIONS: partition.idle_event_time_ms()}
-        await self._outbox.deliver(
+        records = [
             Record(stream, number, b"", avro.encode("tick", {"event_time_ms": at_ms, "clock_ms": clock_ms}))
             for stream, at_ms in ticks.items()
-        )
+        ]
+        try:
+            async with asyncio.timeout(TICK_WITHIN_S):
+                await self._outbox.deliver(records)
+        except TimeoutError:
+            log.warning("tick-not-taken partition=%s within_s=%g: the next one says more", number, TICK_WITHIN_S)
 
 
 async def _refuse_lost(partition: JoinPartition) -> None:

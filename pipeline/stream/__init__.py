@@ -33,6 +33,7 @@ log/           a partition's log
     follow         read a topic from its start and keep up with it
     group          membership of the consumer group, by Faust: who owns what, and commits
     lanes          a stage's partitions, each read, handled and acknowledged by itself
+    chores         what is done on open partitions beside that: snapshots, ticks
     claim          who writes to a partition; an earlier owner is fenced
     outbox         deliver records, and know that they were delivered
     identity       which log a partition is: topic id, leader epoch, first offset, end

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -35,8 +35,9 @@ from pipeline.settings import WorkerSettings
 from pipeline.stream.credentials import faust_credentials
 from pipeline.stream.failpoints import failpoint
 from pipeline.stream.log import topics
+from pipeline.stream.log.chores import Chores
 from pipeline.stream.log.group import GroupTransport
-from pipeline.stream.log.lanes import EXIT_CRASHED, EXIT_LANE_FAILED, Lanes, crash, end_process, keep_running
+from pipeline.stream.log.lanes import EXIT_CRASHED, EXIT_LANE_FAILED, Lanes, end_process, keep_running
 from pipeline.stream.log.outbox import Outbox
 from pipeline.stream.log.reader import LogReader
 from pipeline.stream.log.watch import LogWatch
@@ -92,8 +93,6 @@ class WorkerApp(faust.App):
         self.reader = LogReader(settings.broker)
         self.lanes: list[Lanes] = []
         """Of each stage."""
-        self.between_rebalances = asyncio.Lock()
-        """Held by what works on owned partitions by itself, and by what gives partitions back."""
 
     async def on_start(self) -> None:
         """Connect before anything is consumed."""
@@ -138,33 +137,8 @@ class WorkerApp(faust.App):
     async def give_back(self, *_: Any, **__: Any) -> None:
         """Read no more, and close what is open: rows that are in memory alone go to the disk."""
         await self.rest()
-        async with self.between_rebalances:
-            for lanes in self.lanes:
-                await lanes.stage.partitions.close()
-
-    def whenever(
-        self, pause: Callable[[], Awaitable[None]], lanes: Lanes, work: Callable[[int], Awaitable[None]]
-    ) -> Callable[[], Awaitable[None]]:
-        """Return a loop that works on each partition that a stage has open, after each pause."""
-
-        async def loop() -> None:
-            while True:
-                await pause()
-                for number in self.owned(lanes.topics[0]) if self.is_ready else ():
-                    async with self.between_rebalances:
-                        if self.is_ready and lanes.is_open(number):
-                            await self._attempt(lanes, number, work)
-
-        return loop
-
-    async def _attempt(self, lanes: Lanes, number: int, work: Callable[[int], Awaitable[None]]) -> None:
-        """Work on a partition; what goes wrong is its lane's matter, but for what can't be trusted."""
-        try:
-            await work(number)
-        except StateError as error:
-            crash(work, error)
-        except Exception as error:  # noqa: BLE001  whatever it is
-            lanes.fail(number, error)
+        for lanes in self.lanes:
+            await lanes.stage.partitions.close()
 
     def note_lane(self, stage: str, number: int, has_failed: bool) -> None:
         """Show whether a lane has stopped for good; end the process where that was asked for, or where all have."""
@@ -175,6 +149,10 @@ class WorkerApp(faust.App):
         if states and all(states):
             log.critical("all-lanes-stopped count=%s", len(states))
             end_process(EXIT_CRASHED)
+
+    def ready(self, topic: str) -> Sequence[int]:
+        """Return the partitions of a topic that may be worked on now."""
+        return self.owned(topic) if self.is_ready else ()
 
     def owned(self, topic: str) -> Sequence[int]:
         """Return the partitions of a topic that are assigned to this worker."""
@@ -240,7 +218,6 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
             names,
             app.reader,
             lambda tp, offset: app.consumer.acknowledge(TP(*tp), offset),
-            closing=app.between_rebalances,
             pace_s=pace_s,
             observe=app.metrics.steps.labels(stage.name).observe,
             on_state=app.note_lane,
@@ -253,6 +230,11 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
     join_lanes = lanes_of(join, topics.DECISIONS, topics.OUTCOMES, pace_s=lambda: JOIN_PACE_S)
     lanes_of(learn, topics.REWARDS, pace_s=partial(learn_pace_s, app.policies.book))
     publish_lanes = lanes_of(publish, topics.STATISTICS)
+    due = partial(publish.until_due, PUBLISH_POLL_S)
+    publishing = Chores(publish_lanes, partial(app.ready, topics.STATISTICS), due, publish.publish_due)
+    some_time = partial(asyncio.sleep, TICK_POLL_S)
+    tick = partial(join.tick, idle_after_s=settings.idle_after_s)
+    ticking = Chores(join_lanes, partial(app.ready, topics.DECISIONS), some_time, tick)
 
     @app.task
     async def follow_policies() -> None:
@@ -260,18 +242,11 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
 
     @app.task
     async def publish_snapshots() -> None:
-        pause = partial(publish.until_due, PUBLISH_POLL_S)
-        await keep_running(app.whenever(pause, publish_lanes, publish.publish_due))
+        await keep_running(publishing.run)
 
     @app.task
     async def tick_idle_partitions() -> None:
-        await keep_running(
-            app.whenever(
-                partial(asyncio.sleep, TICK_POLL_S),
-                join_lanes,
-                lambda number: join.tick(number, settings.idle_after_s),
-            )
-        )
+        await keep_running(ticking.run)
 
     app.on_partitions_revoked.connect(app.give_back)
     app.on_partitions_assigned.connect(app.give_back)

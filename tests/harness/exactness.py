@@ -179,16 +179,10 @@ class Examination:
 
     async def _check_conservation(self) -> int:
         """Law 5 for each partition, with the very numbers that it must come to; return how many events there are."""
-        progress = {
-            record.partition: json.loads(record.value)
-            for record in await self._client.read(changelog_topic(self._app_id, JOIN_TABLE))
-            if record.key == PROGRESS
-        }
+        progress, in_topic, ends = await self._still()
         total = 0
         for stream, due in ((DECISIONS, self._decisions_due()), (OUTCOMES, self._outcomes_due())):
-            in_topic = Counter(record.partition for record in await self._client.read(stream))
-            ends = await self._client.ends(stream)
-            total += in_topic.total()
+            total += in_topic[stream].total()
             for number in range(self._client.partitions):
                 _, positions, _, _, counts, _ = progress.get(number, (2, {DECISIONS: 0, OUTCOMES: 0}, {}, 0, {}, 0))
                 fates = {
@@ -197,10 +191,10 @@ class Examination:
                 read = fates.pop("read", 0)
                 where = f"{stream}/{number}"
                 # What retention took before it was read counts as read, and as gone.
-                due_read = in_topic[number] + self._forgotten.get((stream, number), 0)
-                if (positions[stream], read - fates.get("gone", 0)) != (ends[number], due_read):
+                due_read = in_topic[stream][number] + self._forgotten.get((stream, number), 0)
+                if (positions[stream], read - fates.get("gone", 0)) != (ends[stream][number], due_read):
                     self.complaints.append(
-                        f"{where}: {due_read} records up to {ends[number]}, read {read} up to {positions[stream]}"
+                        f"{where}: {due_read} records up to {ends[stream][number]}, read {read} up to {positions[stream]}"
                     )
                 if read != sum(fates.values()):
                     self.complaints.append(f"{where}: read {read}, accounted for {sum(fates.values())}: {fates}")
@@ -208,6 +202,26 @@ class Examination:
                 if seen != due[number]:
                     self.complaints.append(f"{where}: {seen} instead of {due[number]}; all: {fates}")
         return total
+
+    async def _still(self) -> tuple[dict[int, Any], dict[str, Counter[int]], dict[str, Mapping[int, int]]]:
+        """Return JOIN's progress, and what the topics hold, of one moment: a tick may come while one reads."""
+        while True:
+            before = await self._ends()
+            in_topic = {
+                stream: Counter(record.partition for record in await self._client.read(stream))
+                for stream in (DECISIONS, OUTCOMES)
+            }
+            progress = {
+                record.partition: json.loads(record.value)
+                for record in await self._client.read(changelog_topic(self._app_id, JOIN_TABLE))
+                if record.key == PROGRESS
+            }
+            if before == await self._ends():
+                return progress, in_topic, before
+            await self._client.quiet()
+
+    async def _ends(self) -> dict[str, Mapping[int, int]]:
+        return {stream: await self._client.ends(stream) for stream in (DECISIONS, OUTCOMES)}
 
     def _decisions_due(self) -> Mapping[int, dict[str, int]]:
         due: dict[int, dict[str, int]] = defaultdict(lambda: {"open": 0, "settled": 0, "duplicate": 0})

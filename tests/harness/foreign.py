@@ -42,7 +42,8 @@ def send_together(broker: str, codec: str, topic: str, partition: int, records: 
         else:
             faults.append(error)
 
-    batch = {"batch.size": LARGEST_BYTES, "linger.ms": 500, "queue.buffering.max.kbytes": LARGEST_BYTES // 1000}
+    # Flushing ends the lingering; until then a slow machine needs its time to hand over 100 MiB.
+    batch = {"batch.size": LARGEST_BYTES, "linger.ms": 60_000, "queue.buffering.max.kbytes": LARGEST_BYTES // 1000}
     sending = producer(broker, codec, **batch)
     for key, value in records:
         sending.produce(topic, value, key, partition=partition, on_delivery=note)

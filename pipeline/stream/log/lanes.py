@@ -63,6 +63,13 @@ class Stage(Protocol):
         """Do all that comes of batches of one partition number, a topic each, durably."""
 
 
+class Rests(Protocol):
+    """What works on partitions beside their lanes."""
+
+    async def rest(self, *numbers: int) -> None:
+        """Let the work on some partitions, or on all, come to an end."""
+
+
 class OnState(Protocol):
     """Is told of a lane."""
 
@@ -80,7 +87,6 @@ class Lanes:
         reader: LogReader,
         acknowledge: Callable[[TopicPartition, int], None],
         *,
-        closing: asyncio.Lock,
         on_state: OnState,
         pace_s: Callable[[], float] = lambda: 0.0,
         observe: Callable[[float], None] = lambda _: None,
@@ -93,7 +99,6 @@ class Lanes:
             topics: that it reads.
             reader: reads them.
             acknowledge: is told the offset below which all that comes of a partition is durable.
-            closing: held while a partition is closed; whoever works on one without a lane holds it too.
             on_state: told of each lane that begins, or stops for good.
             pace_s: says how soon, of a partition, a step may begin after the one before, unless enough waits.
             observe: told how many seconds each step took.
@@ -103,7 +108,8 @@ class Lanes:
         self.topics = topics
         self.reader = reader
         self.acknowledge = acknowledge
-        self.closing = closing
+        self.chores: list[Rests] = []
+        """What works on open partitions beside them (`chores.py`)."""
         self.pace_s = pace_s
         self.observe = observe
         self.on_state = on_state
@@ -121,6 +127,11 @@ class Lanes:
         """End all lanes, each behind the step that it is at."""
         lanes, self._lanes = self._lanes, {}
         await asyncio.gather(*(lane.rest() for lane in lanes.values()))
+        await self.rest_chores()
+
+    async def rest_chores(self, *numbers: int) -> None:
+        """Wait for who works on some partitions, or on all, beside their lanes; none begins on one that is not open."""
+        await asyncio.gather(*(chores.rest(*numbers) for chores in self.chores))
 
     def is_open(self, number: int) -> bool:
         """Whether a partition's state is open and its lane goes on: others may work on it."""
@@ -233,8 +244,7 @@ class _Lane:
         """Go back to what is durable; after so many attempts, stop."""
         stage, number = self._lanes.stage, self._number
         self._attempts += 1
-        async with self._lanes.closing:
-            pass  # whoever works on it now comes to an end, and nobody begins: it is not open
+        await self._lanes.rest_chores(number)
         await stage.partitions.close(number)
         if self._attempts >= ATTEMPTS:
             self.has_failed = True

@@ -84,7 +84,6 @@ class Bench:
             topics,
             reader,
             lambda tp, offset: self.acknowledged.append((tp.partition, offset)),
-            closing=asyncio.Lock(),
             on_state=lambda _, number, *, has_failed: self.told.append((number, has_failed)),
             pace_s=lambda: pace_s,
         )

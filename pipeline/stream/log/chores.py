@@ -1,0 +1,76 @@
+"""Work on open partitions beside their lanes: snapshots, ticks. One task a partition, and none waits for another.
+
+What goes wrong is its lane's matter: the lane fails, and begins anew from what is durable. Whoever closes a partition
+lets its chores come to an end first; one that a broker keeps waiting is cut off, as a crash would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+from pipeline.errors import StateError
+from pipeline.stream.log.lanes import REST_WITHIN_S, Lanes, crash
+
+LOOK_AGAIN_S = 0.02
+"""At what is due, while all of it is at work."""
+
+
+class Chores:
+    """One kind of work on each partition that a stage has open."""
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        owned: Callable[[], Iterable[int]],
+        pause: Callable[[], Awaitable[None]],
+        work: Callable[[int], Awaitable[None]],
+    ) -> None:
+        """Say what it is.
+
+        Args:
+            lanes: of the stage; those of a partition that is not open rest.
+            owned: gives the partitions to look at.
+            pause: waits until something may be due.
+            work: does what is due of a partition.
+        """
+        self._lanes = lanes
+        self._owned = owned
+        self._pause = pause
+        self._work = work
+        self._at_work: dict[int, asyncio.Task[None]] = {}
+        lanes.chores.append(self)
+
+    async def run(self) -> None:
+        """Work after each pause, until cancelled."""
+        while True:
+            await self._pause()
+            free = [number for number in self._owned() if number not in self._at_work]
+            for number in free:
+                if self._lanes.is_open(number):
+                    self._begin(number)
+            if self._at_work and not free:
+                await asyncio.wait(self._at_work.values(), timeout=LOOK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
+
+    async def rest(self, *numbers: int) -> None:
+        """Let the work on some partitions, or on all, come to an end."""
+        tasks = [task for number, task in self._at_work.items() if not numbers or number in numbers]
+        if not tasks:
+            return
+        await asyncio.wait(tasks, timeout=REST_WITHIN_S)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self, number: int) -> None:
+        task = asyncio.create_task(self._attempt(number))
+        self._at_work[number] = task
+        task.add_done_callback(lambda _: self._at_work.pop(number))
+
+    async def _attempt(self, number: int) -> None:
+        try:
+            await self._work(number)
+        except StateError as error:
+            crash(self._work, error)
+        except Exception as error:  # noqa: BLE001  whatever it is
+            self._lanes.fail(number, error)
