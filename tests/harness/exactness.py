@@ -183,6 +183,7 @@ class Examination:
         total = 0
         for stream, due in ((DECISIONS, self._decisions_due()), (OUTCOMES, self._outcomes_due())):
             total += in_topic[stream].total()
+            held, end = in_topic[stream], ends[stream]
             for number in range(self._client.partitions):
                 _, positions, _, _, counts, _ = progress.get(number, (2, {DECISIONS: 0, OUTCOMES: 0}, {}, 0, {}, 0))
                 fates = {
@@ -191,10 +192,10 @@ class Examination:
                 read = fates.pop("read", 0)
                 where = f"{stream}/{number}"
                 # What retention took before it was read counts as read, and as gone.
-                due_read = in_topic[stream][number] + self._forgotten.get((stream, number), 0)
-                if (positions[stream], read - fates.get("gone", 0)) != (ends[stream][number], due_read):
+                due_read = held[number] + self._forgotten.get((stream, number), 0)
+                if (positions[stream], read - fates.get("gone", 0)) != (end[number], due_read):
                     self.complaints.append(
-                        f"{where}: {due_read} records up to {ends[stream][number]}, read {read} up to {positions[stream]}"
+                        f"{where}: {due_read} records up to {end[number]}, read {read} up to {positions[stream]}"
                     )
                 if read != sum(fates.values()):
                     self.complaints.append(f"{where}: read {read}, accounted for {sum(fates.values())}: {fates}")
