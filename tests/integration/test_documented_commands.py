@@ -73,6 +73,7 @@ class Reader:
             r"127\.0\.0\.1:9092": broker,
             r"\b8080\b": str(self.port),
             r"(?<![$\w])NODE(?=:)": "127.0.0.1",
+            r"/etc/pipeline/": "",
             **names,
         }
         self.policies = ["homepage"]
@@ -229,6 +230,7 @@ def write_files(folder: Path) -> None:
         (FOLLOWER, policy.replace('name = "homepage"', 'name = "homepage-v2"', 1) + ROLLOUT),
         ("checkout.toml", policy.replace('name = "homepage"', 'name = "checkout"', 1)),
         ("shop.toml", SHOP),
+        ("subject-salts", f"{SALT}\n"),
         ("history.csv", "arm,reward,propensity\n" + "collab_filter,0.2,0.5\nhybrid,0,0.5\n" * 20),
     ):
         (folder / name).write_text(text, "utf-8")
