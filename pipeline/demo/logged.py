@@ -87,7 +87,7 @@ def read_log(folder: Path) -> list[Impression]:
         raise ConfigError(
             f"--data {folder}", [f"expected one CSV beside {ITEM_CONTEXT}, such as women.csv; seen: {seen}"]
         )
-    with files[0].open(encoding="utf-8", newline="") as lines:
+    with files[0].open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
         return read_impressions(lines, str(files[0]))
 
 

@@ -25,6 +25,8 @@ POLICY = "open-bandit"
 CLICK_AFTER_MS = 1_000
 """The dataset does not tell when a click came: a second after the impression stands in for it."""
 _COLUMNS = ("timestamp", "item_id", "position", "click", "propensity_score")
+LEAST_PROPENSITY = 1e-6
+"""Below it one impression would stand for more than a million."""
 _FEATURE_PREFIX = "user_feature_"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -62,19 +64,30 @@ def read_impressions(lines: Iterable[str], source: str) -> list[Impression]:
     Raises:
         ConfigError: a column is missing, or a row can't be read.
     """
-    reader = csv.DictReader(lines)
+    reader = csv.DictReader(_legible(lines, source))
     missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
         raise ConfigError(source, [f"column {column} is missing" for column in missing])
     impressions = []
-    for row, cells in enumerate(reader):
-        try:
+    row = -1
+    try:
+        for row, cells in enumerate(reader):
             impressions.append(_impression(row, cells))
-        except (TypeError, ValueError) as error:
-            raise ConfigError(source, [f"row {row}: {error}"]) from error
+    except csv.Error as error:
+        raise ConfigError(source, [f"row {row + 3}: {error}"]) from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(source, [f"row {row + 2}: {error}"]) from error
     if not impressions:
         raise ConfigError(source, ["holds no rows"])
     return impressions
+
+
+def _legible(lines: Iterable[str], source: str) -> Iterator[str]:
+    """Yield lines; what was no UTF-8 stands in them as lone surrogates, and is a fault."""
+    for number, line in enumerate(lines, 1):
+        if not line.isascii() and any("\udc80" <= letter <= "\udcff" for letter in line):
+            raise ConfigError(source, [f"line {number}: is no UTF-8; export the table as UTF-8"])
+        yield line
 
 
 def policy_for(impressions: Sequence[Impression]) -> PolicyDefinition:
@@ -127,9 +140,16 @@ def _impression(row: int, cells: Mapping[str, str]) -> Impression:
         item=str(int(cells["item_id"])),
         position=int(cells["position"]),
         is_clicked=bool(int(cells["click"])),
-        propensity=float(cells["propensity_score"]),
+        propensity=_propensity(cells["propensity_score"]),
         features={name: value for name, value in cells.items() if name.startswith(_FEATURE_PREFIX)},
     )
+
+
+def _propensity(text: str) -> float:
+    propensity = float(text)
+    if not LEAST_PROPENSITY <= propensity <= 1.0:
+        raise ValueError(f"propensity_score is {text!r}, expected a chance from {LEAST_PROPENSITY:g} to 1")
+    return propensity
 
 
 def _epoch_ms(text: str) -> int:

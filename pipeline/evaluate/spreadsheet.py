@@ -23,6 +23,7 @@ DELIMITERS = (",", ";", "\t", "|")
 FAULTS_SHOWN = 10
 MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 """Byte order marks."""
+WORKBOOK = b"PK\x03\x04"
 _MAYBE_GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}[.,]\d{3}")
 """1,234: a number of thousands, or one with three decimals."""
 _GROUPED = {mark: re.compile(rf"[-+]?\d{{1,3}}(?:{re.escape(mark)}\d{{3}})+(?:[.,]\d+)?") for mark in ".,"}
@@ -153,12 +154,12 @@ def read_sheet(raw: bytes, source: str, needed: Sequence[str]) -> Sheet:
         ConfigError: it has no such header, or rows of other lengths.
     """
     doubts: Counter[str] = Counter()
-    lines = _decoded(raw, doubts).splitlines(keepends=True)
+    lines = _decoded(raw, source, doubts).splitlines(keepends=True)
     if lines and (said := re.fullmatch(r"sep=(.)\s*", lines[0])):  # a line that Excel writes for itself
         skipped, delimiter = 1, said[1]
     else:
         skipped, delimiter = 0, _delimiter(lines[0] if lines else "", needed)
-    rows = list(csv.reader(io.StringIO("".join(lines[skipped:]), newline=""), delimiter=delimiter))
+    rows = _split("".join(lines[skipped:]), delimiter, source, skipped)
     header = rows[0] if rows else []
     columns = tuple(name.strip().casefold() for name in header)
     if altered := sum(name != column for name, column in zip(header, columns, strict=True)):
@@ -176,14 +177,33 @@ def read_sheet(raw: bytes, source: str, needed: Sequence[str]) -> Sheet:
         else:
             sheet.rows.append((number, cells))
     sheet.check()
+    if not sheet.rows:
+        raise ConfigError(source, ["holds no row below its header"])
     return sheet
 
 
-def _decoded(raw: bytes, doubts: Counter[str]) -> str:
+def _split(text: str, delimiter: str, source: str, skipped: int) -> list[list[str]]:
+    rows: list[list[str]] = []
+    try:
+        for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+            rows.append(cells)
+            if any("\0" in cell for cell in cells):
+                fault = f"row {len(rows) + skipped}: holds a byte 0, which no text has"
+                raise ConfigError(source, [f"{fault}: export the table again"])
+    except csv.Error as error:  # a cell of more than 131,072 letters, as where a quote never ends
+        fault = f"row {len(rows) + 1 + skipped}: can't be cut into cells ({error})"
+        raise ConfigError(source, [f"{fault}; does a quote begin there and not end?"]) from error
+    return rows
+
+
+def _decoded(raw: bytes, source: str, doubts: Counter[str]) -> str:
     for mark, encoding in MARKS:
         if raw.startswith(mark):
             return raw[len(mark) :].decode(encoding, errors="replace")
-    if b"\0" in raw[:200]:  # every second byte of what is mostly ASCII, without a mark
+    if raw.startswith(WORKBOOK):
+        raise ConfigError(source, ["is a workbook, no table of text: save it as CSV"])
+    head = raw[:200]
+    if head.count(0) > len(head) // 4:  # every second byte of what is mostly ASCII, without a mark
         encoding = "utf-16-le" if raw[1:2] == b"\0" else "utf-16-be"
         doubts[f"no byte order mark: read as {encoding}"] = 1
         return raw.decode(encoding, errors="replace")

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import orjson
 import pytest
 
+from pipeline.demo.logged import read_log
 from pipeline.demo.open_bandit import expected_totals, log_records, policy_for, read_impressions
 from pipeline.demo.recount import Total
 from pipeline.errors import ConfigError
@@ -75,8 +77,25 @@ def test_a_missing_column_is_named() -> None:
 )
 def test_a_row_that_cant_be_read_is_named(cell: str, instead: str) -> None:
     assert cell in ROWS
-    with pytest.raises(ConfigError, match=r"test\.csv: row 2"):
+    # The third below the header, which is row 1, as a spreadsheet shows it.
+    with pytest.raises(ConfigError, match=r"test\.csv: row 4"):
         impressions(ROWS.replace(cell, instead))
+
+
+@pytest.mark.parametrize("propensity", ["1e-300", "0", "-0.5", "1.5", "nan", "25%"])
+def test_a_propensity_that_no_decision_can_have_had_is_named(propensity: str) -> None:
+    with pytest.raises(ConfigError, match=r"test\.csv: row 4"):
+        impressions(ROWS.replace("0.25,cc", f"{propensity},cc"))
+
+
+def test_a_campaign_s_byte_order_mark_is_read_and_other_encodings_are_refused_in_words(tmp_path: Path) -> None:
+    table = tmp_path / "women.csv"
+    table.write_text(f"{HEADER}\n{ROWS}", encoding="utf-8-sig")
+    assert [one.item for one in read_log(tmp_path)] == [one.item for one in impressions()]
+    for encoding, line in (("utf-16", 1), ("cp1252", 4)):
+        table.write_text(f"{HEADER}\n{ROWS}".replace("cc", "\u00e4"), encoding=encoding)
+        with pytest.raises(ConfigError, match=rf"women\.csv: line {line}: is no UTF-8"):
+            read_log(tmp_path)
 
 
 def test_an_empty_log_is_refused() -> None:

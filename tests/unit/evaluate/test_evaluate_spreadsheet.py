@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.evaluate.spreadsheet import read_sheet
-from pipeline.evaluate.warm_start import Shown, foreign_arms, log_of_sheet
+from pipeline.evaluate.warm_start import ArmStart, Shown, arm_starts, foreign_arms, log_of_sheet
 from tests.samples import define, plain_policy
 
 POLICY = define(plain_policy())
@@ -41,11 +41,42 @@ def test_thousands_are_told_from_decimals_by_the_rest_of_the_column():
         ("arm,reward,propensity\na,1,1.5\n", "row 2, column propensity: '1.5'"),
         ("arm,reward\na,nan\n", "row 2, column reward: 'nan'"),
         ("arm,reward\na\n", "row 2: has 1 cells, the header has 2"),
+        ("arm,reward\na,25%\n", "row 2, column reward: '25%'"),
+        ("arm;reward\na;ja\nb;nein\n", "row 3, column reward: 'nein'"),
+        ("arm,reward\na,TRUE\n", "row 2, column reward: 'TRUE'"),
+        ("arm,reward\na,2024-01-02\n", "row 2, column reward: '2024-01-02'"),
+        ("arm,reward\na,#DIV/0!\n", "row 2, column reward: '#DIV/0!'"),
+        ("arm,reward\na,1\nb\0,1\n", "row 3: holds a byte 0"),
+        ("sep=;\narm;reward\na\0;1\n", "row 3: holds a byte 0"),
+        ('arm,reward\na,1\n"b,1\n' + "c,1\n" * 50_000, "row 3: can't be cut into cells"),
+        ("arm,reward\na," + "1" * 200_000, "row 2: can't be cut into cells"),
+        ("arm,reward,reward\na,1,1\n", "column reward is there 2 times"),
+        ("", "column arm is missing"),
+        ("arm,reward\n", "holds no row below its header"),
+        ("PK\x03\x04\x14", "is a workbook"),
     ],
 )
 def test_faults_name_row_and_column(text, words):
     with pytest.raises(ConfigError, match=words):
         log_of_sheet(read(text.encode()), POLICY)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'arm,reward,note\na,0.5,"x\ny"\nb,1,z\n',
+        "arm,reward,,\r\na,0.5,,\r\nb,1,,\r\n",
+        "arm,reward,at\ra,0.5,03:04\rb,1,2024-01-02\r",
+        "Arm , REWARD\na , 0.5\n,\nb,1\n",
+        "sep=|\narm|reward\na|0,5\nb|1,0\n",
+        'arm,reward,note\na,0.5,x\x0by\nb,1,"\u2028"\n',
+    ],
+)
+def test_line_ends_within_cells_empty_columns_and_rows_and_other_columns_are_read(text):
+    assert arm_starts(log_of_sheet(read(text.encode()), POLICY), trust=1.0, limit=9.0) == [
+        ArmStart("a", 1, 0.5, 1.0, 1.0),
+        ArmStart("b", 1, 1.0, 1.0, 1.0),
+    ]
 
 
 def test_foreign_arms_are_counted():
