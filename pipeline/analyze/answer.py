@@ -54,6 +54,8 @@ def _by_level(effect: Effect) -> str:
 
 
 def _context(found: Analysis) -> str:
+    if not found.effects:
+        return "Whether to personalise can't be said: nothing in the log tells one visitor from another."
     gain = f"{interval_text(found.gain, found.confidence, '+.4g')} a decision against the best arm for all"
     sure = [effect for effect in found.effects if effect.adjusted <= SURELY]
     differ = (
@@ -80,7 +82,9 @@ def _missing(found: Analysis) -> str:
 
 
 def _waits(found: Analysis) -> Iterator[str]:
-    if found.personalise == "not yet":
+    if not found.effects:
+        yield "a context with the decisions, of fields by which visitors differ"
+    elif found.personalise == "not yet":
         yield f"{_wait_text(found.context_wait)} until context is surely worth it or surely not"
     if not found.advice.may_stop and found.personalise != "yes":
         yield f"{_wait_text(found.arm_wait)} until the one arm can be chosen"

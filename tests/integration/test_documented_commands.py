@@ -58,6 +58,7 @@ ANSWERS: Mapping[str, tuple[set[int], str]] = {
     # What else than 0 is a right answer here, and what it then says.
     "pipeline advise ": ({0, 1}, ""),  # 1: go on
     "pipeline policy promote ": ({1}, ""),  # nobody was shown it yet
+    "pipeline analyze homepage": ({1}, "holds no settled decision"),  # as below; test_analyze.py has them settled
     "pipeline evaluate ": ({1}, "holds no settled decision"),  # README's windows are of a day; test_evaluate.py settles
 }
 
@@ -231,7 +232,7 @@ def write_files(folder: Path) -> None:
         ("checkout.toml", policy.replace('name = "homepage"', 'name = "checkout"', 1)),
         ("shop.toml", SHOP),
         ("subject-salts", f"{SALT}\n"),
-        ("history.csv", "arm,reward,propensity\n" + "collab_filter,0.2,0.5\nhybrid,0,0.5\n" * 20),
+        ("history.csv", "arm,reward,propensity\n" + "collab_filter,0.2,0.5\nhybrid,0,0.5\n" * 40),
     ):
         (folder / name).write_text(text, "utf-8")
     issued = issue(folder, "node.example")

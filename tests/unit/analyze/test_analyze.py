@@ -173,3 +173,11 @@ def test_a_log_that_says_little_is_answered_drawn_and_told_in_json(log, tmp_path
         save_picture(found, tmp_path / "deep" / name)
     assert (tmp_path / "deep" / "a.png").read_bytes().startswith(b"\x89PNG")
     assert b"<svg" in (tmp_path / "deep" / "b.svg").read_bytes()
+
+
+def test_a_log_that_knows_nothing_of_its_visitors_says_so():
+    found = of(log_of([0, 1] * 500, [0.0, 1.0, 1.0, 1.0] * 250, np.full(1_000, 0.5)), Settings(resamples=50))
+    which, worth, missing = sentences(found)
+    assert which.startswith("Show b to everybody")
+    assert worth == "Whether to personalise can't be said: nothing in the log tells one visitor from another."
+    assert "a context with the decisions" in missing
