@@ -42,6 +42,8 @@ window = "1h"
 [guardrails]
 control = "plain"
 holdout = { share = 0.3 }
+[analysis]
+share = 0.4
 """
 
 
@@ -130,6 +132,7 @@ def ledger(snapshot_content: bytes, decisions: int) -> list[dict[str, Any]]:
                 "attribution": "",
                 "outcomes": [],
                 "decision": avro.encode("decision", decision._asdict()),
+                "is_analysis": decision.is_analysis,
             }
         )
     return records
@@ -156,3 +159,12 @@ async def test_the_lift_over_the_holdout_comes_out_of_the_ledger(broker, policy_
     assert report["guardrails"] == {"holdout": groups["holdout"]["decisions"]}
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "lift: +" in await run(broker, "report", "front")
+    # The policy has learned nothing from these, and they are told by themselves.
+    members = [record for record in records if record["is_analysis"]]
+    assert groups["analysis"]["decisions"] == len(members) > 0
+    assert "lift of analysis: +" in await run(broker, "report", "front", "--group", "analysis")
+    content = build_snapshot(load_policy(POLICY, "test"), [], {}, 1, "")
+    await publish(broker.bootstrap_servers, "front", content)
+    asked = ("evaluate", "front", "--group", "analysis", "--target", "logged", "--target", "latest", "--json")
+    evaluated = orjson.loads(await run(broker, *asked))
+    assert evaluated["decisions"] == len(members)

@@ -84,6 +84,18 @@ def test_each_decision_of_an_id_that_came_again_is_of_its_own_subject():
     assert gathering.log()[0].subjects == ["ada", "bea"]
 
 
+def test_the_analysis_group_may_be_asked_alone_or_left_out():
+    gathering = gathered(record(1, reward=ONE), record(2, is_analysis=True), record(3, reward=ONE, is_analysis=True))
+    assert len(gathering.log()[0]) == 3
+    of_it, left_out = gathering.log(analysis=True)
+    assert (of_it.actions, left_out) == (["x2", "x3"], ["1 decisions are not of the analysis group and were left out"])
+    others, left_out = gathering.log(analysis=False)
+    assert (others.actions, len(left_out)) == (["x1"], 1)
+    assert "2 decisions are of the analysis group" in left_out[0]
+    with pytest.raises(ConfigError, match="not of the analysis group"):
+        gathered(record(1)).log(analysis=True)
+
+
 def test_open_decisions_and_other_policies_are_left_out_and_the_former_are_told():
     other = record(3) | {"policy": "another"}
     older = record(4) | {"generation": 2}
