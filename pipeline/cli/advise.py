@@ -38,6 +38,7 @@ from pipeline.stream.log.topics import SNAPSHOT_HISTORY
 from pipeline.stream.security import Address
 
 MINUTE_MS = 60_000
+BY_DECISION = "statistics know nobody. Where the same people come often, it is less sure than this says; see the report"
 
 
 class SegmentAdvice(NamedTuple):
@@ -68,6 +69,7 @@ class SegmentAdvice(NamedTuple):
             "is_sure": advice.is_sure,
             "decisions_needed": self.needed,
             "time_needed_ms": self.needed_ms,
+            "by": "decision",
             "basis": self.basis,
             "left_out": dict(self.left_out),
             "arms": [
@@ -276,6 +278,7 @@ def _print(one: SegmentAdvice) -> None:
     click.echo(f"{one.segment}: {_verdict(one)}")
     if one.basis != OVER_ALL_TIME:
         click.echo(f"  compared {one.basis}")
+    click.echo(f"  by decision: {BY_DECISION}")
     for arm, why in one.left_out.items():
         click.echo(f"  not compared: {arm} {why}")
     table = Table("arm", "count", "mean", "P(best)", "expected loss")

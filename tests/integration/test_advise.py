@@ -50,11 +50,12 @@ def test_a_policy_that_is_not_clear_yet_is_told_how_long_it_takes(embedded: Brok
     found = advise(broker, "unclear", "--json")
     assert found.exit_code == 1, found.output
     (segment,) = orjson.loads(found.stdout_bytes)["segments"]
-    assert (segment["leader"], segment["may_stop"]) == ("b", False)
+    assert (segment["leader"], segment["may_stop"], segment["by"]) == ("b", False, "decision")
     # 676 - 200 decisions came in two hours.
     assert abs(segment["time_needed_ms"] - segment["decisions_needed"] * 2 * HOUR_MS / 476) <= 1
     words = advise(broker, "unclear").output
     assert f"other: go on: b leads; about {segment['decisions_needed']:,} decisions more" in words
+    assert "  by decision: statistics know nobody." in words
 
 
 def test_a_policy_with_a_clear_winner_may_stop(embedded: Broker) -> None:
