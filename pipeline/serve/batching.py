@@ -34,8 +34,8 @@ QUANTUM_S = 0.0003
 """Of a go: half of what a short request takes over loopback. A piece that is longer has a go of its own."""
 COST_S = 40e-6
 """What a cost of 1 takes: a decision among few arms."""
-SHARED_COST = 8
-"""Of the asks in one go, where there are several callers: a quantum."""
+SHARED_COST = 4
+"""Of the asks in one go, where there are several callers: a quantum, with what it takes to read and write them."""
 LONELY_COST = 32
 """The same where there was one caller only for a while: who comes first to share waits so long once."""
 LONELY_AFTER_S = 1.0

@@ -249,7 +249,7 @@ class ServingNode:
     def _noted(self, written: Written) -> Written:
         """Log an answer, unless its action was decided meanwhile: by a row above it, or by somebody else."""
         answer = written.answer
-        if written.record and isinstance(answer, Decided):
+        if isinstance(answer, Decided):
             with suppress(InvalidRecordError):  # another policy's: JOIN takes the first of the two
                 again = self.journal.recall(written.asked, answer.decision.action_id)
                 if again is not None:

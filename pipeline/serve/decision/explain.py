@@ -81,12 +81,12 @@ def _beliefs(decided: Decided, snapshot: LoadedSnapshot | None) -> Pieces[tuple[
     segment = snapshot.segments[decision.segment]
     if not all(arm in segment.index or arm in decision.candidates for arm in decision.eligible):
         return None, []
+    if not snapshot.needs_context:
+        return snapshot.estimates_of(decision.segment, tuple(decision.eligible)), []
     candidates = {arm: tuple(features.values()) for arm, features in decision.candidates.items()}
     posterior = segment.of(tuple(decision.eligible), candidates)
     yield
     vector = np.frombuffer(decision.context_vector, "<i2")
-    if not snapshot.needs_context:
-        return snapshot.model.estimates(posterior, None), []
     if len(vector) != snapshot.definition.dimension:  # the context could not be encoded
         return None, []
     estimates = snapshot.model.estimates(posterior, decode(vector))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import StateError
 from pipeline.models import ALGORITHMS, model_for
-from pipeline.models.model import ArrayBytes, Floats, Model, Posterior
+from pipeline.models.model import ArrayBytes, Estimates, Floats, Model, Posterior
 from pipeline.models.regressions.hybrid import join_candidates
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.feature_kinds import GRID_ONE
@@ -92,6 +92,8 @@ class LoadedSnapshot:
     """Whether propensities depend on the context beyond its segment."""
     guards: Guards = field(init=False, repr=False)
     """The policy's guardrails, with the counts of this version."""
+    estimates_of: Callable[[str, tuple[str, ...]], Estimates] = field(init=False, repr=False)
+    """What is thought of some arms in a segment, where that depends on no context: asked again it is known."""
     _kept_weights: Callable[[str, tuple[str, ...]], Floats] = field(init=False, repr=False)
     _kept: Callable[[str, tuple[str, ...]], Guarded] = field(init=False, repr=False)
 
@@ -104,6 +106,7 @@ class LoadedSnapshot:
             "needs_context": ALGORITHMS[self.model.name].needs_context,
             "guards": guards,
             "_kept_weights": kept_weights,
+            "estimates_of": lru_cache(KEPT_VECTORS)(partial(_estimates, self.model, self.segments)),
             "_kept": lru_cache(KEPT_VECTORS)(partial(_guarded, guards, kept_weights)),
         }
         for name, value in derived.items():
@@ -174,6 +177,12 @@ def _weights(
     candidates: Features = NO_FEATURES,
 ) -> Floats:
     return model.probabilities(segments[segment].of(arms, candidates), context)
+
+
+def _estimates(
+    model: Model, segments: Mapping[str, SegmentPosterior], segment: str, arms: tuple[str, ...]
+) -> Estimates:
+    return model.estimates(segments[segment].of(arms), None)
 
 
 def _guarded(

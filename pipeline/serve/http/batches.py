@@ -58,7 +58,7 @@ class Batches:
         self._access.charge(caller, cost)
         async with self._held.hold(sum(arms + len(each.candidates or ()) for each in requests)):
             decided = await node.decide_many(policy, requests, caller=caller.name)
-            return await node.in_turn(self._writing(decided, caller, policy, fields), caller.name)
+            return await node.in_turn(self._writing(decided, requests, caller, policy, fields), caller.name)
 
     async def take(self, caller: Caller, body: bodies.OutcomesRows) -> list[str]:
         """Take outcomes, all or none; return their ids.
@@ -70,7 +70,7 @@ class Batches:
         self._access.charge(caller, outcomes_cost(count))
         return await self._node.take_outcomes(self._told(caller, body.outcomes), count=count, caller=caller.name)
 
-    def _reading(self, policy: str, rows: Sequence[msgspec.Raw]) -> Pieces[tuple[Sequence[bodies.DecideBody], int]]:
+    def _reading(self, policy: str, rows: Sequence[msgspec.Raw]) -> Pieces[tuple[list[bodies.DecideBody], int]]:
         """Return the requests, and what they cost."""
         requests: list[bodies.DecideBody] = []
         cost = 0
@@ -81,7 +81,12 @@ class Batches:
         return requests, cost
 
     def _writing(
-        self, decided: list[Decided | NoAnswer], caller: Caller, policy: str, fields: Sequence[str]
+        self,
+        decided: list[Decided | NoAnswer],
+        requests: list[bodies.DecideBody],
+        caller: Caller,
+        policy: str,
+        fields: Sequence[str],
     ) -> Pieces[memoryview]:
         """Write answers and let go of each: to free half a million probabilities in one go takes milliseconds."""
         written = bytearray(b'{"answers":[')
@@ -89,6 +94,7 @@ class Batches:
         while decided:
             written += _encode(self._row(decided.pop(), caller, policy, fields))
             written += b"," if decided else b""
+            requests.pop()
             yield
         written += b"]}"
         return memoryview(written)
