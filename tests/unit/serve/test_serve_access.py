@@ -198,3 +198,17 @@ async def test_metrics_have_a_listener_of_their_own_where_no_key_is_asked_for(
         assert (await client.get(told.removeprefix("metrics url="))).status_code == 200
         assert (await client.get(told.removeprefix("metrics url=").replace("/metrics", "/healthz"))).status_code == 404
         assert (await client.get(f"{url}/metrics")).status_code == 401
+
+
+async def test_a_page_s_key_is_charged_what_a_decision_costs_though_no_other_rate_is_set(
+    beta: PolicyDefinition, content_of: Content
+) -> None:
+    page = ApiKey("page", hash_key("pk_page"), frozenset({"decide"}), claims={"click": 1.0})
+    options: dict[str, Any] = {"keys": (page,), "page_rate_per_s": 0.001, "burst": 10}
+    candidates = {f"new-{number}": {} for number in range(200)}
+    async with client_of(beta, content_of(beta, {}), **options) as client:
+        decide = "/v1/policies/homepage/decide"
+        # 41 decisions' worth: a full bucket of 10 lets it through, and owes the rest.
+        dear = await client.post(decide, json={"candidates": candidates}, headers=bearer("page"))
+        assert dear.status_code == 200
+        assert (await client.post(decide, json={}, headers=bearer("page"))).status_code == 429
