@@ -8,10 +8,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 
 from pipeline.brokers import default_cache_dir, running_broker
@@ -88,6 +91,18 @@ async def test_policies_that_count_more_than_sums_come_to_the_naive_posteriors_o
                 await client.until(lambda: client.snapshots("groups"), what="a first snapshot")
                 await asyncio.to_thread(restart, worker, tmp_path, loses_disk=True)
         await assert_exact(client, *data)
+    await assert_proven_by_other_code(place, {one.policy["name"] for one in data})
+
+
+async def assert_proven_by_other_code(place: Place, policies: set[str]) -> None:
+    command = [sys.executable, "-m", "pipeline", "verify", "--independent", "--json", "--last", "5"]
+    done = await asyncio.to_thread(
+        subprocess.run, [*command, "--broker", place.broker], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    newest = {one["policy"]: one["ledger_records"] for one in orjson.loads(done.stdout)["snapshots"]}
+    assert newest.keys() == policies
+    assert min(newest.values()) > 0
 
 
 async def test_a_worker_that_starts_when_all_is_there_replays_it_to_the_same_posteriors(
