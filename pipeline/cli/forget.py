@@ -81,7 +81,7 @@ def forget(
     an action of theirs, are taken from `dead-letters`.
 
     \b
-    Examples:
+    Example:
       pipeline forget 8f14e45fceea167a5a36dedd4bea2543 --dry-run
       echo 'customer-4711' | pipeline forget --user - --salt-file /etc/pipeline/subject-salts
     """

@@ -113,9 +113,11 @@ class Visitors:
             self.told[action_id] = response.json()
             answers.append(self.told[action_id])
             if len(self.told) % 2:
-                outcome = {"action_id": action_id, "kind": "click", "outcome_id": f"{action_id}-click"}
+                # As opaque as a UUID: any other id is logged as a hash.
+                outcome_id = f"{len(self.told):032x}"
+                outcome = {"action_id": action_id, "kind": "click", "outcome_id": outcome_id}
                 assert (await self._client.post(f"{node.url}/v1/outcomes", json=outcome)).status_code == 200
-                self.outcomes.append(f"{action_id}-click")
+                self.outcomes.append(outcome_id)
         return answers
 
     async def health(self, node: Node) -> dict[str, Any]:

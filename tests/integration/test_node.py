@@ -113,10 +113,10 @@ async def test_a_decision_and_its_outcome_are_logged_in_one_partition(embedded: 
             outcome = {
                 "action_id": action_id,
                 "kind": "click",
-                "outcome_id": f"o{number}",
+                "outcome_id": f"{number:032x}",
                 "occurred_at_ms": 1_700_000_000_000,
             }
-            assert (await client.post("/v1/outcomes", json=outcome)).json() == {"outcome_id": f"o{number}"}
+            assert (await client.post("/v1/outcomes", json=outcome)).json() == {"outcome_id": f"{number:032x}"}
             ((decided_in, decision),) = await read(servers, DECISIONS, action_id)
             ((outcome_in, credited),) = await read(servers, OUTCOMES, action_id)
             assert decided_in == outcome_in
@@ -127,7 +127,7 @@ async def test_a_decision_and_its_outcome_are_logged_in_one_partition(embedded: 
             assert (decision.segment, decision.reason) == ("returning", "policy")
             assert (decision.snapshot_version, decision.snapshot_id) == (1, snapshot_id(content))
             assert decision.subject_hash not in {None, "ada"}
-            assert credited == Outcome(f"o{number}", action_id, "click", 1.0, 1_700_000_000_000)
+            assert credited == Outcome(f"{number:032x}", action_id, "click", 1.0, 1_700_000_000_000)
         # Twelve keys in four partitions: that all fall into one has a chance of 4^-11.
         assert len(partitions) > 1
 
