@@ -39,10 +39,10 @@ def check_ids(decision: Decision, definition: PolicyDefinition) -> None:
             "one of snapshot_id, schema_hash and guardrails",
             " ".join((decision.snapshot_id, decision.schema_hash, *decision.guardrails)),
         )
-    if not definition.arm_set.issuperset(decision.eligible):
-        for arm in decision.eligible:
+    if decision.candidates or not definition.arm_set.issuperset(decision.eligible):
+        for arm in (*decision.eligible, *decision.candidates):
             if not is_id(arm):
-                raise no_id("an arm of `eligible`", arm)
+                raise no_id("an arm of `eligible` or `candidates`", arm)
 
 
 @lru_cache(4_096)

@@ -19,7 +19,7 @@ from pipeline.codec import avro
 from pipeline.codec.framed import UnresolvedSchemaError
 from pipeline.codec.reward import RewardWriter
 from pipeline.events import Decision, Erasure, Outcome
-from pipeline.join.dead_letter import dead_letter, shortened
+from pipeline.join.dead_letter import dead_letter
 from pipeline.join.forwarding import Place
 from pipeline.join.progress import DECISIONS, NOT_YET_MS, OUTCOMES, Progress, progress_from_bytes
 from pipeline.join.row import ActionRow
@@ -385,13 +385,14 @@ def outputs(changes: Changes, partition: int) -> Outgoing:
     if changes.refusals:
         reasons = Counter(refusal.error.reason for refusal in changes.refusals)
         first = changes.refusals[0]
+        # Without its fault in words, which quotes what was sent: nobody is forgotten in a log.
         log.warning(
-            "records-refused partition=%s reasons=%s first=%s@%s %s",
+            "records-refused partition=%s reasons=%s first=%s/%s/%s see: pipeline dead-letters show",
             partition,
             dict(reasons),
             first.stream,
+            partition if first.partition is None else first.partition,
             first.offset,
-            shortened(first.error.detail),
         )
         outgoing[topics.DEAD_LETTERS, partition] = [dead_letter(refusal, partition) for refusal in changes.refusals]
     return outgoing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.codec.reward import Reward, tallies_in
-from pipeline.events import Contribution, Erasure
+from pipeline.events import Contribution, Erasure, is_id
 
 ERASED_REVISION = 1 << 62
 """Above any count of facts."""
@@ -18,10 +18,10 @@ def erased_record(erasure: Erasure, counted: Contribution | None, event_time_ms:
         action_id=erasure.action_id,
         revision=ERASED_REVISION,
         is_settled=True,
-        policy=erasure.policy,
+        policy=_name(erasure.policy),
         generation=erasure.generation,
-        segment=erasure.segment,
-        arm=erasure.arm,
+        segment=_name(erasure.segment),
+        arm=_name(erasure.arm),
         reward=was.reward if was.is_final else 0,
         reward_exponent=was.reward_exponent,
         context_vector=was.context_vector,
@@ -36,3 +36,8 @@ def erased_record(erasure: Erasure, counted: Contribution | None, event_time_ms:
         is_reward_final=was.is_final,
         tallies=tallies_in(erasure.tallies) if was.is_final else (),
     )
+
+
+def _name(text: str) -> str:
+    """Return a name, and of a decision that was refused for it nothing: it may be somebody's."""
+    return text if is_id(text) else "-"

@@ -31,7 +31,6 @@ def encoded(plain: dict[str, Any], encoding: str) -> bytes:
         {"context": {"visits": 3.0, "tier": JANE}},
         {"context": {"visits": JANE}},
         {"candidates": {"sku": {JANE: 1.0}}},
-        {"candidates": {JANE: {"price": 1.0}}},
         {"subject_hash": JANE},
     ],
 )

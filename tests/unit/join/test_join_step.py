@@ -655,6 +655,7 @@ def test_free_ids_of_outcomes_are_kept_as_hashes_and_a_repeat_is_one_over_an_upg
         {"guardrails": [JANE]},
         {"eligible": ["a", JANE], "probabilities": [0.5, 0.5]},
         {"segment": JANE},
+        {"candidates": {JANE: {"price": 0.5}}},
     ],
 )
 def test_a_decision_whose_names_may_name_somebody_is_refused_and_no_row_is_made_of_it(fields):
