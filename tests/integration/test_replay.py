@@ -64,7 +64,7 @@ class Place(NamedTuple):
         process = await self.started(*arguments)
         said, errors = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == expected, f"{arguments} → {process.returncode}: {said!r} {errors!r}"
-        return (said + errors).decode()
+        return (said if expected == 0 else said + errors).decode()
 
     async def told(self, *arguments: str) -> tuple[dict[str, Any], list[str]]:
         """Run a command; return what it finds, whenever it looks and however far, and what it passes over."""
