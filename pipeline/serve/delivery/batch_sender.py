@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
@@ -41,6 +42,9 @@ class Round:
         """Not tried, as was asked."""
         self._parcels = parcels
         self._flying: dict[asyncio.Future[Any], _Batch] = {}
+        self._ended: list[asyncio.Future[Any]] = []
+        """Those of them that have come to an end: looked at together, since a round has dozens."""
+        self._has_ended = asyncio.Event()
         self._next: defaultdict[Destination, deque[_Batch]] = defaultdict(deque)
         """Batches that follow when those before them are acknowledged: a producer has one of a partition in flight, and
         keeps whoever brings another waiting."""
@@ -70,17 +74,16 @@ class Round:
 
     async def wait(self, producer: Any, within_s: float | None = None) -> None:
         """Wait until every batch has come to an end, or for so long."""
-        loop = asyncio.get_running_loop()
-        deadline_s = None if within_s is None else loop.time() + within_s
-        while self._flying:
-            left_s = None if deadline_s is None else max(0.0, deadline_s - loop.time())
-            done, _ = await asyncio.wait(self._flying, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-            if not done:
-                return
-            for sent in [each for each in self._flying if each in done]:
-                batch = self._flying.pop(sent)
-                self._settle(batch, _ending(sent), producer)
-                await self._fly_next(producer, batch.destination)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._flying:
+                    await self._has_ended.wait()
+                    self._has_ended.clear()
+                    ended, self._ended = self._ended, []
+                    for sent in ended:
+                        batch = self._flying.pop(sent)
+                        self._settle(batch, _ending(sent), producer)
+                        await self._fly_next(producer, batch.destination)
 
     async def begin(self, producer: Any, batches: Iterable[_Batch]) -> None:
         """Hand the first batch of each partition to the producer."""
@@ -106,10 +109,16 @@ class Round:
                 except KafkaError as error:
                     failure = error
                 else:
-                    sent.add_done_callback(_noticed)
+                    sent.add_done_callback(self._note)
                     self._flying[sent] = batch
                     return
             self.fail(destination, self._parcels_of(batch), failure)
+
+    def _note(self, sent: asyncio.Future[Any]) -> None:
+        self._ended.append(sent)
+        self._has_ended.set()
+        if not sent.cancelled():
+            sent.exception()  # which counts as looked at where nobody waits any more: a stopping node, without a broker
 
     def _settle(self, batch: _Batch, result: BaseException | None, producer: Any) -> None:
         """Note how a batch ended."""
@@ -201,9 +210,3 @@ def _one_by_one(producer: Any, parcels: Sequence[Parcel], batch: _Batch) -> list
 def _ending(sent: asyncio.Future[Any]) -> BaseException | None:
     # aiokafka cancels what it holds as it loses a connection: that is no cancellation of whoever waits here.
     return UnavailableError("the producer let go of a batch") if sent.cancelled() else sent.exception()
-
-
-def _noticed(sent: asyncio.Future[Any]) -> None:
-    """Look at how a batch ended, where nobody waits any more: a stopping node, while the broker is away."""
-    if not sent.cancelled():
-        sent.exception()
