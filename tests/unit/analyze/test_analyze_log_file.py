@@ -78,7 +78,7 @@ def test_an_arm_named_by_digits_and_seconds_since_1970_are_read():
         (b"arm,reward,propensity\na,x,0.5\n", 'row 2, reward: "x", expected a number'),
         (b"arm,reward,propensity\n,1,0.5\n", "row 2, arm: is empty"),
         (b"arm,reward,time\na,1,yesterday\n", 'row 2, time: "yesterday", expected a time such as'),
-        (b"arm,reward\n", "holds no decision"),
+        (b"arm,reward\n", "holds no row below its header"),
         (b'{"arm": "a", "reward": NaN}\n', "line 1 is not JSON"),
         (b'{"arm": "a", "reward": 1}\n[]\n', r"line 2 is \[\], expected an object"),
         (b'{"arm": "a", "reward": "1"}\n{"arm": "a", "reward": 1}\n', 'line 1, reward: "1", expected a number'),

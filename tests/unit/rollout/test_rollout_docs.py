@@ -14,7 +14,7 @@ from pipeline.rollout.condition import parse_condition
 from pipeline.rollout.figures import FIXED, names_of
 
 PAGE = (Path(__file__).parents[3] / "docs/ramp.md").read_text("utf-8")
-NAMES = names_of(["refund"])
+NAMES = names_of(["refund", "purchase"])
 
 
 def test_every_figure_is_in_the_table():
