@@ -52,8 +52,8 @@ def measure(dimension: int, encoding: str, repetitions: int) -> list[Row]:
     if len(changes.rewards) != BATCH:
         raise SystemExit(f"{len(changes.rewards)} ledger records of {BATCH} decisions")
     rows = [row for row in changes.rows.values() if row is not None]
-    stored = [row_to_bytes(row) for row in rows]
-    if [row_from_bytes(one).raw for one in stored] != [record.value for record in decisions]:
+    stored = [(row_to_bytes(row), action_id) for action_id, row in changes.rows.items() if row is not None]
+    if [row_from_bytes(*one).raw for one in stored] != [record.value for record in decisions]:
         raise SystemExit("stored rows do not hold their decisions")
     ledger = written(changes)
     (piece,) = pieces(list(enumerate(ledger)))
@@ -63,7 +63,7 @@ def measure(dimension: int, encoding: str, repetitions: int) -> list[Row]:
         f"decode and check, {name}": lambda: decode_arrivals("decisions", records, {}),
         f"join step, {name}": joined,
         f"row to bytes, {name}": lambda: [row_to_bytes(row) for row in rows],
-        f"row from bytes, {name}": lambda: [row_from_bytes(one) for one in stored],
+        f"row from bytes, {name}": lambda: [row_from_bytes(*one) for one in stored],
         f"ledger record to bytes, {name}": lambda: written(changes),
         f"ledger record from bytes, {name}": lambda: list(pieces(list(enumerate(ledger)))),
         f"fold, {name}": lambda: fold_piece(piece, nothing, (), FoldState()),

@@ -60,7 +60,7 @@ def place(own_kafka_of_module: LocalKafka, request: pytest.FixtureRequest) -> Pl
 async def decided(client: Client, *rows: tuple[str, str]) -> None:
     """Let one decision be counted of each segment and arm."""
     await client.decide(
-        plain_decision(f"{segment} {arm}", now_ms(), segment=segment, arm=arm, context_vector=VECTOR)
+        plain_decision(f"{segment}/{arm}", now_ms(), segment=segment, arm=arm, context_vector=VECTOR)
         for segment, arm in rows
     )
 

@@ -274,14 +274,14 @@ async def test_what_was_sent_home_is_counted_where_it_was_sent_to(place: Place, 
 @pytest.mark.parametrize("place", ["embedded"], indirect=True)
 async def test_what_is_no_reward_is_passed_over_by_every_reader_of_the_ledger(place: Place, tmp_path: Path) -> None:
     async with place.loop(tmp_path) as client:
-        await client.decide(decision(number, 1) | {"subject_hash": "5e1f"} for number in range(100))
+        await client.decide(decision(number, 1) | {"subject_hash": "5e1f5e1f5e1f5e1f"} for number in range(100))
         await client.tick(CLOSED_MS)
         await client.quiet()
     readers = (
         ("report", "homepage"),
         ("evaluate", "homepage"),
         command(tmp_path, "--ledger"),
-        ("forget", "5e1f", "--dry-run"),
+        ("forget", "5e1f5e1f5e1f5e1f", "--dry-run"),
     )
     before = [await place.told(*reader) for reader in readers]
     assert [warned for _, warned in before] == [[]] * len(readers)
