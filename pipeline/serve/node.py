@@ -92,7 +92,8 @@ class ServingNode:
         await self.stop()
 
     async def start(self) -> None:
-        """Begin to follow and to deliver."""
+        """Begin to follow and to deliver; what an earlier process kept is live before anybody asks."""
+        await self.follower.take_kept()
         self._tasks = [
             asyncio.create_task(supervise(self.follower.follow), name="follow-snapshots"),
             asyncio.create_task(supervise(self._switches.follow), name="follow-switches"),

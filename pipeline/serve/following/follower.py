@@ -145,7 +145,6 @@ class SnapshotFollower:
 
     async def follow(self) -> None:
         """Keep up until cancelled, whatever the broker does."""
-        await self._take_kept()
         retry_s = RETRY_S
         while True:
             topic = self._open_topic(self._broker, SNAPSHOTS)
@@ -191,10 +190,10 @@ class SnapshotFollower:
             return False
         return bool(self._waiting) or any(line.may_have_missed for line in self._lines.values())
 
-    async def _take_kept(self) -> None:
+    async def take_kept(self) -> None:
         """Make live what is kept of an earlier process, verified as what comes from the topic."""
-        kept, self._room = self._kept, PartRoom()
-        if kept is None or self.snapshots:
+        kept = self._kept
+        if kept is None:
             return
         for each in await asyncio.to_thread(lambda: list(kept.read())):
             try:

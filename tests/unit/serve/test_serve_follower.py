@@ -59,6 +59,7 @@ class Topic:
 @asynccontextmanager
 async def following(topic: Topic, **options: Any) -> AsyncIterator[SnapshotFollower]:
     follower = SnapshotFollower("broker:1", open_topic=lambda _broker, _name: topic, **options)
+    await follower.take_kept()
     task = asyncio.create_task(follower.follow())
     try:
         async with asyncio.timeout(WITHIN_S):
