@@ -36,12 +36,17 @@ class Proxied(NamedTuple):
 
     def connect(self, source: str) -> socket.socket:
         """Connect from an address of this machine."""
-        made = socket.create_connection(("127.0.0.1", self.port), timeout=30.0, source_address=(source, 0))
+        # Wrapped first: a socket that is refused before it is wrapped is taken for one that is not connected yet.
+        context = ssl.create_default_context(cafile=self.authority)
+        made = context.wrap_socket(socket.socket(), server_hostname="127.0.0.1")
         try:
-            return ssl.create_default_context(cafile=self.authority).wrap_socket(made, server_hostname="127.0.0.1")
+            made.settimeout(30.0)
+            made.bind((source, 0))
+            made.connect(("127.0.0.1", self.port))
         except OSError:
             made.close()
             raise
+        return made
 
     def ask(self, source: str, raw: bytes) -> Told:
         """Return the answer to one request."""
