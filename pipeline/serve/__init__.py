@@ -15,8 +15,8 @@ Rooms, upper ones first; each uses itself and those below it:
         metrics       the node's counts for Prometheus
     node.py       `ServingNode`: all below in one process; status.py: what it says of itself
     delivery/     what was decided, on its way to the broker
-        delivery      decisions and outcomes; batch_sender: by the batch; backlog: what one partition
-                      does not take; spill_folder, spill: what waits on disk
+        delivery      decisions and outcomes; batch_sender: by the batch; stuck, backlog: what one
+                      partition does not take; spill_folder, spill: what waits on disk
         journal       what was decided: logged, kept for a while, counted; recent: that while                PURE
     intake.py     bodies → what is decided and logged                                                        PURE
     decision/     one decision

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from pipeline.serve.delivery import delivery as delivery_module
 from pipeline.serve.delivery import spill as spill_module
+from pipeline.serve.delivery import stuck as stuck_module
 from pipeline.serve.delivery.delivery import Delivery
 from pipeline.serve.delivery.frames import Parcel
 from pipeline.serve.delivery.spill import Spill
@@ -386,6 +387,7 @@ async def play_delivery(steps: list[object]) -> None:
         patch.setattr(spill_module, "SEGMENT_BYTES", SMALL_SEGMENT_BYTES)
         for name in ("LINGER_S", "RETRY_S", "LONGEST_RETRY_S"):
             patch.setattr(delivery_module, name, 0.0)
+            patch.setattr(stuck_module, name, 0.0, raising=False)
         node = Node()
         for step in [*steps, "room", "broker", "free"]:
             await node.step(step)

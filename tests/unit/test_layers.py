@@ -95,6 +95,7 @@ WORLDLY = {
         "delivery.journal",
         "delivery.spill",
         "delivery.spill_folder",
+        "delivery.stuck",
         "following.follower",
         "held",
         "following.kept",

@@ -75,7 +75,7 @@ class Backlog:
     def __bool__(self) -> bool:
         return bool(self._held) or (self._spill is not None and self._spill.records > 0)
 
-    def put(self, parcel: Parcel, room_bytes: int) -> bool:
+    def put(self, parcel: Parcel, room_bytes: float) -> bool:
         """Take a record; return whether there was room for it."""
         if self._spill is not None and self._spill.append(parcel):
             return True

@@ -22,6 +22,9 @@ from pipeline.serve.delivery.frames import Parcel
 
 Destination = tuple[str, int]
 """Topic and partition."""
+# A round waits for its acknowledgement; what comes meanwhile makes the next one.
+ROUND_RECORDS = 2_000
+ROUND_BYTES = 2 << 20
 NO_PARTITION = -1
 """Of a topic that the broker tells no partitions of."""
 

@@ -8,7 +8,7 @@ longer than `SPILL_AFTER_S`), and there is a folder to spill to, what waits and 
 it is delivered later, by this process or by the next one. Where there is no room at all the newest record is shed and
 counted; `wait_for_room` lets a caller who would rather be slow wait before that.
 
-A partition that takes nothing while others do holds back only itself: its records wait apart (`backlog.py`), a task of
+A partition that takes nothing while others do holds back only itself: its records wait apart (`stuck.py`), a task of
 its own tries them again, and rounds pass it by until they are through.
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -26,18 +27,16 @@ from aiokafka.errors import KafkaError
 
 from pipeline.codec.wire import MAX_RECORD_BYTES
 from pipeline.errors import ConfigError, UnavailableError
-from pipeline.serve.delivery.backlog import Acknowledged, Backlog
-from pipeline.serve.delivery.batch_sender import Destination, Round, send_round
+from pipeline.serve.delivery.backlog import Acknowledged
+from pipeline.serve.delivery.batch_sender import ROUND_BYTES, ROUND_RECORDS, Destination, Round, send_round
 from pipeline.serve.delivery.frames import Parcel
 from pipeline.serve.delivery.spill_folder import SpillFolder
+from pipeline.serve.delivery.stuck import LONGEST_RETRY_S, RETRY_S, StuckPartitions
 from pipeline.stream.log.topics import DECISIONS, OUTCOMES
 from pipeline.stream.security import Address, client_options
 
 log = logging.getLogger(__name__)
 
-# A round waits for its acknowledgement; what comes meanwhile makes the next one.
-ROUND_RECORDS = 2_000
-ROUND_BYTES = 2 << 20
 # Small enough for a broker's default of 1 MB a batch; one larger record still goes, in a batch of its own.
 BATCH_BYTES = 256 << 10
 REQUEST_TIMEOUT_MS = 5_000
@@ -47,8 +46,6 @@ REQUEST_TIMEOUT_MS = 5_000
 LINGER_S = 0.05
 SPILL_AFTER_S = 1.0
 SYNC_S = 0.1
-RETRY_S = 0.1
-LONGEST_RETRY_S = 5.0
 
 
 def make_producer(broker: Address) -> AIOKafkaProducer:
@@ -86,6 +83,8 @@ class Delivery:
         """Whether the last round was one of them."""
         self._broker = broker
         self._capacity_bytes = capacity_bytes
+        self._half = capacity_bytes // 2
+        """So much may wait before whoever can wait does; and so much in memory for what is stuck."""
         self._open_producer = open_producer
         self._waiting: deque[Parcel] = deque()
         self._waiting_bytes = 0
@@ -100,13 +99,9 @@ class Delivery:
         """Records of the present round that were moved to the disk while it went on."""
         self._late = Acknowledged()
         """Moved to the disk, and acknowledged afterwards."""
-        self._stuck: dict[Destination, Backlog] = {}
-        """By the partitions that take nothing while others do."""
-        self._trying: dict[Destination, asyncio.Task[None]] = {}
+        self._stuck = StuckPartitions(spill, self._settled)
         self._has_room = asyncio.Event()
         self._has_room.set()
-        if spill is not None:
-            self._stuck = {destination: Backlog(spill.of(destination)) for destination in spill.destinations()}
         if spill is not None and spill.records:
             log.info("spill-found records=%s bytes=%s", spill.records, spill.bytes)
             self._has_work.set()
@@ -115,12 +110,12 @@ class Delivery:
     @property
     def undelivered(self) -> int:
         """Records that wait, in memory and on disk."""
-        return len(self._waiting) + sum(backlog.held for backlog in self._stuck.values()) + self.spilled
+        return len(self._waiting) + self._stuck.held + self.spilled
 
     @property
     def stuck(self) -> list[Destination]:
         """Partitions that take nothing while others do."""
-        return sorted(self._stuck)
+        return self._stuck.destinations
 
     @property
     def spilled(self) -> int:
@@ -142,10 +137,10 @@ class Delivery:
         parcel = Parcel(topic, key, value)
         if self.is_failing and self._spilled(parcel):
             return
-        if self._waiting_bytes + self._held_bytes + parcel.size <= self._capacity_bytes:
+        if self._waiting_bytes + self._stuck.held_bytes + parcel.size <= self._capacity_bytes:
             self._waiting.append(parcel)
             self._waiting_bytes += parcel.size
-            if self._waiting_bytes > self._capacity_bytes // 2:
+            if self._waiting_bytes > self._half:
                 self._has_room.clear()
         elif not self._spilled(parcel):
             self._drop_newest(topic)
@@ -168,14 +163,12 @@ class Delivery:
         """Keep on disk what was not delivered, once `deliver` has ended; return how many records are lost without."""
         if self._spill is not None:
             self._fail()
-            for backlog in self._stuck.values():
-                backlog.keep()
+        abandoned = len(self._waiting) + self._stuck.keep()
+        if self._spill is not None:
             self._spill.close()
-        abandoned = len(self._waiting) + sum(backlog.held for backlog in self._stuck.values())
         self.dropped += abandoned
         self._waiting.clear()
         self._waiting_bytes = 0
-        self._stuck.clear()
         return abandoned
 
     async def sync(self) -> None:
@@ -211,20 +204,17 @@ class Delivery:
         try:
             await producer.start()
             await _require_co_partitioning(producer)
-            for destination, backlog in self._stuck.items():
-                self._try_again(producer, destination, backlog)
+            self._stuck.begin(producer)
             while True:
                 await self._has_work.wait()
                 await asyncio.sleep(LINGER_S)
                 if self._waiting:
                     await self._deliver_round(producer)
-                if self._spill is not None and self._spill.waiting.records:
+                # What is stuck and finds no disk is held in memory: no more is read than that has room for.
+                if self._spill is not None and self._spill.waiting.records and self._stuck.held_bytes <= self._half:
                     await self._deliver_spilled(self._spill, producer)
         finally:
-            for task in self._trying.values():
-                task.cancel()
-            await asyncio.gather(*self._trying.values(), return_exceptions=True)
-            self._trying.clear()
+            await self._stuck.rest()
             await producer.stop()
 
     async def _deliver_round(self, producer: Any) -> None:
@@ -241,7 +231,7 @@ class Delivery:
         # What was moved is delivered from the disk, and counted there; what has arrived after all does not go twice.
         self._late.note(_common(sending.delivered, moved))
         self._count(_beside(sending.delivered, moved), _beside(sending.refused, moved))
-        again = self._put_aside(producer, sending, moved)
+        again = self._put_aside(producer, sending, moved, self._half)
         self._waiting.extendleft(reversed(again))
         self._waiting_bytes += sum(parcel.size for parcel in again)
         self._note_room()
@@ -259,13 +249,13 @@ class Delivery:
         if sending.failure is not None and not sending.delivered:
             self._late.note(known)
             raise sending.failure  # the whole round comes again: it is on disk
-        self._put_aside(producer, sending, [])
+        self._put_aside(producer, sending, [], math.inf)  # what the disk has kept is not dropped
         spill.waiting.settle()
         self._count([*known, *sending.delivered], sending.refused)
         self._tell_recovery()
         self._note_room()
 
-    def _put_aside(self, producer: Any, sending: Round, moved: list[Parcel]) -> list[Parcel]:
+    def _put_aside(self, producer: Any, sending: Round, moved: list[Parcel], room_bytes: float) -> list[Parcel]:
         """Have partitions that took nothing, where others did, wait apart; return what else was not acknowledged."""
         aside = dict(sending.passed_by)
         again: list[Parcel] = []
@@ -276,51 +266,20 @@ class Delivery:
                 again += parcels
         for destination, sent, parcels in sending.flying():
             aside.setdefault(destination, []).extend(parcels)
-            self._backlog(destination).acknowledged.watch(sent, parcels)
+            self._stuck.watch(destination, sent, parcels)
         on_disk = Counter(moved)
         for destination, parcels in aside.items():
-            backlog = self._backlog(destination)
-            for parcel in _take_out(parcels, on_disk):
-                if not backlog.put(parcel, self._capacity_bytes // 2 - self._held_bytes):
-                    self._drop_newest(parcel.topic)
-            if destination not in self._trying:
+            for parcel in self._stuck.put(destination, _take_out(parcels, on_disk), room_bytes):
+                self._drop_newest(parcel.topic)
+            if not self._stuck.tries(destination):
                 why = sending.failures.get(destination, "no acknowledgement yet")
                 log.warning("partition-takes-nothing topic=%s partition=%s error=%r", *destination, why)
                 self.failures += 1
-                self._try_again(producer, destination, backlog)
+                self._stuck.begin(producer, destination)
         return list(_take_out(again, on_disk))
 
-    def _backlog(self, destination: Destination) -> Backlog:
-        if destination not in self._stuck:
-            self._stuck[destination] = Backlog(None if self._spill is None else self._spill.of(destination))
-        return self._stuck[destination]
-
-    def _try_again(self, producer: Any, destination: Destination, backlog: Backlog) -> None:
-        self._trying[destination] = asyncio.create_task(self._work_off(producer, destination, backlog))
-
-    async def _work_off(self, producer: Any, destination: Destination, backlog: Backlog) -> None:
-        """Deliver what waits for one partition, however often it takes nothing."""
-        retry_s = RETRY_S
-        while backlog:
-            try:
-                await backlog.acknowledged.settled()
-                parcels = backlog.next_round(ROUND_RECORDS, ROUND_BYTES)
-                wanted, known = backlog.acknowledged.part(parcels)
-                sending = await send_round(producer, wanted)
-                await sending.wait(producer)
-                if sending.failure is not None:
-                    backlog.acknowledged.note([*known, *sending.delivered])
-                    raise sending.failure
-            except (KafkaError, UnavailableError):
-                await asyncio.sleep(retry_s)
-                retry_s = min(2 * retry_s, LONGEST_RETRY_S)
-                continue
-            retry_s = RETRY_S
-            backlog.settle()
-            self._count([*known, *sending.delivered], sending.refused)
-            self._note_room()
-        log.warning("partition-works-again topic=%s partition=%s", *destination)
-        del self._stuck[destination], self._trying[destination]
+    def _settled(self, delivered: list[Parcel], refused: list[Parcel]) -> None:
+        self._count(delivered, refused)
         self._note_room()
 
     def _count(self, delivered: list[Parcel], refused: list[Parcel]) -> None:
@@ -340,16 +299,12 @@ class Delivery:
         return parcels
 
     def _note_room(self) -> None:
-        if self._waiting_bytes <= self._capacity_bytes // 2:
+        if self._waiting_bytes <= self._half:
             self._has_room.set()
         if not self._waiting and (self._spill is None or not self._spill.waiting.records):
             self._has_work.clear()  # what is stuck has tasks of its own
         if not self.undelivered:
             self._is_done.set()
-
-    @property
-    def _held_bytes(self) -> int:
-        return sum(backlog.held_bytes for backlog in self._stuck.values())
 
     def _fail(self) -> None:
         """Move what waits in memory to the disk, as far as there is room, and have what comes follow it."""

@@ -13,7 +13,7 @@ from pipeline.errors import StateError
 from pipeline.stream.log.lanes import REST_WITHIN_S, Lanes, crash
 
 LOOK_AGAIN_S = 0.02
-"""At what is due, while all of it is at work."""
+"""At what is due, while some of it is at work."""
 
 
 class Chores:
@@ -45,12 +45,13 @@ class Chores:
         """Work after each pause, until cancelled."""
         while True:
             await self._pause()
-            free = [number for number in self._owned() if number not in self._at_work]
-            for number in free:
-                if self._lanes.is_open(number):
+            for number in self._owned():
+                if number not in self._at_work and self._lanes.is_open(number):
                     self._begin(number)
-            if self._at_work and not free:
-                await asyncio.wait(self._at_work.values(), timeout=LOOK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0)  # in which whatever has nothing to do ends
+            # What is due and at work would let no pause be long.
+            if busy := [task for task in self._at_work.values() if not task.done()]:
+                await asyncio.wait(busy, timeout=LOOK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
 
     async def rest(self, *numbers: int) -> None:
         """Let the work on some partitions, or on all, come to an end."""

@@ -20,9 +20,11 @@ from aiokafka.errors import (
 
 from pipeline.codec.murmur2 import partition_of
 from pipeline.errors import ConfigError
+from pipeline.serve.delivery import batch_sender, stuck
 from pipeline.serve.delivery import delivery as module
 from pipeline.serve.delivery.delivery import Delivery
 from pipeline.serve.delivery.frames import Parcel
+from pipeline.serve.delivery.spill import Spill
 from pipeline.serve.delivery.spill_folder import SpillFolder
 from pipeline.stream.log.topics import DECISIONS, OUTCOMES, SHADOW_DECISIONS
 
@@ -124,7 +126,8 @@ class Batch:
 
 @pytest.fixture(autouse=True)
 def _retry_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RETRY_S", 0.001)
+    for each in (module, stuck):
+        monkeypatch.setattr(each, "RETRY_S", 0.001)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -187,17 +190,17 @@ async def test_flushing_with_nothing_to_deliver_waits_for_nothing() -> None:
 async def test_more_than_a_round_is_delivered_by_rounds() -> None:
     producer = Producer()
     async with delivering(producer) as delivery:
-        values = [b"%d" % number for number in range(module.ROUND_RECORDS + 1)]
+        values = [b"%d" % number for number in range(batch_sender.ROUND_RECORDS + 1)]
         for value in values:
             delivery.send(DECISIONS, b"", value)
-        assert len(delivery._next_round()) == module.ROUND_RECORDS
+        assert len(delivery._next_round()) == batch_sender.ROUND_RECORDS
         await delivery.flush()
         assert producer.values == values
 
 
 async def test_a_round_is_bounded_in_bytes_but_takes_a_larger_record_alone() -> None:
-    delivery = Delivery("broker:1", 8 * module.ROUND_BYTES)
-    for size in (module.ROUND_BYTES + 1, 10, module.ROUND_BYTES - 10, 1):
+    delivery = Delivery("broker:1", 8 * batch_sender.ROUND_BYTES)
+    for size in (batch_sender.ROUND_BYTES + 1, 10, batch_sender.ROUND_BYTES - 10, 1):
         delivery.send(DECISIONS, b"", bytes(size))
     assert len(delivery._next_round()) == 1
     delivery._waiting.popleft()
@@ -393,13 +396,34 @@ async def test_a_spilled_outage_goes_on_to_the_partitions_that_work(tmp_path: Pa
     producer.start_failures = [KafkaConnectionError("away")]
     producer.stuck = {A}
     async with delivering(producer, spill=SpillFolder(tmp_path, ROOM)) as delivery:
-        for number in range(2 * module.ROUND_RECORDS):
+        for number in range(2 * batch_sender.ROUND_RECORDS):
             delivery.send(DECISIONS, (b"a", b"d")[number % 2], b"%d" % number)
-        await until(lambda: delivery.delivered == module.ROUND_RECORDS)
-        assert (delivery.spilled, delivery.is_failing) == (module.ROUND_RECORDS, False)
+        await until(lambda: delivery.delivered == batch_sender.ROUND_RECORDS)
+        assert (delivery.spilled, delivery.is_failing) == (batch_sender.ROUND_RECORDS, False)
         producer.stuck.clear()
         await delivery.flush()
-        assert len(producer.values) == len(set(producer.values)) == 2 * module.ROUND_RECORDS
+        assert len(producer.values) == len(set(producer.values)) == 2 * batch_sender.ROUND_RECORDS
+
+
+async def test_what_the_disk_has_kept_is_not_dropped_where_it_can_not_be_put_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = Producer()
+    producer.start_failures = [KafkaConnectionError("away")]
+    producer.stuck = {A}
+    monkeypatch.setattr(module, "ROUND_RECORDS", 10)
+    async with delivering(producer, capacity_bytes=100, spill=SpillFolder(tmp_path, ROOM)) as delivery:
+        delivery.send(DECISIONS, b"d", b"%09d" % 0)
+        await until(lambda: delivery.is_failing)
+        for number in range(1, 100):  # 10 bytes each, ten times what memory has room for
+            delivery.send(DECISIONS, (b"d", b"a")[number % 2], b"%09d" % number)
+        monkeypatch.setattr(Spill, "append", lambda *_: False)
+        # Rounds of ten, five of them for A: what is held stays at half of the memory and a round.
+        await until(lambda: delivery._stuck.held_bytes == 50 + 50)
+        assert delivery.dropped == 0
+        producer.stuck.clear()
+        await delivery.flush()
+        assert len(producer.values) == len(set(producer.values)) == delivery.delivered == 100
 
 
 async def test_a_partition_that_takes_nothing_may_have_half_of_the_memory() -> None:

@@ -31,8 +31,10 @@ class Open:
 
 
 @asynccontextmanager
-async def chores_of(lanes: Open, work: Callable[[int], Any]) -> AsyncIterator[Chores]:
-    chores = Chores(cast("Lanes", lanes), lambda: (0, 1), lambda: asyncio.sleep(0), work)
+async def chores_of(
+    lanes: Open, work: Callable[[int], Any], pause: Callable[[], Any] = lambda: asyncio.sleep(0)
+) -> AsyncIterator[Chores]:
+    chores = Chores(cast("Lanes", lanes), lambda: (0, 1), pause, work)
     running = asyncio.create_task(chores.run())
     try:
         async with asyncio.timeout(WITHIN_S):
@@ -63,6 +65,24 @@ async def test_a_partition_that_waits_for_the_broker_keeps_no_other_waiting() ->
         assert 0 not in done
         answer.set()
         await until(lambda: 0 in done)
+
+
+async def test_a_partition_that_is_due_and_waits_lets_nobody_look_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_AGAIN_S", 3_600.0)
+    looks = 0
+
+    async def pause() -> None:  # as short as it is while something is due
+        nonlocal looks
+        looks += 1
+
+    async def work(number: int) -> None:
+        if number == 0:
+            await asyncio.Event().wait()
+
+    async with chores_of(Open(0, 1), work, pause):
+        for _ in range(1_000):
+            await asyncio.sleep(0)
+    assert looks == 1
 
 
 async def test_what_closes_a_partition_waits_for_its_work_and_cuts_off_what_takes_too_long(
