@@ -15,12 +15,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import orjson
 
 from pipeline.errors import ConfigError
+from pipeline.evaluate.json_lines import is_json_lines, read_json_lines
 from pipeline.evaluate.log import DecisionLog, Indices
 from pipeline.evaluate.spreadsheet import FAULTS_SHOWN, read_sheet
 from pipeline.models.model import Floats
@@ -82,7 +82,7 @@ def read_log_file(raw: bytes, source: str, named: Mapping[str, str] | None = Non
         raise ConfigError(
             source, [f"{role!r} is no role of a column, expected one of {', '.join(ROLES)}" for role in unknown]
         )
-    is_json = raw.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
+    is_json = is_json_lines(raw)
     columns, doubts = _from_lines(raw, source, names) if is_json else _from_sheet(raw, source, names)
     return _log(columns, source, doubts)
 
@@ -104,19 +104,8 @@ def _from_sheet(raw: bytes, source: str, names: Mapping[str, str]) -> tuple[_Col
 
 
 def _from_lines(raw: bytes, source: str, names: Mapping[str, str]) -> tuple[_Columns, list[str]]:
-    lines: list[dict[str, Any]] = []
-    numbers = []
-    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            found = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise ConfigError(source, [f"line {number} is not JSON: {error}"]) from error
-        if not isinstance(found, dict):
-            raise ConfigError(source, [f"line {number} is {shown(found)}, expected an object"])
-        lines.append(found)
-        numbers.append(number)
+    found = list(read_json_lines(raw, source))
+    numbers, lines = [number for number, _ in found], [line for _, line in found]
     keys = list(dict.fromkeys(key for line in lines for key in line))
     of_role = _roles_among(keys, names, source)
     roles = {role: [line.get(key) for line in lines] for role, key in of_role.items()}

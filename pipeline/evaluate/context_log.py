@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from pipeline.errors import ConfigError
+from pipeline.evaluate.json_lines import is_json_lines, read_json_lines
 from pipeline.evaluate.spreadsheet import read_sheet
 from pipeline.policy.feature_kinds import CategoricalFeature
 from pipeline.policy.features import FeatureSchema
@@ -19,9 +18,8 @@ def read_contexts(raw: bytes, source: str, features: FeatureSchema) -> tuple[Seq
     Raises:
         ConfigError: neither JSON lines nor such a table, with the line or the column at fault.
     """
-    text = raw.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if text.startswith(b"{"):
-        return _from_lines(text, source), []
+    if is_json_lines(raw):
+        return _from_lines(raw, source), []
     names = [feature.name for feature in features.features]
     sheet = read_sheet(raw, source, [name.casefold() for name in names])
     columns: dict[str, Sequence[object]] = {}
@@ -33,16 +31,10 @@ def read_contexts(raw: bytes, source: str, features: FeatureSchema) -> tuple[Seq
     return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)], sheet.doubts_told()
 
 
-def _from_lines(text: bytes, source: str) -> list[Mapping[str, Any]]:
+def _from_lines(raw: bytes, source: str) -> list[Mapping[str, Any]]:
     contexts: list[Mapping[str, Any]] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            found = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise ConfigError(source, [f"line {number} is not JSON: {error}"]) from error
-        context = found.get("context", found) if isinstance(found, dict) else None
+    for number, found in read_json_lines(raw, source):
+        context = found.get("context", found)
         if not isinstance(context, dict):
             raise ConfigError(source, [f"line {number} is no decision and no context, expected a JSON object"])
         contexts.append(context)
