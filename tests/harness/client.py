@@ -104,7 +104,9 @@ class Client:
         return int((await self._producer.send_and_wait(topic, raw, key, partition=partition)).offset)
 
     async def tick(self, event_time_ms: int) -> None:
-        """Let every partition's event time come to `event_time_ms`."""
+        """Let every partition's event time come to `event_time_ms`, behind all that was produced."""
+        if self._sinks is not None:
+            await asyncio.to_thread(self._sinks.finish)
         tick = avro.encode("tick", {"event_time_ms": event_time_ms, "clock_ms": event_time_ms})
         for topic in (topics.DECISIONS, topics.OUTCOMES):
             for partition in range(self.partitions):

@@ -31,7 +31,8 @@ GRACE = "30s"
 LATEST_MS = 4_500
 """How late a record may be. The grace is longer by 25 s: tests play a minute in a few seconds, so that a fraction of
 a second between two fetches is many seconds of event time."""
-LATEST_REPEAT_MS = 20_000
+LATEST_REPEAT_MS = 10_000
+"""How much later than the first of it: a repeat, too, comes well before its decision's row is gone."""
 CHUNK_MS = 500
 
 Log = list[tuple[int, dict[str, Any]]]
