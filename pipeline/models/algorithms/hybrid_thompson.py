@@ -22,7 +22,16 @@ import numpy as np
 from pipeline.models.chances.best_arm import gaussian_best
 from pipeline.models.grid import Grid
 from pipeline.models.model import NORMAL_975, AlgorithmInfo, Estimates, Floats, Parameter, Posterior, Sums
-from pipeline.models.regressions.hybrid import RIDGE_OWN, RIDGE_SHARED, Scores, deviations, hybrid_posterior, scores
+from pipeline.models.regressions.hybrid import (
+    RIDGE_OWN,
+    RIDGE_SHARED,
+    Scores,
+    deviations,
+    hybrid_posterior,
+    least_covariance,
+    scores,
+    shared_variance,
+)
 
 
 @dataclass(frozen=True)
@@ -56,10 +65,7 @@ class HybridThompson:
 
 def particular(found: Scores) -> Floats:
     """Return each arm's variance less what all arms have in common, (K,)."""
-    pairs = found.shared.copy()
-    np.fill_diagonal(pairs, np.inf)
-    common = float(pairs.min()) if len(pairs) > 1 else 0.0
-    variance: Floats = found.own + np.maximum(found.shared.diagonal() - common, 0.0)
+    variance: Floats = found.own + np.maximum(shared_variance(found) - least_covariance(found), 0.0)
     return variance
 
 

@@ -22,16 +22,19 @@ Invariant: as in `linear.py`, the same sums give the same bytes on every machine
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.models.grid import FEATURE_BITS, REWARD_LIMIT, Grid, reward_from_grid
 from pipeline.models.model import Floats, Parameter, Posterior, Sums
 from pipeline.models.regressions.linear import LinearPosterior, linear_posterior, measured_noise, solve
 from pipeline.models.sums.weighted import CandidateSums, features_of
 
+BLOCK_ROWS = 64
+"""Of pairs of arms: 500 arms have 2 MB of them."""
 MAX_SHARED = 256
 """Entries of vec Θ: as many as a context vector may have. (features + 1) times the context's dimension."""
 RIDGE_SHARED = Parameter(1.0, 1e-6, 1e6, "λ: observations of each feature at 1 that the shared prior is worth")
@@ -47,8 +50,16 @@ class Scores(NamedTuple):
     """(K,)."""
     own: Floats
     """(K,) xᵀM_a x: variance that is independent of all other arms."""
-    shared: Floats
-    """(K, K) covariance by what is shared."""
+    weighted: Floats
+    """(K, r): `directions` times the covariance of what they are directions in."""
+    directions: Floats
+    """(K, r)."""
+
+    @property
+    def shared(self) -> Floats:
+        """(K, K) covariance by what is shared."""
+        covariance: Floats = self.weighted @ self.directions.T
+        return covariance
 
 
 def hybrid_posterior(statistics: Sequence[Sums], grid: Grid, ridge_shared: float, ridge_own: float) -> Posterior:
@@ -112,25 +123,31 @@ def _combine(
     return Eliminated(theta, own.covariance, shared)
 
 
-def join_candidates(posterior: Posterior, z: Floats) -> Posterior:
-    """Return the posterior of some arms with candidates behind them, whose features are z (C, m - 1).
+def join_candidates(posterior: Posterior, z: Floats, brought: NDArray[np.bool_]) -> Posterior:
+    """Return the posterior of some arms with candidates among them, whose features are z (C, m - 1).
 
-    The array has_own (K + C,) tells them apart. Raises ValueError where the posterior knows no candidates.
+    Candidates stand where `brought` (K + C,) is true, in their order, and arms in theirs elsewhere; the array has_own
+    tells them apart for whoever has only the posterior. Raises ValueError where it knows no candidates.
     """
     shared, arms = posterior.shared, posterior.parameters
     if "theta" not in shared:
         raise ValueError("the posterior was made for a policy without candidates")
-    (K, d), C = arms["theta"].shape, len(z)
-    z = np.column_stack((np.ones(C), z))
-    added = {
+    d = arms["theta"].shape[1]
+    z = np.column_stack((np.ones(len(z)), z))
+    added: Mapping[str, Floats | float] = {
         "theta": z @ shared["theta"].reshape(-1, d),
         # What of the shared part reaches a score: μ M = I.
-        "own": np.broadcast_to(np.eye(d) / shared["mu"], (C, d, d)),
+        "own": np.eye(d) / shared["mu"],
         "z": z,
-        "noise": np.full(C, shared["noise"]),
+        "noise": float(shared["noise"]),
     }
-    joined = {name: np.concatenate((array, added[name])) for name, array in arms.items()}
-    return Posterior({**joined, "has_own": np.repeat((1.0, 0.0), (K, C))}, shared)
+    joined = {"has_own": np.where(brought, 0.0, 1.0)}
+    for name, array in arms.items():
+        joined[name] = np.empty((len(brought), *array.shape[1:]))
+        joined[name][~brought] = array
+        joined[name][brought] = added[name]
+        joined[name].setflags(write=False)  # so that a posterior keeps it as it is
+    return Posterior(joined, shared)
 
 
 def _moments(sums: CandidateSums, grid: Grid) -> tuple[Floats, Floats]:
@@ -163,11 +180,44 @@ def scores(posterior: Posterior, context: Floats | None) -> Scores:
         raise ValueError(f"a hybrid model needs a context vector of shape {theta.shape[1:]}: seen {seen}")
     reached = own @ context  # (K, d)
     variance = np.maximum(reached @ context, 0.0) * posterior.parameters.get("has_own", 1.0)
-    direction = float(posterior.shared["mu"]) * (z[:, :, None] * reached[:, None, :]).reshape(len(z), -1)
-    return Scores(theta @ context, variance, direction @ posterior.shared["covariance"] @ direction.T)
+    return Scores(theta @ context, variance, *_shared(posterior, z, reached, context))
+
+
+def _shared(posterior: Posterior, z: Floats, reached: Floats, context: Floats) -> tuple[Floats, Floats]:
+    """Return D S and D, whose product D S Dᵀ is the covariance by what is shared; row a of D is μ z_a ⊗ M_a x.
+
+    Of a candidate that row is z_a ⊗ x. So all rows lie in what those of the k arms and the m of I ⊗ x span, and where
+    that is less than md dimensions, rows and S are given in these.
+    """
+    covariance, has_own = posterior.shared["covariance"], posterior.parameters.get("has_own")
+    (K, m), d = z.shape, len(context)
+    directions = float(posterior.shared["mu"]) * (z[:, :, None] * reached[:, None, :]).reshape(K, m * d)
+    if has_own is None or (k := int(has_own.sum())) + m >= m * d:
+        return directions @ covariance, directions
+    spanning = np.concatenate((directions[has_own > 0.0], np.kron(np.eye(m), context)))
+    narrow = np.zeros((K, k + m))
+    narrow[has_own > 0.0, :k] = np.eye(k)
+    narrow[has_own == 0.0, k:] = z[has_own == 0.0]
+    return narrow @ (spanning @ covariance @ spanning.T), narrow
 
 
 def deviations(found: Scores) -> Floats:
     """Return the standard deviation of each arm's score, (K,)."""
-    total: Floats = np.sqrt(found.own + np.maximum(found.shared.diagonal(), 0.0))
+    total: Floats = np.sqrt(found.own + np.maximum(shared_variance(found), 0.0))
     return total
+
+
+def shared_variance(found: Scores) -> Floats:
+    """Return the diagonal of `found.shared`, (K,)."""
+    variance: Floats = np.einsum("ar,ar->a", found.weighted, found.directions)
+    return variance
+
+
+def least_covariance(found: Scores) -> float:
+    """Return the least entry of `found.shared` beside its diagonal, a block of rows at a time; of one arm 0."""
+    K, least = len(found.mean), np.inf
+    for start in range(0, K if K > 1 else 0, BLOCK_ROWS):
+        pairs = found.weighted[start : start + BLOCK_ROWS] @ found.directions.T
+        pairs.reshape(-1)[start :: K + 1] = np.inf
+        least = min(least, float(pairs.min()))
+    return least if K > 1 else 0.0

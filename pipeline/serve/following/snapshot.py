@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from hashlib import sha256
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -54,12 +55,11 @@ class SegmentPosterior:
             return self.posterior
         if not candidates:
             return self.posterior.take([self.index[arm] for arm in arms])
-        declared = [arm for arm in arms if arm not in candidates]
-        brought = [arm for arm in arms if arm in candidates]
-        z = np.array([candidates[arm] for arm in brought])
-        joined = join_candidates(self.posterior.take([self.index[arm] for arm in declared]), z)
-        place = {arm: number for number, arm in enumerate((*declared, *brought))}
-        return joined.take([place[arm] for arm in arms])
+        own = self.posterior.take([self.index[arm] for arm in arms if arm not in candidates])
+        brought = np.array([arm in candidates for arm in arms])
+        features = chain.from_iterable(candidates[arm] for arm in arms if arm in candidates)
+        z = np.fromiter(features, np.float64).reshape(brought.sum(), -1)
+        return join_candidates(own, z, brought)
 
 
 @dataclass(frozen=True, eq=False)
