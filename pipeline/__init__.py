@@ -20,6 +20,7 @@ The folders stand in the order that data flows:
     demo/               simulated visitors and logged data, played through the whole loop
     codec/              bytes ↔ records
     registry/           which schema a record in a registry's frame was written by
+    metrics/            what processes tell Prometheus
     stream/             the only home of Faust and RocksDB plumbing
     brokers/            a Kafka to run on: embedded, local, or yours
     cli/                the command line

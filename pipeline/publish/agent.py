@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -49,6 +49,9 @@ GONE_ROWS = 10_000
 LEAST_WAIT_S = 0.002
 """Between two looks at what is due, also where it can't be published now: in a rebalance."""
 
+OnPublished = Callable[[str, float], None]
+"""Is told of each snapshot of what was learned: the policy, and how many seconds it took."""
+
 
 class PublishAgent:
     """PUBLISH for all partitions of this worker."""
@@ -63,7 +66,9 @@ class PublishAgent:
         reach: Reach = pass_by,
         signer: Signer | None = None,
         find_published: FindPublished = none_published,
+        on_published: OnPublished = lambda _policy, _seconds: None,
     ) -> None:
+        self._on_published = on_published
         self._signer = signer
         self._find_published = find_published
         self._outbox = outbox
@@ -254,7 +259,7 @@ class PublishAgent:
     ) -> None:
         name = definition.name
         partition.dirty.discard(name)
-        partition.published_at_s[name] = time.monotonic()
+        began_s = partition.published_at_s[name] = time.monotonic()
         partials = partition.of(name, definition.generation)
         version, parent = partition.next_of(name)
         learned, marks, base = list(partials.rows()), partials.learned, partials.base
@@ -265,6 +270,7 @@ class PublishAgent:
 
         # In a thread: a large one takes seconds, in which the broker must go on hearing from this worker.
         await self._publish(partition, name, await asyncio.to_thread(build), rows)
+        self._on_published(name, time.monotonic() - began_s)
 
     async def _publish(
         self, partition: PublishPartition, name: str, content: SnapshotContent, rows: dict[bytes, bytes | None]

@@ -71,7 +71,7 @@ class ServingNode:
         )
         spill = None if settings.spill_dir is None else SpillFolder(settings.spill_dir, settings.spill_bytes)
         self.delivery = Delivery(settings.broker, settings.buffer_bytes, spill=spill)
-        self.journal = Journal(self.delivery, settings.recent_bytes)
+        self.journal = Journal(self.delivery, settings.recent_bytes, self._is_known)
         self.outcomes_taken = 0
         """Outcomes logged."""
         self._known = Known(
@@ -396,6 +396,9 @@ class ServingNode:
         if isinstance(first, Written) and isinstance(first.answer, Decided):
             return first._replace(record=b"", shadows=())  # there is nothing more to log of it
         return first or RuntimeError("an action without an answer")
+
+    def _is_known(self, policy: str) -> bool:
+        return policy in self.follower.snapshots or self._switches.is_known(policy)
 
     def _age_ms(self, policy: str, now_ms: int) -> int:
         return self.follower.age_ms(policy, now_ms)

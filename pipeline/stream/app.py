@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -26,6 +27,7 @@ from pipeline.join.step import Limits
 from pipeline.join.stored_row import due_of
 from pipeline.learn.agent import LearnAgent
 from pipeline.learn.memory import expires_of
+from pipeline.metrics.listener import Listener
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.agent import PublishAgent
 from pipeline.publish.signing import read_signer
@@ -34,6 +36,7 @@ from pipeline.registry.lookup import Schemas
 from pipeline.settings import WorkerSettings
 from pipeline.stream.credentials import faust_credentials
 from pipeline.stream.failpoints import failpoint
+from pipeline.stream.health import LaneHealth, WorkerHealth, health_pages, worker_health
 from pipeline.stream.log import topics
 from pipeline.stream.log.chores import Chores
 from pipeline.stream.log.group import GroupTransport
@@ -93,6 +96,7 @@ class WorkerApp(faust.App):
         self.reader = LogReader(settings.broker)
         self.lanes: list[Lanes] = []
         """Of each stage."""
+        self._listener: Listener | None = None
 
     async def on_start(self) -> None:
         """Connect before anything is consumed."""
@@ -100,14 +104,17 @@ class WorkerApp(faust.App):
         await self.policies.start()
         await self.reader.start()
         if self._settings.metrics_port is not None:
-            port = self.metrics.start(self._settings.metrics_host, self._settings.metrics_port)
+            self.metrics.belongs_to(asyncio.get_running_loop())
+            self._listener = Listener(self._settings.metrics_host, self._settings.metrics_port)
+            port = self._listener.start(self.metrics.registry, health_pages(self.health, asyncio.get_running_loop()))
             log.info("metrics url=http://%s:%s/metrics", self._settings.metrics_host, port)
         await super().on_start()
 
     async def on_shutdown(self) -> None:
         """Disconnect after everything has stopped."""
         await super().on_shutdown()
-        await self.metrics.stop()
+        if self._listener is not None:
+            await self._listener.stop()
         await self.give_back()
         await self.reader.stop()
         await self.policies.stop()
@@ -123,6 +130,16 @@ class WorkerApp(faust.App):
     def is_ready(self) -> bool:
         """Whether partitions are assigned, and nothing is being moved."""
         return bool(self.tables.actives_ready) and not self.rebalancing
+
+    def health(self) -> WorkerHealth:
+        """Return how this worker is."""
+        lanes = [
+            LaneHealth(each.stage.name, number, each.is_open(number), has_failed)
+            for each in self.lanes
+            for number, has_failed in each.has_failed.items()
+        ]
+        standings = [standing for each in self.lanes for standing in each.standings()]
+        return worker_health(time.time_ns() // 1_000_000, lanes, standings, is_assigned=self.is_ready)
 
     def on_rebalance_end(self) -> None:
         """Begin to read what is assigned."""
@@ -207,9 +224,10 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
         app.reach,
         signer,
         partial(last_published, app.outbox),
+        app.metrics.note_published,
     )
     stages = (join, learn, publish)
-    app.metrics.watch(join.partitions)
+    app.metrics.watch(join.partitions, publish.partitions, app.lanes)
     app.metrics.count_refused(lambda: app.policies.refused_count)
 
     def lanes_of(stage: Any, *names: str, pace_s: Callable[[], float] = lambda: 0.0) -> Lanes:
@@ -219,7 +237,7 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
             app.reader,
             lambda tp, offset: app.consumer.acknowledge(TP(*tp), offset),
             pace_s=pace_s,
-            observe=app.metrics.steps.labels(stage.name).observe,
+            observe=app.metrics.observe_steps(stage.name),
             on_state=app.note_lane,
             reach=app.reach,
         )

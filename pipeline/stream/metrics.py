@@ -1,4 +1,4 @@
-"""What a worker exports to Prometheus: JOIN's conservation counts (law 5), event time, steps, restores.
+"""What a worker exports to Prometheus: JOIN's conservation counts (law 5), event time, lags, steps, restores.
 
 Prometheus asks in a thread of its own; the counts are read in the worker's loop, between two steps, where they balance.
 """
@@ -7,21 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from functools import partial
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from pipeline.errors import ConfigError
 from pipeline.join.agent import JoinPartition
 from pipeline.join.progress import NOT_YET_MS, imbalance
+from pipeline.metrics.bounded import BoundedCounts
+from pipeline.metrics.times import Times
+from pipeline.publish.partition import PublishPartition
+from pipeline.stream.log.lanes import Lanes
 
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0)
 ANSWERED_WITHIN_S = 5.0
 STREAMS = ("decisions", "outcomes")
+NO_RATE = frozenset({"open", "awaiting-decision", "before-decision"})
+"""Fates that records leave again."""
+MOST_POLICIES = 2_000
+"""That are told apart."""
 
 
 class WorkerMetrics(Collector):
@@ -29,100 +37,147 @@ class WorkerMetrics(Collector):
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.steps = Histogram(
+        self._steps = Times(
             "pipeline_step_seconds",
             "Time to handle a fetched batch, until all that came of it was durable.",
             ["stage"],
-            buckets=BUCKETS_S,
-            registry=self.registry,
+            BUCKETS_S,
         )
-        self._restores = Histogram(
+        self._restores = Times(
             "pipeline_restore_seconds",
             "Time to bring a partition's rows up to its changelog.",
             ["table"],
-            buckets=BUCKETS_S,
-            registry=self.registry,
+            BUCKETS_S,
         )
-        self._restored = Counter(
-            "pipeline_restored_records", "Changelog records read to do so.", ["table"], registry=self.registry
+        self._publishes = Times(
+            "pipeline_publish_seconds",
+            "Time from the sums of a policy to its snapshot in the topic.",
+            [],
+            BUCKETS_S,
         )
-        self._rebuilt = Counter(
-            "pipeline_state_rebuilt",
-            "State folders that were built anew from their changelog, by the reason.",
-            ["table", "reason"],
-            registry=self.registry,
-        )
-        self._gone = Counter(
-            "pipeline_offsets_gone",
-            "Offsets that a topic held no more when they were to be read: its retention is shorter than the delay was.",
-            ["topic", "partition"],
-            registry=self.registry,
-        )
-        self._failed_lanes = Gauge(
-            "pipeline_failed_lanes",
-            "1 where a partition of a stage has failed again and again, and stands still.",
-            ["stage", "partition"],
-            registry=self.registry,
-        )
+        self._published = BoundedCounts(MOST_POLICIES)
+        self._restored: Counter[str] = Counter()
+        self._rebuilt: Counter[tuple[str, str]] = Counter()
+        self._gone: Counter[tuple[str, int]] = Counter()
+        self._failed_lanes: dict[tuple[str, int], bool] = {}
         self._join_partitions: Iterable[JoinPartition] = ()
+        self._publish_partitions: Iterable[PublishPartition] = ()
+        self._lanes: Iterable[Lanes] = ()
         self._refused: Callable[[], int] = int
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._server: Any = None
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
 
-    def watch(self, join_partitions: Iterable[JoinPartition]) -> None:
-        """Tell of these partitions, whichever they are when somebody asks."""
+    def watch(
+        self,
+        join_partitions: Iterable[JoinPartition],
+        publish_partitions: Iterable[PublishPartition] = (),
+        lanes: Iterable[Lanes] = (),
+    ) -> None:
+        """Tell of these partitions and lanes, whichever they are when somebody asks."""
         self._join_partitions = join_partitions
+        self._publish_partitions = publish_partitions
+        self._lanes = lanes
 
     def count_refused(self, refused: Callable[[], int]) -> None:
         """Tell how many records of `policies` were passed over."""
         self._refused = refused
 
-    def start(self, host: str, port: int) -> int:
-        """Listen, from a running loop; return the port. Raises ConfigError where that is taken."""
-        self._loop = asyncio.get_running_loop()
-        try:
-            self._server, _ = start_http_server(port, host, self.registry)
-        except OSError as error:
-            raise ConfigError("metrics", [f"{host}:{port} can't be listened on ({error}); choose another"]) from error
-        return int(self._server.server_port)
+    def belongs_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Read counts in this loop."""
+        self._loop = loop
 
-    async def stop(self) -> None:
-        """Listen no more."""
-        if self._server is not None:
-            # Not in the loop: an answer on its way waits for the loop.
-            await asyncio.to_thread(self._server.shutdown)
-            self._server.server_close()
-            self._server = None
+    def observe_steps(self, stage: str) -> Callable[[float], None]:
+        """Return what is told how many seconds each step of a stage took."""
+        return partial(self._steps.observe, (stage,))
 
     def note_lane(self, stage: str, partition: int, *, has_failed: bool) -> None:
         """Show whether a lane has stopped for good."""
-        self._failed_lanes.labels(stage, partition).set(has_failed)
+        self._failed_lanes[stage, partition] = has_failed
 
     def note_restore(self, table: str, records: int, seconds: float) -> None:
         """Count a partition that was restored."""
-        self._restores.labels(table).observe(seconds)
-        self._restored.labels(table).inc(records)
+        self._restores.observe((table,), seconds)
+        self._restored[table] += records
 
     def note_rebuilt(self, table: str, reason: str) -> None:
         """Count a state folder that was of no use."""
-        self._rebuilt.labels(table, reason).inc()
+        self._rebuilt[table, reason] += 1
 
     def note_gone(self, topic: str, partition: int, count: int) -> None:
         """Count offsets that nobody will ever read."""
-        self._gone.labels(topic, str(partition)).inc(count)
+        self._gone[topic, partition] += count
+
+    def note_published(self, policy: str, seconds: float) -> None:
+        """Count a snapshot."""
+        self._published.add((policy,))
+        self._publishes.observe((), seconds)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield JOIN's counts, read in the worker's loop."""
-        if self._loop is not None:
-            reading = asyncio.run_coroutine_threadsafe(self._read(), self._loop)
+        """Yield all counts; those that belong together are read in the worker's loop."""
+        yield self._steps.family()
+        yield self._restores.family()
+        yield self._publishes.family()
+        yield from self._totals()
+        if self._loop is None:
+            yield from self._read()
+        else:
+            reading = asyncio.run_coroutine_threadsafe(self._read_in_loop(), self._loop)
             yield from reading.result(ANSWERED_WITHIN_S)
 
-    async def _read(self) -> list[Metric]:
+    async def _read_in_loop(self) -> list[Metric]:
+        return self._read()
+
+    def _totals(self) -> Iterator[Metric]:
+        restored = CounterMetricFamily(
+            "pipeline_restored_records", "Changelog records read to restore a partition.", labels=["table"]
+        )
+        for table, count in list(self._restored.items()):
+            restored.add_metric([table], count)
+        yield restored
+        rebuilt = CounterMetricFamily(
+            "pipeline_state_rebuilt",
+            "State folders that were built anew from their changelog, by the reason.",
+            labels=["table", "reason"],
+        )
+        for words, count in list(self._rebuilt.items()):
+            rebuilt.add_metric(words, count)
+        yield rebuilt
+        gone = CounterMetricFamily(
+            "pipeline_offsets_gone",
+            "Offsets that a topic held no more when they were to be read: its retention is shorter than the delay was.",
+            labels=["topic", "partition"],
+        )
+        for (topic, number), count in list(self._gone.items()):
+            gone.add_metric([topic, str(number)], count)
+        yield gone
+        failed = GaugeMetricFamily(
+            "pipeline_failed_lanes",
+            "1 where a partition of a stage has failed again and again, and stands still.",
+            labels=["stage", "partition"],
+        )
+        for (stage, number), has_failed in list(self._failed_lanes.items()):
+            failed.add_metric([stage, str(number)], has_failed)
+        yield failed
+        published = CounterMetricFamily(
+            "pipeline_snapshots_published", "Snapshots published by this worker.", labels=["policy"]
+        )
+        for labels, count in self._published:
+            published.add_metric(labels, count)
+        yield published
+
+    def _read(self) -> list[Metric]:
+        return [*self._conservation(), *self._stages(), *self._snapshots()]
+
+    def _conservation(self) -> list[Metric]:
         records = GaugeMetricFamily(
             "pipeline_records",
             "Records of a stream by their fate; those read are all the others together.",
+            labels=["stream", "fate", "partition"],
+        )
+        totals = CounterMetricFamily(
+            "pipeline_stream_records",
+            "Records of a stream by a fate that is for good, and those read; to take rates of.",
             labels=["stream", "fate", "partition"],
         )
         unaccounted = GaugeMetricFamily(
@@ -132,6 +187,11 @@ class WorkerMetrics(Collector):
         lag = GaugeMetricFamily(
             "pipeline_event_time_lag_seconds", "The clock, less a partition's event time.", labels=["partition"]
         )
+        marks = GaugeMetricFamily(
+            "pipeline_watermark_timestamp_seconds",
+            "Highest event time of each stream, since 1970.",
+            labels=["stream", "partition"],
+        )
         waits = GaugeMetricFamily(
             "pipeline_waits_for_registry",
             "1 where a partition's records wait for a schema that the registry has not told yet.",
@@ -140,16 +200,75 @@ class WorkerMetrics(Collector):
         refused = CounterMetricFamily(
             "pipeline_policy_records_refused", "Records of `policies` that were passed over.", self._refused()
         )
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = _now_ms()
         for partition in self._join_partitions:
             number, progress = str(partition.held.number), partition.progress
             for name, count in progress.counts.items():
                 stream, _, fate = name.partition(".")
                 records.add_metric([stream, fate, number], count)
+                if fate not in NO_RATE:
+                    totals.add_metric([stream, fate, number], count)
             for stream in STREAMS:
                 unaccounted.add_metric([stream, number], imbalance(progress.counts, stream))
+                if progress.watermarks_ms[stream] != NOT_YET_MS:
+                    marks.add_metric([stream, number], progress.watermarks_ms[stream] / 1000.0)
             opened.add_metric([number], progress.counts["decisions.open"])
             waits.add_metric([number], partition.waits_for_registry)
             if progress.event_time_ms != NOT_YET_MS:
                 lag.add_metric([number], (now_ms - progress.event_time_ms) / 1000.0)
-        return [records, unaccounted, opened, lag, waits, refused]
+        return [records, totals, unaccounted, opened, lag, marks, waits, refused]
+
+    def _stages(self) -> list[Metric]:
+        labels = ["stage", "topic", "partition"]
+        lag = GaugeMetricFamily(
+            "pipeline_lag_records", "Offsets up to a log's stable end that are not in the stage's state.", labels=labels
+        )
+        age = GaugeMetricFamily(
+            "pipeline_lag_seconds",
+            "0 without a lag; else how long ago the broker took the newest record that the stage has handled (before "
+            "the first: since the partition was opened).",
+            labels=labels,
+        )
+        waiting = GaugeMetricFamily(
+            "pipeline_fetched_waiting_bytes", "Fetched for a stage that has not come to it yet.", labels=labels
+        )
+        handled = CounterMetricFamily(
+            "pipeline_handled_records", "Records that a stage has handled.", labels=["stage", "topic"]
+        )
+        opened = GaugeMetricFamily(
+            "pipeline_claimed_partitions",
+            "Partitions of a stage that are claimed, restored and read.",
+            labels=["stage"],
+        )
+        now_ms = _now_ms()
+        for lanes in self._lanes:
+            stage, standings = lanes.stage.name, lanes.standings()
+            for each in standings:
+                place = [stage, each.topic, str(each.partition)]
+                lag.add_metric(place, each.lag_records)
+                age.add_metric(place, each.lag_ms(now_ms) / 1000.0)
+                waiting.add_metric(place, each.waiting_bytes)
+            opened.add_metric([stage], len({each.partition for each in standings}))
+            for topic, count in lanes.handled.items():
+                handled.add_metric([stage, topic], count)
+        return [lag, age, waiting, handled, opened]
+
+    def _snapshots(self) -> list[Metric]:
+        version = GaugeMetricFamily(
+            "pipeline_published_version", "Number of a policy's last snapshot.", labels=["policy"]
+        )
+        held = GaugeMetricFamily(
+            "pipeline_held_policies", "1 where what is learned waits for `unpin`.", labels=["policy"]
+        )
+        told = 0
+        for partition in self._publish_partitions:
+            for policy, last in partition.published.items():
+                if (told := told + 1) > MOST_POLICIES:
+                    break
+                version.add_metric([policy], last.version)
+                held.add_metric([policy], partition.is_held(policy))
+        return [version, held]
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

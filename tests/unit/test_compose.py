@@ -13,11 +13,8 @@ import yaml
 
 from pipeline.brokers.kafka_jars import kafka_version
 from pipeline.cli import cli
-from pipeline.serve.http.metrics import NodeMetrics
-from pipeline.serve.node import ServingNode
-from pipeline.serve.settings import ServeSettings
-from pipeline.stream.metrics import WorkerMetrics
 from pipeline.stream.security import PREFIX, KafkaSecurity
+from tests.harness.metric_tables import every_metric
 
 TOP = Path(__file__).parents[2]
 
@@ -40,11 +37,7 @@ def known_variables() -> set[str]:
 
 def known_metrics() -> set[str]:
     """What a node and a worker export, as Prometheus names it."""
-    names = set()
-    for registry in (NodeMetrics(ServingNode(ServeSettings("kafka:9092"))).registry, WorkerMetrics().registry):
-        names |= {f"{each.name}_total" if each.type == "counter" else each.name for each in registry.collect()}
-    # Made when they are asked for, of partitions that there are none of here.
-    return names | set(re.findall(r'"(pipeline_\w+)"', (TOP / "pipeline/stream/metrics.py").read_text("utf-8")))
+    return {metric.name for metric in every_metric()}
 
 
 def load(path: str) -> Any:

@@ -160,7 +160,7 @@ ROOMS = {
     ),
     "policy": (("parsing",), ("*",)),
     "replay": (("promote",), ("erasure",), ("proof",), ("recounting",), ("dead_letters",)),
-    "stream": (("app",), ("metrics",), ("state",), ("policies",), ("log",), ("*",)),
+    "stream": (("app",), ("metrics", "health"), ("state",), ("policies",), ("log",), ("*",)),
 }
 LIBRARIES = {"cryptography", "numpy", "numba", "scipy", "orjson", "fastavro", "msgspec"}
 # Of the standard library, what knows the time, the machine, chance or the log.

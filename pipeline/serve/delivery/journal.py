@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
 from pipeline.codec import avro
@@ -10,6 +11,7 @@ from pipeline.codec.decision_writer import encode_decision
 from pipeline.codec.wire import MAX_RECORD_BYTES
 from pipeline.errors import InvalidRecordError
 from pipeline.events import decision_from
+from pipeline.metrics.bounded import BoundedCounts
 from pipeline.serve.decision.explain import explaining
 from pipeline.serve.delivery.delivery import Delivery
 from pipeline.serve.delivery.recent import RecentDecision, RecentDecisions, RecentSnapshots
@@ -18,6 +20,10 @@ from pipeline.serve.messages.answers import Explanation
 from pipeline.serve.messages.decided import Decided, NoAnswer
 from pipeline.serve.pieces import Pieces
 from pipeline.stream.log.topics import DECISIONS, SHADOW_DECISIONS
+
+MOST_REASONS, MOST_ARMS = 2_000, 5_000
+"""Rows of labels that are told apart to Prometheus: 200 policies, or one of 1,000 arms in five segments."""
+UNKNOWN = "(unknown)"
 
 
 class Written(NamedTuple):
@@ -35,11 +41,18 @@ class Written(NamedTuple):
 class Journal:
     """Decisions on their way to the log, and the latest of them."""
 
-    def __init__(self, delivery: Delivery, recent_bytes: int) -> None:
+    def __init__(self, delivery: Delivery, recent_bytes: int, is_known: Callable[[str], bool] = lambda _: True) -> None:
         self.answers: Counter[str] = Counter()
         """Decisions by `policy`, `holdout` or what they fell back from, and answers that could not be given."""
         self.guardrails: Counter[str] = Counter()
         """Decisions that each guardrail changed."""
+        self.decisions = BoundedCounts(MOST_REASONS)
+        """By policy and the same words."""
+        self.unanswered = BoundedCounts(MOST_REASONS)
+        """By policy, and why there was nothing to show."""
+        self.arms = BoundedCounts(MOST_ARMS)
+        """Decisions by policy, segment and arm."""
+        self._is_known = is_known
         self._delivery = delivery
         self._recent = RecentDecisions(recent_bytes)
         self._snapshots = RecentSnapshots(recent_bytes)
@@ -79,9 +92,10 @@ class Journal:
 
     def note(self, written: Written) -> None:
         """Log an answer, and count it."""
-        _, answer, snapshot, record, shadows = written
+        asked, answer, snapshot, record, shadows = written
         if isinstance(answer, NoAnswer):
             self.answers[f"none.{answer.reason}"] += 1
+            self.unanswered.add((self._label(asked), answer.reason))
             return
         if not record:
             return
@@ -94,9 +108,18 @@ class Journal:
         self._recent.keep(decision.action_id, kept)
         if snapshot is not None:
             self._snapshots.keep(snapshot)
-        self.answers[answer.fallback or answer.reason] += 1
+        reason = answer.fallback or answer.reason
+        self.answers[reason] += 1
+        policy = self._label(decision.policy)
+        self.decisions.add((policy, reason))
+        if snapshot is not None:
+            self.arms.add((policy, decision.segment, decision.arm))
         for name in decision.guardrails:
             self.guardrails[name] += 1
+
+    def _label(self, policy: str) -> str:
+        """Return the policy's name, if there is one: a caller's word is no label."""
+        return policy if self._is_known(policy) else UNKNOWN
 
     def explaining(self, action_id: str) -> Pieces[Explanation | None]:
         """Tell why a decision of this node was what it was, while it is remembered."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
+
+from pipeline.metrics.bounded import BoundedCounts
+from pipeline.metrics.times import Times
 
 if TYPE_CHECKING:
     from pipeline.serve.http.edge import Edge
@@ -19,14 +19,6 @@ if TYPE_CHECKING:
 
 # From what a decision takes to where a caller gives up.
 BUCKETS_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
-UNANSWERED = "none."
-
-
-@dataclass(slots=True)
-class _Times:
-    counts: list[int]
-    """By bucket; the last is what took longer than all of them."""
-    sum_s: float = 0.0
 
 
 class NodeMetrics(Collector):
@@ -35,56 +27,47 @@ class NodeMetrics(Collector):
     def __init__(self, node: ServingNode, edge: Edge | None = None) -> None:
         self._edge = edge
         self.registry = CollectorRegistry()
-        self._requests: dict[tuple[str, int], _Times] = {}
+        self._requests = Times(
+            "pipeline_request_seconds", "Time to answer a request.", ["operation", "status"], BUCKETS_S
+        )
         self._node = node
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
 
     def observe(self, operation: str, status: int, seconds: float) -> None:
-        """Count a request; a tenth of the time that the client's own histogram takes, which locks."""
-        times = self._requests.get((operation, status))
-        if times is None:
-            times = self._requests[operation, status] = _Times([0] * (len(BUCKETS_S) + 1))
-        times.counts[bisect_left(BUCKETS_S, seconds)] += 1
-        times.sum_s += seconds
+        """Count a request."""
+        self._requests.observe((operation, str(status)), seconds)
 
     def collect(self) -> Iterator[Metric]:
         """Yield what the node has counted."""
-        yield self._request_times()
+        yield self._requests.family()
         yield from self._answers()
         yield from self._snapshots()
         yield from self._delivery()
         if self._edge is not None:
             yield from _connections(self._edge)
 
-    def _request_times(self) -> Metric:
-        family = HistogramMetricFamily(
-            "pipeline_request_seconds", "Time to answer a request.", labels=["operation", "status"]
-        )
-        bounds = [*(str(bound_s) for bound_s in BUCKETS_S), "+Inf"]
-        for (operation, status), times in list(self._requests.items()):
-            below = list(zip(bounds, accumulate(times.counts), strict=True))
-            family.add_metric([operation, str(status)], below, times.sum_s)
-        return family
-
     def _answers(self) -> Iterator[Metric]:
-        decisions = CounterMetricFamily(
-            "pipeline_decisions", "Decisions, by what decided: policy, or a fallback.", labels=["reason"]
+        journal = self._node.journal
+        yield _counted(
+            "pipeline_decisions",
+            "Decisions, by what decided: policy, holdout, or a fallback.",
+            ["policy", "reason"],
+            journal.decisions,
         )
-        unanswered = CounterMetricFamily(
-            "pipeline_unanswered", "Requests to decide that left nothing to show.", labels=["reason"]
+        yield _counted(
+            "pipeline_unanswered",
+            "Requests to decide that left nothing to show.",
+            ["policy", "reason"],
+            journal.unanswered,
         )
-        for reason, count in dict(self._node.journal.answers).items():
-            if reason.startswith(UNANSWERED):
-                unanswered.add_metric([reason.removeprefix(UNANSWERED)], count)
-            else:
-                decisions.add_metric([reason], count)
-        yield decisions
-        yield unanswered
+        yield _counted(
+            "pipeline_arm_decisions", "Decisions, by what was shown.", ["policy", "segment", "arm"], journal.arms
+        )
         changed = CounterMetricFamily(
             "pipeline_guardrails", "Decisions that each guardrail changed.", labels=["guardrail"]
         )
-        for name, count in dict(self._node.journal.guardrails).items():
+        for name, count in dict(journal.guardrails).items():
             changed.add_metric([name], count)
         yield changed
         yield CounterMetricFamily("pipeline_outcomes", "Outcomes taken.", value=self._node.outcomes_taken)
@@ -130,6 +113,13 @@ class NodeMetrics(Collector):
         yield GaugeMetricFamily(
             "pipeline_delivery_stuck", "Partitions that take nothing while others do.", value=len(delivery.stuck)
         )
+
+
+def _counted(name: str, text: str, labels: list[str], counts: BoundedCounts) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, count in counts:
+        family.add_metric(values, count)
+    return family
 
 
 def _connections(edge: Edge) -> Iterator[Metric]:

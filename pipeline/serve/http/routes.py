@@ -26,7 +26,6 @@ from starlette.types import ASGIApp
 from pipeline.errors import RecordError
 from pipeline.serve.http.access import Access
 from pipeline.serve.http.batches import Batches
-from pipeline.serve.http.edge import Edge
 from pipeline.serve.http.fast_path import CLIENT_GONE, DecideFront, refusal, too_large
 from pipeline.serve.http.metrics import NodeMetrics
 from pipeline.serve.http.openapi import Operation, openapi
@@ -37,17 +36,18 @@ from pipeline.serve.messages import answers, bodies
 from pipeline.serve.messages.decided import NoAnswer
 from pipeline.serve.messages.reading import reader_of
 from pipeline.serve.node import ServingNode
+from pipeline.serve.settings import ServeSettings
 
 Handler = Callable[[Request, Any], Awaitable[Response]]
 _IN_ROWS: dict[str, type[msgspec.Struct]] = {"decide_many": bodies.DecideManyRows, "outcomes": bodies.OutcomesRows}
 """What a long body is read as at first, by operation: its rows are read in pieces."""
 
 
-def build_routes(node: ServingNode, edge: Edge | None = None, access: Access | None = None) -> ASGIApp:
-    """Return the application around a node that somebody else starts and stops."""
+def build_routes(node: ServingNode, metrics: NodeMetrics | None = None, access: Access | None = None) -> ASGIApp:
+    """Return the application around a node that somebody else starts and stops; it counts in `metrics`."""
     settings = node.settings
     access = access or Access(settings)
-    metrics = NodeMetrics(node, edge)
+    metrics = metrics or NodeMetrics(node)
     handlers = _Handlers(node, access, metrics)
     document = openapi(OPERATIONS, metadata.version("bandit-pipeline"), needs_keys=bool(settings.keys))
     routed = Starlette(
@@ -79,20 +79,18 @@ def build_routes(node: ServingNode, edge: Edge | None = None, access: Access | N
     )
 
 
-def build_metrics_routes(node: ServingNode, edge: Edge | None = None) -> Starlette:
-    """Return the application for a listener of its own, where Prometheus asks without a key."""
-    handlers = _Handlers(node, Access(node.settings), NodeMetrics(node, edge))
+def build_metrics_routes(metrics: NodeMetrics, settings: ServeSettings) -> Starlette:
+    """Return the application for a listener of its own: there Prometheus is told, without a key, what was counted."""
+    pages = WebPages(settings.metrics_host, settings.server_names, settings.origins)
 
-    pages = WebPages(node.settings.metrics_host, node.settings.server_names, node.settings.origins)
-
-    async def metrics(request: Request) -> Response:
+    async def told(request: Request) -> Response:
         try:
             pages.check(request.scope)
         except RefusedError as error:
             return _error(*refusal(error))
-        return await handlers.metrics(request, None)
+        return _exposed(metrics)
 
-    return Starlette(routes=[Route("/metrics", metrics)], exception_handlers={HTTPException: _not_served})
+    return Starlette(routes=[Route("/metrics", told)], exception_handlers={HTTPException: _not_served})
 
 
 class _Handlers:
@@ -165,7 +163,11 @@ class _Handlers:
         return _json(200 if answer.is_ready else 503, answer)
 
     async def metrics(self, _: Request, __: None) -> Response:
-        return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+        return _exposed(self._metrics)
+
+
+def _exposed(metrics: NodeMetrics) -> Response:
+    return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def _endpoint(

@@ -28,6 +28,7 @@ from pipeline.models.chances.trapezoid import kernel
 from pipeline.serve.claims import parse_secrets
 from pipeline.serve.http.access import Access
 from pipeline.serve.http.edge import Edge
+from pipeline.serve.http.metrics import NodeMetrics
 from pipeline.serve.http.protocol import DirectProtocol
 from pipeline.serve.http.renewal import Renewed, keep_renewed
 from pipeline.serve.http.routes import build_metrics_routes, build_routes
@@ -56,18 +57,21 @@ async def listening(node: ServingNode, host: str, port: int) -> AsyncIterator[st
     """
     settings = node.settings
     edge = Edge(settings.limits)
+    metrics = NodeMetrics(node, edge)
     async with AsyncExitStack() as stack:
         if settings.metrics_port is not None:
             metrics_edge = Edge(settings.limits)
             url = await stack.enter_async_context(
-                _serving(build_metrics_routes(node, edge), metrics_edge, settings.metrics_host, settings.metrics_port)
+                _serving(
+                    build_metrics_routes(metrics, settings), metrics_edge, settings.metrics_host, settings.metrics_port
+                )
             )
             log.info("metrics url=%s/metrics", url)
         access = Access(settings)
         tls = None if settings.tls_certificate is None else Tls(settings)
         renewing = asyncio.create_task(keep_renewed(_renewed(settings, access, tls, node)))
         stack.push_async_callback(_ended, renewing)
-        app = build_routes(node, edge, access)
+        app = build_routes(node, metrics, access)
         yield await stack.enter_async_context(_serving(app, edge, host, port, tls))
 
 

@@ -21,16 +21,17 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from aiokafka import TopicPartition
 
 from pipeline.errors import StateError
 from pipeline.stream.failpoints import Reach, pass_by
 from pipeline.stream.log.fetch import Batch
-from pipeline.stream.log.reader import LogReader
+from pipeline.stream.log.reader import LogReader, Reading
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,24 @@ class OnState(Protocol):
         """Take note of one that begins, or has stopped for good."""
 
 
+class Standing(NamedTuple):
+    """How far a lane is with one of its topics."""
+
+    stage: str
+    topic: str
+    partition: int
+    lag_records: int
+    """Offsets up to the stable end that are not in the stage's state yet."""
+    handled_ms: int
+    """When the broker took the newest record that the stage has handled; before the first, when the lane opened."""
+    waiting_bytes: int
+    """Fetched, and not taken yet."""
+
+    def lag_ms(self, now_ms: int) -> int:
+        """Return how old the state is; 0 where nothing is newer."""
+        return max(0, now_ms - self.handled_ms) if self.lag_records else 0
+
+
 class Lanes:
     """The lanes of one stage."""
 
@@ -115,6 +134,8 @@ class Lanes:
         self.on_state = on_state
         self.reach = reach
         self._lanes: dict[int, _Lane] = {}
+        self.handled: Counter[str] = Counter()
+        """Records by topic."""
 
     def start(self, numbers: Iterable[int]) -> None:
         """Begin a lane for each partition number that has none."""
@@ -136,6 +157,10 @@ class Lanes:
     def is_open(self, number: int) -> bool:
         """Whether a partition's state is open and its lane goes on: others may work on it."""
         return number in self._lanes and self._lanes[number].is_open
+
+    def standings(self) -> list[Standing]:
+        """Return how far each lane is that is open."""
+        return [standing for lane in self._lanes.values() if lane.is_open for standing in lane.standings()]
 
     def fail(self, number: int, error: Exception) -> None:
         """Let a lane fail by what another did with its partition."""
@@ -160,6 +185,8 @@ class _Lane:
         self._is_stepping = False
         self._fault: Exception | None = None
         self._attempts = 0
+        self._readings: list[Reading] = []
+        self._handled_ms: dict[str, int] = {}
         self.is_open = False
         self.has_failed = False
         self._task = asyncio.create_task(self._run())
@@ -197,9 +224,10 @@ class _Lane:
         stage, reader, number = self._lanes.stage, self._lanes.reader, self._number
         self._fault = None
         await stage.open(number)
-        readings = []
+        readings = self._readings = []
         try:
             for topic in self._lanes.topics:
+                self._handled_ms.setdefault(topic, time.time_ns() // 1_000_000)
                 tp, position = TopicPartition(topic, number), stage.position(topic, number)
                 readings.append(reader.begin(tp, position, self._has_come, self._has_enough))
                 self._lanes.acknowledge(tp, position)
@@ -233,7 +261,21 @@ class _Lane:
         lanes.observe(time.monotonic() - began_s)
         lanes.reach(f"{lanes.stage.name}.batch-done")
         for batch in batches:
+            self._note(batch)
             lanes.acknowledge(TopicPartition(batch.topic, batch.partition), batch.resume_offset)
+
+    def _note(self, batch: Batch) -> None:
+        self._lanes.handled[batch.topic] += len(batch.records)
+        if batch.records:
+            self._handled_ms[batch.topic] = batch.records[-1].timestamp
+
+    def standings(self) -> Iterator[Standing]:
+        stage = self._lanes.stage
+        for reading in self._readings:
+            topic, number = reading.partition
+            if reading.end is not None:
+                lag_records = max(0, reading.end.stable_offset - stage.position(topic, number))
+                yield Standing(stage.name, topic, number, lag_records, self._handled_ms[topic], reading.waiting_bytes)
 
     async def _pause(self, seconds: float) -> None:
         if seconds > 0:

@@ -103,6 +103,11 @@ class Reading:
         return self._waiting_bytes < ENOUGH_BYTES and not self._gone and self._fault is None
 
     @property
+    def waiting_bytes(self) -> int:
+        """How much was fetched and is not taken."""
+        return self._waiting_bytes
+
+    @property
     def has_waiting(self) -> bool:
         """Whether there is something to take."""
         return self.position > self.taken or self._fault is not None

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.serve import load_snapshot
+from pipeline.serve.http.metrics import NodeMetrics
 from pipeline.serve.http.routes import OPERATIONS, build_metrics_routes, build_routes
 from pipeline.serve.messages.bodies import DecideManyBody, DecideManyRows, OutcomesBody, OutcomesRows
 from pipeline.serve.node import ServingNode
@@ -271,9 +272,10 @@ async def test_metrics_count_what_was_answered(client: httpx.AsyncClient) -> Non
     response = await client.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain")
     told = dict(line.rsplit(" ", 1) for line in response.text.splitlines() if not line.startswith("#"))
-    assert told['pipeline_decisions_total{reason="policy"}'] == "1.0"
-    assert told['pipeline_decisions_total{reason="unencodable-context"}'] == "1.0"
-    assert told['pipeline_unanswered_total{reason="no-eligible-arm"}'] == "1.0"
+    assert told['pipeline_decisions_total{policy="homepage",reason="policy"}'] == "1.0"
+    assert told['pipeline_decisions_total{policy="homepage",reason="unencodable-context"}'] == "1.0"
+    assert told['pipeline_unanswered_total{policy="homepage",reason="no-eligible-arm"}'] == "1.0"
+    assert sum(float(count) for name, count in told.items() if name.startswith("pipeline_arm_decisions_total")) == 2.0
     assert told["pipeline_outcomes_total"] == "1.0"
     assert told['pipeline_snapshot_version{policy="homepage"}'] == "7.0"
     assert float(told['pipeline_snapshot_age_seconds{policy="homepage"}']) > 0.0
@@ -284,11 +286,20 @@ async def test_metrics_count_what_was_answered(client: httpx.AsyncClient) -> Non
 
 
 async def test_two_nodes_of_one_process_count_apart(node: ServingNode) -> None:
-    for app in (build_routes(node), build_routes(node), build_metrics_routes(node)):
+    for app in (build_routes(node), build_routes(node), build_metrics_routes(NodeMetrics(node), node.settings)):
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://localhost", headers=JSON_TYPE
         ) as client:
             assert (await client.get("/metrics")).status_code == 200
+
+
+async def test_a_policy_that_nobody_declared_is_no_label(client: httpx.AsyncClient) -> None:
+    for number in range(20):
+        asked = {"context": {}, "eligible": ["a"]}
+        await client.post(f"/v1/policies/made-up-{number}/decide", json=asked)
+    text = (await client.get("/metrics")).text
+    assert "made-up" not in text
+    assert 'pipeline_decisions_total{policy="(unknown)"' in text
 
 
 async def test_the_docs_page_needs_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:

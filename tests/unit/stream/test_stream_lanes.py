@@ -15,7 +15,7 @@ from pipeline.errors import FencedError, StateError
 from pipeline.stream.log import lanes as room
 from pipeline.stream.log.fetch import Batch
 from pipeline.stream.log.lanes import ATTEMPTS, Lanes
-from pipeline.stream.log.reader import ENOUGH_BYTES, Reading
+from pipeline.stream.log.reader import ENOUGH_BYTES, End, Reading
 from tests.kafka_log import Read
 
 WITHIN_S = 20.0
@@ -89,7 +89,7 @@ class Bench:
         )
 
     def put(self, number: int, *offsets: int, behind: int | None = None, topic: str = "a") -> None:
-        records = [SimpleNamespace(offset=offset) for offset in offsets]
+        records = [SimpleNamespace(offset=offset, timestamp=1_000 + offset) for offset in offsets]
         self.reader.readings[TopicPartition(topic, number)].put([Read(records)], behind or offsets[-1] + 1)
 
     def put_next(self, number: int) -> None:
@@ -121,6 +121,19 @@ async def test_a_lane_reads_from_where_the_state_ends_and_acknowledges_what_was_
     assert (batch.first_offset, [record.offset for record in batch.records]) == (10, [10, 11])
     assert bench.reader.begun == [(TopicPartition("a", 3), DURABLE)]
     assert bench.acknowledged == [(3, DURABLE), (3, 15)]
+
+
+async def test_a_lane_says_how_far_it_is(bench):
+    await bench.start(3)
+    reading = bench.reader.readings[TopicPartition("a", 3)]
+    assert bench.lanes.standings() == []  # where the log ends is not known yet
+    bench.put(3, 10, 11)
+    reading.end = End(stable_offset=17, answered_at_ms=0)
+    await bench.until(lambda: bench.lanes.handled["a"] == 2)
+    (standing,) = bench.lanes.standings()
+    # The state of this stage always ends at 10, so 7 are missing; the newest that was handled is of 1,011.
+    assert standing == ("stage", "a", 3, 17 - DURABLE, 1_011, 0)
+    assert standing.lag_ms(5_011) == 4_000
 
 
 async def test_offsets_without_records_are_handled_too(bench):

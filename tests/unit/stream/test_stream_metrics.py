@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from types import SimpleNamespace
 
@@ -9,6 +10,8 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.join.progress import Progress
+from pipeline.metrics.listener import Listener
+from pipeline.stream.log.lanes import Standing
 from pipeline.stream.metrics import WorkerMetrics
 
 
@@ -19,12 +22,14 @@ def partition(number: int, event_time_ms: int, **counts: int) -> SimpleNamespace
 
 
 async def scrape(metrics: WorkerMetrics) -> dict[str, float]:
-    port = metrics.start("127.0.0.1", 0)
+    metrics.belongs_to(asyncio.get_running_loop())
+    listener = Listener("127.0.0.1", 0)
+    port = listener.start(metrics.registry, {})
     try:
         async with asyncio.timeout(10), httpx.AsyncClient() as client:
             response = await client.get(f"http://127.0.0.1:{port}/metrics")
     finally:
-        await metrics.stop()
+        await listener.stop()
     lines = [line.rsplit(" ", 1) for line in response.text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, value in lines}
 
@@ -48,7 +53,7 @@ async def test_every_partition_tells_what_became_of_its_records() -> None:
 
 async def test_steps_and_restores_are_timed() -> None:
     metrics = WorkerMetrics()
-    metrics.steps.labels("join").observe(0.003)
+    metrics.observe_steps("join")(0.003)
     metrics.note_restore("learn", 120, 0.5)
     told = await scrape(metrics)
     assert told['pipeline_step_seconds_count{stage="join"}'] == 1
@@ -57,11 +62,34 @@ async def test_steps_and_restores_are_timed() -> None:
     assert told['pipeline_restored_records_total{table="learn"}'] == 120
 
 
+async def test_a_stage_tells_how_far_behind_it_is_in_records_and_in_time() -> None:
+    metrics = WorkerMetrics()
+    a_minute_ago_ms = time.time_ns() // 1_000_000 - 60_000
+    standings = [
+        Standing("learn", "rewards", 0, 12, a_minute_ago_ms, 400),
+        Standing("learn", "rewards", 1, 0, a_minute_ago_ms, 0),
+    ]
+    lanes = SimpleNamespace(
+        stage=SimpleNamespace(name="learn"), standings=lambda: standings, handled=Counter({"rewards": 30})
+    )
+    metrics.watch([], [], [lanes])  # type: ignore[list-item]
+    told = await scrape(metrics)
+    behind, level = (f'{{partition="{number}",stage="learn",topic="rewards"}}' for number in (0, 1))
+    assert told[f"pipeline_lag_records{behind}"] == 12
+    assert told[f"pipeline_lag_seconds{behind}"] >= 60.0
+    # Nothing is newer there: however old its last record is, it is not behind.
+    assert told[f"pipeline_lag_records{level}"] == told[f"pipeline_lag_seconds{level}"] == 0
+    assert told[f"pipeline_fetched_waiting_bytes{behind}"] == 400
+    assert told['pipeline_claimed_partitions{stage="learn"}'] == 2
+    assert told['pipeline_handled_records_total{stage="learn",topic="rewards"}'] == 30
+
+
 async def test_a_port_that_is_taken_is_refused() -> None:
     metrics = WorkerMetrics()
-    port = metrics.start("127.0.0.1", 0)
+    listener = Listener("127.0.0.1", 0)
+    port = listener.start(metrics.registry, {})
     try:
         with pytest.raises(ConfigError, match=f"metrics: 127.0.0.1:{port} can't be listened on"):
-            WorkerMetrics().start("127.0.0.1", port)
+            Listener("127.0.0.1", port).start(metrics.registry, {})
     finally:
-        await metrics.stop()
+        await listener.stop()
