@@ -80,9 +80,7 @@ from pipeline.simulate.summary import Summary, summarise
     "--floor",
     envvar="PIPELINE_SIMULATE_FLOOR",
     type=click.FloatRange(0.0, 1.0),
-    default=0.0,
-    show_default=True,
-    help="Exploration floor of policies that aren't files. [PIPELINE_SIMULATE_FLOOR]",
+    help="Floor of each arm, of policies that aren't files; else as a file without one. [PIPELINE_SIMULATE_FLOOR]",
 )
 @click.option(
     "--settle",
@@ -106,7 +104,7 @@ def simulate(
     repetitions: int,
     seed: int,
     refresh: int,
-    floor: float,
+    floor: float | None,
     settle: str,
     picture: Path | None,
     as_json: bool,
@@ -168,7 +166,7 @@ def _advance(progress: Progress, task: int, count: int) -> Callable[[int], Calla
     return of
 
 
-def _definition(spec: str, setting: Setting, floor: float, settle: str) -> PolicyDefinition:
+def _definition(spec: str, setting: Setting, floor: float | None, settle: str) -> PolicyDefinition:
     if not spec.endswith(".toml"):
         return definition_of(spec, setting, floor=floor, settle=settle)
     try:

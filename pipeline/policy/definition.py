@@ -112,7 +112,7 @@ class PolicyDefinition:
     attribution: Attribution
     """When a decision counts."""
     floor: float
-    """Smallest propensity of an eligible arm."""
+    """Smallest propensity of an eligible arm; 0 where `floors` has a share in its place."""
     publish_interval_ms: int
     """Shortest time between two snapshots."""
     bucket_ms: int
@@ -257,7 +257,7 @@ class PolicyDefinition:
             "arms": [arm.to_plain() for arm in self.arms],
             "segments": self.segments.to_plain(),
             "algorithm": self.algorithm.to_plain(),
-            "exploration": {"floor": self.floor, **self.floors.to_plain()},
+            "exploration": self.floors.to_plain(self.floor),
             "publish": {"interval": duration_text(self.publish_interval_ms)},
             **self._declared_parts(),
             **self.statistics_parts(),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pipeline.models.chances.floor import LEAST_PART
 from pipeline.policy.durations import duration_text
 from pipeline.policy.segments import Condition, are_met, conditions_to_plain
 
@@ -40,15 +41,33 @@ class Floors:
     """Of a segment, for the arms without one of their own."""
     new_arms: NewArms | None = None
     """Of arms that little is known of, where it is higher."""
+    share: float | None = None
+    """What all arms without a floor of their own have together, at first; it falls as they are tried. None: the
+    policy's floor is each arm's."""
+
+    @property
+    def go_by_counts(self) -> bool:
+        """Whether they depend on how often an arm was tried."""
+        return self.share is not None or self.new_arms is not None
+
+    @property
+    def are_uniform(self) -> bool:
+        """Whether they leave a uniform vector as it is."""
+        return not (self.arms or self.segments or self.new_arms)
 
     def floor_for(self, segment: str, arm: str, floor: float) -> float:
         """Return an arm's declared floor, given the policy's; whether the arm is new is not looked at."""
         return self.arms.get(arm, self.segments.get(segment, floor))
 
-    def to_plain(self) -> Plain:
-        """Give the JSON value: what stands beside `floor` in `[exploration]`."""
+    def least(self, floor: float, arms: int) -> float:
+        """Return what no arm of so many is drawn less often than, where none has a floor of its own."""
+        return floor if self.share is None else self.share * LEAST_PART / max(arms, 1)
+
+    def to_plain(self, floor: float) -> Plain:
+        """Give the JSON value of `[exploration]`, given the policy's floor."""
         new_arms = None if self.new_arms is None else self.new_arms.to_plain()
-        return _declared({"arms": dict(self.arms), "segments": dict(self.segments), "new_arms": new_arms})
+        parts = {"arms": dict(self.arms), "segments": dict(self.segments), "new_arms": new_arms}
+        return ({"floor": floor} if self.share is None else {"share": self.share}) | _declared(parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class Status:
                 segments=sorted(snapshot.segments),
                 features=[feature.name for feature in snapshot.definition.features.features],
                 outcomes=[rule.kind for rule in snapshot.definition.reward.outcomes],
-                floor=snapshot.definition.floor,
+                floor=snapshot.definition.floors.least(snapshot.definition.floor, len(snapshot.active)),
                 snapshot_version=snapshot.version,
                 snapshot_id=snapshot.id,
                 snapshot_age_ms=self._follower.age_ms(policy, now_ms),

@@ -320,7 +320,7 @@ class Learner:
         """Return what is known as a node would have it."""
         if self._snapshot is None:
             definition = self._definition
-            counts = self._counts() if definition.floors.new_arms is not None else {}
+            counts = self._counts() if definition.floors.go_by_counts else {}
             index = {arm: place for place, arm in enumerate(self._sorted_arms)}
             segments = {
                 name: SegmentPosterior(self._sorted_arms, self._posterior(code), index, counts.get(name, {}))

@@ -20,11 +20,13 @@ def definition_for(
     algorithm: str,
     parameters: Mapping[str, float],
     *,
-    floor: float = 0.0,
+    floor: float | None = None,
     settle: str = "optimistic",
     others: Mapping[str, object] | None = None,
 ) -> PolicyDefinition:
     """Return a policy of one algorithm for an environment; `others` are further tables of the policy file.
+
+    Without a floor it has what a file without one has.
 
     Raises:
         ConfigError: the algorithm does not suit the environment, or a parameter is wrong.
@@ -46,7 +48,7 @@ def definition_for(
             "outcomes": outcomes,
         },
         "attribution": {"settle": settle},
-        "exploration": {"floor": floor},
+        "exploration": {} if floor is None else {"floor": floor},
         **(others or {}),
     }
     if setting.features:

@@ -42,7 +42,7 @@ def parse_spec(spec: str) -> tuple[str, dict[str, float]]:
     return name, parameters
 
 
-def definition_of(spec: str, setting: Setting, *, floor: float, settle: str) -> PolicyDefinition:
+def definition_of(spec: str, setting: Setting, *, floor: float | None, settle: str) -> PolicyDefinition:
     """Return the policy of a spec for an environment.
 
     Raises:

@@ -40,7 +40,7 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
         rails["control"] = draw(st.sampled_from(["b", "c"]))
     if draw(st.booleans()):
         rails["diversity"] = draw(st.sampled_from([1.5, 2.5]))
-    exploration: dict[str, Any] = {"floor": draw(share)}
+    exploration: dict[str, Any] = {draw(st.sampled_from(["floor", "share"])): draw(share)}
     if draw(st.booleans()):
         exploration["arms"] = {"b": draw(share)}
     if draw(st.booleans()):

@@ -10,21 +10,36 @@ from pipeline.policy.parsing.section import Section
 from pipeline.policy.segments import Segmentation
 
 MAX_UNTIL = 10**9
+SHARE = 0.01
+"""What exploring costs at most of what choosing uniformly would, unless a file says otherwise."""
 
 
 def read_exploration(root: Section, arms: Sequence[Arm], segments: Segmentation) -> tuple[float, Floors]:
-    """Read the floors; p = floor + (1 - Σ floors) w needs Σ floors < 1 for w to have a say."""
+    """Read the floors; p = floor + (1 - Σ floors) w needs Σ floors < 1 for w to have a say.
+
+    Where neither each arm's floor nor the share of all is given, it is a share.
+    """
     section = root.section("exploration")
-    floor = _floor(section, "floor", 0.01)
+    floor, share = _read_default(section)
     names = [arm.name for arm in arms]
     floors = Floors(
         read_numbers(section, "arms", names, "arm") if section.has("arms") else {},
         read_numbers(section, "segments", segments.names, "segment") if section.has("segments") else {},
         _read_new_arms(section) if section.has("new_arms") else None,
+        share,
     )
     section.finish()
     _check_sums(section, [arm.name for arm in arms if not arm.retired], floor, floors)
     return floor, floors
+
+
+def _read_default(section: Section) -> tuple[float, float | None]:
+    if section.has("floor"):
+        if section.has("share"):
+            section.fault("share", "stands beside floor: write what all arms share, or what each has; not both")
+            section.number("share", SHARE)
+        return _floor(section, "floor"), None
+    return 0.0, section.number("share", SHARE, "a number from 0 to below 1", lambda x: 0.0 <= x < 1.0)
 
 
 def read_numbers(
@@ -65,7 +80,8 @@ def _check_sums(section: Section, active: Sequence[str], floor: float, floors: F
         )
         return
     for place, of_segment in {"": floor, **_places(floors.segments)}.items():
-        total = sum(floors.arms.get(arm, of_segment) for arm in active)
+        shared = 0.0 if place else floors.share or 0.0
+        total = shared + sum(floors.arms.get(arm, of_segment) for arm in active)
         if total >= 1.0:
             section.fault(
                 place,

@@ -54,7 +54,7 @@ def explaining(decided: Decided, snapshot: LoadedSnapshot | None) -> Pieces[Expl
         snapshot_version=decision.snapshot_version,
         snapshot_id=decision.snapshot_id,
         guardrails=list(decision.guardrails),
-        floor=None if snapshot is None else snapshot.definition.floor,
+        floor=None if snapshot is None else _least(snapshot, len(decision.eligible)),
         arms=sorted(arms, key=lambda arm: (-arm.probability, arm.arm)),
         fallback=decided.fallback or UNSET,
         detail=_detail(decided, snapshot) or UNSET,
@@ -63,6 +63,11 @@ def explaining(decided: Decided, snapshot: LoadedSnapshot | None) -> Pieces[Expl
         propensity=decision.propensity,
         decided_at_ms=decision.decided_at_ms,
     )
+
+
+def _least(snapshot: LoadedSnapshot, arms: int) -> float:
+    definition = snapshot.definition
+    return definition.floors.least(definition.floor, arms)
 
 
 def _detail(decided: Decided, snapshot: LoadedSnapshot | None) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.models.chances.floor import apply_floors, fit_floors
+from pipeline.models.chances.floor import apply_floors, falling_floors, fit_floors
 from pipeline.models.model import Floats
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.guardrails import ExposureCap
@@ -61,7 +62,7 @@ class Guards:
         self._is_plain = rails.diversity <= 1.0 and rails.budget is None and not rails.caps
         self.is_timeless = rails.budget is None and not rails.caps
         """Whether the same weights give the same vector at any time."""
-        self.shape_uniform = not self.is_timeless or bool(definition.floors.to_plain())
+        self.shape_uniform = not self.is_timeless or not definition.floors.are_uniform
         """Whether a uniform vector may come out as another."""
         self._spent = self._cost_so_far()
         self.offer = lru_cache(KEPT_OFFERS)(self._offer)
@@ -157,13 +158,17 @@ class Guards:
     def _floors(self, segment: str, arms: tuple[str, ...]) -> tuple[Floats, bool]:
         definition = self._definition
         floors = definition.floors
-        declared = np.array([floors.floor_for(segment, arm, definition.floor) for arm in arms])
-        if floors.new_arms is None:
-            return fit_floors(declared, declared), False
         seen = self._counts.get(segment, {})
         # A candidate is never new: what is learned of one is learned of all.
         declared_arms = definition.arm_set if definition.candidates else frozenset(arms)
-        is_new = np.array([arm in declared_arms and seen.get(arm, 0) < floors.new_arms.until for arm in arms])
+        tried = np.array([seen.get(arm, 0) if arm in declared_arms else inf for arm in arms], np.float64)
+        general = np.full(len(arms), definition.floor)
+        if floors.share is not None:
+            general = falling_floors(floors.share, tried)
+        declared = np.array([floors.floor_for(segment, arm, g) for arm, g in zip(arms, general.tolist(), strict=True)])
+        if floors.new_arms is None:
+            return fit_floors(declared, declared), False
+        is_new = tried < floors.new_arms.until
         wanted = np.where(is_new, np.maximum(declared, floors.new_arms.floor), declared)
         return fit_floors(declared, wanted), bool((wanted > declared).any())
 

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.models.chances.floor import apply_floor, apply_floors, check_distribution, draw, fit_floors
+from pipeline.models.chances.floor import (
+    apply_floor,
+    apply_floors,
+    check_distribution,
+    draw,
+    falling_floors,
+    fit_floors,
+)
 
 
 def test_the_floor_is_given_first_and_the_rest_follows_the_weights():
@@ -29,6 +36,24 @@ def test_the_largest_floor_makes_all_arms_equal(count):
 def test_a_floor_that_three_arms_cannot_have_is_refused(floor):
     with pytest.raises(ValueError, match="the floor of 3 arms"):
         apply_floor(np.full(3, 1 / 3), floor)
+
+
+@given(
+    st.floats(0.0, 1.0, exclude_max=True),
+    st.lists(st.integers(0, 10**9), min_size=1, max_size=1_000),
+)
+def test_a_share_is_never_exceeded_and_bounds_the_weights_of_an_evaluation(share, tried):
+    floors = falling_floors(share, np.array(tried, np.float64))
+    assert floors.sum() <= share * (1 + 1e-9)
+    if share > 1e-3:
+        # 1 / propensity is at most 10 K / share.
+        assert (1.0 / floors).max() <= 10 * len(tried) / share * (1 + 1e-9)
+
+
+def test_a_share_falls_as_an_arm_is_tried_and_an_arm_nobody_knows_has_all_of_its_part():
+    floors = falling_floors(0.05, np.array([0, 10, 20, 100, 10_000]))
+    # A fifth of 0.05 for each, of which 10/n are left from ten decisions on, and a tenth from a hundred.
+    np.testing.assert_allclose(floors, [0.01, 0.01, 0.005, 0.001, 0.001], rtol=1e-12)
 
 
 def test_an_arm_owns_its_stretch_of_the_cumulative_sum():

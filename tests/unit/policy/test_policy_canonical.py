@@ -28,7 +28,7 @@ def test_writes_out_defaults_sorts_keys_and_leaves_no_spaces(smallest):
         '"arms":[{"name":"only","retired":false}],'
         '"attribution":{"grace":"10m","settle":"wait"},'
         '"context":[],'
-        '"exploration":{"floor":0.01},'
+        '"exploration":{"share":0.01},'
         '"generation":1,'
         '"name":"tiny",'
         '"publish":{"interval":"1s"},'

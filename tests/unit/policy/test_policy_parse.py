@@ -71,7 +71,36 @@ def test_fills_in_every_default(smallest):
     assert policy.dimension == 0
     assert policy.reward.combination == "max"
     assert policy.attribution == Attribution("wait", 600_000)
-    assert (policy.floor, policy.publish_interval_ms, policy.bucket_ms) == (0.01, 1_000, 86_400_000)
+    assert (policy.floor, policy.floors.share) == (0.0, 0.01)
+    assert (policy.publish_interval_ms, policy.bucket_ms) == (1_000, 86_400_000)
+
+
+@pytest.mark.parametrize("exploration", [{}, {"share": 0.01}])
+def test_without_a_floor_arms_have_a_share_together_however_many_they_are(smallest, exploration):
+    smallest["arms"] = [{"name": f"arm{number}"} for number in range(500)]
+    smallest["exploration"] = exploration
+    policy = parse_policy(smallest, "test.toml")
+    assert policy.to_plain()["exploration"] == {"share": 0.01}
+    assert parse_policy(policy.to_plain(), "again").definition_hash == policy.definition_hash
+
+
+def test_a_floor_of_each_arm_means_what_it_always_meant(smallest):
+    smallest["exploration"] = {"floor": 0.02}
+    policy = parse_policy(smallest, "test.toml")
+    assert (policy.floor, policy.floors.share) == (0.02, None)
+    assert policy.to_plain()["exploration"] == {"floor": 0.02}
+
+
+def test_a_floor_of_each_and_a_share_of_all_are_not_both(smallest):
+    smallest["exploration"] = {"floor": 0.02, "share": 0.1}
+    with pytest.raises(ConfigError, match=r"exploration.share: stands beside floor"):
+        parse_policy(smallest, "test.toml")
+
+
+def test_a_share_of_everything_leaves_nothing_to_choose_with(smallest):
+    smallest["exploration"] = {"share": 1.0}
+    with pytest.raises(ConfigError, match=r"exploration.share: 1.0 is not a number from 0 to below 1"):
+        parse_policy(smallest, "test.toml")
 
 
 def test_an_implied_parameter_is_written_only_where_it_is_set(smallest):

@@ -99,6 +99,14 @@ def test_arms_and_segments_have_floors_of_their_own(of):
     assert premium == pytest.approx({"best": 0.1 + rest, "fresh": 0.1 + rest, "news": 0.2 + rest}, abs=1e-6)
 
 
+def test_a_share_of_all_arms_falls_as_they_are_tried(of):
+    # best and news have ten thousand decisions, fresh ten: of their thirds of 0.03 a tenth, a tenth, and all.
+    answer = answered(of(SURE, exploration={"share": 0.03}))
+    assert answer.probabilities["news"] == pytest.approx(0.001, abs=1e-6)
+    assert answer.probabilities["fresh"] >= 0.01
+    assert answer.decision.guardrails == ()
+
+
 def test_a_new_arm_has_a_raised_floor_until_enough_is_known_of_it(of):
     raised = {"floor": 0.05, "new_arms": {"floor": 0.25, "until": 11}}
     answer = answered(of(SURE, exploration=raised))
