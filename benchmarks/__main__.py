@@ -13,7 +13,20 @@ import orjson
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import cluster, freshness, growth, micro, models, pipeline, publish, recovery, replaying, sizing, stages
+from benchmarks import (
+    cluster,
+    freshness,
+    growth,
+    growth_outcomes,
+    micro,
+    models,
+    pipeline,
+    publish,
+    recovery,
+    replaying,
+    sizing,
+    stages,
+)
 from benchmarks.report import Row, read, write
 
 OUT = Path("out/bench")
@@ -100,12 +113,17 @@ def freshness_command(
 
 @main.command("growth")
 @click.option("--largest", is_flag=True, help="Also 5,000,000 open actions: some minutes, and 4 GB of disk.")
+@click.option("--outcomes", is_flag=True, help="Only what an action writes by how many outcomes it has, in bytes.")
 @repetitions(5)
 @suite
-def growth_command(largest: bool, repetitions: int, smoke: bool, out: Path) -> None:
+def growth_command(largest: bool, outcomes: bool, repetitions: int, smoke: bool, out: Path) -> None:
     """Cost of an event as what is held grows, and a picture of it; needs no Kafka."""
     from benchmarks import growth_picture  # noqa: PLC0415  plots are slow to import
 
+    written = growth_outcomes.measure(growth_outcomes.SMOKE if smoke else growth_outcomes.SIZES)
+    tell("growth-outcomes", growth_outcomes.rows_of(written), out, is_smoke=smoke)
+    if outcomes:
+        return
     sizes = growth.SMOKE if smoke else growth.Sizes()
     if largest:
         sizes = sizes._replace(open_actions=(*sizes.open_actions, 5_000_000))

@@ -17,8 +17,10 @@ from pipeline.codec.schemas import current_schema
 from pipeline.codec.varints import behind_long, long, read_long, read_long_as_byte, text, varint
 from pipeline.errors import DecodeError
 
-LAYOUT = bytes.fromhex("ae0de26af7b89530")
+LAYOUT = bytes.fromhex("9b33040eb585c06a")
 """Fingerprint of the schema that this file knows. With another current one, records take the general way."""
+WHOLE = -1
+"""As `outcomes_before`: nothing is left out."""
 _HEAD = avro.MARKER + LAYOUT
 _DOUBLE = struct.Struct("<d")
 _FALSE, _TRUE = b"\0", b"\1"
@@ -56,7 +58,8 @@ class Reward(NamedTuple):
     event_time_ms: int
     attribution: str
     outcomes: Sequence[tuple[str, str, float, int]]
-    """(outcome_id, kind, value, occurred_at_ms) each, in order."""
+    """(outcome_id, kind, value, occurred_at_ms) each, as they were credited."""
+    outcomes_before: int
     decision: bytes
     is_erased: bool = False
     is_reward_final: bool = False
@@ -112,6 +115,7 @@ class RewardWriter:
             event_time_ms,
             attribution,
             outcomes,
+            outcomes_before,
             decision,
             is_erased,
             is_reward_final,
@@ -138,6 +142,7 @@ class RewardWriter:
                 longs[event_time_ms],
                 self._texts[attribution],
                 self._outcomes(outcomes) if outcomes else _FALSE,
+                longs[outcomes_before],
                 longs[len(decision)],
                 decision,
                 _TRUE if is_erased else _FALSE,
@@ -231,7 +236,9 @@ class RewardReader:
             length, stop = read_long(raw, at)
             self._attribution, at = raw[at : stop + length], stop + length
         at = at + 1 if raw[at] == 0 else _behind_outcomes(raw, at)
-        length, at = read_long(raw, at)  # decision
+        while raw[at] > 127:  # outcomes_before
+            at += 1
+        length, at = read_long(raw, at + 1)  # decision
         at += length
         tallies, end = ((), at + 3) if raw[at + 2] == 0 else _read_tallies(raw, at + 2)
         if end + 1 != len(raw):

@@ -66,6 +66,7 @@ def read_columns(raws: Sequence[bytes]) -> RewardColumns:
     bucket, expires_at_ms, event_time_ms = walk.long(), walk.long(), walk.long()
     walk.text()  # attribution
     _skip_outcomes(walk)
+    walk.long()  # outcomes_before
     walk.text()  # decision
     flags = walk.buffer[np.minimum(walk.at, walk.stops)[:, None] + np.arange(_LAST_FLAGS)]
     head = walk.buffer[starts[:, None] + np.arange(len(_HEAD))]

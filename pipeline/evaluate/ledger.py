@@ -67,7 +67,7 @@ class Gathering:
         self._obstacles = {key: obstacle(rules, self.definition.reward) for key, rules in self._rules.items()}
 
     def add(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Take in decoded `reward` records."""
+        """Take in decoded `reward` records, made whole."""
         for fields in records:
             if fields["policy"] == self.definition.name and self._is_asked(fields["generation"]):
                 self._add(ActionKey(fields["action_id"], fields["decided_at_ms"]), fields)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+from pipeline.codec.revisions import Revisions
 from pipeline.evaluate.ledger import Gathering
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.replay.proof.read import read_ledger
@@ -61,8 +63,10 @@ async def gather_both(
 async def _gather(broker: Address, gatherings: Sequence[Gathering], on_progress: OnProgress) -> None:
     ends = await _ends(broker)
     done, total = 0, sum(ends.values())
-    async for _, rewards, count in read_ledger(broker, ends):
-        fields = [each for _, each in rewards]
+    revisions: defaultdict[int, Revisions] = defaultdict(Revisions)
+    async for partition, rewards, count in read_ledger(broker, ends):
+        whole = revisions[partition].whole
+        fields = [one for _, each in rewards if (one := whole(each)) is not None]
         for gathering in gatherings:
             gathering.add(fields)
         done += count

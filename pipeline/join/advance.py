@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.join.changes import STEP_BYTES, ActionRows, Changes, no_decision, refused_outcome
 from pipeline.join.emit import Emitter
 from pipeline.join.progress import Progress
-from pipeline.join.row import ActionRow
+from pipeline.join.row import UNTOLD, ActionRow
 from pipeline.policy.book import PolicyBook
 
 
@@ -58,6 +58,7 @@ def _fall_due(action_id: str, row: ActionRow, progress: Progress, emitter: Emitt
         stamp_ms = max(row.due_ms, progress.event_time_ms)
         row.is_settled = True
         row.due_ms = row.expires_ms
+        row.told = UNTOLD
         changes.rows[action_id] = row
         record = emitter.record(action_id, row, stamp_ms)
         if record is not None:

@@ -6,8 +6,9 @@ from pipeline.errors import InvalidRecordError
 from pipeline.join.row import ActionRow, OutcomeFact
 from pipeline.policy.definition import PolicyDefinition
 
-# A row must fit one record batch of the changelog, whatever a broken producer sends.
-MAX_OUTCOMES = 500
+# A row is written whole with each of them, and must fit one record batch of the changelog, whatever a broken producer
+# sends: at worst an action of 1,000 outcomes writes 35 MB of rows and takes a second (`growth --outcomes`).
+MAX_OUTCOMES = 1_000
 MAX_AWAITING_BYTES = 1 << 20
 
 
@@ -30,7 +31,7 @@ def credit(outcome_id: str, fact: OutcomeFact, definition: PolicyDefinition, row
     if fact.occurred_at_ms > row.decided_at_ms + definition.reward.window_ms_for(fact.kind):
         return "outside-window"
     if len(row.outcomes) >= MAX_OUTCOMES:
-        raise too_many(f"{MAX_OUTCOMES} outcomes of this action are credited already")
+        raise too_many(f"{MAX_OUTCOMES} outcomes of this action are credited already, as many as one may have")
     row.outcomes[outcome_id] = fact
     return "credited"
 

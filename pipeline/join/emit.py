@@ -1,10 +1,18 @@
-"""A row → its ledger record: what the decision has earned so far, absolute."""
+"""A row → its ledger record: what the decision has earned so far, absolute; of its outcomes, those that are new.
+
+    decided   an outcome   two more   settled        a late one        revision = facts known
+    whole ─── + o1 ─────── + o2, o3 ─ whole ──────── + o4
+    rev 1     rev 2        rev 4      rev 5          rev 6
+
+An increment names how many outcomes stand before its own, so whoever reads again what a crash repeated puts it where it
+belongs (`codec/revisions.py`). The record that settles is whole: whoever asks what became of a decision reads that one.
+"""
 
 from __future__ import annotations
 
 from pipeline.codec.reward import Reward, Tallies
 from pipeline.errors import StateError
-from pipeline.join.row import ActionRow
+from pipeline.join.row import UNTOLD, ActionRow
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import Credit
@@ -20,7 +28,10 @@ class Emitter:
         self._definition: PolicyDefinition | None = None
 
     def record(self, action_id: str, row: ActionRow, stamp_ms: int) -> Reward | None:
-        """Return the row's ledger record if it counts: settled, or open in a policy that settles optimistically."""
+        """Return the row's ledger record if it counts: settled, or open in a policy that settles optimistically.
+
+        The row knows then what is told of it.
+        """
         if not row.raw:
             return None
         definition = self._definition
@@ -29,7 +40,9 @@ class Emitter:
             self._policy, self._generation = row.policy, row.generation
         if not row.is_settled and definition.attribution.settle == "wait":
             return None
-        return _reward(action_id, row, definition, stamp_ms)
+        record = _reward(action_id, row, definition, stamp_ms)
+        row.told = len(row.outcomes)
+        return record
 
 
 def _reward(action_id: str, row: ActionRow, definition: PolicyDefinition, stamp_ms: int) -> Reward:
@@ -39,8 +52,8 @@ def _reward(action_id: str, row: ActionRow, definition: PolicyDefinition, stamp_
         credited = [
             Credit(outcome_id, fact.kind, fact.value, fact.occurred_at_ms) for outcome_id, fact in row.outcomes.items()
         ]
-        credited.sort()
         reward = definition.reward.combine(credited)
+    is_whole = row.told == UNTOLD
     decided_at_ms = row.decided_at_ms
     tallies: Tallies = ()
     if definition.has_tallies:
@@ -62,8 +75,9 @@ def _reward(action_id: str, row: ActionRow, definition: PolicyDefinition, stamp_
         row.expires_ms,
         stamp_ms,
         definition.statistics_hash,
-        credited,
-        row.raw,
+        credited if is_whole else credited[row.told :],
+        row.told,
+        row.raw if is_whole else b"",
         tallies=tallies,
         is_analysis=row.is_analysis,
     )

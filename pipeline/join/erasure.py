@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.codec.reward import Reward, tallies_in
+from pipeline.codec.reward import WHOLE, Reward, tallies_in
 from pipeline.events import Contribution, Erasure, is_id
 
 ERASED_REVISION = 1 << 62
@@ -31,6 +31,7 @@ def erased_record(erasure: Erasure, counted: Contribution | None, event_time_ms:
         event_time_ms=event_time_ms,
         attribution=was.attribution,
         outcomes=(),
+        outcomes_before=WHOLE,
         decision=b"",
         is_erased=True,
         is_reward_final=was.is_final,

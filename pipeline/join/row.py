@@ -13,6 +13,10 @@ NUMBERS_BYTES = 120
 OUTCOME_BYTES = 2 * 256 * CHARACTER_BYTES + NUMBERS_BYTES
 
 
+UNTOLD = -1
+"""Of a row that the ledger has told nothing of, or is to tell whole again."""
+
+
 class OutcomeFact(NamedTuple):
     """A credited outcome in a row."""
 
@@ -49,7 +53,7 @@ class ActionRow:
     is_settled: bool = False
     """The attribution window has closed."""
     outcomes: dict[str, OutcomeFact] = field(default_factory=dict)
-    """The credited ones, by outcome_id."""
+    """The credited ones, by outcome_id, in the order in which they were credited."""
     awaiting: list[AwaitingOutcome] = field(default_factory=list)
     """Where there is no decision yet: what came, in the order of `outcomes`."""
     raw: bytes = b""
@@ -69,6 +73,8 @@ class ActionRow:
     """Of the arm, where the policy counts by it; 0 elsewhere."""
     is_analysis: bool = False
     """Of the analysis group: LEARN passes over it."""
+    told: int = UNTOLD
+    """So many of the outcomes, the first ones, stand in the ledger, and the decision with them."""
     is_erased: bool = False
     """A tombstone: what comes for this action is passed over until `due_ms`."""
     stored_due_ms: int | None = None

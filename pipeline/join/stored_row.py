@@ -1,9 +1,9 @@
 """A row of JOIN as it is stored.
 
-Layout, version 5, and 6 of the analysis group (integers little-endian):
+Layout, version 7, and 8 of the analysis group (integers little-endian):
 
     B version | q due_ms | q decided_at_ms | q close_ms | q expires_ms | d propensity | ? settled
-    | H length of names | I length of facts | H length of context vector
+    | H length of names | I length of facts | H length of context vector | i outcomes told
     | names (JSON) | facts (JSON) | keys and records of waiting outcomes | vector | decision
 
 Facts are the outcomes, credited and waiting; most rows have none, and nothing stands there. Version 2 is the tombstone
@@ -11,7 +11,8 @@ of an erased action:
 
     B version | q due_ms
 
-Versions 3 and 4, of releases before, had outcomes by their ids as they came; they are read as they are kept now
+Versions 5 and 6, of releases before, did not say what is told, so that the ledger tells it whole again. Versions 3 and
+4 had outcomes by their ids as they came; they are read as they are kept now
 (`pipeline/outcome_id.py`), so that a repeat stays one. Version 1 had the names and numbers in the facts, keys and
 records there in Base64, and is still read. `due_ms` stands at a fixed place because the store's index of due rows is
 rebuilt from it.
@@ -27,17 +28,23 @@ from functools import lru_cache
 import orjson
 
 from pipeline.errors import StateError
-from pipeline.join.row import ActionRow, AwaitingOutcome, OutcomeFact
+from pipeline.join.row import UNTOLD, ActionRow, AwaitingOutcome, OutcomeFact
 from pipeline.outcome_id import kept_id
 
-VERSION = 5
-ANALYSIS_VERSION = 6
-"""Laid out as version 5."""
-VERSIONS_WITH_FREE_IDS = (3, 4)
+VERSION = 7
+ANALYSIS_VERSION = 8
+"""Laid out as version 7."""
+VERSIONS_WITHOUT_TOLD = (5, 6)
 """The same two of releases before."""
+VERSIONS_WITH_FREE_IDS = (3, 4)
+"""The same two of releases before that."""
+_OF_ANALYSIS = (8, 6, 4)
 TOMBSTONE_VERSION = 2
 VERSION_BEFORE = 1
-_HEAD = struct.Struct("<Bqqqqd?HIH")
+_HEAD = struct.Struct("<Bqqqqd?HIHi")
+_HEAD_WITHOUT_TOLD = struct.Struct("<Bqqqqd?HIH")
+_BEFORE_TOLD = 10
+"""Numbers that all of these say."""
 _HEAD_BEFORE = struct.Struct("<BqIH")
 _DUE = struct.Struct("<q")
 _TOMBSTONE = struct.Struct("<Bq")
@@ -62,6 +69,7 @@ def row_to_bytes(row: ActionRow) -> bytes:
         len(names),
         len(facts),
         len(row.vector),
+        row.told,
     )
     waiting = b"".join(_whole_records(row.awaiting)) if row.awaiting else b""
     return b"".join((head, names, facts, waiting, row.vector, row.raw))
@@ -74,12 +82,14 @@ def row_from_bytes(stored: bytes, action_id: str) -> ActionRow:
         StateError: written by a version that this code does not know.
     """
     if stored[0] in {VERSION, ANALYSIS_VERSION}:
-        return _read(stored)
+        return _read(stored, _HEAD)
     if stored[0] == TOMBSTONE_VERSION:
         due_ms = due_of(stored)
         return ActionRow(due_ms=due_ms, is_erased=True, stored_due_ms=due_ms, stored_bytes=len(stored))
+    if stored[0] in VERSIONS_WITHOUT_TOLD:
+        return _read(stored, _HEAD_WITHOUT_TOLD)
     if stored[0] in VERSIONS_WITH_FREE_IDS:
-        return _with_kept_ids(_read(stored), action_id)
+        return _with_kept_ids(_read(stored, _HEAD_WITHOUT_TOLD), action_id)
     if stored[0] == VERSION_BEFORE:
         return _with_kept_ids(_read_before(stored), action_id)
     raise StateError(
@@ -100,13 +110,14 @@ def _with_kept_ids(row: ActionRow, action_id: str) -> ActionRow:
     return row
 
 
-def _read(stored: bytes) -> ActionRow:
+def _read(stored: bytes, layout: struct.Struct) -> ActionRow:
+    numbers = layout.unpack_from(stored)
     _, due_ms, decided_ms, close_ms, expires_ms, propensity, settled, names_length, facts_length, vector_length = (
-        _HEAD.unpack_from(stored)
+        numbers[:_BEFORE_TOLD]
     )
-    facts_start = _HEAD.size + names_length
+    facts_start = layout.size + names_length
     at = facts_start + facts_length
-    policy, generation, segment, arm = _names_from_bytes(stored[_HEAD.size : facts_start])
+    policy, generation, segment, arm = _names_from_bytes(stored[layout.size : facts_start])
     outcomes: dict[str, OutcomeFact] = {}
     awaiting: list[AwaitingOutcome] = []
     if facts_length:
@@ -133,8 +144,8 @@ def _read(stored: bytes) -> ActionRow:
         close_ms,
         expires_ms,
         propensity,
-        is_analysis=stored[0] in {ANALYSIS_VERSION, 4},
-        is_erased=False,
+        is_analysis=stored[0] in _OF_ANALYSIS,
+        told=numbers[_BEFORE_TOLD] if len(numbers) > _BEFORE_TOLD else UNTOLD,
         stored_due_ms=due_ms,
         stored_bytes=len(stored),
     )

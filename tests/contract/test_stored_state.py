@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import StateError
 from pipeline.join.progress import Progress, progress_from_bytes
-from pipeline.join.row import ActionRow, AwaitingOutcome, OutcomeFact
+from pipeline.join.row import UNTOLD, ActionRow, AwaitingOutcome, OutcomeFact
 from pipeline.join.stored_row import due_of, row_from_bytes, row_to_bytes
 from pipeline.learn.memory import (
     Counted,
@@ -123,10 +123,22 @@ def test_a_settled_action_of_version_5():
     stored = row_5(numbers, b'["homepage",2,"new","hybrid"]', facts, b"", (VECTOR, DECISION))
     row = row_from_bytes(stored, "x")
     assert row.outcomes == {name.decode(): OutcomeFact("click", 1.0, 1_700_000_000_500, 41)}
+    assert row.told == UNTOLD
+
+
+def test_an_action_of_version_7_says_how_many_of_its_outcomes_are_told():
+    numbers = (1_700_000_015_000, 1_700_000_000_000, 1_700_000_010_000, 1_700_000_015_000, 0.1, True)
+    name, names = hashed("o-1").encode(), b'["homepage",2,"new","hybrid"]'
+    facts = b'[{"' + name + b'":["click",1.0,1700000000500,41]},[]]'
+    head = struct.pack("<Bqqqqd?HIHi", 7, *numbers, len(names), len(facts), len(VECTOR), 1)
+    stored = head + names + facts + VECTOR + DECISION
+    row = row_from_bytes(stored, "x")
+    assert (row.told, row.is_analysis, list(row.outcomes)) == (1, False, [name.decode()])
     assert row_to_bytes(row) == stored
+    assert row_from_bytes(b"\x08" + stored[1:], "x").is_analysis
 
 
-def test_an_action_of_the_analysis_group_is_of_version_6_laid_out_as_5_and_was_of_4_laid_out_as_3():
+def test_an_action_of_the_analysis_group_is_of_version_8_and_was_of_6_laid_out_as_5_and_of_4_laid_out_as_3():
     numbers = (1_700_000_015_000, 1_700_000_000_000, 1_700_000_010_000, 1_700_000_015_000, 0.1, True)
     facts = b'[{"o-1":["click",1.0,1700000000500,41]},[]]'
     stored = row_3(numbers, b'["homepage",2,"new","hybrid"]', facts, b"", (VECTOR, DECISION))
@@ -136,7 +148,8 @@ def test_an_action_of_the_analysis_group_is_of_version_6_laid_out_as_5_and_was_o
     assert list(row.outcomes) == [hashed("o-1")]
     assert row == beside
     kept = row_to_bytes(row)
-    assert (kept[0], row_to_bytes(row_from_bytes(kept, "x"))) == (6, kept)
+    assert (kept[0], row_to_bytes(row_from_bytes(kept, "x"))) == (8, kept)
+    assert row_from_bytes(b"\6" + stored[1:], "x").is_analysis
     assert row_from_bytes(kept, "x").is_analysis
 
 
@@ -200,7 +213,7 @@ def test_how_far_the_ledger_was_folded_of_version_1():
 @pytest.mark.parametrize(
     ("read", "stored"),
     [
-        (partial(row_from_bytes, action_id="x"), b"\x07" + row_1([False, "", 0, "", "", 0, 0, 0, {}], 0, b"", b"")[1:]),
+        (partial(row_from_bytes, action_id="x"), b"\x09" + row_1([False, "", 0, "", "", 0, 0, 0, {}], 0, b"", b"")[1:]),
         (progress_from_bytes, b"[4,{},{},0,{},0,{},{}]"),
         (counted_from_bytes, struct.pack("<Bqqq", 3, 0, 0, 0)),
         (statistics_from_bytes, struct.pack("<BI3q", 2, 0, 0, 0, 0)),

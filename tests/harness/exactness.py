@@ -28,6 +28,7 @@ from pipeline.stream.log.topics import (
 from tests.harness.client import Client, partition_of
 from tests.harness.known import Traffic
 from tests.naive.fold import NaiveEntry, naive_ledger, reward_exponent, sha256_of, sum_up
+from tests.naive.ledger import pieced_together
 
 PROGRESS = b"s"
 """Key of the row in JOIN's changelog that says how far a partition is, and what became of what was read."""
@@ -116,9 +117,15 @@ class Examination:
             self.complaints.append(f"{len(which)} {what}: {shown}{', …' if len(which) > TOLD else ''}")
 
     async def _ledger(self) -> Ledger:
+        parts: defaultdict[int, list[Any]] = defaultdict(list)
+        for record in await self._client.read(REWARDS):
+            parts[record.partition].append(record)
         return [
-            (record.partition, record.offset, avro.decode_as("reward", record.value))
-            for record in await self._client.read(REWARDS)
+            (number, record.offset, whole)
+            for number, part in sorted(parts.items())
+            for record, whole in zip(
+                part, pieced_together(avro.decode_as("reward", one.value) for one in part), strict=True
+            )
         ]
 
     def _check_ledger(self, stream: Traffic, ledger: Ledger) -> None:

@@ -144,7 +144,7 @@ async def test_decisions_and_outcomes_by_their_producer_s_own_schemas_meet(shop:
     await shop.client.until(is_credited, what="the click to be credited")
     assert await shop.client.dead_letters() == []
     ledger = [avro.decode_as("reward", record.value) for record in await shop.client.read(REWARDS)]
-    (last,) = [record for record in ledger if record["action_id"] == "avro" and record["outcomes"]]
+    last = next(record for record in ledger if record["action_id"] == "avro")
     # Nobody needs the registry to read what the ledger says.
     assert last["decision"] != raw
     decided = read_accepted(last["decision"])

@@ -17,12 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.codec import avro
+from pipeline.codec.revisions import Revisions
 from pipeline.join.progress import DECISIONS, OUTCOMES
 from pipeline.join.step import decode_arrivals, take
 from pipeline.policy.book import PolicyBook
 from pipeline.publish.partials import Partials
 from pipeline.publish.snapshot import posterior_sha256
-from tests.naive.fold import naive_fold
+from tests.naive.fold import naive_fold, naive_ledger
+from tests.naive.ledger import pieced_together
 from tests.samples import define
 from tests.simulation import STREAMS, JoinSimulation, LearnSimulation
 from tests.traffic import FOREVER_MS, LIMITS, START_MS, Rolled, Traffic, plain_sums, traffic
@@ -138,6 +140,28 @@ def test_the_sums_are_the_naive_ones_whatever_happens_on_the_way(data: Traffic, 
     played.play(plan)
     played.finish()
     assert_exact(played, data)
+
+
+@settings(max_examples=150)
+@given(data=traffic(), plan=moves(may_crash=True), **worlds)
+def test_increments_come_to_the_outcomes_of_the_naive_ledger_whatever_is_told_again(
+    data: Traffic, plan: list[Move], **how: Any
+) -> None:
+    played = world(data, **how)
+    played.play(plan)
+    played.finish()
+    expected = naive_ledger(data.policy, [d.record for d in data.decisions], [o.record for o in data.outcomes])
+    last: dict[str, dict[str, Any]] = {}
+    for join in played.joins:
+        records, revisions = [avro.decode_as("reward", raw) for raw in join.ledger], Revisions()
+        for record, naive in zip(records, pieced_together(records), strict=True):
+            whole = revisions.whole(record)
+            assert whole is None or (whole["outcomes"], whole["decision"]) == (naive["outcomes"], naive["decision"])
+            if naive["revision"] >= last.get(naive["action_id"], naive)["revision"]:
+                last[naive["action_id"]] = naive
+    assert {name: frozenset(one["outcome_id"] for one in record["outcomes"]) for name, record in last.items()} == {
+        name: entry.outcomes for name, entry in expected.items()
+    }
 
 
 @settings(max_examples=100)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pipeline.codec.revisions import is_increment
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import Credit
 from pipeline.policy.tallies import tallies_of
@@ -33,8 +34,13 @@ def spread(ends: Mapping[int, int], count: int) -> list[tuple[int, int]]:
 
 
 def can_be_judged(fields: Mapping[str, Any], definition: PolicyDefinition | None) -> bool:
-    """Return whether a `reward` record follows from its outcomes by this definition: an erased one has none."""
-    return definition is not None and definition.statistics_hash == fields["attribution"] and not fields["is_erased"]
+    """Return whether a `reward` record follows from its outcomes by this definition.
+
+    An erased one has none, and an increment leaves some out: the record that settles its action tells them all.
+    """
+    if fields["is_erased"] or is_increment(fields):
+        return False
+    return definition is not None and definition.statistics_hash == fields["attribution"]
 
 
 def record_fault(fields: Mapping[str, Any], definition: PolicyDefinition) -> Difference | None:

@@ -42,6 +42,7 @@ REWARDS = st.fixed_dictionaries(
         "event_time_ms": LONGS,
         "attribution": TEXTS,
         "outcomes": st.lists(CREDITS, max_size=3),
+        "outcomes_before": st.just(-1) | st.integers(0, 2**40),
         "decision": BLOBS,
     },
     optional={
@@ -69,6 +70,7 @@ PLAIN: dict[str, Any] = {
     "event_time_ms": 1_700_000_000_100,
     "attribution": "5a" * 32,
     "outcomes": [{"outcome_id": "o", "kind": "click", "value": 1.0, "occurred_at_ms": 1_700_000_000_050}],
+    "outcomes_before": -1,
     "decision": b'{"action_id":"x"}',
 }
 
@@ -127,21 +129,21 @@ def test_outcomes_in_several_blocks_with_their_sizes_are_stepped_over():
     blocks = b"\x01" + bytes([2 * len(credit)]) + credit + b"\x02" + credit + b"\x00"
     plain = avro.encode("reward", PLAIN | {"outcomes": []})
     at = (
-        len(plain) - len(PLAIN["decision"]) - 6
-    )  # the empty array: before a length, the decision, two booleans, no tally, a boolean
+        len(plain) - len(PLAIN["decision"]) - 7
+    )  # the empty array: before a count, a length, the decision, two booleans, no tally, a boolean
     assert plain[at] == 0
     assert RewardReader().read(plain[:at] + blocks + plain[at + 1 :]) == RewardReader().read(raw)
 
 
 def test_a_length_that_leads_backwards_is_refused_instead_of_followed():
     plain = avro.encode("reward", PLAIN | {"outcomes": []})
-    at = len(plain) - len(PLAIN["decision"]) - 6
+    at = len(plain) - len(PLAIN["decision"]) - 7
     # A million credits (80 89 7A), the first of which has an outcome_id of -1 bytes (01).
     with pytest.raises(DecodeError, match="a length of -1"):
         RewardReader().read(plain[:at] + b"\x80\x89\x7a\x01" + plain[at + 1 :])
 
 
-@pytest.mark.parametrize("version", ["reward.1", "reward.2", "reward.3"])
+@pytest.mark.parametrize("version", ["reward.1", "reward.2", "reward.3", "reward.4"])
 def test_a_released_schema_s_record_is_read_by_the_library(version):
     old = schemas.load_schema(schemas.schemas_folder() / "released" / f"{version}.avsc")
     names = {field["name"] for field in old.parsed["fields"]}

@@ -573,11 +573,12 @@ def test_the_ledger_record_carries_all_that_is_needed_to_recompute_it():
     bench.read(DECISIONS, fields)
     bench.click(46, "o2", kind="like")
     bench.click(47, "o1")
+    bench.time(55)
     last = bench.rewards[-1]
     assert last == {
         "action_id": "x",
-        "revision": 3,
-        "is_settled": False,
+        "revision": 4,
+        "is_settled": True,
         "policy": "homepage",
         "generation": 1,
         "segment": "new",
@@ -588,22 +589,67 @@ def test_the_ledger_record_carries_all_that_is_needed_to_recompute_it():
         "decided_at_ms": 45 * S,
         "bucket": 2,  # 45 s in buckets of 20 s
         "expires_at_ms": 60 * S,
-        "event_time_ms": -1,
+        "event_time_ms": 55 * S,
         "attribution": define(plain_policy(settle="optimistic")).statistics_hash,
-        # Their ids are no UUIDs, so what is kept are hashes, in the order of which they stand.
-        "outcomes": sorted(
-            (
-                {"outcome_id": hashed("o1"), "kind": "click", "value": 1.0, "occurred_at_ms": 47 * S},
-                {"outcome_id": hashed("o2"), "kind": "like", "value": 1.0, "occurred_at_ms": 46 * S},
-            ),
-            key=lambda outcome: str(outcome["outcome_id"]),
-        ),
+        # Their ids are no UUIDs, so what is kept are hashes.
+        "outcomes": [
+            {"outcome_id": hashed("o2"), "kind": "like", "value": 1.0, "occurred_at_ms": 46 * S},
+            {"outcome_id": hashed("o1"), "kind": "click", "value": 1.0, "occurred_at_ms": 47 * S},
+        ],
+        "outcomes_before": -1,
         "decision": orjson.dumps(fields),
         "is_erased": False,
         "is_reward_final": False,
         "tallies": [],
         "is_analysis": False,
     }
+
+
+def test_between_decision_and_settling_the_ledger_tells_only_what_is_new():
+    bench = Bench(plain_policy(settle="optimistic", combine="sum"))
+    bench.decide(0)
+    bench.click(1, "o1")
+    bench.read(OUTCOMES, *(plain_outcome("x", 2 * S, name) for name in ("o2", "o3")))
+    bench.time(10)
+    bench.click(4, "o4")
+    told = [
+        (r["revision"], r["outcomes_before"], [one["outcome_id"] for one in r["outcomes"]], bool(r["decision"]))
+        for r in bench.rewards
+    ]
+    names = [hashed(f"o{number}") for number in (1, 2, 3, 4)]
+    assert told == [
+        (1, -1, [], True),
+        (2, 0, names[:1], False),
+        (4, 1, names[1:3], False),
+        (5, -1, names[:3], True),
+        (6, 3, names[3:], False),
+    ]
+
+
+def test_a_row_of_a_release_before_is_told_whole_once_more():
+    """Nobody said then what of it the ledger has."""
+    bench = Bench(plain_policy(settle="optimistic", combine="sum"))
+    bench.decide(0)
+    bench.click(1, "o1")
+    row = bench.actions.stored["x"]
+    bench.actions.stored["x"] = b"\5" + row[1:50] + row[54:]
+    bench.click(2, "o2")
+    bench.click(3, "o3")
+    assert [(r["outcomes_before"], len(r["outcomes"])) for r in bench.rewards] == [(-1, 0), (0, 1), (-1, 2), (2, 1)]
+
+
+def test_what_one_action_writes_grows_as_its_outcomes_do():
+    """n outcomes, each in a step of its own: n increments of one size, and the whole at the end, n more outcomes."""
+    sizes = []
+    for count in (50, 100, 200):
+        bench = Bench(plain_policy(settle="optimistic", combine="sum"))
+        bench.decide(0)
+        for number in range(count):
+            bench.click(1, f"o{number}")
+        bench.time(10)
+        sizes.append(sum(len(avro.encode("reward", one)) for one in bench.rewards))
+    # By twice as many outcomes more, twice as many bytes more: to the byte but for what counts take as varints.
+    assert abs((sizes[2] - sizes[1]) - 2 * (sizes[1] - sizes[0])) < 0.02 * sizes[2]
 
 
 def test_conflicting_outcomes_of_one_id_end_alike_whichever_topic_is_read_first():
@@ -637,7 +683,8 @@ def test_free_ids_of_outcomes_are_kept_as_hashes_and_a_repeat_is_one_over_an_upg
     kept = b'[{"' + hashed("order 4711 of jane@example.org").encode() + b'":["click",'
     assert kept in row
     facts_length = struct.unpack_from("<I", row, 44)[0] + len(free) - len(kept)
-    before = b"\3" + row[1:44] + struct.pack("<I", facts_length) + row[48:].replace(kept, free)
+    # Then nothing was said behind the lengths (50 bytes) of what the ledger has told: four bytes.
+    before = b"\3" + row[1:44] + struct.pack("<I", facts_length) + row[48:50] + row[54:].replace(kept, free)
     bench.actions.stored["x"] = before
     bench.click(1, "order 4711 of jane@example.org")
     assert bench.count("outcomes.duplicate") == 1

@@ -71,12 +71,13 @@ def test_a_propensity_is_that_of_the_record_s_decision():
     assert fault.where == "tallies"
 
 
-def test_only_a_record_of_the_rules_at_hand_that_was_not_erased_can_be_judged():
-    record = {"attribution": POLICY.statistics_hash, "is_erased": False}
+def test_only_a_whole_record_of_the_rules_at_hand_that_was_not_erased_can_be_judged():
+    record = {"attribution": POLICY.statistics_hash, "is_erased": False, "outcomes_before": -1}
     assert can_be_judged(record, POLICY)
     assert not can_be_judged(record, None)
     assert not can_be_judged(record | {"attribution": "ab"}, POLICY)
     assert not can_be_judged(record | {"is_erased": True}, POLICY)
+    assert not can_be_judged(record | {"outcomes_before": 0}, POLICY)
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, [(1, 2)]), (3, [(0, 1), (1, 2), (1, 5)]), (100, None)])
