@@ -119,7 +119,7 @@ def advise(
     if traffic_ms is None:
         raise click.UsageError(f'--traffic-of is {traffic_of!r}, expected a whole number and a unit, like "1d"')
     rule = Rule(confidence, loss, min_decisions)
-    found = asyncio.run(_advise(broker, policy_name, traffic_ms, rule))
+    found = asyncio.run(advise_policy(broker, policy_name, traffic_ms, rule))
     if found is None:
         advise_by_context(broker, policy_name, Settings(traffic_ms=traffic_ms, stopping=rule), as_json=as_json)
     if as_json:
@@ -138,7 +138,7 @@ class Found(NamedTuple):
     segments: list[SegmentAdvice]
 
 
-async def _advise(broker: Address, policy: str, traffic_ms: int, rule: Rule) -> Found | None:
+async def advise_policy(broker: Address, policy: str, traffic_ms: int, rule: Rule) -> Found | None:
     """Return what is said of each segment; None of a policy that learns from context."""
     latest = await find_snapshot(broker, policy, None)
     record = latest.fields
@@ -275,7 +275,7 @@ def _counts(record: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _print(one: SegmentAdvice) -> None:
-    click.echo(f"{one.segment}: {_verdict(one)}")
+    click.echo(f"{one.segment}: {verdict(one)}")
     if one.basis != OVER_ALL_TIME:
         click.echo(f"  compared {one.basis}")
     click.echo(f"  by decision: {BY_DECISION}")
@@ -293,7 +293,8 @@ def _print(one: SegmentAdvice) -> None:
     Console().print(table)
 
 
-def _verdict(one: SegmentAdvice) -> str:
+def verdict(one: SegmentAdvice) -> str:
+    """Say in words whether to stop in a segment, and if not, when."""
     leader, advice = one.arms[one.advice.leader], one.advice
     if advice.may_stop:
         return f"choose {leader}: it is the best" if advice.is_sure else f"choose {leader}: it is as good as any"

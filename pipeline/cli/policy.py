@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 from typing import get_args
 
@@ -11,16 +10,16 @@ import click
 import orjson
 
 from pipeline.audit.record import Operator
-from pipeline.cli import options
-from pipeline.cli.control import apply_policy, change_policy, turn_switches
+from pipeline.cli import options, switching
+from pipeline.cli.control import apply_policy
 from pipeline.cli.directives import is_held, read_book
 from pipeline.cli.ramp import promote, ramp
+from pipeline.cli.switching import rollout_in_words, switched_in_words
 from pipeline.evaluate.context_log import read_contexts
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.feature_use import feature_doubts
 from pipeline.policy.guardrails import RolloutMode
-from pipeline.policy.operations import killing, revived, reviving, rolled_out
 from pipeline.policy.parsing.parse import load_policy
 from pipeline.policy.parsing.reward_grid import grid_doubts
 from pipeline.stream.security import Address
@@ -67,7 +66,7 @@ def validate(file: Path, log_file: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(to_canonical_json(definition))
     else:
-        click.echo(f"{file} is a valid policy: {_in_words(definition)}")
+        click.echo(f"{file} is a valid policy: {in_words(definition)}")
     for words in doubts:
         click.echo(f"! {words}", err=True)
 
@@ -87,7 +86,7 @@ def apply(broker: Address, file: Path, by: Operator) -> None:
     is_new = asyncio.run(apply_policy(broker, definition, by))
     book = asyncio.run(read_book(broker))
     in_force = book.in_force(definition.name) or definition
-    click.echo(f"{'applied' if is_new else 'already in force'}: {_in_words(in_force)}")
+    click.echo(f"{'applied' if is_new else 'already in force'}: {in_words(in_force)}")
     if is_held(book.directive(definition.name)):
         click.echo(f"{definition.name} is held: nodes decide by it after `pipeline snapshot unpin {definition.name}`")
 
@@ -112,7 +111,7 @@ def show(broker: Address, name: str | None, as_json: bool) -> None:
     else:
         for definition in chosen:
             held = ", held" if is_held(book.directive(definition.name)) else ""
-            click.echo(f"{_in_words(definition)}{held}")
+            click.echo(f"{in_words(definition)}{held}")
 
 
 @policy.command()
@@ -129,7 +128,7 @@ def kill(broker: Address, name: str, arms: tuple[str, ...], by: Operator) -> Non
     Example:
       pipeline policy kill homepage --arm promo
     """
-    click.echo(_switched(asyncio.run(turn_switches(broker, name, by, lambda one, _: killing(one, arms, _now_ms())))))
+    click.echo(switched_in_words(asyncio.run(switching.kill(broker, name, arms, by))))
 
 
 @policy.command()
@@ -144,11 +143,7 @@ def revive(broker: Address, name: str, arms: tuple[str, ...], by: Operator) -> N
     Example:
       pipeline policy revive homepage --arm promo
     """
-    turned = asyncio.run(turn_switches(broker, name, by, lambda one, off: reviving(one, arms, off, _now_ms())))
-    if turned.switches != revived(turned, arms).switches:
-        # Its definition has them off too: a file's [killed], or what an earlier release wrote.
-        turned = asyncio.run(change_policy(broker, name, by, lambda one: revived(one, arms)))
-    click.echo(_switched(turned))
+    click.echo(switched_in_words(asyncio.run(switching.revive(broker, name, arms, by))))
 
 
 @policy.command()
@@ -172,23 +167,13 @@ def rollout(broker: Address, name: str, share: float, mode: RolloutMode | None, 
     Example:
       pipeline policy rollout homepage-v2 --share 20
     """
-    definition = asyncio.run(change_policy(broker, name, by, lambda one: rolled_out(one, share / 100.0, mode)))
-    if definition.rollout is not None:
-        one = definition.rollout
-        click.echo(f"{name} decides for {100.0 * one.share:g} % of the subjects of {one.of}, mode {one.mode}")
+    words = rollout_in_words(asyncio.run(switching.roll_out(broker, name, share / 100.0, mode, by)))
+    if words:
+        click.echo(words)
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _switched(definition: PolicyDefinition) -> str:
-    switches = definition.switches
-    policy_word = "killed" if switches.is_killed else "alive"
-    return f"{definition.name} is {policy_word}; killed arms: {', '.join(switches.arms) or 'none'}"
-
-
-def _in_words(definition: PolicyDefinition) -> str:
+def in_words(definition: PolicyDefinition) -> str:
+    """Say in a line what a definition is."""
     return (
         f"{definition.name} generation {definition.generation}, {definition.algorithm.name}, "
         f"{len(definition.active_arms)} arms, {len(definition.segments.names)} segments, "

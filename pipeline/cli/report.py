@@ -15,7 +15,7 @@ from rich.progress import Progress
 from pipeline.cli import options
 from pipeline.cli.snapshots import read_published
 from pipeline.errors import ConfigError
-from pipeline.evaluate.read import gather_ledger
+from pipeline.evaluate.read import OnProgress, gather_ledger
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.parsing.parse import parse_policy
 from pipeline.report.report import report_of
@@ -70,7 +70,18 @@ def report(
       pipeline report homepage --picture lift.png
       pipeline report homepage --group analysis
     """
-    found = asyncio.run(_report(broker, policy_name, generation, group, include_open=include_open))
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("reading the ledger", total=None)
+        found = asyncio.run(
+            report_on(
+                broker,
+                policy_name,
+                generation,
+                group,
+                include_open=include_open,
+                on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
+        )
     if picture is not None:
         from pipeline.report.picture import save_picture  # noqa: PLC0415  a report needs no plots
 
@@ -78,18 +89,22 @@ def report(
     click.echo(orjson.dumps(found) if as_json else in_words(found))
 
 
-async def _report(
-    broker: Address, name: str, generation: int | None, group: str, *, include_open: bool
+async def report_on(
+    broker: Address,
+    name: str,
+    generation: int | None = None,
+    group: str = POLICY,
+    *,
+    include_open: bool = False,
+    on_progress: OnProgress = lambda _done, _total: None,
 ) -> dict[str, Any]:
+    """Return what a policy earns more than its holdout, by its whole ledger.
+
+    Raises:
+        ConfigError: it is not applied. UnavailableError: no broker answers.
+    """
     definition = await _definition(broker, name)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("reading the ledger", total=None)
-        gathered = await gather_ledger(
-            broker,
-            definition,
-            generation,
-            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )
+    gathered = await gather_ledger(broker, definition, generation, on_progress=on_progress)
     holdout = gathered.definition.guardrails.holdout
     shares = {} if holdout is None else await _shares(broker, name)
     counted = tally(
