@@ -22,6 +22,7 @@ The folders stand in the order that data flows:
     registry/           which schema a record in a registry's frame was written by
     metrics/            what processes tell Prometheus
     stream/             the only home of Faust and RocksDB plumbing
+    console/            pages that show it all, and let an operator act
     brokers/            a Kafka to run on: embedded, local, or yours
     cli/                the command line
 """

@@ -18,6 +18,7 @@ COMMANDS = (
     "analyze",
     "api-key",
     "audit",
+    "console",
     "dead-letters",
     "demo",
     "doctor",

@@ -22,7 +22,7 @@ from pipeline.errors import ConfigError
 from pipeline.events import MAX_ID_CHARACTERS
 from pipeline.policy.render_value import shown
 
-Right = Literal["decide", "outcomes", "operate"]
+Right = Literal["decide", "outcomes", "operate", "read"]
 RIGHTS: tuple[Right, ...] = get_args(Right)
 PREFIX = "pk_"
 KEY_BYTES = 32
@@ -44,7 +44,8 @@ class ApiKey:
     sha256: str
     """Of the key, as hexadecimal digits; empty: it is known by its certificate alone."""
     rights: frozenset[Right]
-    """decide: ask and explain; outcomes: report; operate: see health, metrics and policies."""
+    """decide: ask and explain; outcomes: report; operate: see health, metrics and policies; read: look at a console,
+    and with operate act there."""
     policies: frozenset[str] = frozenset()
     """What it may ask and report of; empty: every policy."""
     expires_at_ms: int | None = None
@@ -139,8 +140,11 @@ def _key(entry: object, where: str, faults: list[str]) -> ApiKey:
         faults.append(f"{where}.policies: {shown(policies)} is no list of policies' names")
         policies = []
     claims = _claims(fields.get("claims", {}), f"{where}.claims", faults)
-    if claims and "operate" in rights:
-        faults.append(f"{where}.rights: operate is not for a page, whose key everybody has")
+    faults += [
+        f"{where}.rights: {right} is not for a page, whose key everybody has"
+        for right in ("operate", "read")
+        if claims and right in rights
+    ]
     return ApiKey(
         str(name),
         str(digest),

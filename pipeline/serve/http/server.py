@@ -91,9 +91,9 @@ async def _serving(app: ASGIApp, edge: Edge, host: str, port: int, tls: Tls | No
         ssl_context_factory=None if tls is None else lambda *_: tls.listener,
     )
     config.load()
-    listener = _listen(host, port)
+    listener = listen(host, port)
     shown_host = f"[{host}]" if ":" in host else host
-    server = _Server(config)
+    server = without_signals(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     watching = asyncio.create_task(edge.watch())
     try:
@@ -225,7 +225,8 @@ async def _until(stop: asyncio.Event, node: ServingNode) -> None:
         task.result()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens. Raises ConfigError: the address can't be listened on."""
     # The protocol is named because asyncio sets TCP_NODELAY on such sockets only; without it a kept connection
     # waits 40 ms for each answer, whose head and body are written apart (Nagle, delayed acknowledgement).
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -243,6 +244,11 @@ def _listen(host: str, port: int) -> socket.socket:
             "serving node settings", [f"host, port: {host}:{port} can't be listened on ({error}); choose another port"]
         ) from error
     return listener
+
+
+def without_signals(config: uvicorn.Config) -> uvicorn.Server:
+    """Return a server that leaves signals to whoever runs the loop."""
+    return _Server(config)
 
 
 class _Server(uvicorn.Server):

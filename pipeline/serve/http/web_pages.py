@@ -15,7 +15,7 @@ from pipeline.serve.http.refused import RefusedError, Scope
 
 
 class WebPages:
-    """Whom a node without keys answers."""
+    """Whom a server answers where a browser needs nothing of its user: a node without keys, or a console."""
 
     def __init__(self, host: str, server_names: Sequence[str], origins: Sequence[str]) -> None:
         """Take the address that is listened on: on loopback, only names of this machine are its own."""
@@ -30,35 +30,37 @@ class WebPages:
         Raises:
             RefusedError: 403, 415.
         """
-        host = origin = content_type = b""
-        for name, value in scope["headers"]:
-            if name == b"host":
-                host = value
-            elif name == b"origin":
-                origin = value
-            elif name == b"content-type":
-                content_type = value
-        if host and self._checks_names and not self._is_own(host.decode("latin-1")):
-            raise RefusedError(
-                403,
-                "foreign-host",
-                f"Host is {host.decode('latin-1')[:100]!r}, no name of this node, and it asks for no key, so a page "
-                "whose name was made to resolve here could read everything: ask by localhost or 127.0.0.1, or start "
-                "the node with --server-name of this name, or with --api-keys",
-            )
-        if origin and not self._is_allowed(origin.decode("latin-1"), scope, host.decode("latin-1")):
-            raise RefusedError(
-                403,
-                "foreign-origin",
-                f"Origin is {origin.decode('latin-1')[:100]!r}: pages of other origins may ask this node only if it is "
-                "started with --origin of theirs",
-            )
-        if scope["method"] == "POST" and content_type.partition(b";")[0].strip().lower() != b"application/json":
+        self.check_source(scope)
+        content_type = _header(scope, b"content-type")
+        if scope["method"] == "POST" and content_type.partition(";")[0].strip().lower() != "application/json":
             raise RefusedError(
                 415,
                 "not-json",
-                f"Content-Type is {content_type.decode('latin-1')[:100]!r}, expected application/json: any web page "
+                f"Content-Type is {content_type[:100]!r}, expected application/json: any web page "
                 "can send other types, and this node asks for no key (curl: -H 'content-type: application/json')",
+            )
+
+    def check_source(self, scope: Scope) -> None:
+        """Let through what is asked by a name of this server's, and by no page of another origin.
+
+        Raises:
+            RefusedError: 403.
+        """
+        host, origin = _header(scope, b"host"), _header(scope, b"origin")
+        if host and self._checks_names and not self._is_own(host):
+            raise RefusedError(
+                403,
+                "foreign-host",
+                f"Host is {host[:100]!r}, no name of this node, and it asks for no key, so a page "
+                "whose name was made to resolve here could read everything: ask by localhost or 127.0.0.1, or start "
+                "the node with --server-name of this name, or with --api-keys",
+            )
+        if origin and not self._is_allowed(origin, scope, host):
+            raise RefusedError(
+                403,
+                "foreign-origin",
+                f"Origin is {origin[:100]!r}: pages of other origins may ask this node only if it is "
+                "started with --origin of theirs",
             )
 
     def _is_own(self, host: str) -> bool:
@@ -70,6 +72,12 @@ class WebPages:
             return True
         # The node's own page, under a name that was found to be its own.
         return self._checks_names and origin.lower() == f"{scope['scheme']}://{host.lower()}"
+
+
+def _header(scope: Scope, wanted: bytes) -> str:
+    """Return a header's last value; empty where it is not there."""
+    found = [value for name, value in scope["headers"] if name == wanted]
+    return found[-1].decode("latin-1") if found else ""
 
 
 def _name_of(host: str) -> str:

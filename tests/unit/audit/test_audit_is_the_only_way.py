@@ -37,6 +37,7 @@ LOOK = {
     "analyze",
     "api-key",
     "audit list",
+    "console",
     "dead-letters list",
     "dead-letters show",
     "demo",

@@ -46,7 +46,7 @@ def test_what_the_command_prints_is_what_the_node_reads() -> None:
         ("keys = [1]", r"keys\[0\]: has the fields \[\]"),
         (entry(name='"Shop"'), r'keys\[0\]\.name: "Shop" does not match'),
         (entry(sha256='"pk_secret"'), r"keys\[0\]\.sha256: is not 64 hexadecimal digits"),
-        (entry(rights="[]"), r"keys\[0\]\.rights: \[\] is no list of decide, outcomes, operate"),
+        (entry(rights="[]"), r"keys\[0\]\.rights: \[\] is no list of decide, outcomes, operate, read"),
         (entry(rights='["everything"]'), r"keys\[0\]\.rights"),
         (entry(right="1"), r"keys\[0\]: has the fields \['name', 'right', "),
         (entry() + entry(name='"till"'), "sha256 .* appears 2 times"),
@@ -59,6 +59,7 @@ def test_what_the_command_prints_is_what_the_node_reads() -> None:
         (entry(claims="{ click = -1 }"), r"keys\[0\]\.claims\.click: -1 is no largest value"),
         (entry(claims='{ "a=b" = 1 }'), r"keys\[0\]\.claims\.a=b: 1 is no largest value"),
         (entry(claims="{ click = 1 }", rights='["operate"]'), "operate is not for a page"),
+        (entry(claims="{ click = 1 }", rights='["read"]'), "read is not for a page"),
         (
             entry(certificate='"a"') + entry(name='"b"', sha256='""', certificate='"a"'),
             'certificate "a" appears',

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.serve.http import server
-from pipeline.serve.http.server import _listen, run_node
+from pipeline.serve.http.server import listen, run_node
 from pipeline.serve.settings import ServeSettings
 
 
@@ -20,7 +20,7 @@ async def test_answers_leave_at_once() -> None:
         accepted.put_nowait(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         writer.close()
 
-    listener = _listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", 0)
     async with await asyncio.start_server(look, sock=listener), asyncio.timeout(10):
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         assert await accepted.get() != 0
@@ -32,7 +32,7 @@ async def test_answers_leave_at_once() -> None:
 def test_an_address_of_another_machine_is_refused() -> None:
     # 192.0.2.0/24 is for documentation: nobody has it (RFC 5737).
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1:8080 can't be listened on"):
-        _listen("192.0.2.1", 8080)
+        listen("192.0.2.1", 8080)
 
 
 async def test_a_node_listens_when_all_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
