@@ -17,6 +17,7 @@ The folders stand in the order that data flows:
     replay/             re-derive a published snapshot; count the past again by other rules
     audit/              what operators did: who, when, what was before and after
     independent/        the same proof by code that shares nothing with the stages
+    status/             how a deployment is, at a glance
     demo/               simulated visitors and logged data, played through the whole loop
     codec/              bytes ↔ records
     registry/           which schema a record in a registry's frame was written by

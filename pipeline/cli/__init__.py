@@ -30,6 +30,7 @@ COMMANDS = (
     "serve",
     "simulate",
     "snapshot",
+    "status",
     "topics",
     "train",
     "verify",

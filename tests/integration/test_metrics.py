@@ -1,87 +1,133 @@
-"""A worker's and a node's metrics and health, asked for as Prometheus and orchestrators do."""
+"""A worker's and a node's metrics, health and status, asked for as Prometheus, orchestrators and operators do."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from typing import Any, NamedTuple
 
 import httpx
+import pytest
 import pytest_asyncio
 
 from pipeline.brokers import EmbeddedBroker
 from pipeline.brokers.ports import free_ports
 from pipeline.stream.log.topics import DECISIONS
 from tests.harness.client import Client
+from tests.harness.command import pipeline
 from tests.harness.node import Node
+from tests.harness.place import Place
 from tests.harness.worker import Worker
 from tests.samples import define, plain_decision, plain_outcome, plain_policy
 
 WITHIN_S = 60.0
+POLICY = "homepage"
 
 
-@pytest_asyncio.fixture
-async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient() as client:
-        yield client
+class Seen(NamedTuple):
+    """What was told of 61 decisions and 45 outcomes, and of a node that decided seven times more."""
+
+    worker: dict[str, float]
+    health: dict[str, int]
+    """Statuses by path."""
+    node: dict[str, float]
+    status: Any
+    table: str
+    after: Any
+    """The status when the node is gone."""
 
 
-async def test_what_a_worker_and_a_node_have_counted_is_what_is_scraped(
-    tmp_path: Path, http: httpx.AsyncClient
-) -> None:
-    broker = EmbeddedBroker()
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
+    folder, broker = tmp_path_factory.mktemp("seen"), EmbeddedBroker()
     port, node_port = free_ports(2)
+    metrics = f"http://127.0.0.1:{port}"
+    place = Place(broker.bootstrap_servers, "pipeline", 4)
     now_ms = time.time_ns() // 1_000_000
     try:
-        async with Client(broker.bootstrap_servers) as client:
+        async with Client(broker.bootstrap_servers) as client, httpx.AsyncClient() as http:
             await client.apply(define(plain_policy(settle="optimistic")))
-            with Worker(broker.bootstrap_servers, tmp_path, metrics_port=str(port)) as worker:
+            with Worker(broker.bootstrap_servers, folder, metrics_port=str(port)) as worker:
                 client.watch(worker)
                 await client.decide(plain_decision(f"x{number}", now_ms) for number in range(60))
                 await client.observe(plain_outcome(f"x{number}", now_ms + 1) for number in range(0, 90, 2))
                 await client.send(DECISIONS, 0, b"no record")
                 await client.quiet()
-                worker_told = await scrape(http, port)
-                health = f"http://127.0.0.1:{port}"
-                await until(lambda: is_ok(http, f"{health}/caughtup"))
-                assert [(await http.get(f"{health}/{path}")).status_code for path in ("healthz", "readyz")] == [
-                    200,
-                    200,
-                ]
-                with Node(broker.bootstrap_servers, tmp_path, "--metrics-port", str(node_port)) as node:
-                    policy = define(plain_policy()).name
-                    url = f"{node.url}/v1/policies/{policy}/decide"
+                told = await scrape(http, port)
+                await until(lambda: is_ok(http, f"{metrics}/caughtup"))
+                health = {path: (await http.get(metrics + path)).status_code for path in ("/healthz", "/readyz")}
+                with Node(broker.bootstrap_servers, folder, "--metrics-port", str(node_port)) as node:
                     # Answered by the policy, not by a fallback, once the node has its snapshot.
                     await until(lambda: is_ok(http, f"{node.url}/readyz"))
-                    statuses = {(await http.post(url, json={"context": {}})).status_code for _ in range(7)}
+                    for _ in range(7):
+                        answer = await http.post(f"{node.url}/v1/policies/{POLICY}/decide", json={"context": {}})
+                        assert answer.status_code == 200
                     node_told = await scrape(http, node_port)
+                    looking = ("status", "--worker-metrics", metrics, "--node", node.url)
+                    status = json.loads(await pipeline(place, *looking, "--json", codes=(0, 1)))
+                    table = await pipeline(place, *looking, codes=(0, 1))
+                after = json.loads(await pipeline(place, *looking, "--json", codes=(1,)))
+        yield Seen(told, health, node_told, status, table, after)
     finally:
         broker.stop()
+
+
+def test_the_records_that_were_read_are_those_that_are_accounted_for(seen: Seen) -> None:
+    told = seen.worker
     # 60 decisions and one that is none; of 45 outcomes, the 15 for x60 to x88 wait for their decision.
-    assert total(worker_told, "decisions", "read") == 61
-    assert total(worker_told, "decisions", "open") + total(worker_told, "decisions", "settled") == 60
-    assert total(worker_told, "decisions", "rejected.not-decodable") == 1
-    assert total(worker_told, "outcomes", "read") == 45
-    assert total(worker_told, "outcomes", "credited") == 30
-    assert total(worker_told, "outcomes", "awaiting-decision") == 15
-    assert {value for name, value in worker_told.items() if name.startswith("pipeline_records_unaccounted")} == {0.0}
-    assert summed(worker_told, "pipeline_open_actions") == 60
+    assert total(told, "decisions", "read") == 61
+    assert total(told, "decisions", "open") + total(told, "decisions", "settled") == 60
+    assert total(told, "decisions", "rejected.not-decodable") == 1
+    assert total(told, "outcomes", "read") == 45
+    assert total(told, "outcomes", "credited") == 30
+    assert total(told, "outcomes", "awaiting-decision") == 15
+    assert {value for name, value in told.items() if name.startswith("pipeline_records_unaccounted")} == {0.0}
+    assert summed(told, "pipeline_open_actions") == 60
+
+
+def test_every_stage_tells_what_it_does_and_how_far_it_is(seen: Seen) -> None:
+    told = seen.worker
     for stage in ("join", "learn", "publish"):
-        assert worker_told[f'pipeline_step_seconds_count{{stage="{stage}"}}'] > 0
-        assert worker_told[f'pipeline_restore_seconds_count{{table="{stage}"}}'] > 0
-        assert worker_told[f'pipeline_claimed_partitions{{stage="{stage}"}}'] == 4
-    handled = 'pipeline_handled_records_total{stage="join",topic="%s"}'
-    assert worker_told[handled % "decisions"] >= 61
-    assert worker_told[handled % "outcomes"] >= 45
-    # Client.quiet has waited until all was joined and learned.
-    assert {value for name, value in worker_told.items() if name.startswith("pipeline_lag_records")} == {0.0}
-    assert worker_told[f'pipeline_snapshots_published_total{{policy="{policy}"}}'] >= 1
-    assert statuses == {200}
-    # What callers waited for, on the listener that Prometheus is pointed at.
-    assert node_told['pipeline_request_seconds_count{operation="decide",status="200"}'] == 7
-    assert summed(node_told, "pipeline_decisions_total") == summed(node_told, "pipeline_arm_decisions_total") == 7
+        assert told[f'pipeline_step_seconds_count{{stage="{stage}"}}'] > 0
+        assert told[f'pipeline_restore_seconds_count{{table="{stage}"}}'] > 0
+        assert told[f'pipeline_claimed_partitions{{stage="{stage}"}}'] == 4
+    assert told['pipeline_handled_records_total{stage="join",topic="decisions"}'] >= 61
+    assert told['pipeline_handled_records_total{stage="join",topic="outcomes"}'] >= 45
+    assert any(name.startswith("pipeline_lag_records") for name in told)
+    assert told[f'pipeline_snapshots_published_total{{policy="{POLICY}"}}'] >= 1
+    assert told["pipeline_publish_seconds_count"] >= 1
+
+
+def test_a_worker_that_reads_all_its_partitions_is_alive_and_ready(seen: Seen) -> None:
+    assert seen.health == {"/healthz": 200, "/readyz": 200}
+
+
+def test_what_callers_waited_for_is_told_on_the_listener_that_prometheus_is_pointed_at(seen: Seen) -> None:
+    assert seen.node['pipeline_request_seconds_count{operation="decide",status="200"}'] == 7
+    assert summed(seen.node, "pipeline_decisions_total") == 7
+    assert summed(seen.node, "pipeline_arm_decisions_total") == 7
+
+
+def test_status_tells_the_same_numbers(seen: Seen) -> None:
+    assert (seen.status["status"], seen.status["faults"]) == ("ok", [])
+    (worker,), (node,) = seen.status["workers"], seen.status["nodes"]
+    assert worker["streams"]["outcomes"]["fates"]["credited"] == 30
+    assert worker["streams"]["decisions"]["unaccounted"] == 0
+    assert [worker["stages"][stage]["claimed"] for stage in ("join", "learn", "publish")] == [4, 4, 4]
+    assert worker["published"][POLICY] - 1 <= node["versions"][POLICY] <= worker["published"][POLICY]
+    # 60 and the one that is none; beside them, the node's seven and ticks as they come.
+    assert seen.status["topics"]["decisions"]["end"] >= 61
+    assert "nothing is wrong" in seen.table
+    assert "join" in seen.table
+
+
+def test_status_names_a_node_that_is_gone_and_what_to_do(seen: Seen) -> None:
+    (fault,) = seen.after["faults"]
+    assert fault["what"].startswith("node http://127.0.0.1:")
+    assert fault["next_step"] == "ops/runbooks/node-down.md"
 
 
 async def scrape(http: httpx.AsyncClient, port: int) -> dict[str, float]:

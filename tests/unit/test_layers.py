@@ -61,6 +61,7 @@ PURE = {
     ),
     "report": ("events", "models", "policy", "evaluate.ledger"),
     "audit": ("errors", "codec"),
+    "status": (),
     "independent": ("errors",),
     "analyze": ("errors", "models", "policy", "evaluate", "report.interval"),
     "rollout": ("errors", "events", "models", "policy", "evaluate.ledger", "report"),
@@ -119,6 +120,7 @@ WORLDLY = {
     "evaluate": ("open_bandit", "picture", "read"),
     "report": ("picture",),
     "audit": ("read", "record"),
+    "status": ("gather", "metrics_text"),  # the one asks, the other reads by Prometheus's own client
     "independent": ("read",),
     "analyze": ("picture",),
     "simulate": ("environments", "named", "picture"),  # environments make their own chance, from a seed
