@@ -48,14 +48,14 @@ class Operator:
 
 
 @asynccontextmanager
-async def changing(broker: Address, by: Operator, change: Change) -> AsyncIterator[Outbox]:
-    """Record a change, and give what to make it with.
+async def changing(broker: Address, by: Operator, change: Change, owner: str | None = None) -> AsyncIterator[Outbox]:
+    """Record a change, and give what to make it with; with an `owner`, claimed by that name.
 
     Raises:
         UnavailableError: no broker answers; or it can't be recorded, and has to be.
     """
     async with recorded(broker, by, change):
-        outbox = Outbox(broker)
+        outbox = Outbox(broker, owner)
         try:
             await outbox.start()
             yield outbox

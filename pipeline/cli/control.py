@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
@@ -17,41 +17,85 @@ from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.changes import check_change
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.halt import Halt
-from pipeline.policy.operations import keep_switches
+from pipeline.policy.operations import keep_rollout, keep_switches
 from pipeline.policy.switches import Switch
+from pipeline.replay.recounting.plan import ReplayPlan, promoted, uncounted
 from pipeline.replay.recounting.run import read_base
 from pipeline.stream.log.outbox import Outbox, Record
 from pipeline.stream.log.topics import POLICIES, partition_for
 from pipeline.stream.policies import Policies
 from pipeline.stream.security import Address
 
+T = TypeVar("T")
 
-async def apply_policy(
-    broker: Address, definition: PolicyDefinition, by: Operator, *, is_promoted: bool = False
-) -> bool:
-    """Write a definition to `policies`; return whether it differs from the one in force.
+TRIES = 5
+"""Of a change that others' changes get before; each time it is made anew, from what is in force then."""
+
+
+class Applied(NamedTuple):
+    """What applying a file came to."""
+
+    is_new: bool
+    """Whether it differs from what was in force."""
+    kept: Sequence[str]
+    """What of the file was not taken, and what to do for it, in words."""
+
+
+class OvertakenError(ConfigError):
+    """Another definition was written since the one that this one was made from was read."""
+
+
+async def apply_policy(broker: Address, definition: PolicyDefinition, by: Operator) -> Applied:
+    """Write a definition to `policies`; what commands have set stays: switches, and how far a rollout has come.
 
     Args:
         broker: bootstrap servers.
         definition: what is to be in force.
         by: who wants it.
-        is_promoted: its generation is that of a replay, and the definition the replay's own.
 
     Raises:
-        ConfigError: it may not follow the one in force (`policy/changes.py` says why), or begins a generation that a
-            replay was made for.
+        ConfigError: it may not follow the one in force (`policy/changes.py` says why), begins a generation that a
+            replay was made for, or another one was applied at the same time.
     """
     async with known_policies(broker) as policies:
         current = policies.book.latest(definition.name)
+        kept: Sequence[str] = ()
         if current is not None:
-            definition = keep_switches(current, definition)
+            definition, kept = keep_rollout(current, keep_switches(current, definition))
             if current.definition_hash == definition.definition_hash:
-                return False
+                return Applied(is_new=False, kept=kept)
             check_change(current, definition)
-            if definition.generation > current.generation and not is_promoted:
+            if definition.generation > current.generation:
                 await _check_not_replayed(broker, definition)
         await _write(broker, by, policies, current, definition)
-        return True
+        return Applied(is_new=True, kept=kept)
+
+
+async def promote_replay(broker: Address, plan: ReplayPlan, by: Operator) -> bool:
+    """Put a replayed generation in force; return whether it was not yet. What was edited meanwhile stays.
+
+    Raises:
+        ConfigError: the replay has to count on first, or what it was asked for was edited meanwhile.
+    """
+    name, into = plan.definition.name, plan.definition.generation
+
+    async def attempt() -> bool:
+        async with known_policies(broker) as policies:
+            current = find_policy(policies.book, name)
+            definition = promoted(plan, current)
+            if current.generation == into:
+                return False
+            if missed := uncounted(plan, policies.book):
+                fault = (
+                    f"{', '.join(missed)} was added since the replay began, and is not counted in it: pipeline replay "
+                    f"--policy {name} --into {into} counts anew with it, then promote again"
+                )
+                raise ConfigError(f"generation {into} of {name}", [fault])
+            check_change(current, definition)
+            await _write(broker, by, policies, current, definition)
+            return True
+
+    return await _again_if_overtaken(attempt)
 
 
 async def change_policy(
@@ -67,15 +111,27 @@ async def change_policy(
         broker: bootstrap servers.
         name: the policy.
         by: who wants it.
-        change: the definition as it is to be.
+        change: the definition as it is to be; made anew where another definition was written meanwhile.
         because: why, as plain values for the record of it.
     """
-    async with known_policies(broker) as policies:
-        current = find_policy(policies.book, name)
-        definition = change(current)
-        if definition.definition_hash != current.definition_hash:
-            await _write(broker, by, policies, current, definition, because)
-        return policies.book.in_force(name) or definition
+
+    async def attempt() -> PolicyDefinition:
+        async with known_policies(broker) as policies:
+            current = find_policy(policies.book, name)
+            definition = change(current)
+            if definition.definition_hash != current.definition_hash:
+                await _write(broker, by, policies, current, definition, because)
+            return policies.book.in_force(name) or definition
+
+    return await _again_if_overtaken(attempt)
+
+
+async def _again_if_overtaken(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Make a change, from what is in force then each time; the last refusal is the answer."""
+    for _ in range(TRIES - 1):
+        with suppress(OvertakenError):
+            return await attempt()
+    return await attempt()
 
 
 async def turn_switches(
@@ -141,27 +197,28 @@ async def _write(
     definition: PolicyDefinition,
     because: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a definition, and look whether it is taken: another one may have been written at the same time.
+    """Write a definition that was made from another one, and look whether it is taken: readers go by the log's order.
 
     The record that was passed over is the last one of its key, all that compaction would leave. So it is written over
     by the one that is in force.
 
     Raises:
-        ConfigError: it was passed over, as it may not follow the other.
+        OvertakenError: it was passed over, as another one was written before it.
     """
     async with changing(broker, by, _change(before, definition, because)) as outbox:
-        await _put(outbox, definition)
+        await _put(outbox, definition, "" if before is None else before.definition_hash)
         await policies.refresh()
         hash_, error = policies.refused.get(definition.name, ("", None))
         if error is None or hash_ != definition.definition_hash:
             return
         current = policies.book.find(definition.name, definition.generation)
         if current is not None:
-            await _put(outbox, current)
+            await _put(outbox, current, None)
         overtaken = (
-            f"another definition was applied at the same time, which this one may not follow ({error}); apply again"
+            f"another definition was applied at the same time, which this one may not follow ({error}); look at it "
+            f"(pipeline policy show {definition.name} --json), and apply again if this is still wanted"
         )
-        raise ConfigError(f"policy {definition.name}", [overtaken])
+        raise OvertakenError(f"policy {definition.name}", [overtaken])
 
 
 def _change(before: PolicyDefinition | None, after: PolicyDefinition, because: Mapping[str, Any] | None) -> Change:
@@ -174,11 +231,12 @@ def _change(before: PolicyDefinition | None, after: PolicyDefinition, because: M
     return Change("definition", after.name, old or None, new)
 
 
-async def _put(outbox: Outbox, definition: PolicyDefinition) -> None:
+async def _put(outbox: Outbox, definition: PolicyDefinition, follows: str | None) -> None:
     record = {
         "name": definition.name,
         "generation": definition.generation,
         "definition": to_canonical_json(definition).decode(),
+        "follows": follows,
     }
     partition = partition_for(definition.name, await outbox.partition_count(POLICIES))
     # One key a generation: actions of an earlier one may still be open when compaction comes.

@@ -161,7 +161,7 @@ def _demo_visitors(
 
 async def _apply(broker: str, definition: PolicyDefinition) -> bool:
     # A demonstration is nobody's act, and its broker inside this process has no topic for it.
-    return await apply_policy(broker, definition, Operator("demo", "demo", tell=lambda _: None))
+    return (await apply_policy(broker, definition, Operator("demo", "demo", tell=lambda _: None))).is_new
 
 
 def _run(play: Coroutine[Any, Any, T]) -> T:

@@ -13,7 +13,7 @@ from pipeline.codec import avro
 from pipeline.errors import ConfigError, UnavailableError
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.directive import PIN, ROLLBACK, UNPIN, Directive
-from pipeline.publish.parts import part_key
+from pipeline.publish.parts import part_key, part_names
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.outbox import BUILDER_BYTES, Outbox, Record
 from pipeline.stream.log.snapshot_records import snapshots_in
@@ -53,7 +53,7 @@ async def give(
         parts: what the content of a rollback names. They stand before it in `policies` until the next directive.
 
     Raises:
-        ConfigError: its content can't be published.
+        ConfigError: its content can't be published; or another directive was given at the same time, and holds.
         UnavailableError: not acknowledged, or no worker has acted on it yet.
     """
     if len(directive.content) > LARGEST_CONTENT_BYTES:
@@ -61,32 +61,61 @@ async def give(
             f"version {directive.version} is {len(directive.content)} bytes, expected at most {LARGEST_CONTENT_BYTES}"
         )
         raise ConfigError("rollback", [f"{seen} of what is published again: choose another version"])
-    book = await read_book(broker)
-    before, last = book.parts(directive.policy), book.directive(directive.policy)
-    change = Change("directive", directive.policy, last and _plain(last), _plain(directive))
-    published = TopicFollower(broker, SNAPSHOTS)
+    policies, published = Policies(broker), TopicFollower(broker, SNAPSHOTS)
     try:
+        await policies.start()
+        before, last = policies.book.parts(directive.policy), policies.book.directive(directive.policy)
+        change = Change("directive", directive.policy, last and _plain(last), _plain(directive))
         await published.start()
         version = 0
         async for records in published.batches_to_end():
             version = max(version, _last_version(records, directive.policy))
         async with changing(broker, by, change) as outbox:
-            await _write(outbox, directive, parts or {}, before.keys())
+            await _write(outbox, directive, parts or {})
+            await policies.refresh()
+            holds = policies.book.directive(directive.policy)
+            if holds is None or holds == directive:
+                await _drop(outbox, directive.policy, before.keys() - (parts or {}).keys())
+            else:
+                await _give_way(outbox, directive, parts or {}, holds)
             return None if directive.action == PIN else await _published_by(published, directive, version)
     finally:
         await published.stop()
+        await policies.stop()
 
 
-async def _write(outbox: Outbox, directive: Directive, parts: Mapping[str, bytes], before: Iterable[str]) -> None:
-    """Write the parts, what orders that they be published, and that the parts of the order before are not needed."""
+async def _write(outbox: Outbox, directive: Directive, parts: Mapping[str, bytes]) -> None:
+    """Write the parts, and what orders that they be published."""
     partition = partition_for(directive.policy, await outbox.partition_count(POLICIES))
     # A name has no slash, and a generation is a number: no definition has this key.
     key = f"{directive.policy}/directive".encode()
     records = [Record(POLICIES, partition, part_key(directive.policy, name), part) for name, part in parts.items()]
     records.append(Record(POLICIES, partition, key, avro.encode("directive", directive._asdict())))
-    gone = sorted(set(before) - parts.keys())
-    records += [Record(POLICIES, partition, part_key(directive.policy, name), None) for name in gone]
     await outbox.deliver(records)
+
+
+async def _drop(outbox: Outbox, policy: str, names: Iterable[str]) -> None:
+    """Say that parts are not needed any more."""
+    partition = partition_for(policy, await outbox.partition_count(POLICIES))
+    await outbox.deliver([Record(POLICIES, partition, part_key(policy, name), None) for name in sorted(names)])
+
+
+async def _give_way(outbox: Outbox, directive: Directive, parts: Mapping[str, bytes], holds: Directive) -> None:
+    """Write the directive that holds over one that was passed over: the last of a key is what compaction leaves.
+
+    Raises:
+        ConfigError: it orders something else.
+    """
+    needed = part_names(avro.decode_as("snapshot", holds.content)) if holds.action == ROLLBACK else ()
+    await _write(outbox, holds, {})
+    await _drop(outbox, directive.policy, parts.keys() - set(needed))
+    if (holds.action, holds.version) != (directive.action, directive.version):
+        of = f" of version {holds.version}" if holds.version else ""
+        fault = (
+            f"{holds.action}{of} was given at the same time and holds; nothing of yours was done: look (pipeline "
+            f"snapshot list --policy {directive.policy}), and give it again if it is still wanted"
+        )
+        raise ConfigError(f"{directive.action} of {directive.policy}", [fault])
 
 
 def _plain(directive: Directive) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pipeline.cli.changes import in_words
 from pipeline.cli.directives import give, is_held, read_book
 from pipeline.cli.snapshots import find_published, find_snapshot
 from pipeline.errors import ConfigError
-from pipeline.policy.directive import PIN, ROLLBACK, UNPIN, Directive, next_number
+from pipeline.policy.directive import PIN, ROLLBACK, UNPIN, Directive, next_number, number_of
 from pipeline.replay.proof.diff import diff_snapshots
 from pipeline.serve.following.snapshot import load_snapshot
 from pipeline.stream.security import Address
@@ -49,7 +49,7 @@ async def order_rollback(broker: Address, policy: str, version: int) -> Order:
     load_snapshot(found.content)  # what serving nodes would refuse is refused here
     live = (await find_snapshot(broker, policy, None)).fields
     last = await _last_directive(broker, policy)
-    directive = Directive(policy, _number(last), ROLLBACK, version, found.content.record)
+    directive = Directive(policy, _number(last), ROLLBACK, version, found.content.record, number_of(last))
     if _is_repeat(directive, last) and live["rollback_of"] == version:
         return Order(directive, f"{policy} is rolled back to version {version} already", is_needed=False)
     changes = (f"from version {live['version']} to {version}:", *in_words(diff_snapshots(live, found.fields)))
@@ -61,7 +61,7 @@ async def order_pin(broker: Address, policy: str) -> Order:
     """Look at what holding the present version would do. Raises ConfigError: nothing is published or applied."""
     version = (await find_published(broker, policy, None)).fields["version"]
     last = await _last_directive(broker, policy)
-    directive = Directive(policy, _number(last), PIN, version)
+    directive = Directive(policy, _number(last), PIN, version, follows=number_of(last))
     if is_held(last):
         return Order(directive, f"{policy} is held already, at version {version}", is_needed=False)
     return Order(directive, f"would hold {policy} at version {version}")
@@ -70,7 +70,7 @@ async def order_pin(broker: Address, policy: str) -> Order:
 async def order_unpin(broker: Address, policy: str) -> Order:
     """Look at what going on would do. Raises ConfigError: it is not applied."""
     last = await _last_directive(broker, policy)
-    directive = Directive(policy, _number(last), UNPIN)
+    directive = Directive(policy, _number(last), UNPIN, follows=number_of(last))
     if not is_held(last):
         return Order(directive, f"{policy} is not held: there is nothing to undo", is_needed=False)
     return Order(directive, f"would publish what {policy} has learned, and go on")

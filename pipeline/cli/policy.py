@@ -78,15 +78,20 @@ def validate(file: Path, log_file: Path | None, as_json: bool) -> None:
 def apply(broker: Address, file: Path, by: Operator) -> None:
     """Make a policy file the definition in force, if it may follow the one that is.
 
+    What commands have set stays: what is switched off, and the share of a rollout. Of two that are applied at once one
+    is refused.
+
     \b
     Example:
       pipeline policy apply --broker 127.0.0.1:9092 ops/policies/homepage.toml
     """
     definition = load_policy(file.read_text(encoding="utf-8"), str(file))
-    is_new = asyncio.run(apply_policy(broker, definition, by))
+    applied = asyncio.run(apply_policy(broker, definition, by))
     book = asyncio.run(read_book(broker))
     in_force = book.in_force(definition.name) or definition
-    click.echo(f"{'applied' if is_new else 'already in force'}: {in_words(in_force)}")
+    click.echo(f"{'applied' if applied.is_new else 'already in force'}: {in_words(in_force)}")
+    for words in applied.kept:
+        click.echo(f"! {words}", err=True)
     if is_held(book.directive(definition.name)):
         click.echo(f"{definition.name} is held: nodes decide by it after `pipeline snapshot unpin {definition.name}`")
 

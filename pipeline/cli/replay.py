@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pipeline.audit.record import Operator
 from pipeline.cli import changes, options
-from pipeline.cli.control import apply_policy
+from pipeline.cli.control import find_policy, promote_replay
+from pipeline.cli.directives import is_held, read_book
 from pipeline.cli.snapshots import find_snapshot
 from pipeline.errors import ConfigError
 from pipeline.policy.parsing.parse import load_policy
@@ -23,7 +24,7 @@ from pipeline.registry.settings import RegistrySettings
 from pipeline.replay.promote import preview, wait_until_published, wait_until_taken_in
 from pipeline.replay.recounting.base import FoundBase
 from pipeline.replay.recounting.journal import Journal
-from pipeline.replay.recounting.plan import plan_from_json
+from pipeline.replay.recounting.plan import plan_from_json, promoted
 from pipeline.replay.recounting.rebuild import Rebuilt
 from pipeline.replay.recounting.run import Request, Where, read_base
 from pipeline.replay.recounting.run import replay as run_replay
@@ -149,6 +150,9 @@ def promote(
 ) -> None:
     """Put a replayed generation in force: the next snapshot is its own.
 
+    Statistics are those that the replay has counted; everything else is as it is in force now, but for what the
+    replay's --definition changed. What was edited meanwhile stays, or it is said why not and what to do.
+
     \b
     Example:
       pipeline replay promote homepage 2 --dry-run
@@ -157,13 +161,19 @@ def promote(
     if dry_run:
         _show_preview(broker, found, as_json=as_json)
         return
-    version = asyncio.run(_promote(broker, app_id, found, by))
+    done = asyncio.run(_promote(broker, app_id, found, by))
     if as_json:
-        click.echo(orjson.dumps({"policy": policy_name, "generation": generation, "version": version}))
-    elif version is None:
+        click.echo(orjson.dumps({"policy": policy_name, "generation": generation, **done}))
+    elif not done["is_new"]:
+        click.echo(f"already in force: {policy_name} generation {generation}")
+    elif done["is_held"]:
+        click.echo(
+            f"promoted: {policy_name} generation {generation}, published after pipeline snapshot unpin {policy_name}"
+        )
+    elif done["version"] is None:
         click.echo(f"promoted: {policy_name} generation {generation}; not published yet: is a worker running?")
     else:
-        click.echo(f"promoted: {policy_name} version {version} is of generation {generation}")
+        click.echo(f"promoted: {policy_name} version {done['version']} is of generation {generation}")
 
 
 async def _replay(broker: Address, request: Request, by: Operator) -> tuple[Journal, Rebuilt]:
@@ -187,18 +197,23 @@ async def _found(broker: Address, policy: str, generation: int) -> FoundBase:
     return found
 
 
-async def _promote(broker: Address, app_id: str, found: FoundBase, by: Operator) -> int | None:
-    definition = plan_from_json(found.base.plan).definition
+async def _promote(broker: Address, app_id: str, found: FoundBase, by: Operator) -> dict[str, Any]:
+    plan = plan_from_json(found.base.plan)
+    name, generation = plan.definition.name, plan.definition.generation
     # Before the policy says so: the publisher must not switch to a generation of which it holds a part.
-    await wait_until_taken_in(broker, app_id, definition.name, found, TAKEN_IN_WITHIN_S)
-    await apply_policy(broker, definition, by, is_promoted=True)
-    return await wait_until_published(broker, definition.name, definition.generation, PUBLISHED_WITHIN_S)
+    await wait_until_taken_in(broker, app_id, name, found, TAKEN_IN_WITHIN_S)
+    is_new = await promote_replay(broker, plan, by)
+    held = is_held((await read_book(broker)).directive(name))
+    version = None if held else await wait_until_published(broker, name, generation, PUBLISHED_WITHIN_S)
+    return {"version": version, "is_new": is_new, "is_held": held}
 
 
 def _show_preview(broker: Address, found: FoundBase, *, as_json: bool) -> None:
-    definition = plan_from_json(found.base.plan).definition
+    plan = plan_from_json(found.base.plan)
+    book = asyncio.run(read_book(broker))
+    definition = promoted(plan, find_policy(book, plan.definition.name))
     live = asyncio.run(find_snapshot(broker, definition.name, None))
-    difference = preview(live.fields, live.id, found)
+    difference = preview(live.fields, live.id, found, definition)
     if as_json:
         click.echo(
             orjson.dumps({"policy": definition.name, "generation": definition.generation, **difference.to_plain()})

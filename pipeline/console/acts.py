@@ -23,7 +23,7 @@ from pipeline.errors import ConfigError
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.changes import check_change
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.operations import keep_switches, killing, revived, rolled_out
+from pipeline.policy.operations import keep_rollout, keep_switches, killing, revived, rolled_out
 from pipeline.policy.parsing.parse import load_policy
 from pipeline.replay.dead_letters.letters import Choice, Plan, choose, plan_replay
 from pipeline.replay.dead_letters.resend import read_letters, send_back
@@ -163,8 +163,9 @@ async def _look_apply(broker: Address, policy: str, fields: Fields) -> Shown:
 
 async def _do_apply(broker: Address, policy: str, fields: Fields, by: Operator) -> str:
     definition = _named(load_policy(fields.get("text", ""), "the text"), policy)
-    is_new = await apply_policy(broker, definition, by)
-    return f"{'applied' if is_new else 'already in force'}: {in_words(definition)}"
+    applied = await apply_policy(broker, definition, by)
+    words = f"{'applied' if applied.is_new else 'already in force'}: {in_words(definition)}"
+    return "; ".join((words, *applied.kept))
 
 
 async def proposed(broker: Address, policy: str, text: str) -> tuple[PolicyDefinition, PolicyDefinition | None]:
@@ -177,7 +178,7 @@ async def proposed(broker: Address, policy: str, text: str) -> tuple[PolicyDefin
     current = (await read_book(broker)).latest(definition.name)
     if current is None:
         return definition, None
-    definition = keep_switches(current, definition)
+    definition, _ = keep_rollout(current, keep_switches(current, definition))
     check_change(current, definition)
     return definition, current
 

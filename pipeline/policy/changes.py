@@ -17,6 +17,24 @@ def check_change(old: PolicyDefinition, new: PolicyDefinition) -> None:
         raise ConfigError(f"policy {new.name}", faults)
 
 
+def check_follows(follows: str | None, current: PolicyDefinition, new: PolicyDefinition) -> None:
+    """Refuse a definition that was made from another one than is in force by now: it would undo what was edited since.
+
+    Args:
+        follows: hash of the definition that it was made from; empty: of none; None: it was not said.
+        current: what is in force.
+        new: what was made.
+
+    Raises:
+        ConfigError: it was overtaken.
+    """
+    if follows is None or current.definition_hash in (follows, new.definition_hash):
+        return
+    made_from = f"definition {follows[:12]}" if follows else "nothing"
+    fault = f"it was made from {made_from}, and {current.definition_hash[:12]} is in force by now"
+    raise ConfigError(f"policy {new.name}", [fault])
+
+
 def _name_faults(old: PolicyDefinition, new: PolicyDefinition) -> list[str]:
     if new.name == old.name:
         return []

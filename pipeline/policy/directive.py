@@ -26,6 +26,8 @@ class Directive(NamedTuple):
     """Rollback: the version to go back to. Pin: the one that was live when it was given."""
     content: bytes = b""
     """Rollback: that version's snapshot record."""
+    follows: int | None = None
+    """Number of the directive that held when it was given; 0: none; None: an earlier release did not say."""
 
 
 def parse_directive(fields: Mapping[str, Any], source: str) -> Directive:
@@ -42,6 +44,23 @@ def parse_directive(fields: Mapping[str, Any], source: str) -> Directive:
     if directive.number <= 0:
         raise ConfigError(source, [f"number: {directive.number}, expected at least 1"])
     return directive
+
+
+def is_overtaken(directive: Directive, known: Directive | None) -> bool:
+    """Whether another directive was given since the one that this one was made from: then it is passed over.
+
+    >>> pin = Directive("homepage", 2_000, PIN, 7, follows=1_000)
+    >>> is_overtaken(pin, Directive("homepage", 1_000, UNPIN)), is_overtaken(pin, Directive("homepage", 1_500, UNPIN))
+    (False, True)
+    """
+    if known is None or directive == known or directive.follows is None:
+        return False
+    return directive.follows != number_of(known)
+
+
+def number_of(directive: Directive | None) -> int:
+    """Return the number by which a later directive says that it follows this one."""
+    return 0 if directive is None else directive.number
 
 
 def next_number(before: Directive | None, now_ms: int) -> int:

@@ -63,6 +63,21 @@ def keep_switches(current: PolicyDefinition, new: PolicyDefinition) -> PolicyDef
     return _switched(new, current.switches.is_killed or new.switches.is_killed, {*new.switches.arms, *kept})
 
 
+def keep_rollout(current: PolicyDefinition, new: PolicyDefinition) -> tuple[PolicyDefinition, list[str]]:
+    """Return the successor deciding for those that it decides for now, and in words what of it was not taken for that.
+
+    How far a rollout has come is set by `policy rollout` and `policy ramp`, and a file knows nothing of it.
+    """
+    before, after = current.rollout, new.rollout
+    if before is None or after is None or before.of != after.of or before.share == after.share:
+        return new, []
+    words = (
+        f"rollout.share stays {100 * before.share:g} %, the file says {100 * after.share:g} %: pipeline policy rollout "
+        f"{new.name} --share {100 * after.share:g} sets it"
+    )
+    return replace(new, rollout=replace(after, share=before.share)), [words]
+
+
 def _switched(definition: PolicyDefinition, is_killed: bool, arms: set[str]) -> PolicyDefinition:
     return replace(definition, switches=Switches(is_killed, tuple(sorted(arms))))
 

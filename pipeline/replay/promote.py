@@ -11,10 +11,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline.errors import UnavailableError
+from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.snapshot import snapshot_fields
 from pipeline.replay.proof.diff import SnapshotDiff, diff_snapshots
 from pipeline.replay.recounting.base import FoundBase
-from pipeline.replay.recounting.plan import plan_from_json
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.reader import open_reader
 from pipeline.stream.log.snapshot_records import snapshots_in
@@ -24,10 +24,10 @@ from pipeline.stream.security import Address, client_options
 POLL_S = 0.1
 
 
-def preview(live: Mapping[str, Any], live_id: str, found: FoundBase) -> SnapshotDiff:
-    """Return what would change if a base were published in place of the live snapshot, given whole."""
+def preview(live: Mapping[str, Any], live_id: str, found: FoundBase, definition: PolicyDefinition) -> SnapshotDiff:
+    """Return what would change if a base were published by a definition in place of the live snapshot, given whole."""
     after = snapshot_fields(
-        plan_from_json(found.base.plan).definition,
+        definition,
         found.rows,
         {},
         version=live["version"] + 1,

@@ -12,8 +12,9 @@ import orjson
 from pipeline.codec import avro
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.policy.book import PolicyBook
-from pipeline.policy.changes import check_change
-from pipeline.policy.directive import ROLLBACK, Directive, parse_directive
+from pipeline.policy.changes import check_change, check_follows
+from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.directive import ROLLBACK, Directive, is_overtaken, parse_directive
 from pipeline.policy.halt import Halt
 from pipeline.policy.parsing.parse import parse_policy
 from pipeline.publish.parts import part_names, part_of
@@ -91,8 +92,12 @@ class Policies:
         if name != "policy":
             raise ConfigError(source, [f"a {name} record, expected a policy, a switch, a halt or a directive"])
         definition = parse_policy(orjson.loads(fields["definition"]), source)
+        if self._is_of_the_past(definition):
+            self.book.put(definition)
+            return
         if latest := self.book.latest(definition.name):
             try:
+                check_follows(fields["follows"], latest, definition)
                 check_change(latest, definition)
             except ConfigError as error:
                 self.refused[definition.name] = definition.definition_hash, error
@@ -105,6 +110,12 @@ class Policies:
             definition.definition_hash[:12],
         )
 
+    def _is_of_the_past(self, definition: PolicyDefinition) -> bool:
+        """Whether it is of an earlier generation that is not known: written again, it stands behind later ones."""
+        latest = self.book.latest(definition.name)
+        is_known = self.book.find(definition.name, definition.generation) is not None
+        return latest is not None and definition.generation < latest.generation and not is_known
+
     def _take_directive(self, directive: Directive) -> None:
         if directive.action == ROLLBACK:
             snapshot = avro.decode_as("snapshot", directive.content)
@@ -116,6 +127,11 @@ class Policies:
             missing = set(part_names(snapshot)) - self.book.parts(owner).keys()
             if missing:
                 raise ConfigError("directive", [f"content: {len(missing)} parts of it do not stand before it"])
+        known = self.book.directive(directive.policy)
+        if is_overtaken(directive, known):
+            raise ConfigError(
+                "directive", [f"number {directive.number} was given while another one was; that one holds"]
+            )
         self.book.put_directive(directive)
         log.info(
             "directive-known policy=%s action=%s version=%s number=%s",

@@ -469,6 +469,20 @@ RECORDS: dict[str, dict[str, Any]] = {
     },
     "switch": {"policy": "homepage", "arm": "hybrid", "is_off": True, "turned_at_ms": 1_700_000_000_123},
     "policy": {"name": "homepage", "generation": 2, "definition": '{"name":"homepage"}'},
+    "policy-follows": {
+        "name": "homepage",
+        "generation": 2,
+        "definition": '{"name":"homepage"}',
+        "follows": "ab" * 32,
+    },
+    "directive-follows": {
+        "policy": "homepage",
+        "number": 1_700_000_000_123,
+        "action": "pin",
+        "version": 7,
+        "content": b"",
+        "follows": 1_700_000_000_000,
+    },
     "dead_letter": {
         "reason": "unknown-arm",
         "detail": "arm 'c' is not one of …",

@@ -107,6 +107,13 @@ class FindBase:
         self._rows: dict[tuple[int, RowKey], Statistics] = {}
         self._base: Base | None = None
         self._offset = -1
+        self._lowest_source = 0
+
+    @property
+    def free_source(self) -> int:
+        """Return the first source below all that were ever sent, those of an interrupted run too."""
+        below_base = FIRST_SOURCE if self._base is None else source_after(self._base.first_source, self._base.sources)
+        return min(below_base, self._lowest_source - 1)
 
     def see(self, partition: int, offset: int, key: bytes | None, value: bytes | None) -> None:
         """Take in the next record."""
@@ -123,6 +130,7 @@ class FindBase:
             row = RowKey(*(fields[name] for name in RowKey._fields))
             statistics = Statistics(fields["dimension"], np.frombuffer(fields["sums"], dtype="<i8"))
             self._rows[fields["source_partition"], row] = statistics
+            self._lowest_source = min(self._lowest_source, fields["source_partition"])
 
     @property
     def found(self) -> FoundBase | None:

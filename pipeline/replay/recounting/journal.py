@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,23 +25,34 @@ class Journal:
     """A replay's plan, its cuts, and which of them are sent."""
 
     plan: ReplayPlan
-    """Never changes."""
+    """Changes only where the past has got arms or generations that it does not count: then all begins anew."""
     cuts: list[Cut] = field(default_factory=list)
     """Where it began, and each end."""
     sent: int = 0
     """How many ends have a base in the topic."""
     next_source: int = FIRST_SOURCE
     """The first source that is free."""
+    asked: str = ""
+    """Hash of the definition that the command was given; empty: of none, or the folder was lost."""
 
     @property
     def is_unfinished(self) -> bool:
         """Whether an end was set and is not sent."""
         return self.sent < len(self.cuts) - 1
 
-    def note_sent(self, sources: int) -> None:
+    def note_sent(self, first_source: int, sources: int) -> None:
         """Note that the last end has a base of so many sources."""
         self.sent = len(self.cuts) - 1
-        self.next_source = source_after(self.next_source, sources)
+        self.next_source = source_after(first_source, sources)
+
+    def anew(self, plan: ReplayPlan, folder: Path, asked: str) -> Journal:
+        """Return the journal of another plan from the same beginning; what was counted is removed.
+
+        That goes first: stopped between the two, the earlier plan is counted again.
+        """
+        for counted in folder.glob("partition-*"):
+            shutil.rmtree(counted)
+        return Journal(plan, self.cuts[:1], 0, self.next_source, asked)
 
     def write(self, folder: Path) -> None:
         """Write it as a whole: after a crash the file is the old or the new one."""
@@ -50,6 +62,7 @@ class Journal:
             "cuts": [to_positions(cut) for cut in self.cuts],
             "sent": self.sent,
             "next_source": self.next_source,
+            "asked": self.asked,
         }
         folder.mkdir(parents=True, exist_ok=True)
         new = folder / f"{NAME}.new"
@@ -78,6 +91,7 @@ def read_journal(folder: Path) -> Journal | None:
         [from_positions(positions) for positions in cuts],
         plain["sent"],
         plain["next_source"],
+        plain.get("asked", ""),
     )
 
 

@@ -19,6 +19,7 @@ from pipeline.policy.canonical import canonical_bytes
 from pipeline.policy.changes import check_change
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.parsing.parse import parse_policy
+from pipeline.replay.recounting.three_way import Leaves, asked_over, put_into
 
 Source = Literal["events", "ledger"]
 """events: decisions and outcomes are joined again; ledger: what was credited is weighed again."""
@@ -40,6 +41,9 @@ class ReplayPlan:
     """Schema ids that releases before took for those of our own schemas; no schema id is told by name any more."""
     is_encoded_anew: bool = False
     """Whether contexts are encoded by the definition, as they were logged in another encoding."""
+    replaces: Leaves | None = None
+    """What was in force where the definition asks for something else, beside what statistics are a function of; None:
+    an earlier release has planned it, which did not say."""
 
     def to_json(self) -> str:
         """Write the plan as canonical JSON."""
@@ -52,6 +56,11 @@ class ReplayPlan:
             "registry": {str(schema_id): name for schema_id, name in self.declared_ids.items()},
             **({"is_encoded_anew": True} if self.is_encoded_anew else {}),
             **({"is_time_bounded": True} if self.limits.is_time_bounded else {}),
+            **(
+                {}
+                if self.replaces is None
+                else {"replaces": [[list(path), was] for path, was in self.replaces.items()]}
+            ),
         }
         return canonical_bytes(plain).decode()
 
@@ -72,6 +81,7 @@ def plan_from_json(text: str) -> ReplayPlan:
         ),
         registry,
         plain.get("is_encoded_anew", False),
+        {tuple(path): was for path, was in plain["replaces"]} if "replaces" in plain else None,
     )
 
 
@@ -109,12 +119,89 @@ def make_plan(
             f"{target.schema_hash}; encode them anew from the decisions: leave --ledger out"
         )
         raise ConfigError("replay from the ledger", [fault])
-    past = [one for one in book.generations(policy) if is_encoded_anew or one.schema_hash == target.schema_hash]
-    if source == "ledger":
-        faults = [fault for one in past for fault in _ledger_faults(one, target)]
-        if faults:
-            raise ConfigError("replay from the ledger", faults)
-    return ReplayPlan(target, source, tuple(one.generation for one in past), limits, is_encoded_anew=is_encoded_anew)
+    return _plan_of(book, target, source, limits, asked_over(live, target), is_encoded_anew=is_encoded_anew)
+
+
+def promoted(plan: ReplayPlan, now: PolicyDefinition) -> PolicyDefinition:
+    """Return what promoting a replay is to put in force: what is now, but for what the replay was asked for.
+
+    Raises:
+        ConfigError: something was edited meanwhile that was asked for otherwise; or a later generation is in force.
+    """
+    name, into = now.name, plan.definition.generation
+    if now.generation > into:
+        fault = f"{now.generation} is in force, {into} was made before it; replay into {now.generation + 1}"
+        raise ConfigError(f"policy {name}", [fault])
+    if now.generation == into:
+        return now
+    # An earlier release did not say what was in force: wherever the two differ, somebody has to look.
+    before = asked_over(now, plan.definition) if plan.replaces is None else plan.replaces
+    if plan.replaces is None and before:
+        places = ", ".join(".".join(path) for path in before)
+        fault = (
+            f"generation {into} was replayed by a release that did not say what it was begun from, and differs from "
+            f"what is in force in {places}: apply a file that does not, or replay into {into + 1}"
+        )
+        raise ConfigError(f"policy {name}", [fault])
+    try:
+        return put_into(now, plan.definition, before)
+    except ConfigError as error:
+        advice = (
+            f"give it one of the first two values (pipeline policy apply) and promote, or replay into {into + 1}, "
+            "which begins from what is in force now"
+        )
+        raise ConfigError(f"policy {name}", [f"{fault}: {advice}" for fault in error.faults]) from error
+
+
+def uncounted(plan: ReplayPlan, book: PolicyBook) -> list[str]:
+    """Name what policies have that a plan does not count, as it was added since the plan was made.
+
+    Decisions of an arm that the plan does not know are refused in it; of a generation, they only hold their action ids.
+    """
+    name, into = plan.definition.name, plan.definition.generation
+    past = [one for one in book.generations(name) if one.generation < into]
+    counted = [one for one in past if one.generation in plan.generations]
+    arms = sorted({arm for one in counted for arm in one.arm_names} - plan.definition.arm_set)
+    later = [one for one in past if one.generation > max(plan.generations, default=0)]
+    missed = [
+        one.generation for one in later if _is_counted(one, plan.definition, is_encoded_anew=plan.is_encoded_anew)
+    ]
+    return [f"arm {arm!r}" for arm in arms] + [f"generation {generation}" for generation in missed]
+
+
+def renewed(plan: ReplayPlan, book: PolicyBook) -> ReplayPlan:
+    """Plan anew what was asked for, over what is known by now.
+
+    Raises:
+        ConfigError: as `promoted` and `make_plan` do.
+    """
+    now = book.latest(plan.definition.name)
+    if now is None:
+        raise ConfigError("replay", [f"policy {plan.definition.name!r} is unknown"])
+    target = promoted(plan, now)
+    limits = plan.limits
+    return _plan_of(book, target, plan.source, limits, asked_over(now, target), is_encoded_anew=plan.is_encoded_anew)
+
+
+def _plan_of(
+    book: PolicyBook,
+    target: PolicyDefinition,
+    source: Source,
+    limits: Limits,
+    replaces: Leaves,
+    *,
+    is_encoded_anew: bool,
+) -> ReplayPlan:
+    past = [one for one in book.generations(target.name) if one.generation < target.generation]
+    past = [one for one in past if _is_counted(one, target, is_encoded_anew=is_encoded_anew)]
+    if source == "ledger" and (faults := [fault for one in past for fault in _ledger_faults(one, target)]):
+        raise ConfigError("replay from the ledger", faults)
+    generations = tuple(one.generation for one in past)
+    return ReplayPlan(target, source, generations, limits, is_encoded_anew=is_encoded_anew, replaces=replaces)
+
+
+def _is_counted(old: PolicyDefinition, new: PolicyDefinition, *, is_encoded_anew: bool) -> bool:
+    return is_encoded_anew or old.schema_hash == new.schema_hash
 
 
 def _ledger_faults(old: PolicyDefinition, new: PolicyDefinition) -> Iterator[str]:

@@ -96,10 +96,18 @@ class Claim:
         async with self._renewing:
             if not self._is_due:
                 return
-            await self._ask(AddPartitionsToTxnRequest(self.owner, *self.epoch, [(topic, [partition])]))
-            await self._ask(EndTxnRequest(self.owner, *self.epoch, COMMIT))
-            self._claimed_at_s = time.monotonic()
+            await self.mark(topic, partition)
         log.info("claim-renewed owner=%s epoch=%s", self.owner, self.epoch)
+
+    async def mark(self, topic: str, partition: int) -> None:
+        """Write an empty transaction's marker, from which on a partition refuses earlier epochs of the name.
+
+        Raises:
+            FencedError: another has claimed it meanwhile. UnavailableError: no coordinator answers.
+        """
+        await self._ask(AddPartitionsToTxnRequest(self.owner, *self.epoch, [(topic, [partition])]))
+        await self._ask(EndTxnRequest(self.owner, *self.epoch, COMMIT))
+        self._claimed_at_s = time.monotonic()
 
     @property
     def _is_due(self) -> bool:

@@ -149,6 +149,15 @@ class Outbox:
             raise UnavailableError(f"a batch of {topic}/{partition} was acknowledged without its offset: start again")
         return int(metadata.offset) + len(rows) - 1
 
+    async def fence(self, topic: str, partition: int) -> None:
+        """Let a partition refuse from now on what earlier owners of the name send to it.
+
+        Raises:
+            FencedError: another has claimed the name meanwhile. UnavailableError: no coordinator answers.
+        """
+        if self._claim is not None:
+            await self._claim.mark(topic, partition)
+
     async def _keep(self, claim: Claim, topic: str, partition: int) -> None:
         """Renew the claim from now on, by a timer; one that was lost meanwhile is known before anything is sent."""
         if self._keeping is None:

@@ -64,8 +64,21 @@ def test_a_journal_is_read_back_as_it_was_written(tmp_path):
     assert read_journal(tmp_path) is None
     journal = Journal(PLAN, CUTS)
     assert journal.is_unfinished
-    journal.note_sent(2)
+    journal.note_sent(-1, 2)
     journal.write(tmp_path / "work")
     found = read_journal(tmp_path / "work")
     assert found == Journal(PLAN, CUTS, sent=1, next_source=-3)
     assert not found.is_unfinished
+
+
+def test_a_source_of_an_interrupted_run_is_used_by_no_other():
+    finding = FindBase("homepage", 2)
+    assert finding.free_source == -1
+    # Two sources, and killed before the base.
+    for offset, (key, value) in enumerate(
+        pair for batch in source_batches(PLAN, rows(20, dimension=256).items(), -1, 7)[:2] for pair in batch.items()
+    ):
+        finding.see(0, offset, key, value)
+    assert finding.free_source == -3
+    finding.see(0, 90, base_key("homepage", 2), base_record(PLAN, CUTS, -3, 0, 7))
+    assert finding.free_source == -4

@@ -125,3 +125,63 @@ def test_a_definition_that_may_not_follow_is_refused_here_too_told_and_counted(c
     assert policies.refused["homepage"][0] == fewer.definition_hash
     assert "policy-record-refused offset=1" in caplog.text
     assert "keep it with retired = true" in caplog.text
+
+
+def written(policy: dict, follows: dict | str | None) -> bytes:
+    """Give the record of a definition that was made from another one."""
+    definition, hash_ = define(policy), follows if not isinstance(follows, dict) else define(follows).definition_hash
+    text = to_canonical_json(definition).decode()
+    fields = {"name": "homepage", "generation": definition.generation, "definition": text, "follows": hash_}
+    return avro.encode("policy", fields)
+
+
+OLD, NEW, OTHER = (plain_policy(exploration={"floor": floor}) for floor in (0.01, 0.02, 0.03))
+
+
+@pytest.mark.parametrize(
+    ("records", "in_force", "refused"),
+    [
+        # Two read the same, and write one behind the other.
+        ([written(OLD, ""), written(NEW, OLD), written(OTHER, OLD)], NEW, 1),
+        ([written(OLD, ""), written(NEW, OLD), written(OTHER, NEW)], OTHER, 0),
+        # Twice the same, from two machines.
+        ([written(OLD, ""), written(NEW, OLD), written(NEW, OLD)], NEW, 0),
+        # Two begin the policy.
+        ([written(OLD, ""), written(NEW, "")], OLD, 1),
+        # One that was promoted meanwhile, and one of an earlier release, which says nothing.
+        ([written(OLD, ""), written(NEW | {"generation": 2}, OLD), written(OTHER, OLD)], NEW | {"generation": 2}, 1),
+        ([written(OLD, ""), written(NEW, OLD), written(OTHER, None)], OTHER, 0),
+        # Compaction has left but the last.
+        ([written(OTHER, NEW)], OTHER, 0),
+    ],
+)
+def test_of_two_definitions_made_from_the_same_one_the_first_in_the_log_holds(records, in_force, refused):
+    policies = taken(*records)
+    assert policies.book.latest("homepage") == define(in_force)
+    assert policies.refused_count == refused
+
+
+def test_an_earlier_generation_that_was_written_again_is_known_whatever_is_read_first():
+    later = NEW | {"generation": 2}
+    for records in (
+        [written(OLD, ""), written(later, OLD), written(OLD, None)],
+        [written(later, OLD), written(OLD, None)],
+    ):
+        book = taken(*records).book
+        assert (book.latest("homepage"), book.find("homepage", 1)) == (define(later), define(OLD))
+
+
+def test_of_two_directives_given_at_once_the_first_in_the_log_holds():
+    pin = {"action": "pin", "content": b""}
+    first, second = directive(number=3_000, follows=2_000), directive(number=3_001, follows=2_000, **pin)
+    for given, holds in (
+        ((directive(), first, second), "rollback"),
+        ((directive(), second, first), "pin"),
+        # At the same millisecond too; and one that the loser has written again changes nothing.
+        ((directive(), first, directive(number=3_000, follows=2_000, **pin), first), "rollback"),
+        # A later one, and one of an earlier release.
+        ((directive(), first, directive(number=4_000, follows=3_000, **pin)), "pin"),
+        ((directive(), first, directive(number=4_000, **pin)), "pin"),
+    ):
+        found = taken(*given).book.directive("homepage")
+        assert found.action == holds

@@ -1,0 +1,163 @@
+"""Several people at work on one policy: what one edits while another replays, and one command given twice."""
+
+from __future__ import annotations
+
+import asyncio
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from pipeline.brokers.local_kafka import LocalKafka
+from pipeline.errors import FencedError
+from pipeline.stream.log import topics
+from pipeline.stream.log.follow import TopicFollower
+from pipeline.stream.log.outbox import Outbox
+from tests.harness.topics import make_topics
+from tests.integration.test_replay import (
+    NEW,
+    OLD,
+    PARTITIONS,
+    Place,
+    decision,
+    definition_file,
+    outcomes_of,
+    produce,
+)
+from tests.naive.fold import naive_fold
+from tests.samples import define
+
+pytestmark = pytest.mark.kafka
+
+ACTIONS = 900
+
+
+@pytest.fixture
+def place(own_kafka: LocalKafka) -> Place:
+    asyncio.run(make_topics(own_kafka.bootstrap_servers, "people", PARTITIONS))
+    return Place(own_kafka.bootstrap_servers, "people")
+
+
+def edited(floor: float, **parts: Any) -> dict[str, Any]:
+    """Give the policy with an arm more, one retired, and another floor."""
+    arms = [{"name": "a"}, {"name": "b", "retired": True}, {"name": "c"}]
+    return deepcopy(OLD) | {"arms": arms, "exploration": {"floor": floor}} | parts
+
+
+def on_c(number: int, generation: int = 1) -> dict[str, Any]:
+    return decision(number, generation) | {"arm": "c", "eligible": ["a", "c"]}
+
+
+def replay_into(folder: Path, generation: int, *others: str) -> tuple[str, ...]:
+    return ("replay", "--policy", "homepage", "--into", str(generation), "--work-dir", str(folder), "--json", *others)
+
+
+async def applied(place: Place, folder: Path, policy: dict[str, Any]) -> str:
+    return await place.pipeline("policy", "apply", definition_file(folder, policy))
+
+
+async def in_force(place: Place) -> Any:
+    return orjson.loads(await place.pipeline("policy", "show", "homepage", "--json"))[0]
+
+
+async def both(place: Place, *arguments: str) -> list[tuple[int | None, str]]:
+    """Give a command twice at once; return how each ended."""
+    processes = [await place.started(*arguments) for _ in range(2)]
+    said = await asyncio.gather(*(process.communicate() for process in processes))
+    return [(process.returncode, (out + err).decode()) for process, (out, err) in zip(processes, said, strict=True)]
+
+
+async def test_what_is_edited_while_a_replay_runs_is_counted_and_stays(place: Place, tmp_path: Path) -> None:
+    """
+    produced   ├─ a, b ─┤            ├─ c ─┤
+    replay              ├─ into 2 ─┤        promote: refused ├─ anew ─┤   promote, twice at once ┤ verify
+    edited                          + arm c, − arm b, floor 0.05         floor 0.03
+    """
+    start = "--definition", definition_file(tmp_path, NEW)
+    (tmp_path / "edits").mkdir()
+    async with place.loop(tmp_path) as client:
+        await produce(client, range(600), 1)
+        await client.quiet()
+        assert orjson.loads(await place.pipeline(*replay_into(tmp_path / "one", 2, *start)))["counted"] == 600
+
+        await applied(place, tmp_path / "edits", edited(0.05))
+        late = [on_c(number) for number in range(600, 700)]
+        await client.decide(late)
+        await client.observe(outcome for number in range(600, 700) for outcome in outcomes_of(number))
+        await client.quiet()
+        promote = "replay", "promote", "homepage", "2"
+        refused = await place.pipeline(*promote, expected=1)
+        assert "arm 'c' was added since the replay began" in refused
+        assert (await in_force(place))["generation"] == 1
+
+        # Of another definition it is said that it is not what was begun; of the same one, all is counted anew.
+        assert orjson.loads(await place.pipeline(*replay_into(tmp_path / "one", 2, *start)))["counted"] == 700
+        other = definition_file(tmp_path / "edits", NEW | {"algorithm": {"name": "beta_thompson", "sharpness": 2.0}})
+        seconds = replay_into(tmp_path / "one", 2, "--definition", other)
+        assert "which differs in algorithm" in await place.pipeline(*seconds, expected=1)
+
+        await applied(place, tmp_path / "edits", edited(0.03))
+        ended = await both(place, *promote)
+        assert [code for code, _ in ended] == [0, 0], ended
+        expected = edited(0.03, generation=2, reward=NEW["reward"])
+        shown = await in_force(place)
+        assert shown == define(expected).to_plain()
+        assert "already in force" in await place.pipeline(*promote)
+
+        await client.decide(on_c(number, 2) for number in range(700, ACTIONS))
+        await client.observe(outcome for number in range(700, ACTIONS) for outcome in outcomes_of(number))
+        outcomes = [outcome for number in range(ACTIONS) for outcome in outcomes_of(number)]
+        # As if all had been decided in the new generation.
+        decisions = [decision(number, 2) if number < 600 else on_c(number, 2) for number in range(ACTIONS)]
+        await client.last_snapshot("homepage", naive_fold(expected, decisions, outcomes).sha256)
+        assert await client.dead_letters() == []
+        assert orjson.loads(await place.pipeline("verify", "--policy", "homepage", "--json"))["equal"]
+
+
+async def test_of_two_replays_of_one_generation_from_two_folders_one_is_what_is_published(
+    place: Place, tmp_path: Path
+) -> None:
+    async with place.loop(tmp_path) as client:
+        await produce(client, range(600), 1)
+        await client.quiet()
+        wholes = replay_into(tmp_path / "one", 2)
+        parts = replay_into(tmp_path / "two", 2, "--to", "decisions/0=30,decisions/1=30,outcomes/0=5,outcomes/1=5")
+        processes = [await place.started(*wholes), await place.started(*parts)]
+        said = await asyncio.gather(*(process.communicate() for process in processes))
+        codes = [process.returncode for process in processes]
+        # Begun late enough, the second one finds the first one's base, and goes on from it.
+        assert 0 in codes
+        told = "".join(err.decode() for _, err in said)
+        assert codes == [0, 0] or "another replay" in told or "where the replay is already" in told, told
+        await place.pipeline(*replay_into(tmp_path / ("two" if codes[0] else "one"), 2))
+        await place.pipeline("replay", "promote", "homepage", "2")
+        decisions = [decision(number, 2) for number in range(600)]
+        outcomes = [outcome for number in range(600) for outcome in outcomes_of(number)]
+        await client.last_snapshot("homepage", naive_fold(OLD | {"generation": 2}, decisions, outcomes).sha256)
+        assert orjson.loads(await place.pipeline("verify", "--policy", "homepage", "--json"))["equal"]
+
+
+async def test_who_claimed_a_generation_before_can_not_send_to_it_any_more(kafka: LocalKafka) -> None:
+    topic = "claimed-statistics"
+    await topics.create_topics(kafka.bootstrap_servers, [topics.TopicSpec(topic, 1, {})])
+    first, second = (Outbox(kafka.bootstrap_servers, "pipeline-replay-claimed-2") for _ in range(2))
+    try:
+        await first.start()
+        await first.fence(topic, 0)
+        assert await first.deliver_atomically(topic, 0, {b"a": b"1"}) >= 0
+        await second.start()
+        await second.fence(topic, 0)
+        with pytest.raises(FencedError):
+            await first.deliver_atomically(topic, 0, {b"b": b"2"})
+        await second.deliver_atomically(topic, 0, {b"c": b"3"})
+    finally:
+        await first.stop()
+        await second.stop()
+    follower = TopicFollower(kafka.bootstrap_servers, topic)
+    try:
+        await follower.start()
+        assert [entry.key for entry in await follower.read_to_end()] == [b"a", b"c"]
+    finally:
+        await follower.stop()
