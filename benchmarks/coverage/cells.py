@@ -62,7 +62,13 @@ _DRAWN: dict[str, Callable[[np.random.Generator], Sample]] = {
 }
 _ADVISED: dict[str, Callable[[np.random.Generator], advising.Draws]] = {
     "independent": advising.one_look,
-    "40 people, 25 times each": partial(advising.one_look, people=40),
+    "arms nearly alike": partial(advising.one_look, alike=100.0),
+    "40 people, 25 times each": partial(advising.people_come_back, people=40),
+    "8 people, 125 times each": partial(advising.people_come_back, people=8),
+    "40 people who like one of two arms": partial(
+        advising.people_come_back, people=40, arms=2, tastes=advising.either_arm
+    ),
+    "100 people who come back, looked at daily for 20 days": advising.people_come_back_daily,
     "3 expected": partial(advising.one_look, mean=0.003),
     "30 expected": partial(advising.one_look, mean=0.03),
     "hardly ever a reward (.05 expected)": advising.nothing,
@@ -71,7 +77,11 @@ _ADVISED: dict[str, Callable[[np.random.Generator], advising.Draws]] = {
     "moving allocation and level, daily": advising.level_moves,
 }
 
-_DAILY = ("adaptive log, looked at daily for 30 days", "moving allocation and level, daily")
+_DAILY = (
+    "adaptive log, looked at daily for 30 days",
+    "moving allocation and level, daily",
+    "100 people who come back, looked at daily for 20 days",
+)
 
 CELLS = (
     *(Cell("report, evaluate", kind, partial(_both, draw=draw)) for kind, draw in _DRAWN.items()),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import click
+import numpy as np
 import orjson
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +21,9 @@ from pipeline.cli.advise_by_context import advise_by_context
 from pipeline.cli.directives import read_book
 from pipeline.cli.snapshots import find_snapshot, read_published
 from pipeline.errors import ConfigError
+from pipeline.evaluate.design_effect import Seen, design_effect, seen_by_segment
+from pipeline.evaluate.ledger import Entry
+from pipeline.evaluate.read import OnProgress, gather_ledger
 from pipeline.learn.memory import RowKey
 from pipeline.models.advice import Advice, Rule
 from pipeline.models.advice import advise as advise_on
@@ -27,7 +31,7 @@ from pipeline.models.beliefs import NormalBeliefs, beliefs_of
 from pipeline.models.grid import Grid
 from pipeline.models.regressions.stratified import stratified
 from pipeline.models.sums.statistics import Statistics
-from pipeline.models.sums.strata import cut
+from pipeline.models.sums.strata import Cut, cut
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.durations import duration_text, parse_duration_ms
 from pipeline.policy.guardrails import Switches
@@ -38,7 +42,22 @@ from pipeline.stream.log.topics import SNAPSHOT_HISTORY
 from pipeline.stream.security import Address
 
 MINUTE_MS = 60_000
-BY_DECISION = "statistics know nobody. Where the same people come often, it is less sure than this says; see the report"
+BY_DECISION = "nobody is known. Where the same people come often, it is less sure than this says: send subject_hash"
+
+
+class Worth(NamedTuple):
+    """Whom the decisions of a segment were made for, and how many of them count as one."""
+
+    by: str
+    subjects: int
+    """Subjects, and beside them decisions that have none."""
+    without_subject: int
+    """Decisions of nobody known."""
+    design_effect: float
+    """Decisions that are worth an independent one, at least 1."""
+
+
+NOBODY_KNOWN = Worth("decision", 0, 0, 1.0)
 
 
 class SegmentAdvice(NamedTuple):
@@ -58,6 +77,8 @@ class SegmentAdvice(NamedTuple):
     """What the arms are compared by, in words."""
     left_out: Mapping[str, str]
     """Active arms that are not compared: why, by arm."""
+    worth: Worth
+    """How much of independent decisions the evidence is worth."""
 
     def to_plain(self) -> dict[str, Any]:
         """Give the JSON value."""
@@ -69,7 +90,10 @@ class SegmentAdvice(NamedTuple):
             "is_sure": advice.is_sure,
             "decisions_needed": self.needed,
             "time_needed_ms": self.needed_ms,
-            "by": "decision",
+            "by": self.worth.by,
+            "subjects": self.worth.subjects,
+            "without_subject": self.worth.without_subject,
+            "design_effect": self.worth.design_effect,
             "basis": self.basis,
             "left_out": dict(self.left_out),
             "arms": [
@@ -106,7 +130,8 @@ def advise(
     An arm may be chosen when that is expected to cost less than --loss of its mean, per decision. That may be asked as
     often as one likes. Arms are compared within stretches of time, so that a level that moves while shares move is no
     difference; those that are killed, or that a rule keeps from some visitors, are no choice for everybody, and told
-    apart. Exit code 0: every segment may stop. 1: one or more should go on.
+    apart. People who come back are alike, so evidence counts by subject, as far back as `decisions` reaches.
+    Exit code 0: every segment may stop. 1: one or more should go on.
 
     Of a policy that learns from context three sentences say which arm is for whom, whether context is worth it and what
     is missing, from its ledger (all else of it: `pipeline analyze`). Exit code 0: that can be said. 1: not yet.
@@ -138,8 +163,10 @@ class Found(NamedTuple):
     segments: list[SegmentAdvice]
 
 
-async def advise_policy(broker: Address, policy: str, traffic_ms: int, rule: Rule) -> Found | None:
-    """Return what is said of each segment; None of a policy that learns from context."""
+async def advise_policy(
+    broker: Address, policy: str, traffic_ms: int, rule: Rule, on_progress: OnProgress = lambda _done, _total: None
+) -> Found | None:
+    """Return what is said of each segment; None of a policy that learns from context. Reads the ledger."""
     latest = await find_snapshot(broker, policy, None)
     record = latest.fields
     if load_snapshot(latest.content).needs_context:
@@ -152,7 +179,9 @@ async def advise_policy(broker: Address, policy: str, traffic_ms: int, rule: Rul
     rows = await read_statistics(broker, policy, snapshot.definition.generation)
     present = (await read_book(broker)).in_force(policy)
     switches = snapshot.definition.switches if present is None else present.switches
-    return Found(record["version"], advise_segments(snapshot, record, before, rule, rows, switches))
+    ledger = await gather_ledger(broker, snapshot.definition, on_progress=on_progress)
+    entries = ledger.entries.values()
+    return Found(record["version"], advise_segments(snapshot, record, before, rule, rows, switches, entries))
 
 
 def earlier(history: Sequence[Mapping[str, Any]], latest: Mapping[str, Any], back_ms: int) -> Mapping[str, Any] | None:
@@ -174,6 +203,7 @@ def advise_segments(
     rule: Rule,
     rows: Iterable[tuple[RowKey, Statistics]] = (),
     switches: Switches | None = None,
+    entries: Iterable[Entry] = (),
 ) -> list[SegmentAdvice]:
     """Advise on every segment that has decisions, of a policy that does not learn from context.
 
@@ -184,6 +214,7 @@ def advise_segments(
         rule: when to stop.
         rows: what is counted by bucket; of none, arms are compared over all time.
         switches: what is switched off by now; None: what the snapshot says.
+        entries: of the ledger, with the subjects that are known; of none, evidence counts by decision.
 
     Raises:
         ConfigError: no arm is a choice.
@@ -196,7 +227,7 @@ def advise_segments(
         raise ConfigError(f"advise {snapshot.policy}", faults)
     elapsed_ms = 0 if before is None else record["event_time_ms"] - before["event_time_ms"]
     counted_before = {} if before is None else _counts(before)
-    by_segment = _by_segment(rows)
+    by_segment, seen = _by_segment(rows), seen_by_segment(entries, arms)
     found = []
     for entry in record["segments"]:
         segment = entry["segment"]
@@ -206,7 +237,8 @@ def advise_segments(
         posterior = snapshot.segments[segment].of(arms)
         counts = [known[arm] for arm in arms]
         compared = _compare(definition, arms, by_segment.get(segment, {}))
-        beliefs = beliefs_of(posterior) if compared is None else compared.beliefs
+        worth = _worth(definition, seen.get(segment), ALL_TIME if compared is None else compared.time)
+        beliefs = (beliefs_of(posterior) if compared is None else compared.beliefs).grown(1.0 / worth.design_effect)
         advice = advise_on(beliefs, counts if compared is None else compared.counts, rule)
         # What fades is not added up: evidence then grows to a bound, and no later.
         grows = advice.growth if definition.forgetting.is_none or advice.may_stop else None
@@ -215,11 +247,14 @@ def advise_segments(
         needed_ms = round(needed * elapsed_ms / gained) if needed is not None and elapsed_ms and gained > 0 else None
         means = snapshot.model.estimates(posterior, None).mean.tolist() if compared is None else compared.means
         basis = OVER_ALL_TIME if compared is None else compared.basis
-        found.append(SegmentAdvice(segment, arms, counts, means, advice, needed, needed_ms, basis, left_out))
+        found.append(SegmentAdvice(segment, arms, counts, means, advice, needed, needed_ms, basis, left_out, worth))
     return found
 
 
 OVER_ALL_TIME = "over all time"
+ALL_TIME = Cut((), None, 0)
+BEFORE = -1
+"""The stratum of what came before all strata."""
 
 
 class Compared(NamedTuple):
@@ -229,6 +264,8 @@ class Compared(NamedTuple):
     counts: list[int]
     means: list[float]
     basis: str
+    time: Cut
+    """The stretches."""
 
 
 def no_choice(definition: PolicyDefinition, switches: Switches) -> dict[str, str]:
@@ -259,7 +296,20 @@ def _compare(
     basis = f"within {len(found.strata)} stretches of time"
     if found.left_out:
         basis += f", since the last of the arms came ({found.left_out:,} decisions before)"
-    return Compared(NormalBeliefs(means, errors), counts, means.tolist(), basis)
+    return Compared(NormalBeliefs(means, errors), counts, means.tolist(), basis, found)
+
+
+def _worth(definition: PolicyDefinition, seen: Seen | None, time: Cut) -> Worth:
+    """Say how many decisions count as one, within the same stretches of time as the arms are compared in."""
+    if seen is None:
+        return NOBODY_KNOWN
+    bucket = seen.decided_at_ms // definition.bucket_ms
+    stratum = np.searchsorted([one.last for one in time.strata[:-1]], bucket, side="left").astype(np.int64)
+    if time.first is not None:
+        stratum[bucket < time.first] = BEFORE
+    total = sum(one.weight for one in time.strata)
+    weights = {at: one.weight / total for at, one in enumerate(time.strata)} or {0: 1.0}
+    return Worth(seen.by, seen.subjects, seen.without_subject, design_effect(seen, stratum, weights))
 
 
 def _by_segment(rows: Iterable[tuple[RowKey, Statistics]]) -> dict[str, dict[tuple[str, int], Statistics]]:
@@ -278,7 +328,7 @@ def _print(one: SegmentAdvice) -> None:
     click.echo(f"{one.segment}: {verdict(one)}")
     if one.basis != OVER_ALL_TIME:
         click.echo(f"  compared {one.basis}")
-    click.echo(f"  by decision: {BY_DECISION}")
+    click.echo(f"  by {one.worth.by}: {_worth_in_words(one.worth)}")
     for arm, why in one.left_out.items():
         click.echo(f"  not compared: {arm} {why}")
     table = Table("arm", "count", "mean", "P(best)", "expected loss")
@@ -291,6 +341,13 @@ def _print(one: SegmentAdvice) -> None:
             f"{row['expected_loss']:.2g}",
         )
     Console().print(table)
+
+
+def _worth_in_words(worth: Worth) -> str:
+    if worth.by == "decision":
+        return BY_DECISION
+    known = f"{worth.subjects:,} of them, and {worth.design_effect:.3g} decisions count as an independent one"
+    return f"{known}; of {worth.without_subject:,} decisions nobody is known" if worth.without_subject else known
 
 
 def verdict(one: SegmentAdvice) -> str:

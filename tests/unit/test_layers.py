@@ -129,7 +129,7 @@ WORLDLY = {
 # beside the rooms are named; "*" is all the others.
 ROOMS = {
     "models": (
-        ("__init__", "advice", "beliefs", "many_contexts"),
+        ("__init__", "advice", "spread", "beliefs", "many_contexts"),
         ("algorithms",),
         ("regressions",),
         ("sums", "chances"),

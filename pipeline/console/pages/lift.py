@@ -46,8 +46,8 @@ async def advice(desk: Desk, request: Request) -> Response:
     desk.definition(policy)
 
     async def work(on_progress: OnProgress) -> Found | None:
-        on_progress(0, 0)
-        return await advise_policy(desk.settings.broker, policy, TRAFFIC_MS, Rule())
+        await check_length(desk)
+        return await advise_policy(desk.settings.broker, policy, TRAFFIC_MS, Rule(), on_progress)
 
     job = desk.jobs.ask(f"advice {policy}", work, fresh_s=ADVICE_FRESH_S)
     found: Found | None = job.result

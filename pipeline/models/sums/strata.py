@@ -29,6 +29,8 @@ class Stratum(NamedTuple):
     """Each arm's sums in it."""
     weight: float
     """All decisions in it, as far as they are not forgotten."""
+    last: int = 0
+    """The bucket that it ends with."""
 
 
 class Cut(NamedTuple):
@@ -64,11 +66,11 @@ def cut(cells: Mapping[tuple[str, int], Statistics], arms: Sequence[str], weight
                 gathered[arm] = row if arm not in gathered else gathered[arm] + row
                 weight += weights[bucket] * row.n
         if all(arm in gathered and gathered[arm].n >= LEAST for arm in arms):
-            strata.append(Stratum(tuple(gathered[arm] for arm in arms), weight))
+            strata.append(Stratum(tuple(gathered[arm] for arm in arms), weight, bucket))
             gathered, weight = {}, 0.0
     if gathered and strata:  # what came since is too little for a stratum of its own
         last = strata.pop()
         joined = (row if arm not in gathered else row + gathered[arm] for arm, row in zip(arms, last.arms, strict=True))
-        strata.append(Stratum(tuple(joined), last.weight + weight))
+        strata.append(Stratum(tuple(joined), last.weight + weight, max(bucket for _, bucket in shown)))
     left_out = sum(row.n for (_, bucket), row in shown.items() if bucket < first)
     return Cut(tuple(strata), first if strata else None, left_out)

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from pipeline.models import model_for
-from pipeline.models.advice import Rule, advise, expected_losses
+from pipeline.models.advice import Rule, advise, expected_losses, losses_of
 from pipeline.models.beliefs import BetaBeliefs, GammaBeliefs, NormalBeliefs, StudentBeliefs, beliefs_of
 from pipeline.models.grid import Grid
 from pipeline.models.model import Posterior
@@ -88,7 +88,7 @@ def test_the_growth_told_is_what_it_takes():
     assert growth is not None
     for factor, is_enough in ((growth * 1.001, True), (growth / 1.02, False)):
         grown = beliefs.grown(factor)
-        assert (expected_losses(grown)[1] <= 0.01 * grown.mean()[1]) == is_enough
+        assert (losses_of(grown)[1] <= 0.01 * grown.mean()[1]) == is_enough
 
 
 @pytest.mark.parametrize(
