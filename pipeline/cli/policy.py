@@ -18,7 +18,7 @@ from pipeline.cli.switching import rollout_in_words, switched_in_words
 from pipeline.evaluate.context_log import read_contexts
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.feature_use import feature_doubts
+from pipeline.policy.feature_use import feature_doubts, lacking_doubts
 from pipeline.policy.guardrails import RolloutMode
 from pipeline.policy.parsing.parse import load_policy
 from pipeline.policy.parsing.reward_grid import grid_doubts
@@ -51,7 +51,8 @@ def validate(file: Path, log_file: Path | None, as_json: bool) -> None:
     """Check a policy file; every fault in it is named. Exit code 1 if there are any.
 
     What is no fault but may not be meant is told as a doubt, on standard error: values that the reward's grid is coarse
-    for; of a log, contexts that would be refused and features that use a hundredth of their bounds.
+    for, features that a request must have; of a log, contexts that would be refused, words that count as other, numbers
+    that are clipped, and features that use a hundredth of their bounds.
 
     \b
     Example:
@@ -59,7 +60,7 @@ def validate(file: Path, log_file: Path | None, as_json: bool) -> None:
       pipeline policy validate ops/policies/homepage.toml --log contexts.jsonl
     """
     definition = load_policy(file.read_text(encoding="utf-8"), str(file))
-    doubts = grid_doubts(definition.reward)
+    doubts = [*grid_doubts(definition.reward), *lacking_doubts(definition)]
     if log_file is not None:
         contexts, guessed = read_contexts(log_file.read_bytes(), str(log_file), definition.features)
         doubts += [*guessed, *feature_doubts(definition, contexts)]

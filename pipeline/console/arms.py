@@ -14,7 +14,7 @@ from pipeline.models.advice import expected_losses
 from pipeline.models.beliefs import Beliefs, beliefs_of
 from pipeline.models.model import Estimates, Floats
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.feature_kinds import GRID_ONE
+from pipeline.policy.kinds import GRID_ONE
 from pipeline.serve.following.snapshot import LoadedSnapshot
 
 BY_CONTEXT = "{algorithm} learns from context: what it shows, and which arm is best, differs from visitor to visitor"

@@ -7,9 +7,11 @@ from typing import Any
 
 from pipeline.errors import ConfigError
 from pipeline.evaluate.json_lines import is_json_lines, read_json_lines
-from pipeline.evaluate.spreadsheet import read_sheet
-from pipeline.policy.feature_kinds import CategoricalFeature
+from pipeline.evaluate.spreadsheet import Sheet, read_sheet
 from pipeline.policy.features import FeatureSchema
+from pipeline.policy.kinds import BooleanFeature, CategoricalFeature, Feature, HashedFeature, OptionalFeature
+
+_TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 def read_contexts(raw: bytes, source: str, features: FeatureSchema) -> tuple[Sequence[Mapping[str, object]], list[str]]:
@@ -25,10 +27,18 @@ def read_contexts(raw: bytes, source: str, features: FeatureSchema) -> tuple[Seq
     columns: dict[str, Sequence[object]] = {}
     for feature in features.features:
         column = feature.name.casefold()
-        is_word = isinstance(feature, CategoricalFeature)
-        columns[feature.name] = sheet.words(column) if is_word else sheet.numbers(column).tolist()
+        columns[feature.name] = _column(sheet, column, feature.of if isinstance(feature, OptionalFeature) else feature)
     sheet.check()
     return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)], sheet.doubts_told()
+
+
+def _column(sheet: Sheet, column: str, feature: Feature) -> Sequence[object]:
+    if isinstance(feature, CategoricalFeature | HashedFeature):
+        return sheet.words(column)
+    if isinstance(feature, BooleanFeature):
+        return [_TRUTHS.get(word.casefold(), word) for word in sheet.words(column)]
+    numbers: list[float] = sheet.numbers(column).tolist()
+    return numbers
 
 
 def _from_lines(raw: bytes, source: str) -> list[Mapping[str, Any]]:

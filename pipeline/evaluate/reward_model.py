@@ -19,7 +19,7 @@ from pipeline.evaluate.log import Indices
 from pipeline.models.grid import FEATURE_BITS, REWARD_LIMIT, features_from_grid, reward_exponent
 from pipeline.models.model import Floats
 from pipeline.models.sums.statistics import Statistics, fold
-from pipeline.policy.feature_kinds import GRID_ONE
+from pipeline.policy.kinds import GRID_ONE
 
 RIDGES = (1.0, 10.0, 100.0, 1000.0)
 

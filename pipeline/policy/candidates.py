@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InvalidRecordError
 from pipeline.models.grid import FEATURE_BITS
-from pipeline.policy.feature_kinds import GRID_ONE
+from pipeline.policy.kinds import GRID_ONE
 from pipeline.policy.render_value import shown
 
 CANDIDATES = "*"

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from pipeline.models.grid import FEATURE_BITS, FEATURE_LIMIT
 from pipeline.models.sums.contexts import context_name
-from pipeline.policy.feature_kinds import CategoricalFeature, CyclicFeature, Feature, LogarithmicFeature, NumericFeature
 from pipeline.policy.features import FeatureSchema
+from pipeline.policy.kinds.values import steps_of
 
 DEFAULT_CONTEXTS = 65_536
 MAX_CONTEXTS = 2**40
@@ -25,8 +25,14 @@ MAX_CONTEXTS = 2**40
 def possible_contexts(features: FeatureSchema, bits: int) -> int:
     """Return how many distinct contexts features can make in steps of 2^-bits, at most."""
     if features.encoder is not None:
-        return prod([_steps(FEATURE_LIMIT, bits, is_signed=False)] * (features.dimension - 1))
-    return prod(_possible(feature, bits) for feature in features.features)
+        return prod([steps_of(FEATURE_LIMIT, bits, is_signed=False)] * (features.dimension - 1))
+    kinds = {feature.name: feature for feature in features.features}
+    possible = prod(feature.possible(bits) for feature in kinds.values())
+    for left, right in features.interactions:
+        # A product with a category is one of the other's entries, or 0: it tells nothing apart that they don't.
+        if not any(kinds[name].possible(0) == kinds[name].possible(FEATURE_BITS) for name in (left, right)):
+            possible *= steps_of(FEATURE_LIMIT, bits) ** (kinds[left].width * kinds[right].width)
+    return possible
 
 
 def bits_for(features: FeatureSchema, limit: int) -> int | None:
@@ -38,22 +44,3 @@ def name_contexts(vectors: NDArray[np.int16], bits: int) -> list[str]:
     """Name the rows that context vectors (m, d) are counted in: each entry to the nearest step, a half to even."""
     steps = np.rint(np.ldexp(vectors.astype(np.float64), bits - FEATURE_BITS)).astype(np.int64)
     return [context_name(entries) for entries in steps.tolist()]
-
-
-def _possible(feature: Feature, bits: int) -> int:
-    one = 1 << FEATURE_BITS
-    match feature:
-        case CategoricalFeature():
-            return len(feature.values)
-        case NumericFeature() | LogarithmicFeature():
-            return _steps(one, bits, is_signed=True)
-        case CyclicFeature():
-            return prod([_steps(one, bits, is_signed=True)] * feature.width)
-        case _:
-            return _steps(FEATURE_LIMIT, bits, is_signed=True)
-
-
-def _steps(largest: int, bits: int, *, is_signed: bool) -> int:
-    """Return how many steps there are from -largest, or 0, to largest."""
-    up = round(largest / (1 << (FEATURE_BITS - bits)))
-    return 1 + up * (1 + is_signed)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.policy.feature_kinds import CategoricalFeature, Feature
+from pipeline.policy.kinds import Feature
 from pipeline.policy.segments import Condition
 
 MAX_TEXT_CHARACTERS = 256
@@ -86,7 +86,7 @@ def declared_fields(
     """Gather what a policy declares."""
     named: dict[str, set[str]] = {}
     for feature in features:
-        named.setdefault(feature.name, set()).update(feature.values if isinstance(feature, CategoricalFeature) else ())
+        named.setdefault(feature.name, set()).update(feature.texts)
     for condition in conditions:
         named.setdefault(condition.field, set()).update(_texts(condition))
     texts: dict[str, frozenset[str] | None] = {name: frozenset(words) for name, words in named.items()}

@@ -12,12 +12,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.feature_kinds import LogarithmicFeature, NumericFeature
+from pipeline.policy.kinds import CategoricalFeature, LogarithmicFeature, NumericFeature, OptionalFeature
+from pipeline.policy.kinds.values import floats_of
 from pipeline.policy.render_value import shown
 
 NEARLY_ALL = (0.01, 0.99)
 """Quantiles between which a feature's values are looked at: a few far ones make no use of its bounds."""
 LITTLE = 0.01
+TOLD = 5
+"""Names in a sentence."""
 
 
 def feature_doubts(definition: PolicyDefinition, contexts: Sequence[Mapping[str, object]]) -> list[str]:
@@ -30,13 +33,54 @@ def feature_doubts(definition: PolicyDefinition, contexts: Sequence[Mapping[str,
         for reason, count in why.most_common()
     ]
     for feature in definition.features.features:
-        if isinstance(feature, NumericFeature | LogarithmicFeature):
-            found += _use_of(feature, contexts)
+        there = [one for one in contexts if one.get(feature.name) is not None]
+        kind = feature.of if isinstance(feature, OptionalFeature) else feature
+        if isinstance(feature, OptionalFeature) and len(there) < len(contexts):
+            found.append(f"{feature.name} is missing in {len(contexts) - len(there):,} of {len(contexts):,} contexts")
+        if isinstance(kind, CategoricalFeature) and kind.has_other:
+            found += _others_of(kind, there)
+        if isinstance(kind, NumericFeature | LogarithmicFeature):
+            found += _clipped_of(kind, there)
+            found += _use_of(kind, there)
     return found
 
 
+def lacking_doubts(definition: PolicyDefinition) -> list[str]:
+    """Say which features a request must have, to be decided by more than chance and learned from."""
+    needed = [one.name for one in definition.features.features if not isinstance(one, OptionalFeature)]
+    if not needed:
+        return []
+    named = ", ".join(needed[:TOLD]) + (", …" if len(needed) > TOLD else "")
+    words = f"a request that lacks one of {named} is decided by chance and learned from by nobody"
+    return [f'{words}; missing = "indicator" in a feature\'s table lets it be missing']
+
+
+def _others_of(feature: CategoricalFeature, contexts: Sequence[Mapping[str, object]]) -> list[str]:
+    words = Counter(one[feature.name] for one in contexts if isinstance(one[feature.name], str))
+    others = [(word, count) for word, count in words.most_common() if word not in feature.texts]
+    if not others:
+        return []
+    named = ", ".join(f"{shown(word)} ({count:,})" for word, count in others[:TOLD])
+    share = sum(count for _, count in others) / len(contexts)
+    more = f" and {len(others) - TOLD} more" if len(others) > TOLD else ""
+    return [
+        f"{feature.name} counts {share:.1%} of its words as other: {named}{more}; those that matter belong in values"
+    ]
+
+
+def _clipped_of(feature: NumericFeature | LogarithmicFeature, contexts: Sequence[Mapping[str, object]]) -> list[str]:
+    if not feature.clips:
+        return []
+    numbers = floats_of([one[feature.name] for one in contexts])
+    beyond = int(((numbers < feature.low) | (numbers > feature.high)).sum())
+    words = (
+        f"{feature.name} is clipped to {feature.low!r} to {feature.high!r} in {beyond:,} of {len(numbers):,} contexts"
+    )
+    return [words] if beyond else []
+
+
 def _use_of(feature: NumericFeature | LogarithmicFeature, contexts: Sequence[Mapping[str, object]]) -> list[str]:
-    values = [context.get(feature.name) for context in contexts]
+    values = [context[feature.name] for context in contexts]
     entries = np.zeros((len(values), 1), np.int16)
     sound = feature.encode_column(values, entries)
     if not sound.any():

@@ -1,6 +1,7 @@
-"""Context → context vector: int16 on the grid, entry 0 an intercept of 1, then the features in order.
+"""Context → context vector: int16 on the grid, entry 0 an intercept of 1, the features in order, their interactions.
 
-With an encoder, what it makes of that vector instead (`encoder.py`).
+An interaction of two features is every entry of the one times every entry of the other. With an encoder, what it makes
+of that vector instead (`encoder.py`).
 
 Encoded once, when deciding; whatever learns from the decision uses these integers, so a statistic never
 depends on a rounding made twice.
@@ -17,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InvalidRecordError, RecordError, StateError
-from pipeline.models.grid import features_from_grid
+from pipeline.models.grid import FEATURE_BITS, FEATURE_LIMIT, features_from_grid
 from pipeline.policy.encoder import Encoder
-from pipeline.policy.feature_kinds import GRID_ONE, NUMBER_TYPES, Feature, NumericFeature
+from pipeline.policy.kinds import GRID_ONE, Feature, NumericFeature, OptionalFeature
+from pipeline.policy.kinds.values import MISSING, NUMBER_TYPES, missing
 
-_MISSING = object()
+INTERCEPT = "intercept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,26 +34,36 @@ class FeatureSchema:
     """Features; none gives an empty context vector, without intercept."""
     encoder: Encoder | None = None
     """A network over them, if one was trained."""
+    interactions: tuple[tuple[str, str], ...] = ()
+    """Names of the features whose products are entries too."""
     raw_dimension: int = field(init=False, compare=False)
-    """Entries of the features' own vector."""
+    """Entries of the features' own vector, with their interactions."""
     dimension: int = field(init=False, compare=False)
     """Entries of the context vector, d."""
     _numbers: _Numbers | None = field(init=False, compare=False, repr=False)
     """The numeric features, where there are several: encoded side by side."""
     _others: tuple[tuple[Feature, int], ...] = field(init=False, compare=False, repr=False)
     """The features beside those, with where each begins."""
+    _pairs: tuple[tuple[slice, slice], ...] = field(init=False, compare=False, repr=False)
+    """The entries whose products are entries too."""
 
     def __post_init__(self) -> None:
         starts = list(accumulate((feature.width for feature in self.features), initial=1))
         placed = tuple(zip(self.features, starts, strict=False))
-        numeric = [(feature, start) for feature, start in placed if isinstance(feature, NumericFeature)]
+        numeric = [
+            (feature, start) for feature, start in placed if isinstance(feature, NumericFeature) and not feature.clips
+        ]
         several = len(numeric) > 1
+        entries = {feature.name: slice(start, start + feature.width) for feature, start in placed}
+        pairs = tuple((entries[left], entries[right]) for left, right in self.interactions)
         raw = starts[-1] if self.features else 0
+        raw += sum((left.stop - left.start) * (right.stop - right.start) for left, right in pairs)
         object.__setattr__(self, "raw_dimension", raw)
         object.__setattr__(self, "dimension", raw if self.encoder is None else self.encoder.dimension)
         object.__setattr__(self, "_numbers", _Numbers(numeric) if several else None)
-        others = tuple(one for one in placed if not (several and isinstance(one[0], NumericFeature)))
-        object.__setattr__(self, "_others", others)
+        together = [feature for feature, _ in numeric] if several else []
+        object.__setattr__(self, "_others", tuple(one for one in placed if one[0] not in together))
+        object.__setattr__(self, "_pairs", pairs)
 
     def encode(self, context: Mapping[str, object]) -> NDArray[np.int16]:
         """Encode one context to (d,); fields that are no features are ignored.
@@ -63,13 +75,13 @@ class FeatureSchema:
             return np.zeros(0, dtype=np.int16)
         entries = [GRID_ONE]
         for feature in self.features:
-            try:
-                value = context[feature.name]
-            except KeyError:
-                raise InvalidRecordError("missing-feature", f"{feature.name} is not in the context") from None
+            value = context.get(feature.name, MISSING)
+            if value is MISSING and not isinstance(feature, OptionalFeature):
+                raise missing(feature.name)
             entries.extend(feature.encode(value))
-        vector = np.array(entries, dtype=np.int16)
-        return vector if self.encoder is None else self.encoder.encode(vector[None])[0]
+        vectors = self._with_products(np.array([entries], dtype=np.int16))
+        vector: NDArray[np.int16] = vectors[0] if self.encoder is None else self.encoder.encode(vectors)[0]
+        return vector
 
     def encode_many(
         self, contexts: Sequence[Mapping[str, object]]
@@ -83,7 +95,8 @@ class FeatureSchema:
         errors: list[RecordError | None] = [None] * len(contexts)
         if not self.features or not contexts:
             return np.zeros((len(contexts), self.dimension), dtype=np.int16), errors
-        vectors = np.zeros((len(contexts), self.raw_dimension), dtype=np.int16)
+        own = 1 + sum(feature.width for feature in self.features)
+        vectors = np.zeros((len(contexts), own), dtype=np.int16)
         vectors[:, 0] = GRID_ONE
         sound = np.ones(len(contexts), dtype=np.bool_)
         if self._numbers is not None:
@@ -91,6 +104,7 @@ class FeatureSchema:
         for feature, start in self._others:
             stop = start + feature.width
             sound &= feature.encode_column(_column(contexts, feature.name), vectors[:, start:stop])
+        vectors = self._with_products(vectors)
         if self.encoder is not None:
             vectors = self.encoder.encode(vectors)
         if not sound.all():
@@ -105,18 +119,43 @@ class FeatureSchema:
         except InvalidRecordError as error:
             return np.zeros((1, self.dimension), np.int16), [error.with_traceback(None)]
 
+    def entries(self) -> list[tuple[str, slice]]:
+        """Return which entries come of what: of the intercept, each feature and interaction, or an encoder's unit."""
+        if self.encoder is not None:  # no entry is any one feature's
+            named = [f"encoder unit {unit}" for unit in range(1, self.dimension)]
+            return [(INTERCEPT, slice(0, 1)), *((name, slice(place, place + 1)) for place, name in enumerate(named, 1))]
+        widths = {INTERCEPT: 1} | {feature.name: feature.width for feature in self.features}
+        widths |= {f"{left} × {right}": widths[left] * widths[right] for left, right in self.interactions}
+        starts = accumulate(widths.values(), initial=0)
+        return [
+            (name, slice(start, start + width)) for (name, width), start in zip(widths.items(), starts, strict=False)
+        ]
+
     def to_plain(self) -> list[dict[str, object]]:
-        """Give the JSON value of the features; the encoder has a table of its own."""
+        """Give the JSON value of the features; interactions and the encoder have keys of their own."""
         return [feature.to_plain() for feature in self.features]
 
     def parts(self) -> dict[str, object]:
         """Give all that a context vector is a function of, beside the context, by the keys of the TOML file."""
+        products = {"interactions": [list(pair) for pair in self.interactions]} if self.interactions else {}
         encoder = {} if self.encoder is None else {"encoder": self.encoder.to_plain()}
-        return {"context": self.to_plain(), **encoder}
+        return {"context": self.to_plain(), **products, **encoder}
 
     def hashed(self) -> object:
         """Give the JSON value that names this encoding: a vector of another is never mixed with it."""
-        return self.to_plain() if self.encoder is None else self.parts()
+        return self.to_plain() if self.encoder is None and not self.interactions else self.parts()
+
+    def _with_products(self, vectors: NDArray[np.int16]) -> NDArray[np.int16]:
+        """Put the interactions' entries behind the features' (m, 1 + widths), rounded half to even, within the grid."""
+        if not self._pairs:
+            return vectors
+        wide = vectors.astype(np.float64)
+        products = [
+            np.ldexp(wide[:, left, None] * wide[:, None, right], -FEATURE_BITS).reshape(len(wide), -1)
+            for left, right in self._pairs
+        ]
+        crossed = np.rint(np.concatenate(products, axis=1)).clip(-FEATURE_LIMIT, FEATURE_LIMIT)
+        return np.concatenate((vectors, crossed.astype(np.int16)), axis=1)
 
     def _refusal(self, context: Mapping[str, object]) -> RecordError:
         # The columns only say that something is wrong; `encode` says what, so the two can't disagree.
@@ -189,4 +228,4 @@ def _value(context: Mapping[str, object], name: str) -> object:
     try:
         return context[name]
     except KeyError:
-        return _MISSING
+        return MISSING

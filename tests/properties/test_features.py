@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InvalidRecordError
 from pipeline.models.grid import FEATURE_LIMIT
-from pipeline.policy.feature_kinds import (
+from pipeline.policy.features import FeatureSchema, decode
+from pipeline.policy.kinds import (
     FEATURE_REASONS,
     GRID_ONE,
+    BooleanFeature,
     CategoricalFeature,
     CyclicFeature,
+    HashedFeature,
     LogarithmicFeature,
     NumericFeature,
+    OptionalFeature,
+    QuantileFeature,
     StandardisedFeature,
 )
-from pipeline.policy.features import FeatureSchema, decode
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 POSITIVE = st.floats(min_value=0.0, exclude_min=True, allow_nan=False, allow_infinity=False)
+BOOLEANS = st.booleans()
 NAMES = st.sampled_from("abcdef")
 WORDS = ("red", "green", "blue", "")
 # Given, because the table of all Unicode takes Hypothesis seconds to build on a fresh clone, and it then fails.
@@ -35,33 +43,59 @@ def numeric(draw, name):
 
 
 @st.composite
+def knots(draw):
+    rising = sorted(draw(st.lists(st.floats(-1e12, 1e12), min_size=2, max_size=6, unique=True)))
+    # What `parse_context` accepts: each above the one before it.
+    return tuple(rising) if all(b - a > 0.0 for a, b in pairwise(rising)) else (-1.0, 1.0)
+
+
+@st.composite
 def feature(draw, name):
-    kind = draw(st.integers(0, 4))
-    if kind == 4:
-        bounds = draw(numeric(name))
-        span = bounds.high - bounds.low
-        unit = span / draw(st.floats(1.0, 1e6))
-        return LogarithmicFeature(name, bounds.low, bounds.high, unit or span)
-    if kind == 0:
-        return draw(numeric(name))
-    if kind == 1:
-        return CategoricalFeature(name, tuple(draw(st.lists(st.sampled_from(WORDS), min_size=1, unique=True))))
-    if kind == 2:
-        return StandardisedFeature(name, draw(FINITE), draw(POSITIVE))
-    return CyclicFeature(name, draw(POSITIVE))
+    one = draw(present_feature(name))
+    return OptionalFeature(one) if draw(st.integers(0, 3)) == 0 else one
+
+
+@st.composite
+def logarithmic(draw, name):
+    bounds = draw(numeric(name))
+    span = bounds.high - bounds.low
+    return LogarithmicFeature(name, bounds.low, bounds.high, span / draw(st.floats(1.0, 1e6)) or span, draw(BOOLEANS))
+
+
+def present_feature(name):
+    words = st.lists(st.sampled_from(WORDS), min_size=1, unique=True).map(tuple)
+    return st.one_of(
+        st.builds(lambda one, clips: replace(one, clips=clips), numeric(name), BOOLEANS),
+        logarithmic(name),
+        st.builds(QuantileFeature, st.just(name), knots()),
+        st.builds(StandardisedFeature, st.just(name), FINITE, POSITIVE),
+        st.builds(CyclicFeature, st.just(name), POSITIVE),
+        st.just(BooleanFeature(name)),
+        st.builds(CategoricalFeature, st.just(name), words, BOOLEANS),
+        st.builds(HashedFeature, st.just(name), st.integers(2, 5)),
+    )
 
 
 @st.composite
 def schemas(draw):
     names = draw(st.lists(NAMES, unique=True, max_size=6))
-    return FeatureSchema(tuple(draw(feature(name)) for name in names))
+    pairs = [(a, b) for a in names for b in names if a < b]
+    chosen = draw(st.lists(st.sampled_from(pairs), unique=True, max_size=2)) if pairs else []
+    return FeatureSchema(tuple(draw(feature(name)) for name in names), interactions=tuple(chosen))
 
 
 def sound_value(one):
+    if isinstance(one, OptionalFeature):
+        return st.none() | sound_value(one.of)
     if isinstance(one, NumericFeature | LogarithmicFeature):
-        return st.floats(one.low, one.high) | st.just(one.low) | st.just(one.high)
+        beyond = FINITE if one.clips else st.nothing()
+        return st.floats(one.low, one.high) | st.just(one.low) | st.just(one.high) | beyond
     if isinstance(one, CategoricalFeature):
-        return st.sampled_from(one.values)
+        return st.sampled_from(one.values) | (st.text(ALPHABET, max_size=3) if one.has_other else st.nothing())
+    if isinstance(one, BooleanFeature):
+        return st.booleans()
+    if isinstance(one, HashedFeature):
+        return st.text(ALPHABET, max_size=3)
     return FINITE | st.integers(-(10**300), 10**300)
 
 
@@ -107,7 +141,9 @@ def test_what_is_encoded_lies_on_the_grid_within_its_bound_and_refusals_have_kno
     vectors, errors = schema.encode_many(data.draw(contexts(schema)))
     within = [GRID_ONE] * min(schema.dimension, 1)
     for one in schema.features:
-        within += [FEATURE_LIMIT if isinstance(one, StandardisedFeature) else GRID_ONE] * one.width
+        of = one.of if isinstance(one, OptionalFeature) else one
+        within += [FEATURE_LIMIT if isinstance(of, StandardisedFeature) else GRID_ONE] * one.width
+    within += [FEATURE_LIMIT] * (schema.dimension - len(within))  # of interactions
     assert (np.abs(vectors.astype(int)) <= within).all()
     assert {error.reason for error in errors if error is not None} <= FEATURE_REASONS
 

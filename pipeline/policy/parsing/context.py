@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 from math import inf, isfinite
 
-from pipeline.policy.feature_kinds import (
+from pipeline.policy.features import FeatureSchema
+from pipeline.policy.kinds import (
+    BooleanFeature,
     CategoricalFeature,
     CyclicFeature,
     Feature,
+    HashedFeature,
     LogarithmicFeature,
     NumericFeature,
+    OptionalFeature,
+    QuantileFeature,
     StandardisedFeature,
 )
-from pipeline.policy.features import FeatureSchema
 from pipeline.policy.parsing.encoder import read_encoder
-from pipeline.policy.parsing.section import Section, is_text, note_repeats
+from pipeline.policy.parsing.section import Section, as_number, is_text, note_repeats
 from pipeline.policy.render_value import shown
 
 MAX_DIMENSION = 256
+MAX_KNOTS = 128
+KINDS = (
+    "numeric",
+    "logarithmic",
+    "quantile",
+    "standardised",
+    "cyclic",
+    "boolean",
+    "categorical",
+    "hashed",
+)
 
 
 def read_features(root: Section) -> FeatureSchema:
@@ -25,7 +43,10 @@ def read_features(root: Section) -> FeatureSchema:
     sections = root.sections("context", 0, MAX_DIMENSION)
     features = [_read_feature(section) for section in sections]
     note_repeats([(s, f.name) for s, f in zip(sections, features, strict=True) if f is not None], "name")
-    schema = FeatureSchema(tuple(feature for feature in features if feature is not None))
+    schema = FeatureSchema(
+        tuple(feature for feature in features if feature is not None),
+        interactions=_read_interactions(root, [feature.name for feature in features if feature is not None]),
+    )
     if schema.dimension > MAX_DIMENSION:
         root.fault(
             "context",
@@ -37,19 +58,25 @@ def read_features(root: Section) -> FeatureSchema:
     if not schema.features:
         root.fault("encoder", "has no features to encode; add some under [[context]], or leave [encoder] out")
         return schema
-    return FeatureSchema(schema.features, read_encoder(root, schema.dimension - 1))
+    return FeatureSchema(schema.features, read_encoder(root, schema.dimension - 1), schema.interactions)
 
 
 def _read_feature(section: Section) -> Feature | None:
     feature: Feature
     name = section.name("name")
-    match section.choice("kind", ("numeric", "logarithmic", "categorical", "cyclic", "standardised")):
+    match section.choice("kind", KINDS):
         case "numeric":
-            feature = _read_numeric(section, name)
+            feature = replace(_read_numeric(section, name), clips=_read_beyond(section))
         case "logarithmic":
             feature = _read_logarithmic(section, name)
+        case "quantile":
+            feature = QuantileFeature(name, _read_knots(section))
+        case "boolean":
+            feature = BooleanFeature(name)
         case "categorical":
-            feature = CategoricalFeature(name, _read_words(section))
+            feature = CategoricalFeature(name, _read_words(section), section.flag("other", default=False))
+        case "hashed":
+            feature = HashedFeature(name, section.integer("slots", 2, MAX_DIMENSION - 1))
         case "cyclic":
             period = section.number("period", expected="a finite number above 0", accepts=lambda x: x > 0.0)
             feature = CyclicFeature(name, period)
@@ -58,8 +85,42 @@ def _read_feature(section: Section) -> Feature | None:
             feature = StandardisedFeature(name, section.number("mean"), deviation)
         case _:  # without a kind, no key can be called unknown
             return None
+    if section.choice("missing", ("refuse", "indicator"), "refuse") == "indicator":
+        feature = OptionalFeature(feature)
     section.finish()
     return feature
+
+
+def _read_interactions(root: Section, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Read pairs of features; a fault for what is no pair of two of them, or comes again."""
+    if not root.has("interactions"):
+        return ()
+    pairs: dict[frozenset[str], tuple[str, str]] = {}
+    for place, pair in enumerate(root.items("interactions", 1, MAX_DIMENSION, 'pairs, like [["device", "hour"]]')):
+        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(name, str) for name in pair)):
+            root.fault(f"interactions[{place}]", f"{shown(pair)} is no pair of names, like ['device', 'hour']")
+        elif unknown := [name for name in pair if name not in names]:
+            root.fault(f"interactions[{place}]", f"{shown(unknown[0])} is no feature, expected two of {shown(names)}")
+        elif pair[0] == pair[1] or frozenset(pair) in pairs:
+            root.fault(f"interactions[{place}]", f"{shown(pair)} is one feature twice, or a pair twice; list it once")
+        else:
+            pairs[frozenset(pair)] = (pair[0], pair[1])
+    return tuple(pairs.values())
+
+
+def _read_beyond(section: Section) -> bool:
+    return section.choice("beyond", ("refuse", "clip"), "refuse") == "clip"
+
+
+def _read_knots(section: Section) -> tuple[float, ...]:
+    """Read knots; a fault where they do not rise, or lie so far apart that their difference is no number."""
+    values = section.items("knots", 2, MAX_KNOTS, "an array of rising numbers, like [0, 10, 100]")
+    knots = tuple(as_number(value) for value in values)
+    steps = [high - low for low, high in pairwise(knots)]
+    if not all(0.0 < step < inf for step in steps) or not all(map(isfinite, knots)):
+        section.fault("knots", f"{shown(values)} does not rise from number to number; sort it, and list each once")
+        return 0.0, 1.0
+    return knots if len(knots) > 1 else (0.0, 1.0)
 
 
 def _read_logarithmic(section: Section, name: str) -> LogarithmicFeature:
@@ -72,7 +133,7 @@ def _read_logarithmic(section: Section, name: str) -> LogarithmicFeature:
         expected=f"a number above 0 and at most {span!r}, which is high - low",
         accepts=lambda unit: 0.0 < unit <= span < inf and span / unit < inf,
     )
-    return LogarithmicFeature(name, low, high, unit if isfinite(unit) else span)
+    return LogarithmicFeature(name, low, high, unit if isfinite(unit) else span, _read_beyond(section))
 
 
 def _read_numeric(section: Section, name: str) -> NumericFeature:

@@ -7,20 +7,17 @@ is what the feature moves with all the others as they are. The intercept is show
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
 from pipeline.models.model import Estimates, Posterior
-from pipeline.policy.features import FeatureSchema, decode
+from pipeline.policy.features import decode
 from pipeline.serve.following.snapshot import LoadedSnapshot
 from pipeline.serve.messages.answers import ArmExplanation, Explanation, FeatureEffect
 from pipeline.serve.messages.decided import Decided
 from pipeline.serve.pieces import Pieces, exhausted
 
-INTERCEPT = "intercept"
 Effects = list[tuple[str, NDArray[np.float64]]]
 """Of features: what each adds to the mean, by the arm's place."""
 
@@ -104,7 +101,7 @@ def _effects(
 ) -> Pieces[Effects]:
     """Return what each feature that is not 0 does to the arms; one evaluation of the model for each."""
     moved: Effects = []
-    for name, entries in _entries(snapshot.definition.features):
+    for name, entries in snapshot.definition.features.entries():
         if not vector[entries].any():
             continue
         without = vector.copy()
@@ -121,13 +118,3 @@ def _largest_first(effects: Effects, place: int) -> list[FeatureEffect]:
         (FeatureEffect(name, float(effect[place])) for name, effect in effects),
         key=lambda each: (-abs(each.effect), each.feature),
     )
-
-
-def _entries(schema: FeatureSchema) -> Sequence[tuple[str, slice]]:
-    entries, start = [(INTERCEPT, slice(0, 1))], 1
-    if schema.encoder is not None:  # no entry is any one feature's
-        return entries + [(f"encoder unit {unit}", slice(unit, unit + 1)) for unit in range(1, schema.dimension)]
-    for feature in schema.features:
-        entries.append((feature.name, slice(start, start + feature.width)))
-        start += feature.width
-    return entries

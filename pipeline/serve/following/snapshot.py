@@ -20,8 +20,8 @@ from pipeline.models import ALGORITHMS, model_for
 from pipeline.models.model import ArrayBytes, Estimates, Floats, Model, Posterior
 from pipeline.models.regressions.hybrid import join_candidates
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.feature_kinds import GRID_ONE
 from pipeline.policy.features import decode
+from pipeline.policy.kinds import GRID_ONE
 from pipeline.policy.parsing.parse import load_canonical_json
 from pipeline.publish.parts import SnapshotContent, whole
 from pipeline.publish.snapshot import snapshot_id

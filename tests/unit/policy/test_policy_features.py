@@ -5,14 +5,14 @@ import pytest
 
 from pipeline.errors import ConfigError, InvalidRecordError
 from pipeline.policy.exact_logarithm import natural_logarithm
-from pipeline.policy.feature_kinds import (
+from pipeline.policy.features import FeatureSchema, decode
+from pipeline.policy.kinds import (
     CategoricalFeature,
     CyclicFeature,
     LogarithmicFeature,
     NumericFeature,
     StandardisedFeature,
 )
-from pipeline.policy.features import FeatureSchema, decode
 from tests.samples import define, linear_policy
 
 SCHEMA = FeatureSchema(

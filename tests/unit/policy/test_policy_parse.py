@@ -14,7 +14,7 @@ from pipeline.models.sums.forgetting import Forgetting
 from pipeline.models.sums.weighted import ArmPrior
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.definition import Arm, Attribution
-from pipeline.policy.feature_kinds import CategoricalFeature, CyclicFeature, NumericFeature
+from pipeline.policy.kinds import CategoricalFeature, CyclicFeature, NumericFeature
 from pipeline.policy.parsing.parse import load_canonical_json, load_policy, parse_policy
 from pipeline.policy.reward import OutcomeRule
 from pipeline.policy.segments import Condition
@@ -235,7 +235,11 @@ FAULTS: list[tuple[Place, object, str]] = [
     (("context", 0, "low"), float("nan"), r"context\[0\].low: nan is not a finite number"),
     (("context", 0, "low"), 10**400, r"context\[0\].low: 1000.* is not a finite number"),
     (("context", 0, "low"), 10**5000, r"context\[0\].low: int too large to show is not a finite number"),
-    (("context", 0, "period"), 3, r"context\[0\].period: unknown key; accepted: high, kind, low, name"),
+    (
+        ("context", 0, "period"),
+        3,
+        r"context\[0\].period: unknown key; accepted: beyond, high, kind, low, missing, name",
+    ),
     (("context", 1, "name"), "age", r'context\[1\].name: "age" is already context\[0\]'),
     (("context", 1, "values"), ["a", 1], r"context\[1\].values\[1\]: 1 is not text; write it in quotes"),
     (("context", 1, "values"), ["a", "a"], r'context\[1\].values\[1\]: "a" is already values\[0\]; list it once'),

@@ -7,9 +7,9 @@ import pytest
 from msgspec import UNSET
 
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.features import decode
+from pipeline.policy.features import INTERCEPT, decode
 from pipeline.serve import Decided, LoadedSnapshot, decide, load_snapshot
-from pipeline.serve.decision.explain import INTERCEPT, explain
+from pipeline.serve.decision.explain import explain
 
 SOUND = {"age": 30, "device": "mobile"}
 CLICKS = {"news": (30, 100), "best": (40, 100), "fresh": (1, 2)}
