@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from pipeline.console.access import COOKIE, Viewer
 from pipeline.console.desk import VIEWER, Desk
-from pipeline.console.pages import entrance, lift, policies, policy
+from pipeline.console.pages import act, audit, decision, editor, entrance, lift, pipeline, policies, policy, snapshots
 from pipeline.errors import ConfigError, PipelineError, UnavailableError
 from pipeline.serve.http.refused import RefusedError
 
@@ -52,6 +52,22 @@ def build_app(desk: Desk) -> Starlette:
         ("GET", "/policies/{policy}/timeline.json", policy.drawn),
         ("GET", "/policies/{policy}/lift", lift.lift),
         ("GET", "/policies/{policy}/advice", lift.advice),
+        ("GET", "/policies/{policy}/snapshots", snapshots.snapshots),
+        ("GET", "/policies/{policy}/diff", snapshots.difference),
+        ("GET", "/policies/{policy}/proof", snapshots.proof),
+        ("GET", "/policies/{policy}/definition", editor.definition),
+        ("GET", "/policies/{policy}/act/{act}", act.look),
+        ("POST", "/policies/{policy}/act/{act}", act.act),
+        ("GET", "/act/{act}", act.look),
+        ("POST", "/act/{act}", act.act),
+        ("GET", "/pipeline", pipeline.pipeline),
+        ("GET", "/pipeline/checks", pipeline.checks),
+        ("GET", "/dead-letters", pipeline.letters),
+        ("GET", "/dead-letters/{source:path}", pipeline.letter),
+        ("GET", "/decision", decision.decision),
+        ("GET", "/editor", editor.new),
+        ("POST", "/editor/check", editor.check),
+        ("GET", "/audit", audit.audit),
         ("GET", "/come-in", entrance.entrance),
         ("POST", "/come-in", entrance.come_in),
         ("POST", "/go-out", entrance.go_out),
