@@ -17,6 +17,8 @@ from pipeline.events import Decision
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import RewardRules
 
+HOLDOUT = "holdout"
+"""Reason of a decision that the control was shown in whatever the policy says."""
 _NOT = {True: "are not of the analysis group", False: "are of the analysis group, which nothing learns from,"}
 
 
@@ -129,7 +131,10 @@ class Gathering:
     def log(self, *, analysis: bool | None = None) -> tuple[DecisionLog, list[str]]:
         """Return the settled decisions as a log, and in words what was left out.
 
-        `analysis` leaves those of the analysis group (True), those that are learned from (False), or all.
+        Those of the holdout are: they show the control to whomever it was drawn for, so of another arm their subjects
+        say nothing, and a weighted mean over them counts them as if it had earned nothing. The others are a sample of
+        the same visitors. `analysis` leaves those of the analysis group (True), those that are learned from (False),
+        or all.
 
         Raises:
             ConfigError: nothing is left.
@@ -150,6 +155,12 @@ class Gathering:
             if others := len(settled) - len(asked):
                 left_out.append(f"{others} decisions {_NOT[analysis]} and were left out")
             settled = asked
+        if held_out := sum(decision.reason == HOLDOUT for _, decision in settled):
+            settled = [row for row in settled if row[1].reason != HOLDOUT]
+            left_out.append(
+                f"{held_out} decisions of the holdout were left out: they show the control, whatever a policy would "
+                "have shown there. A target that holds out the same subjects is told without its holdout"
+            )
         rows = [(entry, decision) for entry, decision in settled if not decision.candidates]
         if between := len(settled) - len(rows):
             left_out.append(f"{between} decisions between candidates of a request were left out")

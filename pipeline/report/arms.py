@@ -71,12 +71,20 @@ def table_of(arms: Mapping[str, Arm], declared: tuple[float, float]) -> dict[str
 
 
 def doubts_of(arms: Mapping[str, Arm]) -> list[str]:
-    """Say in words which arms could not be shown in all decisions, so that their means are of others."""
+    """Say in words which arms could not be shown in all decisions, or were shown more often than was logged."""
     total = sum(arm.decisions for arm in arms.values())
     found = []
     for name, arm in sorted(arms.items()):
         reach = sum(weight for weight, _ in arm.subjects.values()) / total
-        if name != CANDIDATES and abs(reach - 1.0) > ASTRAY * sqrt(arm.squares) / total:
+        if name == CANDIDATES or abs(reach - 1.0) <= ASTRAY * sqrt(arm.squares) / total:
+            continue
+        share = arm.decisions / total
+        if reach > 1.0:
+            found.append(
+                f"{name} was shown in {share:.1%} of the decisions, where its logged propensities come to "
+                f"{share / reach:.1%}: arms were not drawn with those, and nothing weighed by them can be trusted"
+            )
+        else:
             found.append(
                 f"the decisions that showed {name} stand for {reach:.1%} of all by their propensities: it could not be "
                 "shown in the others, or those are not true, and its mean is not one of the same visitors"

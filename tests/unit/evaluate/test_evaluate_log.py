@@ -96,6 +96,23 @@ def test_the_analysis_group_may_be_asked_alone_or_left_out():
         gathered(record(1)).log(analysis=True)
 
 
+def test_what_is_held_out_says_nothing_of_what_another_policy_would_have_shown_there():
+    # b always pays and a never does: every arm alike earns .5. With the half that is held out, on a, it would be .25.
+    held_out = [record(place, "a", propensity=1.0, reason="holdout") for place in range(400)]
+    shown = [
+        record(400 + place, "ab"[place % 2], propensity=0.5, reward=ONE * (place % 2), eligible=["a", "b"],
+               probabilities=[0.5, 0.5])
+        for place in range(400)
+    ]  # fmt: skip
+    log, left_out = gathered(*held_out, *shown).log()
+    assert left_out == [next(words for words in left_out if words.startswith("400 decisions of the holdout"))]
+    found = evaluate(prepare(log, POLICY.features), Uniform(), QUICK, np.random.default_rng(1))
+    assert found.of("IPS").value == pytest.approx(0.5)
+    assert found.support.mean_weight == pytest.approx(1.0)
+    with pytest.raises(ConfigError, match="400 decisions of the holdout were left out"):
+        gathered(*held_out).log()
+
+
 def test_open_decisions_and_other_policies_are_left_out_and_the_former_are_told():
     other = record(3) | {"policy": "another"}
     older = record(4) | {"generation": 2}

@@ -235,6 +235,13 @@ def test_a_level_that_moves_while_shares_move_is_no_difference_of_arms():
     assert not any("stand for" in doubt for doubt in report["doubts"])
 
 
+def test_an_arm_that_was_shown_more_often_than_was_logged_is_told_by_both_shares():
+    # a in every decision, each time with a propensity of a half.
+    entries = [entry(f"{place}", subject_hash=f"s{place}", arm="a", propensity=0.5) for place in range(1_000)]
+    (doubt,) = (one for one in report_of(define(plain_policy()), tally(entries))["doubts"] if "propensit" in one)
+    assert doubt.startswith("a was shown in 100.0% of the decisions, where its logged propensities come to 50.0%")
+
+
 def test_an_arm_that_could_not_be_shown_to_everybody_is_told_apart():
     # b came on the second day.
     report = report_of(
