@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,19 +13,23 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 import pytest_asyncio
+import yaml
 
-from pipeline.brokers import EmbeddedBroker
+from pipeline.brokers import EmbeddedBroker, default_cache_dir
 from pipeline.brokers.ports import free_ports
 from pipeline.stream.log.topics import DECISIONS
 from tests.harness.client import Client
 from tests.harness.command import pipeline
 from tests.harness.node import Node
+from tests.harness.pages import TOP
 from tests.harness.place import Place
+from tests.harness.prometheus import Binaries, Prometheus, prometheus_binaries, running_prometheus
 from tests.harness.worker import Worker
 from tests.samples import define, plain_decision, plain_outcome, plain_policy
 
 WITHIN_S = 60.0
 POLICY = "homepage"
+OPS = TOP / "ops"
 
 
 class Seen(NamedTuple):
@@ -38,10 +43,19 @@ class Seen(NamedTuple):
     table: str
     after: Any
     """The status when the node is gone."""
+    empty_panels: list[str]
+    """Queries of dashboards that a Prometheus which scrapes both has no number for."""
+    alerts: list[dict[str, Any]]
+    """That this Prometheus has, pending or firing."""
+
+
+@pytest.fixture(scope="module")
+def binaries() -> Binaries:
+    return prometheus_binaries(default_cache_dir())
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
+async def seen(tmp_path_factory: pytest.TempPathFactory, binaries: Binaries) -> AsyncIterator[Seen]:
     folder, broker = tmp_path_factory.mktemp("seen"), EmbeddedBroker()
     port, node_port = free_ports(2)
     metrics = f"http://127.0.0.1:{port}"
@@ -69,8 +83,12 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
                     looking = ("status", "--worker-metrics", metrics, "--node", node.url)
                     status = json.loads(await pipeline(place, *looking, "--json", codes=(0, 1)))
                     table = await pipeline(place, *looking, codes=(0, 1))
+                    config = scraping({"worker": port, "serve": node_port})
+                    with running_prometheus(binaries, folder / "prometheus", config) as prometheus:
+                        empty = await ask_panels(prometheus, http, node)
+                        alerts = prometheus.query("ALERTS")
                 after = json.loads(await pipeline(place, *looking, "--json", codes=(1,)))
-        yield Seen(told, health, node_told, status, table, after)
+        yield Seen(told, health, node_told, status, table, after, empty, alerts)
     finally:
         broker.stop()
 
@@ -128,6 +146,39 @@ def test_status_names_a_node_that_is_gone_and_what_to_do(seen: Seen) -> None:
     (fault,) = seen.after["faults"]
     assert fault["what"].startswith("node http://127.0.0.1:")
     assert fault["next_step"] == "ops/runbooks/node-down.md"
+
+
+def test_every_query_of_every_dashboard_has_a_number_from_a_live_system(seen: Seen) -> None:
+    assert seen.empty_panels == []
+
+
+def test_no_alert_fires_or_is_about_to_where_all_is_well(seen: Seen) -> None:
+    assert [alert["metric"]["alertname"] for alert in seen.alerts] == []
+
+
+def scraping(ports: dict[str, int]) -> str:
+    """Return a configuration with the rules that are shipped, and these processes in place of compose's."""
+    shipped = yaml.safe_load((OPS / "prometheus" / "prometheus.yml").read_text("utf-8"))
+    assert {job["job_name"] for job in shipped["scrape_configs"]} == set(ports)
+    shipped["global"] = {"scrape_interval": "250ms", "scrape_timeout": "250ms", "evaluation_interval": "500ms"}
+    shipped["rule_files"] = [str(OPS / "prometheus" / name) for name in shipped["rule_files"]]
+    for job in shipped["scrape_configs"]:
+        job["static_configs"] = [{"targets": [f"127.0.0.1:{ports[job['job_name']]}"]}]
+    return yaml.safe_dump(shipped)
+
+
+async def ask_panels(prometheus: Prometheus, http: httpx.AsyncClient, node: Node) -> list[str]:
+    """Ask what every panel asks, while the node decides, until each has a number; return those that have none."""
+    files = (OPS / "grafana" / "dashboards").glob("*.json")
+    panels = [panel for file in files for panel in json.loads(file.read_text("utf-8"))["panels"]]
+    left = [target["expr"].replace("$policy", ".*") for panel in panels for target in panel["targets"]]
+    assert len(left) > 40
+    deadline_s = time.monotonic() + WITHIN_S
+    while left and time.monotonic() < deadline_s:
+        await http.post(f"{node.url}/v1/policies/{POLICY}/decide", json={"context": {}})
+        told = {asked: prometheus.query(asked) for asked in left}
+        left = [asked for asked in left if all(math.isnan(float(each["value"][1])) for each in told[asked])]
+    return left
 
 
 async def scrape(http: httpx.AsyncClient, port: int) -> dict[str, float]:
