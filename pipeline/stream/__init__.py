@@ -47,7 +47,9 @@ log/           a partition's log
 
 security.py         how clients connect
 credentials.py      the same, as Faust wants it
-connections.py      those that broke
+connections.py      aiokafka's, mended: those that broke, and those to a host that is gone
+liveness.py         whether the host behind a connection lives
+timeouts.py         how long every client waits, and why
 refusals.py         what a Kafka error means to who reads it
 record_batches.py   the batches of an answer, each of which gives its records whatever it holds
 decompress.py       every codec, within a bound

@@ -50,6 +50,7 @@ from pipeline.stream.security import servers_of
 from pipeline.stream.state.durable import DurablePartition
 from pipeline.stream.state.restore import Opener
 from pipeline.stream.state.tables import BLOCK_CACHE_BYTES, IndexOf, StateTable
+from pipeline.stream.timeouts import IDLE_CONNECTION_MS, METADATA_AGE_MS, REBALANCE_WITHIN_S, answer_within_s
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,12 @@ class WorkerApp(faust.App):
             broker_commit_interval=settings.commit_interval_s,
             broker_session_timeout=settings.session_timeout_s,
             broker_heartbeat_interval=settings.session_timeout_s / 4,
+            broker_rebalance_timeout=REBALANCE_WITHIN_S,
+            broker_request_timeout=answer_within_s(settings.session_timeout_s),
+            consumer_metadata_max_age_ms=METADATA_AGE_MS,
+            consumer_connections_max_idle_ms=IDLE_CONNECTION_MS,
+            producer_metadata_max_age_ms=METADATA_AGE_MS,
+            producer_connections_max_idle_ms=IDLE_CONNECTION_MS,
             table_standby_replicas=0,
             stream_wait_empty=True,  # `log/group.py` says for what
             # Topics are made by `pipeline topics create`, with the settings that the stages count on.

@@ -15,6 +15,7 @@ from typing import Any, Self
 from pipeline.errors import ConfigError
 from pipeline.stream.connections import mend_connections
 from pipeline.stream.record_batches import can_read_any_batch
+from pipeline.stream.timeouts import ANSWER_WITHIN_MS, IDLE_CONNECTION_MS, METADATA_AGE_MS
 
 PREFIX = "PIPELINE_KAFKA_"
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -165,6 +166,9 @@ def client_options(broker: Address) -> dict[str, Any]:
         "bootstrap_servers": str(broker),
         "security_protocol": security.security_protocol,
         "ssl_context": security.ssl_context(),
+        "request_timeout_ms": ANSWER_WITHIN_MS,
+        "metadata_max_age_ms": METADATA_AGE_MS,
+        "connections_max_idle_ms": IDLE_CONNECTION_MS,
     }
     if security.has_sasl:
         options |= {

@@ -39,7 +39,6 @@ log = logging.getLogger(__name__)
 
 # Small enough for a broker's default of 1 MB a batch; one larger record still goes, in a batch of its own.
 BATCH_BYTES = 256 << 10
-REQUEST_TIMEOUT_MS = 5_000
 # A round costs a batch for each partition that it has records of, which is as much as a dozen records: so long it waits
 # for company. At a thousand decisions a second it finds fifty; of what kill -9 can lose, and of an outcome's way to a
 # snapshot, it is a small part.
@@ -58,7 +57,6 @@ def make_producer(broker: Address) -> AIOKafkaProducer:
         acks="all",
         max_batch_size=BATCH_BYTES,
         max_request_size=2 * MAX_RECORD_BYTES,
-        request_timeout_ms=REQUEST_TIMEOUT_MS,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, KafkaTimeoutError, ProducerFenced
 
 from pipeline.errors import StateError, UnavailableError
 from pipeline.stream.failpoints import Reach, pass_by
@@ -181,11 +181,15 @@ class Outbox:
         return [builder for builder in builders if builder.record_count()]
 
     async def _send(self, builder: Any, topic: str, partition: int) -> asyncio.Future[Any]:
-        try:
-            future: asyncio.Future[Any] = await self._producer.send_batch(builder, topic, partition=partition)
-        except KafkaError as error:
-            raise unavailable(f"{topic}/{partition} takes no batch", error, "Write", topic) from error
-        return future
+        """Hand a batch over, as soon as the one before it is on its way; return what is told of it."""
+        while True:
+            try:
+                future: asyncio.Future[Any] = await self._producer.send_batch(builder, topic, partition=partition)
+            except KafkaTimeoutError:
+                continue  # the one before it is never given up either: as long as nobody takes it, this one waits
+            except KafkaError as error:
+                raise unavailable(f"{topic}/{partition} takes no batch", error, "Write", topic) from error
+            return future
 
     async def _acknowledged(self, sent: Sequence[asyncio.Future[Any]]) -> list[Any]:
         try:

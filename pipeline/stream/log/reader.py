@@ -38,6 +38,7 @@ from pipeline.errors import UnavailableError
 from pipeline.stream.log.fetch import Batch, content_of, unpack
 from pipeline.stream.refusals import unavailable
 from pipeline.stream.security import Address, client_options
+from pipeline.stream.timeouts import ANSWER_WITHIN_MS
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,6 @@ PARTITION_BYTES = 1 << 20
 """Of a partition in one answer; a larger record batch comes whole, and alone."""
 ENOUGH_BYTES = 2 << 20
 """Of a partition, no more is asked for while this much waits."""
-ANSWER_WITHIN_MS = 10_000
 RETRY_S = 0.1
 
 _CONSUMER = -1
@@ -183,7 +183,7 @@ class LogReader:
         Raises:
             UnavailableError: no broker answers.
         """
-        self._client = self._open_client(**client_options(self._broker), request_timeout_ms=ANSWER_WITHIN_MS)
+        self._client = self._open_client(**client_options(self._broker))
         try:
             await self._client.bootstrap()
         except KafkaError as error:

@@ -1,0 +1,115 @@
+"""Whether the host behind a connection lives, which a request that is not answered does not tell.
+
+A host that is frozen or cut off closes nothing: its kernel, or nobody, takes what is sent. A broker that lives may be
+long about an answer, while replicas write or members join. So of a request that is unanswered for a while its host is
+asked something that every broker answers at once (ApiVersions), on another connection. Without an answer to that the
+request is at an end, and the host is known as silent to all clients of this process: whoever has a request there asks
+at once, and one at a time tries to connect.
+
+    request ──── SILENT_S ──── knock ── answered: wait on, and knock again
+                                 └───── KNOCK_WITHIN_S: TimeoutError, the connection is closed, another is asked
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import struct
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+from aiokafka.errors import KafkaConnectionError
+
+from pipeline.stream.timeouts import AVOIDED_S, CONNECT_WITHIN_S, KNOCK_WITHIN_S, KNOWN_SILENT_S, SILENT_S
+
+# Length, then: ApiVersions (18) in version 0, correlation id 1, no client id.
+KNOCK = struct.pack(">ihhih", 10, 18, 0, 1, -1)
+
+T = TypeVar("T")
+Host = tuple[str, int]
+"""Name and port."""
+
+
+class Liveness:
+    """What this process has found out about hosts; its event loops share it."""
+
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock_s = clock_s
+        self._avoided_until_s: dict[Host, float] = {}
+        """Of those that are silent."""
+
+    def is_silent(self, host: Host) -> bool:
+        """Whether it was, when it was last asked."""
+        return host in self._avoided_until_s
+
+    def note(self, host: Host, *, is_silent: bool) -> None:
+        """Remember how it was."""
+        if is_silent:
+            self._avoided_until_s[host] = self._clock_s() + AVOIDED_S
+        else:
+            self._avoided_until_s.pop(host, None)
+
+    @asynccontextmanager
+    async def connecting(self, host: Host) -> AsyncIterator[None]:
+        """Bound the time that it takes to connect, and learn from it.
+
+        Raises:
+            KafkaConnectionError: it was silent a moment ago, or somebody else tries just now.
+            TimeoutError: it is silent.
+        """
+        if self._clock_s() < self._avoided_until_s.get(host, 0.0):
+            raise KafkaConnectionError(f"{host[0]}:{host[1]} does not answer; it is tried again within a second or so")
+        if self.is_silent(host):
+            self._avoided_until_s[host] = self._clock_s() + CONNECT_WITHIN_S
+        is_silent = False
+        try:
+            async with asyncio.timeout(CONNECT_WITHIN_S):
+                yield
+        except TimeoutError:
+            is_silent = True
+            raise
+        finally:
+            self.note(host, is_silent=is_silent)
+
+    async def answered(self, asking: Coroutine[Any, Any, T], host: Host, context: ssl.SSLContext | None) -> T:
+        """Wait for an answer for as long as its host lives.
+
+        Raises:
+            TimeoutError: it is silent. Exception: what came instead of an answer.
+        """
+        asked = asyncio.ensure_future(asking)
+        try:
+            while True:
+                await asyncio.wait({asked}, timeout=KNOWN_SILENT_S if self.is_silent(host) else SILENT_S)
+                if asked.done():
+                    break
+                lives = await knock(host, context)
+                if asked.done():
+                    break
+                self.note(host, is_silent=not lives)
+                if not lives:
+                    raise TimeoutError
+        finally:
+            asked.cancel()  # which does nothing to what is done
+        return await asked
+
+
+async def knock(host: Host, context: ssl.SSLContext | None) -> bool:
+    """Ask a host whether it lives; whatever it says, that it does not listen too, says so."""
+    writer: asyncio.StreamWriter | None = None
+    try:
+        async with asyncio.timeout(KNOCK_WITHIN_S):
+            reader, writer = await asyncio.open_connection(*host, ssl=context)
+            writer.write(KNOCK)
+            await reader.read(1)
+    except TimeoutError:
+        return False
+    except OSError:
+        pass
+    finally:
+        if writer is not None:
+            with suppress(Exception):
+                writer.close()
+    return True

@@ -1,0 +1,148 @@
+"""A host that is gone is told from an answer that takes long, by asking it on another connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.metadata import MetadataRequest
+
+from pipeline.stream import liveness
+from pipeline.stream.connections import mend_connections
+from pipeline.stream.liveness import Liveness, knock
+
+WITHIN_S = 10.0
+LONG_S = 3_600.0
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("SILENT_S", "KNOCK_WITHIN_S", "KNOWN_SILENT_S", "CONNECT_WITHIN_S"):
+        monkeypatch.setattr(liveness, name, 0.05)
+    return
+
+
+@asynccontextmanager
+async def listening(*, lives: bool) -> AsyncIterator[tuple[tuple[str, int], asyncio.Queue[bytes]]]:
+    """A host whose kernel takes connections; and which answers whatever is asked, if it lives."""
+    asked: asyncio.Queue[bytes] = asyncio.Queue()
+    writers: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        while content := await reader.read(1_000):
+            asked.put_nowait(content)
+            if lives:
+                writer.write(b"anything")
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[:2], asked
+        for writer in writers:
+            writer.close()
+            await writer.wait_closed()
+
+
+async def test_an_answer_is_waited_for_while_its_host_says_something_elsewhere() -> None:
+    answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    known = Liveness()
+
+    async def asking() -> str:
+        return await answer
+
+    async with listening(lives=True) as (host, asked), asyncio.timeout(WITHIN_S):
+        waiting = asyncio.create_task(known.answered(asking(), host, None))
+        for _ in range(3):  # so often it was found to live
+            await asked.get()
+        assert not waiting.done()
+        answer.set_result("late")
+        assert await waiting == "late"
+    assert not known.is_silent(host)
+
+
+async def test_a_request_to_a_host_that_says_nothing_at_all_is_at_an_end() -> None:
+    known = Liveness()
+    async with listening(lives=False) as (host, _), asyncio.timeout(WITHIN_S):
+        asking = asyncio.sleep(LONG_S, "never")
+        with pytest.raises(TimeoutError):
+            await known.answered(asking, host, None)
+    assert known.is_silent(host)
+
+
+async def test_what_comes_instead_of_an_answer_comes_through() -> None:
+    async def broken() -> str:
+        raise KafkaConnectionError("closed")
+
+    with pytest.raises(KafkaConnectionError, match="closed"):
+        await Liveness().answered(broken(), ("127.0.0.1", 1), None)
+
+
+async def test_whoever_stops_waiting_stops_asking() -> None:
+    asked = asyncio.Event()
+    is_over = asyncio.Event()
+
+    async def asking() -> None:
+        asked.set()
+        try:
+            await asyncio.sleep(LONG_S)
+        finally:
+            is_over.set()
+
+    waiting = asyncio.create_task(Liveness().answered(asking(), ("127.0.0.1", 1), None))
+    async with asyncio.timeout(WITHIN_S):
+        await asked.wait()
+        waiting.cancel()
+        await is_over.wait()
+
+
+async def test_a_host_that_refuses_lives_and_one_that_only_takes_connections_does_not() -> None:
+    async with listening(lives=True) as (host, _):
+        assert await knock(host, None)
+    assert await knock(host, None)  # its port is closed now: that is said by somebody
+    async with listening(lives=False) as (host, _):
+        assert not await knock(host, None)
+
+
+async def test_one_at_a_time_tries_a_host_that_was_silent_and_only_some_time_later() -> None:
+    now_s = 100.0
+    known = Liveness(lambda: now_s)
+    host = ("kafka-2", 9092)
+    with pytest.raises(TimeoutError):
+        async with known.connecting(host):
+            await asyncio.sleep(LONG_S)
+    with pytest.raises(KafkaConnectionError, match="kafka-2:9092 does not answer"):
+        async with known.connecting(host):
+            pytest.fail("it was silent just now")
+    now_s += liveness.AVOIDED_S
+    async with known.connecting(host):
+        with pytest.raises(KafkaConnectionError):
+            async with known.connecting(host):
+                pytest.fail("somebody tries it just now")
+    async with known.connecting(host):
+        pass  # it has answered: anybody may
+
+
+async def test_clients_connect_to_a_frozen_broker_no_longer_than_that_takes() -> None:
+    mend_connections()
+    async with listening(lives=False) as ((name, port), _), asyncio.timeout(WITHIN_S):
+        connection = AIOKafkaConnection(name, port, request_timeout_ms=int(LONG_S * 1_000))
+        with pytest.raises(TimeoutError):
+            await connection.connect()
+
+
+async def test_clients_ask_a_frozen_broker_no_longer_than_it_takes_to_find_that_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mend_connections()
+    monkeypatch.setattr(AIOKafkaConnection, "_do_version_lookup", lambda _: asyncio.sleep(0))
+    async with listening(lives=False) as ((name, port), _), asyncio.timeout(WITHIN_S):
+        connection = AIOKafkaConnection(name, port, request_timeout_ms=int(LONG_S * 1_000))
+        await connection.connect()
+        connection._versions = {3: (0, 5)}
+        with pytest.raises(TimeoutError):
+            await connection.send(MetadataRequest([]))
+        connection.close()
