@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from pipeline.cli import options
-from pipeline.cli.logs import LOG_FORMAT
+from pipeline.cli.logs import log_to_stderr
 from pipeline.cli.serve_limits import limit_options, take_limits
 from pipeline.errors import ConfigError, UnavailableError
 from pipeline.serve.claims import parse_secrets
@@ -215,7 +215,7 @@ def serve(
       pipeline serve --broker 127.0.0.1:9092 --port 8080
       curl -s localhost:8080/v1/policies/homepage/decide -H 'content-type: application/json' -d '{}'
     """
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    log_to_stderr(logging.INFO)
     keys = () if api_keys is None else parse_keys(api_keys.read_text("utf-8"), str(api_keys))
     secrets: tuple[bytes, ...] = ()
     if claim_secret_file is not None:

@@ -17,7 +17,7 @@ import uvloop
 
 from pipeline.cli import options
 from pipeline.cli.endings import plainly
-from pipeline.cli.logs import LOG_FORMAT
+from pipeline.cli.logs import log_to_stderr
 from pipeline.cli.processes import run_processes
 from pipeline.doctor.watch import require_sound
 from pipeline.errors import NotAllowedError
@@ -210,7 +210,7 @@ def worker(
     if processes == 1:
         run_worker(settings)
     else:
-        logging.basicConfig(level=log_level, format=LOG_FORMAT)
+        log_to_stderr(log_level)
         run_processes(shared_out(settings, processes), run_member)
 
 
@@ -265,8 +265,7 @@ def run_worker(settings: WorkerSettings) -> None:
     logging_config = {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"format": LOG_FORMAT}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "handlers": {"stderr": {"class": "pipeline.cli.logs.BoundedHandler"}},
         "root": {"level": settings.log_level, "handlers": ["stderr"]},
     }
     runner = PunctualWorker(app, loglevel=settings.log_level, logging_config=logging_config, quiet=True)
