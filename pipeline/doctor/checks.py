@@ -48,6 +48,18 @@ class Finding(NamedTuple):
     """The command that mends it, or what to do."""
     change: Change | None = None
     """The same, for `--fix`."""
+    passes: bool = False
+    """Whether it is over when the brokers say so: what waits for that partition waits, and nobody stops for it."""
+
+    @property
+    def refuses(self) -> bool:
+        """Whether nobody may begin, or go on."""
+        return self.status == "fail" and not self.passes
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it is to be logged by whoever begins or goes on."""
+        return self.status == "warn" or (self.status == "fail" and self.passes)
 
     def in_words(self) -> str:
         """Return one line for a log or an error."""
@@ -109,7 +121,8 @@ def _replication_findings(cluster: Cluster, broker: str) -> Iterator[Finding]:
         what = "replication of " + (", ".join(names) if len(alike) > 1 else "all topics")
         if in_sync < (needed or 1):
             seen = f"{in_sync} of {replicas} brokers have all of it"
-            yield Finding("fail", what, seen, f"{needed}, or no write is taken", "bring the brokers back that are away")
+            mend = "bring the brokers back that are away"
+            yield Finding("fail", what, seen, f"{needed}, or no write is taken", mend, passes=True)
         elif replicas == 1:
             seen = "1: a broker that is lost takes it along"
             many = cluster.brokers > 1

@@ -1,6 +1,7 @@
 """A worker's look at its cluster: before it starts, and again while it runs; and a node's at its grants.
 
-What breaks exactness stops it, by the name of topic and setting and with the command that mends it; the rest is logged.
+What breaks exactness stops it, by the name of topic and setting and with the command that mends it; the rest is logged,
+among it partitions that take nothing because brokers are away: they hold up what is written there, and nothing else.
 Partition counts are looked at every few seconds: of a partition that was added nothing is counted by halves, the worker
 stops before and says what to do.
 """
@@ -34,7 +35,7 @@ def require_sound(broker: Address, app_id: str, partitions: int) -> None:
         ConfigError: something breaks exactness, or a grant lacks. UnavailableError: no broker answers.
     """
     found = list(worker_findings(gather_cluster(broker, app_id, partitions), app_id, partitions, str(broker)))
-    if refused := [each.in_words() for each in found if each.status == "fail"]:
+    if refused := [each.in_words() for each in found if each.refuses]:
         raise ConfigError("this cluster, as `pipeline doctor` shows it", refused)
     warn(found)
 
@@ -50,7 +51,7 @@ def require_grants(broker: Address, role: Role) -> None:
     except NotAllowedError as error:
         raise ConfigError(f"broker {broker}", [str(error)]) from error
     found = list(grant_findings(cluster, role, NO_GROUP, str(broker)))
-    if refused := [each.in_words() for each in found if each.status == "fail"]:
+    if refused := [each.in_words() for each in found if each.refuses]:
         raise ConfigError(f"this cluster, as `pipeline doctor --role {role}` shows it", refused)
     warn(found)
 
@@ -89,19 +90,19 @@ class ClusterWatch:
 
     def _look_at_all(self, facts: BrokerFacts) -> None:
         found = list(topic_findings(facts.cluster(), self._app_id, self._partitions, str(self._broker)))
-        new = frozenset(each for each in found if each.status == "warn") - self._warned
+        new = frozenset(each for each in found if each.is_told) - self._warned
         warn(new)
-        self._warned |= new
+        self._warned = frozenset(each for each in found if each.is_told)  # what was over and comes again is said again
         _stop_for(found)
 
 
 def _stop_for(findings: Iterable[Finding]) -> None:
-    if refused := [each.in_words() for each in findings if each.status == "fail"]:
+    if refused := [each.in_words() for each in findings if each.refuses]:
         raise StateError("; ".join(refused))
 
 
 def warn(findings: Iterable[Finding]) -> None:
     """Log what does not keep a worker from starting."""
     for each in findings:
-        if each.status == "warn":
+        if each.is_told:
             log.warning("cluster-warning %s", each.in_words())

@@ -118,6 +118,15 @@ def test_replication_says_what_it_survives():
     assert (found.status, found.seen) == ("fail", "1 of 3 brokers have all of it")
 
 
+def test_nobody_stops_for_a_partition_that_takes_nothing_while_brokers_are_away():
+    behind = as_we_make_them()["rewards"]._replace(in_sync=1)
+    (found,) = amiss(topic_findings(cluster(rewards=behind), "pipeline", 4, "b:1")).values()
+    assert (found.refuses, found.is_told) == (False, True)
+    unsound = topic()._replace(settings={"max.message.bytes": "1"})
+    refused = amiss(topic_findings(cluster(rewards=unsound), "pipeline", 4, "b:1"))["topic rewards"]
+    assert (refused.refuses, refused.is_told) == (True, False)
+
+
 def test_topics_in_which_records_meet_have_equal_counts_and_one_that_has_grown_is_told():
     counts = {name: found.partitions for name, found in as_we_make_them().items()}
     assert amiss(partition_findings(counts, "pipeline", None)) == {}
