@@ -2,18 +2,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import pytest_asyncio
 
 from pipeline.brokers.local_kafka import LocalKafka
+from tests.faults.cluster_trial import ClusterTrial
 from tests.faults.options import seeds
 from tests.faults.table import Row, lines
 from tests.faults.trial import Form, Trial
 from tests.harness.client import Client
-from tests.harness.place import on_kafka
+from tests.harness.cluster.cluster import Cluster
+from tests.harness.cluster.place import on_cluster
+from tests.harness.place import Place, on_kafka
+
+T = TypeVar("T", bound=Trial)
 
 PARTITIONS = 4
 ROW = "row of the table"
@@ -106,17 +113,66 @@ async def broker_trial(
         yield one
 
 
+@pytest.fixture(scope="package")
+def faults_cluster(kafka_cache: Path) -> Iterator[Cluster]:
+    """Three brokers; a scenario that harms one leaves all of them whole again."""
+    cluster = Cluster.start(kafka_cache)
+    yield cluster
+    cluster.stop()
+
+
+@pytest_asyncio.fixture
+async def cluster_trial(
+    faults_cluster: Cluster, form: Form, seed: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[ClusterTrial]:
+    """A scenario of either form on three brokers."""
+    async for one in _cluster_trial(faults_cluster, form, seed, tmp_path, request):
+        yield one
+
+
+@pytest_asyncio.fixture
+async def long_cluster_trial(
+    faults_cluster: Cluster, long_form: Form, seed: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[ClusterTrial]:
+    """A scenario of the long form on three brokers."""
+    async for one in _cluster_trial(faults_cluster, long_form, seed, tmp_path, request):
+        yield one
+
+
+async def _cluster_trial(
+    cluster: Cluster, form: Form, seed: int, folder: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[ClusterTrial]:
+    place = await on_cluster(cluster, request.node.name, PARTITIONS)
+    try:
+        async for one in _played(place, partial(ClusterTrial, cluster), form, seed, folder, request):
+            yield one
+    finally:
+        await asyncio.to_thread(cluster.make_whole)
+
+
 async def _trial(
     kafka: LocalKafka, form: Form, seed: int, folder: Path, request: pytest.FixtureRequest
 ) -> AsyncIterator[Trial]:
     place = await asyncio.to_thread(on_kafka, kafka, request.node.name, PARTITIONS)
+    async for one in _played(place, Trial, form, seed, folder, request):
+        yield one
+
+
+async def _played(
+    place: Place,
+    make: Callable[[str, Form, Place, Path, Client, int], T],
+    form: Form,
+    seed: int,
+    folder: Path,
+    request: pytest.FixtureRequest,
+) -> AsyncIterator[T]:
     words, _, parameters = request.node.name.removeprefix("test_").partition("[")
     unsaid = {"", "short", "long", f"seed{seed}"}
     name = " ".join(
         [words.replace("_", " "), *(part for part in parameters.rstrip("]").split("-") if part not in unsaid)]
     )
     async with Client(place.broker, app_id=place.app_id, partitions=PARTITIONS) as client:
-        one = Trial(name, form, place, folder, client, seed)
+        one = make(name, form, place, folder, client, seed)
         with one.at_the_end:
             yield one
         # A scenario that failed before it was examined has no numbers: it is in pytest's own list.

@@ -15,6 +15,7 @@ HEADINGS = (
     "doubled",
     "hash equal",
     "recovery s",
+    "silent s",
 )
 
 
@@ -32,6 +33,8 @@ class Row(NamedTuple):
     recovery_s: float
     """From the end of the last fault to the last expected posterior."""
     complaints: Sequence[str] = ()
+    silent_s: float | None = None
+    """The longest time without a snapshot while events came, where that was looked at."""
 
 
 def lines(rows: Sequence[Row]) -> list[str]:
@@ -47,6 +50,7 @@ def lines(rows: Sequence[Row]) -> list[str]:
             str(row.doubled),
             "yes" if row.is_hash_equal else "NO",
             f"{row.recovery_s:.1f}",
+            "" if row.silent_s is None else f"{row.silent_s:.1f}",
         )
         for row in sorted(rows, key=lambda row: (row.seed, row.scenario))
     ]

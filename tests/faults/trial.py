@@ -52,6 +52,7 @@ class Trial:
         """By topic and partition: how many records were read that it holds no more."""
         self._over_at_s = time.monotonic()
         self.row: Row | None = None
+        self.silent_s: float | None = None
         self.at_the_end = ExitStack()
 
     def streams(self, actions: int | None = None) -> tuple[Traffic, ...]:
@@ -139,6 +140,7 @@ class Trial:
             finding.is_hash_equal,
             max(0.0, settled_s),
             finding.complaints,
+            self.silent_s,
         )
         problems = "\n".join(finding.complaints)
         assert (finding.lost, finding.doubled, problems) == (0, 0, ""), f"lost, doubled, and what is wrong:\n{problems}"

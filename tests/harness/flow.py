@@ -41,15 +41,23 @@ class Sends(Protocol):
 class Flow:
     """All records of some streams, in order of arrival, sent by a task of its own as far as it is allowed to."""
 
-    def __init__(self, client: Sends, *streams: Traffic, among: Mapping[int, Sequence[Raw]] | None = None) -> None:
+    def __init__(
+        self,
+        client: Sends,
+        *streams: Traffic,
+        among: Mapping[int, Sequence[Raw]] | None = None,
+        pace_s: float = PACE_S,
+    ) -> None:
         """Take what is to be sent.
 
         Args:
             client: sends it.
             streams: the known ones.
             among: other records, by the chunk that they come with.
+            pace_s: lies between two chunks.
         """
         self._client = client
+        self._pace_s = pace_s
         self._chunks = chunks(streams)
         self._among = among or {}
         self._closed_ms = max(stream.closed_ms for stream in streams)
@@ -116,4 +124,4 @@ class Flow:
             async with self._changed:
                 self._sent = number + 1
                 self._changed.notify_all()
-            await asyncio.sleep(PACE_S)
+            await asyncio.sleep(self._pace_s)

@@ -41,8 +41,13 @@ class Place(NamedTuple):
                 yield client, started
 
 
+def named(test: str) -> str:
+    """Return the app id of a test's deployment."""
+    return "".join(letter if letter.isalnum() else "-" for letter in test)[-60:].strip("-")
+
+
 def on_kafka(kafka: LocalKafka, test: str, partitions: int) -> Place:
     """Make the topics anew; the group and the changelogs are named after the test."""
-    app_id = "".join(letter if letter.isalnum() else "-" for letter in test)[-60:].strip("-")
+    app_id = named(test)
     asyncio.run(make_topics(kafka.bootstrap_servers, app_id, partitions))
     return Place(kafka.bootstrap_servers, app_id, partitions)

@@ -23,7 +23,12 @@ async def make_topics(broker: str, app_id: str, partitions: int) -> None:
 
 async def make_specs(broker: str, specs: Sequence[TopicSpec]) -> None:
     """Make these topics, empty."""
-    names = {spec.name for spec in specs}
+    await delete_topics(broker, {spec.name for spec in specs})
+    await create_topics(broker, specs)
+
+
+async def delete_topics(broker: str, names: set[str]) -> None:
+    """Delete those of these topics that are there, and wait until they are gone."""
     admin = AIOKafkaAdminClient(bootstrap_servers=broker)
     await admin.start()
     try:
@@ -34,4 +39,3 @@ async def make_specs(broker: str, specs: Sequence[TopicSpec]) -> None:
             await asyncio.sleep(0.05)
     finally:
         await admin.close()
-    await create_topics(broker, specs)
