@@ -38,8 +38,8 @@ class BoundedHandler(logging.StreamHandler[Any]):
     def emit(self, record: logging.LogRecord) -> None:
         """Say a line, or count it; and say first what was counted long enough."""
         now_s = self._clock_s()
-        for key, told in self._repeats.due(now_s):
-            self._say_again(key, told)
+        for counted, more in self._repeats.due(now_s):
+            self._say_again(counted, more)
         is_ours = record.name.startswith(OURS)
         if is_ours and record.levelno < logging.WARNING:
             super().emit(record)  # news: what was published, restored, claimed
