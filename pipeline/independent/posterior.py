@@ -25,7 +25,7 @@ from pipeline.independent.definition import (
     prior_of,
     reward_exponent,
 )
-from pipeline.independent.fold import Sums
+from pipeline.independent.spans import Spans
 
 TOLERANCE = 1e-9
 """Of a published float, relative: each was derived in another order of operations."""
@@ -71,13 +71,12 @@ def weight_for(plain: Plain, age_ms: int) -> Fraction:
     return Fraction(round(2.0 ** (_STEPS - rest_ms / half_life_ms)), 2**_STEPS * 2**whole)
 
 
-def weighed(plain: Plain, sums: Sums, dimension: int) -> dict[tuple[str, str], list[Fraction]]:
+def weighed(plain: Plain, spans: Spans, dimension: int) -> dict[tuple[str, str], list[Fraction]]:
     """Return the sums of each segment and arm with data, older decisions by their weight, on top of the prior."""
-    rows = {row: columns for row, columns in sums.items() if not row[3] and columns[0]}
-    newest = max((bucket for _, _, bucket, _ in rows), default=0)
+    rows = {row: columns for row, columns in spans.sums.items() if not row[3] and columns[0]}
     found: dict[tuple[str, str], list[Fraction]] = {}
     for (segment, arm, bucket, _), columns in rows.items():
-        weight = weight_for(plain, (newest - bucket) * bucket_ms(plain))
+        weight = weight_for(plain, (spans.newest - bucket) * bucket_ms(plain))
         place = found.setdefault((segment, arm), prior_sums(plain, arm, dimension))
         for at, column in enumerate(columns):
             place[at] += weight * column

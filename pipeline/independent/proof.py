@@ -24,6 +24,7 @@ from pipeline.independent.definition import (
 )
 from pipeline.independent.fold import Sums
 from pipeline.independent.posterior import Difference, differences, is_simple, prior_sums, weighed
+from pipeline.independent.spans import Spans, by_bucket, by_span
 
 Snapshot = Mapping[str, Any]
 MOST_BITS = 12
@@ -38,6 +39,14 @@ class Folded(NamedTuple):
     """Read for it, those of other policies included."""
     event_time_ms: int
     """The latest that is in; 0 of an empty prefix."""
+
+
+class _Counted(NamedTuple):
+    """A prefix, as a snapshot counts it."""
+
+    spans: Spans
+    hashes: list[str]
+    """Any of them may be the snapshot's."""
 
 
 class Proof(NamedTuple):
@@ -61,27 +70,51 @@ def prove(snapshot: Snapshot, folded: Folded) -> Proof:
 
 
 def _differences(snapshot: Snapshot, plain: Plain, folded: Folded) -> Iterator[Difference]:
+    spans, hashes = _counted(snapshot, plain, folded)
     if not snapshot["parts"]:
         yield from _count_differences(snapshot, plain, folded.sums)
-    yield from _exposure_differences(snapshot, plain, folded.sums)
+    yield from _exposure_differences(snapshot, plain, spans)
     if is_simple(plain):
-        yield from _parameter_differences(snapshot, plain, folded.sums)
-    hashes = posterior_hashes(plain, folded)
+        yield from _parameter_differences(snapshot, plain, spans)
     if snapshot["posterior_sha256"] not in hashes:
         yield Difference("posterior_sha256", snapshot["posterior_sha256"], hashes[-1])
 
 
+def _counted(snapshot: Snapshot, plain: Plain, folded: Folded) -> _Counted:
+    """Count buckets together, or each alone if the snapshot's hash is of that: a release before published it."""
+    alone = hashes_by_bucket(plain, folded)
+    if snapshot["posterior_sha256"] in alone:
+        return _Counted(by_bucket(folded.sums), alone)
+    return _Counted(by_span(folded.sums), posterior_hashes(plain, folded))
+
+
 def posterior_hashes(plain: Plain, folded: Folded) -> list[str]:
     """Hash the sums; where contexts are told apart, in each number of bits: one is right, and no other sums give it."""
+    rows: dict[int, list[list[Any]]] = {}
+    for (segment, arm, bucket, tally), columns in sorted(by_span(folded.sums).sums.items()):
+        if any(columns) and (not tally or has_tallies(plain)):
+            rows.setdefault(bucket, []).append([segment, arm, tally, columns])
+    digests = [[bucket, hashlib.sha256(_text(found).encode()).hexdigest()] for bucket, found in sorted(rows.items())]
+    return _hashes(plain, folded, {"spans": digests})
+
+
+def hashes_by_bucket(plain: Plain, folded: Folded) -> list[str]:
+    """Hash the sums of every bucket."""
     sums = dict(sorted(folded.sums.items()))
-    parts = hashed_parts(plain)
-    parts["rows"] = [
-        [segment, arm, bucket, dimension_of(columns), columns]
-        for (segment, arm, bucket, tally), columns in sums.items()
-        if not tally and columns[0]
-    ]
+    parts: dict[str, Any] = {
+        "rows": [
+            [segment, arm, bucket, dimension_of(columns), columns]
+            for (segment, arm, bucket, tally), columns in sums.items()
+            if not tally and columns[0]
+        ]
+    }
     if has_tallies(plain):
         parts["tallies"] = [[*row, columns] for row, columns in sums.items() if row[3] and any(columns)]
+    return _hashes(plain, folded, parts)
+
+
+def _hashes(plain: Plain, folded: Folded, of_sums: Mapping[str, Any]) -> list[str]:
+    parts = hashed_parts(plain) | of_sums
     if is_corrected(plain):
         parts["delays"] = [_open_until(folded), bucket_ms(plain), delay_kinds(plain)]
     if "contexts" not in plain["statistics"]:
@@ -89,9 +122,12 @@ def posterior_hashes(plain: Plain, folded: Folded) -> list[str]:
     return [_hash(parts | {"contexts": bits}) for bits in range(MOST_BITS + 1)]
 
 
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def _hash(parts: Mapping[str, Any]) -> str:
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_text(parts).encode()).hexdigest()
 
 
 def _open_until(folded: Folded) -> int:
@@ -133,25 +169,29 @@ def _count_differences(snapshot: Snapshot, plain: Plain, sums: Sums) -> Iterator
         yield Difference(f"segment {name}, arm {arm}", "missing", f"{expected[0]} decisions")
 
 
-def _exposure_differences(snapshot: Snapshot, plain: Plain, sums: Sums) -> Iterator[Difference]:
+def _exposure_differences(snapshot: Snapshot, plain: Plain, spans: Spans) -> Iterator[Difference]:
     arms = sorted(arm["name"] for arm in plain["arms"])
     for seen in snapshot["exposures"]:
         first = (seen["until_ms"] - seen["window_ms"]) // bucket_ms(plain)
         counts = dict.fromkeys(arms, 0)
-        for (_, arm, bucket, tally), columns in sums.items():
-            if not tally and arm in counts and bucket >= first:
+        for (_, arm, bucket, tally), columns in spans.sums.items():
+            if not tally and arm in counts and spans.ends[bucket] >= first:
                 counts[arm] += columns[0]
         if list(counts.values()) != seen["counts"]:
             where = f"exposures within {seen['window_ms']} ms"
             yield Difference(where, str(seen["counts"]), str(list(counts.values())))
 
 
-def _parameter_differences(snapshot: Snapshot, plain: Plain, sums: Sums) -> Iterator[Difference]:
+def _parameter_differences(snapshot: Snapshot, plain: Plain, spans: Spans) -> Iterator[Difference]:
     for segment in snapshot["segments"]:
         theta = next((one for one in segment["parameters"] if one["name"] == "theta"), None)
-        dimension = theta["shape"][1] if theta else next((dimension_of(c) for r, c in sums.items() if not r[3]), 0)
-        found = weighed(plain, sums, dimension)
+        dimension = theta["shape"][1] if theta else _dimension(spans)
+        found = weighed(plain, spans, dimension)
         known: dict[str, list[Fraction]] = {
             arm: found.get((segment["segment"], arm)) or prior_sums(plain, arm, dimension) for arm in segment["arms"]
         }
         yield from differences(plain, segment, known)
+
+
+def _dimension(spans: Spans) -> int:
+    return next((dimension_of(columns) for row, columns in spans.sums.items() if not row[3]), 0)

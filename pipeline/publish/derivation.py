@@ -19,6 +19,7 @@ from pipeline.models.sums.groups import GroupSums
 from pipeline.models.sums.importance import ImportanceSums
 from pipeline.models.sums.statistics import Statistics
 from pipeline.models.sums.weighted import WeightedSums
+from pipeline.publish.fading import Fading
 
 
 class _Basis(NamedTuple):
@@ -42,6 +43,8 @@ class Derivation:
     def __init__(self) -> None:
         self._basis: _Basis | None = None
         self._segments: dict[str, _Known] = {}
+        self.fading = Fading()
+        """The sums that it was derived of, as far as buckets are weighed."""
 
     def derive(
         self, model: Model, grid: Grid, arms: Sequence[str], segments: Mapping[str, Sequence[Sums]]

@@ -1,7 +1,7 @@
 """A policy's rows → the sums that arms' posteriors are made of: buckets as they count, and what is told apart. Pure.
 
-Buckets count by their age (`models/sums/forgetting.py`), and where delays are corrected for by what has come of them;
-what is known of an arm beforehand stands below.
+Spans of buckets count by their age (`models/sums/forgetting.py`), and where delays are corrected for by what has come
+of them; what is known of an arm beforehand stands below. Where neither is so all of them count alike, so they are one.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from pipeline.models.sums.contexts import CONTEXT_ROW, weigh_contexts
 from pipeline.models.sums.groups import GROUP_ROW, weigh_groups
 from pipeline.models.sums.importance import weigh_importance
 from pipeline.models.sums.objectives import Weights
-from pipeline.models.sums.statistics import Statistics, total
+from pipeline.models.sums.statistics import Statistics
 from pipeline.models.sums.weighted import CandidateSums, Countable, Maturing, weigh, weigh_maturing
 from pipeline.policy.candidates import CANDIDATES
 from pipeline.policy.definition import Arm, PolicyDefinition
 from pipeline.policy.tallies import IMPORTANCE_ROW
+from pipeline.publish.aged_rows import AgedRows
+from pipeline.publish.fading import Fading
 from pipeline.publish.maturity import Place, is_corrected, mature
 from pipeline.publish.objectives import rewarded
 
@@ -32,32 +34,35 @@ Row = tuple[str, str]
 """Segment and arm."""
 
 
-def merge_buckets(rows: Iterable[tuple[RowKey, Statistics]]) -> dict[Row, Statistics]:
+def merge_buckets(rows: Iterable[tuple[RowKey, Statistics]] | AgedRows) -> dict[Row, Statistics]:
     """Sum the time buckets of each (segment, arm)."""
-    buckets: defaultdict[Row, list[Statistics]] = defaultdict(list)
-    for key, statistics in rows:
-        if not key.tally and statistics.n:  # or else all of its decisions were erased: as if there had been none
-            buckets[key.segment, key.arm].append(statistics)
-    return {row: total(parts, parts[0].dimension) for row, parts in buckets.items()}
+    # A row that comes to nothing is not there: all of its decisions were erased, as if there had been none.
+    return {(key.segment, key.arm): row for key, row in AgedRows.of(rows).ever.items() if not key.tally}
 
 
 def weigh_buckets(
-    definition: PolicyDefinition, rows: Iterable[tuple[RowKey, Statistics]], as_of_ms: int = 0
+    definition: PolicyDefinition,
+    rows: Iterable[tuple[RowKey, Statistics]] | AgedRows,
+    as_of_ms: int = 0,
+    known: Fading | None = None,
 ) -> dict[Row, Sums]:
     """Merge the time buckets of each (segment, arm) as the policy forgets, on top of what it knows beforehand.
 
     The age of a bucket is counted from the policy's newest one with data; where delays are corrected for, what has
-    come of it by now goes by the event time `as_of_ms`.
+    come of it by now goes by the event time `as_of_ms`. What is `known` of the sums before is gone on from; the result
+    is the same.
     """
-    rows = list(rows)
-    counted: Sequence[tuple[RowKey, Countable]] = sorted(
-        (row for row in rows if not row[0].tally and row[1].n), key=lambda row: row[0]
-    )
+    aged = AgedRows.of(rows)
+    is_plain = definition.forgetting.is_none and not is_corrected(definition)
+    rows, newest = (sorted(aged.ever.items()), 0) if is_plain else (aged.rows(), aged.newest)
+    counted: Sequence[tuple[RowKey, Countable]]
     if definition.reward.is_weighted:
-        is_plain = definition.forgetting.is_none and not is_corrected(definition)
         counted = rewarded(definition, rows, is_plain=is_plain)
+    elif is_plain or is_corrected(definition):
+        counted = [row for row in rows if not row[0].tally]
+    else:
+        counted = _faded(definition, aged, known or Fading())
     maturity = mature(definition, rows, as_of_ms) if is_corrected(definition) else None
-    newest = max((key.bucket for key, _ in counted), default=0)
     arms = {arm.name: arm for arm in definition.arms}
 
     def merge(name: str, buckets: Iterable[tuple[RowKey, Countable]]) -> Sums:
@@ -99,6 +104,18 @@ def weigh_buckets(
     if definition.counts_groups:
         return _by_group(told, weighed)
     return _by_importance(told, weighed) if definition.counts_propensities else weighed
+
+
+def _faded(definition: PolicyDefinition, aged: AgedRows, known: Fading) -> list[tuple[RowKey, Countable]]:
+    """Sum the spans of each row by their weights, under the newest bucket: none is left to weigh."""
+    weigh_for, bucket_ms = definition.forgetting.weight_for, definition.bucket_ms
+    spans = [(span, weigh_for(max(0, aged.newest - span.bucket) * bucket_ms)) for span in aged.spans]
+    sums = known.sum(spans, is_exact=definition.forgetting.half_life_ms is None)
+    generation = definition.generation
+    return [
+        (RowKey(definition.name, generation, segment, arm, aged.newest), row)
+        for (segment, arm), row in sorted(sums.items(), key=lambda one: one[0])
+    ]
 
 
 class _Told(NamedTuple):

@@ -6,24 +6,35 @@
      "arms": [[arm, [mean, weight, variance] or null, [[feature, value], …]], …],
      "forgetting": [half-life or null, window or null, bucket width],
      "reward_exponent": e,
-     "rows": [[segment, arm, bucket, d, [n, Σr, Σr², b…, A…]], …]}
+     "spans": [[bucket, SHA-256 of the rows], …]}
 
-with arms, parameters, features and rows sorted, durations in milliseconds, and rows of n = 0 left out. `arms` names
-those with a prior or features and is left out where there are none, as `forgetting` is where nothing is forgotten.
-A policy with candidates has one more key, "candidates": [feature, …], and rows of arm "*".
-Where delays are corrected for, or decisions counted by context, it has more keys, rows of zeros left out:
+with arms, parameters, features, spans and rows sorted, durations in milliseconds, and rows of zeros left out. A span is
+the buckets that are counted together by their age, named by its middle one (`models/sums/spans.py`), and its rows are
+
+    [[segment, arm, "", [n, Σr, Σr², b…, A…]], …]
+
+`arms` names those with a prior or features and is left out where there are none, as `forgetting` is where nothing is
+forgotten. A policy with candidates has one more key, "candidates": [feature, …], and rows of arm "*".
+Where delays are corrected for, decisions counted by context, or outcome kinds apart, it has more keys
 
     "delays": [event time, or 0 where nothing is open; bucket width; [[kind, typical worth, window], …]]
     "contexts": bits of a step
-    "tallies": [[segment, arm, bucket, name, [column, …]], …]
-
-and where outcome kinds are counted apart, `tallies` and
-
     "kinds": [[kind, worth, exponent of its amounts], …]
+
+and what is told apart stands among the rows, under its name:
+
+    [segment, arm, name, [column, …]]
 
 Everything in a posterior is a function of just that, and integers hash alike on every machine, where the last bit of
 a float depends on the linear algebra library (ops/decisions/0002-exact-statistics.md). So the sums stand there by
-bucket, before they are weighed.
+span, before they are weighed. Of spans that have not changed the hash is known.
+
+Releases before had no spans (ops/decisions/0061-spans.md): every bucket stood for itself, as
+
+     "rows": [[segment, arm, bucket, d, [n, Σr, Σr², b…, A…]], …]
+     "tallies": [[segment, arm, bucket, name, [column, …]], …]
+
+which is how their snapshots are proven still: a hash says by its form what it was taken of.
 """
 
 from __future__ import annotations
@@ -43,6 +54,7 @@ from pipeline.models.sums.statistics import Statistics
 from pipeline.policy.candidates import CANDIDATES
 from pipeline.policy.canonical import canonical_bytes, to_canonical_json
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.publish.aged_rows import AgedRows
 from pipeline.publish.derivation import Derivation
 from pipeline.publish.exposures import count_exposures
 from pipeline.publish.maturity import as_of, is_corrected
@@ -53,30 +65,56 @@ from pipeline.publish.partials import Base, Mark
 Rows = Sequence[tuple[RowKey, Statistics]]
 Row = tuple[str, str]
 """Segment and arm."""
+NO_ROWS = hashlib.sha256(b"[]").hexdigest()
+"""Of a span in which nothing but what is told apart changed, where that is not looked at."""
 
 
-def posterior_sha256(definition: PolicyDefinition, rows: Iterable[tuple[RowKey, Statistics]], as_of_ms: int = 0) -> str:
+def posterior_sha256(
+    definition: PolicyDefinition, rows: Iterable[tuple[RowKey, Statistics]] | AgedRows, as_of_ms: int = 0
+) -> str:
     """Hash what the posterior is a function of.
 
     `as_of_ms` is the event time that a policy's delays are corrected at; others don't depend on it.
     """
-    rows = sorted(rows, key=lambda row: row[0])
+    aged = AgedRows.of(rows)
+    parts = {**_model_parts(definition), "reward_exponent": definition.reward_exponent}
+    if is_corrected(definition):
+        parts["delays"] = _delay_parts(definition, as_of(aged.ever.items(), as_of_ms))
+    if definition.context_bits is not None:
+        parts["contexts"] = definition.context_bits
+    if not aged.coarsens:
+        return _sha256_by_bucket(definition, aged, parts)
+    digests = [[span.bucket, span.digest(has_tallies=definition.has_tallies)] for span in aged.spans]
+    parts["spans"] = [one for one in digests if one[1] != NO_ROWS]
+    return hashlib.sha256(canonical_bytes(parts)).hexdigest()
+
+
+def _sha256_by_bucket(definition: PolicyDefinition, aged: AgedRows, parts: dict[str, Any]) -> str:
+    """Hash as the releases did that had no spans."""
+    rows = aged.rows()
     counted = [
         [key.segment, key.arm, key.bucket, statistics.dimension, statistics.sums]
         for key, statistics in rows
-        if not key.tally and statistics.n
+        if not key.tally
     ]
-    parts = {**_model_parts(definition), "reward_exponent": definition.reward_exponent}
     tail = b"}"
-    if is_corrected(definition):
-        parts["delays"] = _delay_parts(definition, as_of(rows, as_of_ms))
-    if definition.context_bits is not None:
-        parts["contexts"] = definition.context_bits
     if definition.has_tallies:
         tail = b',"tallies":%b}' % _integers(_tallied(rows))
     # Names and integers read the same from both writers; orjson is ten times as fast, but writes 1e-6 for 1e-06.
     head = canonical_bytes(parts)
     return hashlib.sha256(b'%b,"rows":%b%b' % (head[:-1], _integers(counted), tail)).hexdigest()
+
+
+def as_published(
+    posterior_hash: str, definition: PolicyDefinition, rows: Sequence[tuple[RowKey, Statistics]], as_of_ms: int = 0
+) -> AgedRows:
+    """Return rows by age as the release counted them that published a hash; the present one if none fits."""
+    aged = AgedRows(rows)
+    if posterior_hash != posterior_sha256(definition, aged, as_of_ms):
+        by_bucket = AgedRows(rows, coarsens=False)
+        if posterior_hash == posterior_sha256(definition, by_bucket, as_of_ms):
+            return by_bucket
+    return aged
 
 
 def _integers(rows: list[Any]) -> bytes:
@@ -120,14 +158,15 @@ def _model_parts(definition: PolicyDefinition) -> dict[str, Any]:
 
 
 def segment_posteriors(
-    definition: PolicyDefinition, rows: Rows, as_of_ms: int = 0, known: Derivation | None = None
+    definition: PolicyDefinition, rows: Rows | AgedRows, as_of_ms: int = 0, known: Derivation | None = None
 ) -> list[dict[str, Any]]:
     """Derive the posterior of every segment of the definition, each with every arm, data or not.
 
     What is `known` of the snapshot before is gone on from; the result is the same.
     """
-    merged = merge_buckets(rows)
-    weighed = weigh_buckets(definition, rows, as_of_ms)
+    aged, known = AgedRows.of(rows), known or Derivation()
+    merged = merge_buckets(aged)
+    weighed = weigh_buckets(definition, aged, as_of_ms, known.fading)
     model = model_for(definition.algorithm.name, definition.algorithm.parameters)
     grid = Grid(definition.reward_exponent)
     dimension = definition.dimension
@@ -135,8 +174,8 @@ def segment_posteriors(
     segments = sorted({segment for segment, _ in weighed})
     learned_of = arms if definition.candidates is None else [*arms, CANDIDATES]
     by_segment = {segment: [weighed[segment, arm] for arm in learned_of] for segment in segments}
-    derived = (known or Derivation()).derive(model, grid, arms, by_segment)
-    told = reward_sums(definition, rows) if definition.reward.is_weighted else None
+    derived = known.derive(model, grid, arms, by_segment)
+    told = reward_sums(definition, aged.ever.items()) if definition.reward.is_weighted else None
     records = []
     for segment, posterior in zip(segments, derived, strict=True):
         statistics = [merged.get((segment, arm)) or Statistics.zero(dimension) for arm in arms]
@@ -160,7 +199,7 @@ def segment_posteriors(
 
 def snapshot_fields(
     definition: PolicyDefinition,
-    rows: Rows,
+    rows: Rows | AgedRows,
     marks: Mapping[int, Mark],
     version: int,
     parent: str,
@@ -178,6 +217,7 @@ def snapshot_fields(
         base: what a replay has put under the generation.
         known: what was derived for the version before, to go on from.
     """
+    aged = AgedRows.of(rows)
     canonical = to_canonical_json(definition)
     # A base is closed: once something is learned beside it, that says how far one is.
     alone_ms = base.event_time_ms if base else 0
@@ -192,10 +232,10 @@ def snapshot_fields(
         "schema_hash": definition.schema_hash,
         "ledger_offsets": [{"partition": source, "offset": marks[source].ledger_offset} for source in sorted(marks)],
         "event_time_ms": min((m.event_time_ms for m in marks.values()), default=alone_ms),
-        "posterior_sha256": posterior_sha256(definition, rows, latest_ms),
-        "segments": segment_posteriors(definition, rows, latest_ms, known),
+        "posterior_sha256": posterior_sha256(definition, aged, latest_ms),
+        "segments": segment_posteriors(definition, aged, latest_ms, known),
         "rollback_of": 0,
-        "exposures": count_exposures(definition, rows, latest_ms),
+        "exposures": count_exposures(definition, aged, latest_ms),
         "base_plan": base.plan if base else "",
         "base_cuts": base.cuts if base else [],
         "parts": [],
@@ -204,7 +244,7 @@ def snapshot_fields(
 
 def build_snapshot(
     definition: PolicyDefinition,
-    rows: Rows,
+    rows: Rows | AgedRows,
     marks: Mapping[int, Mark],
     version: int,
     parent: str,

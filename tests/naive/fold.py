@@ -338,7 +338,6 @@ def sha256_of(policy: Fields, exponent: int, sums: Mapping[Any, list[int]]) -> s
         **({"arms": arms} if arms else {}),
         **({"forgetting": [*durations, milliseconds(policy["statistics"]["bucket"])]} if forgetting else {}),
         "reward_exponent": exponent,
-        "rows": [[*key, dimension_of(sums[key]), sums[key]] for key in sorted(sums)],
     }
     if policy.get("attribution", {}).get("settle") == "delay_corrected":
         content["delays"] = delays_part(policy)
@@ -348,10 +347,30 @@ def sha256_of(policy: Fields, exponent: int, sums: Mapping[Any, list[int]]) -> s
         ]
     if (bits := context_bits(policy)) is not None:
         content["contexts"] = bits
-    if {"delays", "kinds", "contexts"} & content.keys() or counts_propensities(policy) or group_of(policy, ""):
-        content["tallies"] = [[*key, tallies[key]] for key in sorted(tallies)]
+    told_apart = {"delays", "kinds", "contexts"} & content.keys() or counts_propensities(policy) or group_of(policy, "")
+    content["spans"] = spans_of(sums, tallies if told_apart else {})
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def spans_of(sums: Mapping[Any, list[int]], tallies: Mapping[Any, list[int]]) -> list[list[Any]]:
+    """Hash what is counted together: old buckets by 2, 4, 8 …, when 16 times as many lie behind them and the newest."""
+    newest = max((key[2] for key in sums), default=0)
+    spans: dict[int, Sums] = {}
+    for key, row in {**sums, **tallies}.items():
+        first = last = middle = key[2]
+        for count in (2**power for power in range(1, 50)):
+            start = key[2] - key[2] % count
+            if start + count - 1 + 16 * count <= newest:
+                first, last, middle = start, start + count - 1, start + count // 2
+        assert first <= key[2] <= last
+        add(spans.setdefault(middle, {}), (key[0], key[1], 0, "" if len(key) == 3 else key[3]), row)
+    found = []
+    for middle in sorted(spans):
+        rows = [[key[0], key[1], key[3], row] for key, row in sorted(spans[middle].items()) if any(row)]
+        text = json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
+        found += [[middle, hashlib.sha256(text.encode()).hexdigest()]] if rows else []
+    return found
 
 
 def delays_part(policy: Fields) -> list[Any]:
@@ -373,8 +392,3 @@ def arm_part(policy: Fields, arm: Fields) -> list[Any]:
         prior = [mean, float(prior["weight"]), (mean - low) * (high - mean)]
     features = arm.get("features", {})
     return [arm["name"], prior, [[name, float(features[name])] for name in sorted(features)]]
-
-
-def dimension_of(row: list[int]) -> int:
-    """Tell the length d of the context vectors from that of their sums, 3 + d + d (d + 1) / 2."""
-    return next(d for d in range(257) if 3 + d + d * (d + 1) // 2 == len(row))

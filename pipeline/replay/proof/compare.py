@@ -10,8 +10,9 @@ import numpy as np
 from pipeline.learn.memory import RowKey
 from pipeline.models.sums.statistics import Statistics
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.publish.aged_rows import AgedRows
 from pipeline.publish.exposures import count_exposures
-from pipeline.publish.snapshot import posterior_sha256, segment_posteriors
+from pipeline.publish.snapshot import as_published, posterior_sha256, segment_posteriors
 
 # Posterior parameters are float64 from one canonical derivation; linear algebra libraries differ in the last bits.
 RELATIVE_TOLERANCE = 1e-9
@@ -41,21 +42,22 @@ def first_difference(
 def _differences(
     snapshot: Mapping[str, Any], definition: PolicyDefinition, rows: Sequence[tuple[RowKey, Statistics]], as_of_ms: int
 ) -> Iterator[Difference]:
-    recomputed = {segment["segment"]: segment for segment in segment_posteriors(definition, rows, as_of_ms)}
+    aged = as_published(snapshot["posterior_sha256"], definition, rows, as_of_ms)
+    recomputed = {segment["segment"]: segment for segment in segment_posteriors(definition, aged, as_of_ms)}
     published = {segment["segment"]: segment for segment in snapshot["segments"]}
     for name in sorted(published.keys() | recomputed.keys()):
         if name not in published or name not in recomputed:
             yield Difference(f"segment {name}", _presence(name in published), _presence(name in recomputed))
             continue
         yield from _segment_differences(name, published[name], recomputed[name])
-    yield from _exposure_differences(snapshot["exposures"], definition, rows)
-    expected = posterior_sha256(definition, rows, as_of_ms)
+    yield from _exposure_differences(snapshot["exposures"], definition, aged)
+    expected = posterior_sha256(definition, aged, as_of_ms)
     if snapshot["posterior_sha256"] != expected:
         yield Difference("posterior_sha256", snapshot["posterior_sha256"], expected)
 
 
 def _exposure_differences(
-    published: Sequence[Mapping[str, Any]], definition: PolicyDefinition, rows: Sequence[tuple[RowKey, Statistics]]
+    published: Sequence[Mapping[str, Any]], definition: PolicyDefinition, rows: AgedRows
 ) -> Iterator[Difference]:
     """Compare what caps and budgets go by; an older release published none."""
     for seen in published:

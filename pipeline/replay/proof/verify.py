@@ -18,7 +18,7 @@ from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.parsing.parse import parse_policy
 from pipeline.publish.parts import SnapshotContent, divide, part_names, whole
-from pipeline.publish.snapshot import posterior_sha256, segment_posteriors, snapshot_id
+from pipeline.publish.snapshot import as_published, posterior_sha256, segment_posteriors, snapshot_id
 from pipeline.registry.lookup import Schemas
 from pipeline.replay.proof.compare import Difference, first_difference
 from pipeline.replay.proof.parts import find_parts
@@ -230,7 +230,8 @@ async def _with_posteriors(
     snapshot = avro.decode_as("snapshot", content)
     if not snapshot["parts"]:
         return snapshot
-    parts = divide({**snapshot, "segments": segment_posteriors(definition, rows, as_of_ms), "parts": []}).parts
+    aged = as_published(snapshot["posterior_sha256"], definition, rows, as_of_ms)
+    parts = divide({**snapshot, "segments": segment_posteriors(definition, aged, as_of_ms), "parts": []}).parts
     others = [name for name in part_names(snapshot) if name not in parts]
     found = {**parts, **await find_parts(broker, others)}
     missing = [name for name in others if name not in found]

@@ -10,9 +10,11 @@ from pipeline.codec import avro
 from pipeline.learn.memory import RowKey
 from pipeline.models.sums.statistics import Statistics
 from pipeline.policy.parsing.parse import load_canonical_json
+from pipeline.publish.aged_rows import AgedRows
 from pipeline.publish.merging import merge_buckets
 from pipeline.publish.partials import Mark
 from pipeline.publish.snapshot import build_snapshot, posterior_sha256, snapshot_id
+from pipeline.replay.proof.compare import first_difference
 from tests.naive.fold import sha256_of
 from tests.samples import define, linear_policy, plain_policy
 
@@ -39,17 +41,48 @@ def snapshot(plain=None, rows=ROWS, marks=None, version=1, parent="") -> dict:
     return avro.decode_as("snapshot", content)
 
 
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def parameters(record: dict, segment: str) -> dict[str, np.ndarray]:
     (found,) = [one for one in record["segments"] if one["segment"] == segment]
     return {p["name"]: np.frombuffer(p["data"], "<f8").reshape(p["shape"]) for p in found["parameters"]}
 
 
 def test_the_hash_is_that_of_the_documented_text():
+    first = '[["new","a","",[4,32768,1073741824]],["other","b","",[2,0,0]]]'
+    second = '[["new","a","",[1,32768,1073741824]]]'
+    spans = [f'[{bucket},"{sha256(text)}"]' for bucket, text in enumerate((first, second))]
     text = (
         '{"algorithm":["beta_thompson",[["prior_alpha",1.0],["prior_beta",1.0]]],"reward_exponent":15,'
-        '"rows":[["new","a",0,0,[4,32768,1073741824]],["new","a",1,0,[1,32768,1073741824]],["other","b",0,0,[2,0,0]]]}'
+        f'"spans":[{",".join(spans)}]}}'
     )
-    assert posterior_sha256(define(plain_policy()), ROWS) == hashlib.sha256(text.encode()).hexdigest()
+    assert posterior_sha256(define(plain_policy()), ROWS) == sha256(text)
+
+
+def test_a_snapshot_of_a_release_without_spans_is_proven_by_its_own_hash():
+    # Two decisions 160 buckets apart, weighed by each's own age then, and within the spans of the older one now.
+    plain = plain_policy(forgetting={"half_life": "10m"})
+    rows = [(key("new", "a", bucket), row(1, ONE, ONE**2)) for bucket in (0, 1, 160)]
+    text = (
+        '{"algorithm":["beta_thompson",[["prior_alpha",1.0],["prior_beta",1.0]]],"forgetting":[600000,null,20000],'
+        '"reward_exponent":15,"rows":[["new","a",0,0,[1,32768,1073741824]],["new","a",1,0,[1,32768,1073741824]],'
+        '["new","a",160,0,[1,32768,1073741824]]]}'
+    )
+    definition = define(plain)
+    old = build_snapshot(definition, AgedRows(rows, coarsens=False), {}, 1, "")
+    record = avro.decode_as("snapshot", old)
+    assert record["posterior_sha256"] == sha256(text)
+    # 30 buckets to a half-life: 2^-(160/30) and 2^-(159/30).
+    alpha = parameters(record, "new")["alpha"][0]
+    assert alpha == pytest.approx(1 + 1 + 2 ** (-160 / 30) + 2 ** (-159 / 30), abs=1e-9)
+    assert first_difference(record, definition, rows) is None
+    assert first_difference(record, definition, rows[1:]) is not None
+    now = snapshot(plain, rows)
+    # Of 8 buckets each, 0 to 7 counts as bucket 4 does: 160 - 7 is at least 16 · 8.
+    assert parameters(now, "new")["alpha"][0] == pytest.approx(1 + 1 + 2 * 2 ** (-156 / 30), abs=1e-9)
+    assert first_difference(now, definition, rows) is None
 
 
 def test_the_hash_does_not_depend_on_the_order_of_rows_and_leaves_empty_ones_out():
@@ -104,7 +137,7 @@ def test_the_hash_with_everything_in_it_is_that_of_the_documented_text():
     text = (
         '{"algorithm":["beta_thompson",[["prior_alpha",1.0],["prior_beta",1.0]]],'
         '"arms":[["a",null,[["x",0.5],["y",2.0]]],["b",[0.25,8.0,0.1875],[["x",0.0],["y",1.0]]]],'
-        '"forgetting":[60000,null,20000],"reward_exponent":15,"rows":[]}'
+        '"forgetting":[60000,null,20000],"reward_exponent":15,"spans":[]}'
     )
     assert posterior_sha256(define(plain), []) == hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,0 +1,178 @@
+"""The statistics of one policy generation by age, kept up with what changes: all that a snapshot is a function of. Pure.
+
+Of each row there are the exact sums of every span of buckets (`models/sums/spans.py`) and of all of them together. A
+change of a bucket is added to its span, and when time goes on spans join: so what is held is the same whatever way it
+came, has as many spans as the logarithm of age, and costs what changes.
+
+Where the newest bucket loses its last decision (all were erased), spans that have joined would have to part: then
+`is_whole` is false, and whoever has the buckets builds it anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+
+import numpy as np
+import orjson
+
+from pipeline.errors import StateError
+from pipeline.learn.memory import RowKey
+from pipeline.models.sums.spans import Place, span_for
+from pipeline.models.sums.statistics import Integers, Statistics
+
+Row = tuple[RowKey, Statistics]
+AT_ONCE = 10_000
+"""Rows that are summed before spans join: memory of building anew."""
+
+
+class Span:
+    """The rows of buckets that are counted together. What is derived of them is kept: who changes them makes another."""
+
+    def __init__(self, place: Place, rows: dict[RowKey, Statistics]) -> None:
+        self.bucket, self.last = place
+        self.rows = rows
+        """By key, in which the bucket is the span's."""
+        self._digests: dict[bool, str] = {}
+        self._shown: Mapping[str, int] | None = None
+
+    def changed(self) -> Span:
+        """Return a span of the same rows, of which nothing is derived yet."""
+        return Span(Place(self.bucket, self.last), self.rows)
+
+    def digest(self, *, has_tallies: bool) -> str:
+        """Hash the rows: `[[segment, arm, name, [column, …]], …]`, sorted; the name of sums is empty."""
+        found = self._digests.get(has_tallies)
+        if found is None:
+            rows = [
+                [key.segment, key.arm, key.tally, self.rows[key].sums]
+                for key in sorted(self.rows)
+                if has_tallies or not key.tally
+            ]
+            text = orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY)
+            found = self._digests[has_tallies] = hashlib.sha256(text).hexdigest()
+        return found
+
+    def shown(self) -> Mapping[str, int]:
+        """Return how often each arm was shown in it, over all segments."""
+        if self._shown is None:
+            counts: defaultdict[str, int] = defaultdict(int)
+            for key, row in self.rows.items():
+                if not key.tally:
+                    counts[key.arm] += row.n
+            self._shown = counts
+        return self._shown
+
+
+class AgedRows:
+    """The rows of one policy generation."""
+
+    def __init__(self, rows: Iterable[Row] = (), *, coarsens: bool = True) -> None:
+        """Sum rows by bucket, in any order; the same bucket may come several times.
+
+        Args:
+            rows: exact sums.
+            coarsens: whether old buckets are counted together; a release before did not.
+        """
+        self.coarsens = coarsens
+        self.newest = 0
+        """The newest bucket with decisions; 0 without any."""
+        self.is_whole = True
+        self.ever: dict[RowKey, Statistics] = {}
+        """By key, in which the bucket is 0: all buckets together."""
+        self._spans: dict[int, Span] = {}
+        iterator = iter(rows)
+        while some := list(islice(iterator, AT_ONCE)):
+            self.change(some)
+
+    @classmethod
+    def of(cls, rows: Iterable[Row] | AgedRows) -> AgedRows:
+        """Return rows by age, as they are or summed up."""
+        return rows if isinstance(rows, AgedRows) else cls(rows)
+
+    @property
+    def spans(self) -> Sequence[Span]:
+        """Return the spans, the oldest first."""
+        return [self._spans[bucket] for bucket in sorted(self._spans)]
+
+    def rows(self) -> list[Row]:
+        """Return each row of each span, sorted by key."""
+        return sorted(((key, row) for span in self._spans.values() for key, row in span.rows.items()), key=_key_of)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows())
+
+    def change(self, changes: Sequence[Row]) -> None:
+        """Add exact changes of rows by bucket."""
+        counting = [key.bucket for key, change in changes if not key.tally and change.n > 0]
+        if counting and (newest := max(counting)) > self.newest:
+            self.newest = newest
+            self._join()
+        places: dict[int, Place] = {}
+        sums: dict[RowKey, tuple[int, Integers]] = {}
+        for key, change in changes:
+            if (place := places.get(key.bucket)) is None:
+                place = places[key.bucket] = self._place_of(key.bucket)
+                if place.middle not in self._spans:
+                    self._spans[place.middle] = Span(place, {})
+                self._spans[place.middle] = self._spans[place.middle].changed()
+            _sum(sums, key._replace(bucket=place.middle), change)
+        ever: dict[RowKey, tuple[int, Integers]] = {}
+        for key, (dimension, added) in sums.items():
+            one = _frozen(dimension, added)
+            _add(self._spans[key.bucket].rows, key, one)
+            _sum(ever, key._replace(bucket=0), one)
+        for key, (dimension, added) in ever.items():
+            _add(self.ever, key, _frozen(dimension, added))
+        for place in places.values():
+            if (span := self._spans.get(place.middle)) is not None and not span.rows:
+                del self._spans[place.middle]
+        if any(change.n < 0 and key.bucket == self.newest and not key.tally for key, change in changes):
+            newest_span = self._spans.get(self.newest)
+            self.is_whole &= newest_span is not None and any(not key.tally for key in newest_span.rows)
+
+    def _place_of(self, bucket: int) -> Place:
+        return span_for(bucket, self.newest) if self.coarsens else Place(bucket, bucket)
+
+    def _join(self) -> None:
+        for bucket, span in sorted(self._spans.items()):
+            place = self._place_of(bucket)
+            if place == (span.bucket, span.last):
+                continue
+            del self._spans[bucket]
+            into = self._spans.get(place.middle)
+            joined = Span(place, {} if into is None else into.rows)
+            for key, row in span.rows.items():
+                _add(joined.rows, key._replace(bucket=place.middle), row)
+            self._spans[place.middle] = joined
+
+
+def _key_of(row: Row) -> RowKey:
+    return row[0]
+
+
+def _sum(sums: dict[RowKey, tuple[int, Integers]], key: RowKey, change: Statistics) -> None:
+    held = sums.get(key)
+    if held is None:
+        sums[key] = change.dimension, change.sums.copy()
+        return
+    if held[0] != change.dimension:
+        raise StateError(f"row {key} has dimensions {held[0]} and {change.dimension}: they don't add up")
+    np.add(held[1], change.sums, out=held[1])
+
+
+def _frozen(dimension: int, sums: Integers) -> Statistics:
+    sums.setflags(write=False)
+    return Statistics(dimension, sums)
+
+
+def _add(rows: dict[RowKey, Statistics], key: RowKey, change: Statistics) -> None:
+    """Add to a row; one that comes to nothing is as if it had never been."""
+    known = rows.get(key)
+    after = change if known is None else known + change
+    if after.sums.any():
+        rows[key] = after
+    else:
+        rows.pop(key, None)
