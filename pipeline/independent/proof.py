@@ -113,7 +113,7 @@ def hashes_by_bucket(plain: Plain, folded: Folded) -> list[str]:
     return _hashes(plain, folded, parts)
 
 
-def _hashes(plain: Plain, folded: Folded, of_sums: Mapping[str, Any]) -> list[str]:
+def _hashes(plain: Plain, folded: Folded, of_sums: dict[str, Any]) -> list[str]:
     parts = hashed_parts(plain) | of_sums
     if is_corrected(plain):
         parts["delays"] = [_open_until(folded), bucket_ms(plain), delay_kinds(plain)]

@@ -1,4 +1,4 @@
-"""The statistics of one policy generation by age, kept up with what changes: all that a snapshot is a function of. Pure.
+"""The statistics of one policy generation by age, kept up with what changes: what a snapshot is a function of. Pure.
 
 Of each row there are the exact sums of every span of buckets (`models/sums/spans.py`) and of all of them together. A
 change of a bucket is added to its span, and when time goes on spans join: so what is held is the same whatever way it
@@ -29,7 +29,7 @@ AT_ONCE = 10_000
 
 
 class Span:
-    """The rows of buckets that are counted together. What is derived of them is kept: who changes them makes another."""
+    """The rows of buckets that are counted together. What is derived of them is kept: a change makes another span."""
 
     def __init__(self, place: Place, rows: dict[RowKey, Statistics]) -> None:
         self.bucket, self.last = place
@@ -77,8 +77,7 @@ class AgedRows:
             coarsens: whether old buckets are counted together; a release before did not.
         """
         self.coarsens = coarsens
-        self.newest = 0
-        """The newest bucket with decisions; 0 without any."""
+        self._newest: int | None = None
         self.is_whole = True
         self.ever: dict[RowKey, Statistics] = {}
         """By key, in which the bucket is 0: all buckets together."""
@@ -91,6 +90,11 @@ class AgedRows:
     def of(cls, rows: Iterable[Row] | AgedRows) -> AgedRows:
         """Return rows by age, as they are or summed up."""
         return rows if isinstance(rows, AgedRows) else cls(rows)
+
+    @property
+    def newest(self) -> int:
+        """Return the newest bucket with decisions; 0 without any."""
+        return self._newest or 0
 
     @property
     def spans(self) -> Sequence[Span]:
@@ -106,19 +110,27 @@ class AgedRows:
 
     def change(self, changes: Sequence[Row]) -> None:
         """Add exact changes of rows by bucket."""
-        counting = [key.bucket for key, change in changes if not key.tally and change.n > 0]
-        if counting and (newest := max(counting)) > self.newest:
-            self.newest = newest
+        decisions: defaultdict[int, int] = defaultdict(int)
+        for key, change in changes:
+            if not key.tally:
+                decisions[key.bucket] += change.n
+        newest = max((bucket for bucket, n in decisions.items() if n > 0), default=None)
+        if newest is not None and (self._newest is None or newest > self._newest):
+            self._newest = newest
             self._join()
-        places: dict[int, Place] = {}
+        self._add(changes)
+        if self._newest in decisions:
+            span = self._spans.get(self.newest)
+            self.is_whole = span is not None and any(not key.tally for key in span.rows)
+
+    def _add(self, changes: Sequence[Row]) -> None:
+        places = {bucket: self._place_of(bucket) for bucket in {key.bucket for key, _ in changes}}
+        for place in set(places.values()):
+            span = self._spans.get(place.middle)
+            self._spans[place.middle] = Span(place, {}) if span is None else span.changed()
         sums: dict[RowKey, tuple[int, Integers]] = {}
         for key, change in changes:
-            if (place := places.get(key.bucket)) is None:
-                place = places[key.bucket] = self._place_of(key.bucket)
-                if place.middle not in self._spans:
-                    self._spans[place.middle] = Span(place, {})
-                self._spans[place.middle] = self._spans[place.middle].changed()
-            _sum(sums, key._replace(bucket=place.middle), change)
+            _sum(sums, key._replace(bucket=places[key.bucket].middle), change)
         ever: dict[RowKey, tuple[int, Integers]] = {}
         for key, (dimension, added) in sums.items():
             one = _frozen(dimension, added)
@@ -126,12 +138,9 @@ class AgedRows:
             _sum(ever, key._replace(bucket=0), one)
         for key, (dimension, added) in ever.items():
             _add(self.ever, key, _frozen(dimension, added))
-        for place in places.values():
-            if (span := self._spans.get(place.middle)) is not None and not span.rows:
+        for place in set(places.values()):
+            if not self._spans[place.middle].rows:
                 del self._spans[place.middle]
-        if any(change.n < 0 and key.bucket == self.newest and not key.tally for key, change in changes):
-            newest_span = self._spans.get(self.newest)
-            self.is_whole &= newest_span is not None and any(not key.tally for key in newest_span.rows)
 
     def _place_of(self, bucket: int) -> Place:
         return span_for(bucket, self.newest) if self.coarsens else Place(bucket, bucket)

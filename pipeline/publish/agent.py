@@ -20,18 +20,20 @@ import numpy as np
 import orjson
 
 from pipeline.codec import avro
-from pipeline.learn.memory import RowKey, statistics_to_bytes
+from pipeline.learn.memory import RowKey
 from pipeline.models.sums.statistics import Statistics
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.directive import ROLLBACK, Directive
+from pipeline.publish.aged_rows import AgedRows
 from pipeline.publish.hold import Hold, republish
-from pipeline.publish.partials import Mark, PartialKey, base_from
-from pipeline.publish.partition import BASE, HOLD, MARK, PARTIAL, VERSION, PublishPartition, published_from
+from pipeline.publish.partials import CHANGE_BYTES, Cut, Mark, PartialKey, base_from
+from pipeline.publish.partition import BASE, HOLD, MARK, VERSION, PublishPartition, partial_name, published_from
 from pipeline.publish.parts import SnapshotContent, divide
 from pipeline.publish.sending import Write
 from pipeline.publish.signing import Signer
 from pipeline.publish.snapshot import snapshot_fields
 from pipeline.publish.versions import FindPublished, none_published
+from pipeline.stream.event_loop import Steps
 from pipeline.stream.failpoints import Reach, pass_by
 from pipeline.stream.log import topics
 from pipeline.stream.log.fetch import Batch
@@ -94,7 +96,7 @@ class PublishAgent:
             await self._gather(partition, batch)
 
     async def _gather(self, partition: PublishPartition, batch: Batch) -> None:
-        rows: dict[bytes, bytes | None] = {}
+        steps = Steps()
         size = 0
         for record in batch.records:
             if record.value is None:
@@ -103,19 +105,21 @@ class PublishAgent:
             if name == "statistics":
                 self._stage(partition, record.offset, fields)
             elif name == "statistics_mark":
-                size += self._mark(partition, fields, rows)
+                size += await self._mark(partition, fields, steps)
             elif name == "statistics_base":
-                await self._write(partition, rows)
+                await self._write_taken_in(partition)
                 await self._rebase(partition, record.value, fields)
-                rows, size = {}, 0
+                size = 0
             if size >= WRITE_BYTES:
-                await self._write(partition, rows)
-                rows, size = {}, 0
+                await self._write_taken_in(partition)
+                size = 0
+            await steps.rest()
         behind = batch.resume_offset
         partition.held.sources.reached(batch.topic, behind)
         batch.resume_offset = min([behind, *partition.staged_since.values()])
-        if rows:
-            await self._write(partition, {**rows, PROGRESS: b"%d" % batch.resume_offset})
+        if partition.unwritten:
+            partition.unwritten[PROGRESS] = b"%d" % batch.resume_offset
+            await self._write_taken_in(partition)
         partition.position = behind
 
     def _stage(self, partition: PublishPartition, offset: int, fields: dict[str, Any]) -> None:
@@ -126,20 +130,21 @@ class PublishAgent:
         partition.of(row.policy, row.generation).stage(PartialKey(row, source), fields["ledger_offset"], statistics)
         partition.staged_since.setdefault((row.policy, row.generation, source), offset)
 
-    def _mark(self, partition: PublishPartition, fields: dict[str, Any], rows: dict[bytes, bytes | None]) -> int:
+    async def _mark(self, partition: PublishPartition, fields: dict[str, Any], steps: Steps) -> int:
+        """Take in what a mark completes; return how many bytes are to be written."""
         policy, generation, source = fields["policy"], fields["generation"], fields["source_partition"]
         mark = Mark(fields["ledger_offset"], fields["event_time_ms"])
-        complete = partition.of(policy, generation).mark(source, mark)
-        if not partition.of(policy, generation).staged.get(source):
-            partition.staged_since.pop((policy, generation, source), None)
-        if not complete:
-            return 0
+        partials = partition.of(policy, generation)
         size = 0
-        for key, statistics in complete.items():
-            value = statistics_to_bytes(statistics)
-            rows[PARTIAL + orjson.dumps([*key.row.parts(), key.source])] = value
-            size += len(value)
-        rows[MARK + orjson.dumps([policy, generation, source])] = orjson.dumps(list(mark))
+        async with partition.taking_in:
+            for group in partials.marking(source, mark):
+                size += sum(row.sums.nbytes + CHANGE_BYTES for row in group.values())
+                await steps.rest()
+        if not partials.staged.get(source):
+            partition.staged_since.pop((policy, generation, source), None)
+        if not size:
+            return 0
+        partition.unwritten[MARK + orjson.dumps([policy, generation, source])] = orjson.dumps(list(mark))
         self._note_new(partition, policy)
         return size
 
@@ -149,15 +154,20 @@ class PublishAgent:
         partials, base = partition.of(policy, generation), base_from(fields)
         if partials.is_replaced(base):
             return
-        gone = partials.rebase(base)
-        if gone is None:
+        if not partials.has_marks_of(base):
             log.error("base-refused policy=%s generation=%s first_source=%s", policy, generation, base.first_source)
             return
+        partials.rest_on(base)
         self._note_new(partition, policy)
         await self._write(partition, {BASE + orjson.dumps([policy, generation]): content})
+        # In a thread: it looks at every row there is.
+        gone = await asyncio.to_thread(partials.replaced)
         for start in range(0, len(gone), GONE_ROWS):
-            keys = [orjson.dumps([*key.row.parts(), key.source]) for key in gone[start : start + GONE_ROWS]]
-            await self._write(partition, dict.fromkeys([PARTIAL + key for key in keys]))
+            await self._write(partition, dict.fromkeys(map(partial_name, gone[start : start + GONE_ROWS])))
+
+    async def _write_taken_in(self, partition: PublishPartition) -> None:
+        await self._write(partition, partition.unwritten)
+        partition.unwritten.clear()
 
     async def _write(self, partition: PublishPartition, rows: dict[bytes, bytes | None]) -> None:
         if not rows:
@@ -262,14 +272,20 @@ class PublishAgent:
         began_s = partition.published_at_s[name] = time.monotonic()
         partials = partition.of(name, definition.generation)
         version, parent = partition.next_of(name)
-        learned, marks, base = list(partials.rows()), partials.learned, partials.base
+        known = partition.derivations[name]
 
-        def build() -> SnapshotContent:
-            known = partition.derivations[name]
-            return divide(snapshot_fields(definition, learned, marks, version, parent, base, known))
+        def build(cut: Cut) -> tuple[AgedRows, SnapshotContent]:
+            aged = cut.aged_rows()
+            return aged, divide(snapshot_fields(definition, aged, cut.marks, version, parent, cut.base, known))
 
         # In a thread: a large one takes seconds, in which the broker must go on hearing from this worker.
-        await self._publish(partition, name, await asyncio.to_thread(build), rows)
+        while True:
+            async with partition.taking_in:
+                cut = partials.cut()
+            aged, content = await asyncio.to_thread(build, cut)
+            if partials.keep(cut, aged):
+                break
+        await self._publish(partition, name, content, rows)
         self._on_published(name, time.monotonic() - began_s)
 
     async def _publish(

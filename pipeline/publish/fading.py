@@ -1,15 +1,15 @@
 """The sums of spans by their weights, going on from those of the snapshot before. Pure.
 
-Invariant: spans are added up from the oldest to the newest, so what is gone on from is what adding all of them up gives,
-to the bit. What has been added up stands for the oldest spans, as many as did not change lately: a snapshot costs the
-rows of the others.
+Invariant: spans are added up from the oldest to the newest, so what is gone on from is what adding all of them up
+gives, to the bit. What has been added up stands for the oldest spans, as many as did not change lately: a snapshot
+costs the rows of the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.models.sums.statistics import Statistics
@@ -17,7 +17,7 @@ from pipeline.models.sums.weighted import Countable, WeightedSums
 from pipeline.publish.aged_rows import Span
 
 Weighed = tuple[Span, float]
-_Sums = dict[tuple[str, str], tuple[int, NDArray[np.int64] | NDArray[np.float64]]]
+_Sums = dict[tuple[str, str], tuple[int, NDArray[Any]]]
 """By segment and arm: dimension, and the sums."""
 
 
@@ -44,8 +44,8 @@ class Fading:
         self._spans, self._is_exact = spans, is_exact
         sums = _added(dict(self._sums), spans[self._stands_for :], is_exact=is_exact)
         if is_exact:
-            return {row: Statistics(dimension, columns) for row, (dimension, columns) in sums.items()}  # type: ignore[arg-type]
-        return {row: WeightedSums(dimension, columns) for row, (dimension, columns) in sums.items()}  # type: ignore[arg-type]
+            return {row: Statistics(dimension, columns) for row, (dimension, columns) in sums.items()}
+        return {row: WeightedSums(dimension, columns) for row, (dimension, columns) in sums.items()}
 
     def _same(self, spans: Sequence[Weighed]) -> int:
         """Return how many of the oldest are what they were."""

@@ -44,13 +44,13 @@ def weigh_buckets(
     definition: PolicyDefinition,
     rows: Iterable[tuple[RowKey, Statistics]] | AgedRows,
     as_of_ms: int = 0,
-    known: Fading | None = None,
+    fading: Fading | None = None,
 ) -> dict[Row, Sums]:
     """Merge the time buckets of each (segment, arm) as the policy forgets, on top of what it knows beforehand.
 
     The age of a bucket is counted from the policy's newest one with data; where delays are corrected for, what has
-    come of it by now goes by the event time `as_of_ms`. What is `known` of the sums before is gone on from; the result
-    is the same.
+    come of it by now goes by the event time `as_of_ms`. What `fading` has of the sums before is gone on from; the
+    result is the same.
     """
     aged = AgedRows.of(rows)
     is_plain = definition.forgetting.is_none and not is_corrected(definition)
@@ -61,7 +61,7 @@ def weigh_buckets(
     elif is_plain or is_corrected(definition):
         counted = [row for row in rows if not row[0].tally]
     else:
-        counted = _faded(definition, aged, known or Fading())
+        counted = _faded(definition, aged, fading or Fading())
     maturity = mature(definition, rows, as_of_ms) if is_corrected(definition) else None
     arms = {arm.name: arm for arm in definition.arms}
 
@@ -106,11 +106,11 @@ def weigh_buckets(
     return _by_importance(told, weighed) if definition.counts_propensities else weighed
 
 
-def _faded(definition: PolicyDefinition, aged: AgedRows, known: Fading) -> list[tuple[RowKey, Countable]]:
+def _faded(definition: PolicyDefinition, aged: AgedRows, fading: Fading) -> list[tuple[RowKey, Countable]]:
     """Sum the spans of each row by their weights, under the newest bucket: none is left to weigh."""
     weigh_for, bucket_ms = definition.forgetting.weight_for, definition.bucket_ms
     spans = [(span, weigh_for(max(0, aged.newest - span.bucket) * bucket_ms)) for span in aged.spans]
-    sums = known.sum(spans, is_exact=definition.forgetting.half_life_ms is None)
+    sums = fading.sum(spans, is_exact=definition.forgetting.half_life_ms is None)
     generation = definition.generation
     return [
         (RowKey(definition.name, generation, segment, arm, aged.newest), row)

@@ -1,5 +1,7 @@
 """What PUBLISH holds of one partition of `statistics`, in memory and as it is stored.
 
+Rows of statistics by bucket lie in the store alone, however many there have been: in memory are their sums by age.
+
 Table rows:   p[row key, source] statistics | m[policy, generation, source] mark | b[policy, generation] base
               v<policy> last version | h<policy> last directive acted on | s where reading begins again
               o, t parts of the last version (`sending.py`)
@@ -9,14 +11,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import ItemsView, Iterator, Mapping, MutableMapping
+from itertools import chain, islice
+from typing import Any, NamedTuple, cast
 
 import orjson
 
 from pipeline.codec import avro
 from pipeline.errors import DecodeError, StateError
-from pipeline.learn.memory import RowKey, statistics_from_bytes
+from pipeline.learn.memory import RowKey, statistics_from_bytes, statistics_to_bytes
+from pipeline.models.sums.statistics import Statistics
 from pipeline.publish.derivation import Derivation
 from pipeline.publish.hold import Hold, hold_from_bytes
 from pipeline.publish.partials import Mark, PartialKey, Partials, base_from
@@ -26,7 +30,7 @@ from pipeline.publish.snapshot import snapshot_id
 from pipeline.stream.log import topics
 from pipeline.stream.log.sources import Resumption
 from pipeline.stream.state.durable import DurablePartition
-from pipeline.stream.state.tables import PROGRESS
+from pipeline.stream.state.tables import PROGRESS, PartitionRows
 
 PARTIAL = b"p"
 MARK = b"m"
@@ -47,6 +51,54 @@ class Published(NamedTuple):
     """Names of its parts; none where it is one record."""
 
 
+class StoredPartials(MutableMapping[PartialKey, Statistics]):
+    """The rows of one policy generation where they are stored; in memory are those that are not durable yet."""
+
+    def __init__(self, rows: PartitionRows, unwritten: dict[bytes, bytes | None], policy: str, generation: int) -> None:
+        self._rows = rows
+        self._unwritten = unwritten
+        self._prefix = PARTIAL + orjson.dumps([policy, generation])[:-1] + b","
+
+    def __getitem__(self, key: PartialKey) -> Statistics:
+        name = partial_name(key)
+        value = self._unwritten[name] if name in self._unwritten else self._rows.get(name)
+        if value is None:
+            raise KeyError(key)
+        return statistics_from_bytes(value)
+
+    def __setitem__(self, key: PartialKey, row: Statistics) -> None:
+        self._unwritten[partial_name(key)] = statistics_to_bytes(row)
+
+    def __delitem__(self, key: PartialKey) -> None:
+        self._unwritten[partial_name(key)] = None
+
+    def __iter__(self) -> Iterator[PartialKey]:
+        return (key for key, _ in self.items())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def items(self) -> ItemsView[PartialKey, Statistics]:
+        """Return all rows as of now, whenever they are gone through: the store's cursor sees nothing later."""
+        newer = {name: value for name, value in self._unwritten.items() if name.startswith(self._prefix)}
+        cursor = iter(self._rows.scan(self._prefix))
+        first = list(islice(cursor, 1))
+        stored = (row for row in chain(first, cursor) if row[0] not in newer)
+        rows = chain(stored, ((name, value) for name, value in newer.items() if value is not None))
+        return cast("ItemsView[PartialKey, Statistics]", ((partial_key(n), statistics_from_bytes(v)) for n, v in rows))
+
+
+def partial_name(key: PartialKey) -> bytes:
+    """Return the key that a row is stored under."""
+    return PARTIAL + orjson.dumps([*key.row.parts(), key.source])
+
+
+def partial_key(name: bytes) -> PartialKey:
+    """Return the key of a stored row."""
+    *row, source = orjson.loads(name[1:])
+    return PartialKey(RowKey(*row), source)
+
+
 class PublishPartition:
     """What is in memory of one partition of `statistics`: the policies that hash to it."""
 
@@ -54,6 +106,8 @@ class PublishPartition:
         rows = held.rows
         self.held = held
         self.rows = rows
+        self.unwritten: dict[bytes, bytes | None] = {}
+        """Rows that are taken in and not durable yet."""
         self.partials: dict[PublisherOf, Partials] = {}
         self.staged_since: dict[tuple[str, int, int], int] = {}
         """By policy, generation and source: offset of the first row that waits for its mark."""
@@ -73,6 +127,8 @@ class PublishPartition:
         """By policy: what the next posterior goes on from."""
         self.dirty: set[str] = set()
         self.published_at_s: dict[str, float] = {}
+        self.taking_in = asyncio.Lock()
+        """Held from the first row of a mark to its last: between them there is no consistent cut."""
         self.writing = asyncio.Lock()
         """Held from changelog to RocksDB: the local store takes changelog batches in their order."""
         self._restore()
@@ -88,7 +144,11 @@ class PublishPartition:
 
     def of(self, policy: str, generation: int) -> Partials:
         """Return what is known of a policy generation."""
-        return self.partials.setdefault((policy, generation), Partials())
+        known = self.partials.get((policy, generation))
+        if known is None:
+            merged = StoredPartials(self.rows, self.unwritten, policy, generation)
+            known = self.partials[policy, generation] = Partials(merged)
+        return known
 
     def next_of(self, policy: str) -> tuple[int, str]:
         """Return version and parent of a policy's next snapshot."""
@@ -117,10 +177,6 @@ class PublishPartition:
         for stored_key, value in self.rows.scan(BASE):
             policy, generation = orjson.loads(stored_key[1:])
             self.of(policy, generation).base = base_from(stored("statistics_base", value))
-        for stored_key, value in self.rows.scan(PARTIAL):
-            *row, source = orjson.loads(stored_key[1:])
-            key = PartialKey(RowKey(*row), source)
-            self.of(key.row.policy, key.row.generation).merged[key] = statistics_from_bytes(value)
         for stored_key, value in self.rows.scan(HOLD):
             self.holds[stored_key[1:].decode()] = hold_from_bytes(value)
         for stored_key, content in self.rows.scan(VERSION):

@@ -16,9 +16,12 @@ from pipeline.independent.proof import Folded, Proof, prove
 from pipeline.independent.records import read_record
 from pipeline.learn import ledger
 from pipeline.learn.ledger import LedgerRecord, ledger_record
+from pipeline.models.sums import spans
 from pipeline.models.sums.forgetting import Forgetting
 from pipeline.models.sums.weighted import ArmPrior
+from pipeline.publish import aged_rows
 from pipeline.publish import snapshot as publishing
+from pipeline.publish.aged_rows import AgedRows
 from pipeline.publish.partials import Mark
 from pipeline.publish.snapshot import snapshot_fields
 from pipeline.replay.proof import compare, prefixes
@@ -126,12 +129,33 @@ def prior_worth_twice(patch: Patch) -> None:
 def exposures_a_bucket_short(patch: Patch) -> None:
     right = publishing.count_exposures
 
-    def short(definition: Any, rows: Any, until_ms: int) -> Any:
-        newest = max((key.bucket for key, _ in rows), default=0)
-        return right(definition, [row for row in rows if row[0].bucket < newest], until_ms)
+    def short(definition: Any, aged: AgedRows, until_ms: int) -> Any:
+        return right(definition, [row for row in aged.rows() if row[0].bucket < aged.newest], until_ms)
 
     patch.setattr(publishing, "count_exposures", short)
     patch.setattr(compare, "count_exposures", short)
+
+
+def spans_too_wide(patch: Patch) -> None:
+    patch.setattr(spans, "FINEST", 8)
+
+
+def spans_by_their_last_bucket(patch: Patch) -> None:
+    def span_for(bucket: int, newest: int) -> spans.Place:
+        place = spans.span_for(bucket, newest)
+        return spans.Place(place.last, place.last)
+
+    patch.setattr(aged_rows, "span_for", span_for)
+
+
+def what_joins_is_lost(patch: Patch) -> None:
+    def forgets(self: AgedRows) -> None:
+        for bucket, span in self._spans.items():
+            if self.newest - bucket > 32:
+                span.rows.clear()
+
+    patch.setattr(AgedRows, "_join", forgets)
+    patch.setattr(aged_rows, "AT_ONCE", 1)
 
 
 def without_tallies(start: str) -> Callable[[Patch], None]:
@@ -192,6 +216,95 @@ MUTANTS = {
     "a prior is worth twice": Mutant(prior_worth_twice, plain_policy(**HOW, **PRIOR)),
     "exposures are a bucket short": Mutant(exposures_a_bucket_short, plain_policy(**HOW, **CAPS)),
 }
+
+
+AGED_MUTANTS = {
+    "spans are twice as wide": spans_too_wide,
+    "spans count by their newest bucket": spans_by_their_last_bucket,
+    "what old buckets hold is lost when they join": what_joins_is_lost,
+    "the half-life is halved": half_life_halved,
+    "the window is off by a bucket": lambda patch: patch.setattr(
+        Forgetting, "weight_for", lambda self, age_ms, right=Forgetting.weight_for: right(self, max(0, age_ms - 20_000))
+    ),
+}
+HOURS = {"half_life": "2h", "window": "30h"}
+
+
+def aged(policy: Plain, buckets: Sequence[int]) -> Ledger:
+    """Return a ledger of decisions of these buckets, in this order, of which a third earn something when all are in."""
+    data = traffic_of(policy, 60, 120_000, Rolled(7))
+    world_ = world(data, partitions=1, is_replay=False, forgets=False, step_rows=2_000)
+    for now_ms in range(START_MS, START_MS + 160_000, 1_000):
+        for join in world_.joins:
+            for stream in join.topics:
+                join.read(stream, len(join.topics[stream]), now_ms=now_ms)
+    templates = [avro.decode_as("reward", raw) for raw in world_.joins[0].ledger]
+    made: Ledger = [[], []]
+    bucket_ms = define(policy).bucket_ms
+    for revision in (1, 2):
+        for place, bucket in enumerate(buckets):
+            if revision == 2 and place % 3:
+                continue
+            record = templates[place % len(templates)] | {
+                "action_id": f"a{place}",
+                "bucket": bucket,
+                "revision": revision,
+                "reward": (place % 7) * 100 * (revision - 1),
+                "outcomes": [],
+                "expires_at_ms": 1 << 50,
+                "event_time_ms": max(buckets[: place + 1] if revision == 1 else buckets) * bucket_ms,
+                "is_erased": False,
+                "tallies": [],
+            }
+            made[place % 2].append(avro.encode("reward", record))
+    return made
+
+
+OLD_POLICIES = {
+    "beta": plain_policy(
+        **HOW, forgetting=HOURS, guardrails={"caps": [{"arm": "a", "share": 0.9, "window": "1h"}]}
+    ),
+    "linear": linear_policy(**HOW, forgetting=HOURS),
+    "nothing forgotten": plain_policy(**HOW),
+}
+
+
+@pytest.mark.parametrize("name", OLD_POLICIES)
+@settings(max_examples=25, deadline=None)
+@given(ages=st.lists(st.integers(0, 40) | st.integers(0, 20_000), min_size=1, max_size=60))
+def test_what_is_old_and_counted_together_is_proven_refunds_of_it_included(name, ages):
+    made = aged(OLD_POLICIES[name], [30_000 - age for age in sorted(ages, reverse=True)])
+    snapshot, rows = published(OLD_POLICIES[name], made, [len(part) for part in made])
+    assert proven(snapshot, made).difference is None
+    assert first_difference(snapshot, define(OLD_POLICIES[name]), rows.rows, rows.event_time_ms) is None
+
+
+@pytest.mark.parametrize("name", AGED_MUTANTS)
+def test_a_fault_in_how_old_buckets_count_is_seen_by_other_code(name, monkeypatch):
+    policy = OLD_POLICIES["beta"]
+    # 5,400 buckets of 20 s are the window's 30 h: some lie on each side of it, by less than a bucket too.
+    made = aged(policy, [30_000 - age for age in (*range(6_000, 0, -37), 5_399, 5_400, 5_401, *range(50, -1, -1))])
+    ends = [len(part) for part in made]
+    right, _ = published(policy, made, ends)
+    assert proven(right, made).difference is None
+    AGED_MUTANTS[name](monkeypatch)
+    wrong, rows = published(policy, made, ends)
+    assert first_difference(wrong, define(policy), rows.rows, rows.event_time_ms) is None
+    assert proven(wrong, made).difference is not None
+
+
+def test_a_snapshot_of_a_release_without_spans_is_proven_as_it_counted():
+    policy = OLD_POLICIES["beta"]
+    made = aged(policy, range(29_000, 30_001, 25))
+    ends = [len(part) for part in made]
+    now, rows = published(policy, made, ends)
+    by_bucket = AgedRows(rows.rows, coarsens=False)
+    marks = {number: Mark(end, rows.event_time_ms) for number, end in enumerate(ends)}
+    before = snapshot_fields(define(policy), by_bucket, marks, 1, "")
+    assert before["posterior_sha256"] != now["posterior_sha256"]
+    assert before["segments"] != now["segments"]
+    assert proven(before, made).difference is None
+    assert proven(before | {"segments": now["segments"]}, made).difference is not None
 
 
 def played(policy: Plain) -> Ledger:

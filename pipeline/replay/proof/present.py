@@ -33,7 +33,7 @@ async def read_statistics(broker: Address, policy: str, generation: int) -> list
                     _take(partials, name, fields, (policy, generation))
     finally:
         await follower.stop()
-    return list(partials.rows())
+    return partials.by_bucket()
 
 
 def _take(partials: Partials, name: str, fields: Fields, wanted: tuple[str, int]) -> None:
