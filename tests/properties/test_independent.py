@@ -261,9 +261,7 @@ def aged(policy: Plain, buckets: Sequence[int]) -> Ledger:
 
 
 OLD_POLICIES = {
-    "beta": plain_policy(
-        **HOW, forgetting=HOURS, guardrails={"caps": [{"arm": "a", "share": 0.9, "window": "1h"}]}
-    ),
+    "beta": plain_policy(**HOW, forgetting=HOURS, guardrails={"caps": [{"arm": "a", "share": 0.9, "window": "1h"}]}),
     "linear": linear_policy(**HOW, forgetting=HOURS),
     "nothing forgotten": plain_policy(**HOW),
 }
