@@ -27,6 +27,7 @@ from pipeline.settings import CLOCK_SKEW_MS, COMMIT_INTERVAL_S, ORPHAN_HOLD_MS, 
 from pipeline.stream import failpoints
 from pipeline.stream.app import build_app
 from pipeline.stream.log.continuity import accepted_logs
+from pipeline.stream.log.deployment import join_deployment
 from pipeline.stream.log.topics import DEFAULT_PARTITIONS, create_topics, deployed_partitions, topic_specs
 from pipeline.stream.security import Address
 
@@ -54,6 +55,15 @@ STOPPED_WITHIN_S = 15.0
     default=True,
     show_default=True,
     help="Create missing topics first; the embedded broker makes its own. [PIPELINE_CREATE_TOPICS]",
+)
+@click.option(
+    "--take-over",
+    "takes_over",
+    envvar="PIPELINE_TAKE_OVER",
+    default="",
+    metavar="APP_ID",
+    help="Work the topics in place of another application, whose workers are stopped: two would write every version "
+    "twice, so the second is refused. [PIPELINE_TAKE_OVER]",
 )
 @click.option(
     "--processes",
@@ -159,6 +169,7 @@ def worker(
     partitions: int | None,
     state_dir: Path,
     create_topics: bool,
+    takes_over: str,
     processes: int,
     registry: RegistrySettings,
     accept_log: tuple[str, ...],
@@ -180,6 +191,7 @@ def worker(
     Example:
       pipeline worker --broker 127.0.0.1:9092 --state-dir var/worker-1
       pipeline worker --broker 127.0.0.1:9092 --processes 4
+      pipeline worker --app-id pipeline-2 --take-over pipeline
       pipeline worker --accept-log outcomes=6f4d7c1e-9b7b-4a51-8f0e-6d6ac4dc0a3b@0:start
     """
     settings = WorkerSettings(
@@ -207,6 +219,7 @@ def worker(
     if settings.declare_topics:
         asyncio.run(create_topics_of(settings))
     require_sound(broker, app_id, settings.partitions)
+    asyncio.run(join_deployment(broker, app_id, takes_over))
     if processes == 1:
         run_worker(settings)
     else:

@@ -46,6 +46,7 @@ def needs_of(app_id: str) -> dict[str, tuple[Need, ...]]:
         ((topics.DECISIONS, topics.OUTCOMES), (BROKERS_TIME, NOT_COMPACTED, LARGE, REACHES_BACK)),
         ((topics.REWARDS, topics.ERASURES), (*KEPT_FOR_EVER, NOT_COMPACTED, LARGE)),
         ((topics.STATISTICS, topics.SNAPSHOTS, topics.POLICIES), (*COMPACTED, LARGE, ERASED_IN_TIME)),
+        ((topics.DEPLOYMENTS,), COMPACTED),
         (tuple(changelogs), (*COMPACTED, LARGE, TOMBSTONES_KEPT, ERASED_IN_TIME)),
         ((topics.SNAPSHOT_HISTORY,), (NOT_COMPACTED, LARGE)),
         ((topics.DEAD_LETTERS,), (REPLACED_LETTERS_GO, ERASED_IN_TIME, LARGE)),
@@ -190,6 +191,7 @@ def grants_of(role: Role, app_id: str) -> list[Grant]:
             both = (topics.DECISIONS, topics.OUTCOMES, topics.REWARDS, topics.STATISTICS, topics.SNAPSHOTS, *changelogs)
             found = _on(both, "Read", "Write")
             found += _on((topics.SNAPSHOT_HISTORY, topics.DEAD_LETTERS), "Write") + _on((topics.POLICIES,), "Read")
+            found += _on((topics.DEPLOYMENTS,), "Read", "Write")
             found.append(Grant("group", app_id, ("Read",)))
         case "node":
             found = _on((topics.SNAPSHOTS, topics.POLICIES), "Read") + _on((topics.DECISIONS, topics.OUTCOMES), "Write")

@@ -39,6 +39,7 @@ from pipeline.stream.failpoints import failpoint
 from pipeline.stream.health import LaneHealth, WorkerHealth, health_pages, worker_health
 from pipeline.stream.log import topics
 from pipeline.stream.log.chores import Chores
+from pipeline.stream.log.deployment import watch_deployment
 from pipeline.stream.log.group import GroupTransport
 from pipeline.stream.log.lanes import EXIT_CRASHED, EXIT_LANE_FAILED, Lanes, end_process, keep_running
 from pipeline.stream.log.outbox import Outbox
@@ -132,6 +133,10 @@ class WorkerApp(faust.App):
     async def _watch_cluster(self) -> None:
         settings = self._settings
         await keep_running(ClusterWatch(settings.broker, settings.app_id, settings.partitions).run)
+
+    @Service.task
+    async def _watch_deployment(self) -> None:
+        await keep_running(partial(watch_deployment, self._settings.broker, self._settings.app_id))
 
     @property
     def is_ready(self) -> bool:

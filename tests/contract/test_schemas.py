@@ -469,6 +469,7 @@ RECORDS: dict[str, dict[str, Any]] = {
     },
     "switch": {"policy": "homepage", "arm": "hybrid", "is_off": True, "turned_at_ms": 1_700_000_000_123},
     "policy": {"name": "homepage", "generation": 2, "definition": '{"name":"homepage"}'},
+    "deployment": {"app_id": "pipeline-2", "takes_over": "pipeline", "begun_at_ms": 1_700_000_000_123},
     "policy-follows": {
         "name": "homepage",
         "generation": 2,

@@ -15,7 +15,9 @@ from pipeline.errors import FencedError
 from pipeline.stream.log import topics
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.outbox import Outbox
+from tests.harness.client import Client
 from tests.harness.topics import make_topics
+from tests.harness.worker import Worker
 from tests.integration.test_replay import (
     NEW,
     OLD,
@@ -136,6 +138,60 @@ async def test_of_two_replays_of_one_generation_from_two_folders_one_is_what_is_
         decisions = [decision(number, 2) for number in range(600)]
         outcomes = [outcome for number in range(600) for outcome in outcomes_of(number)]
         await client.last_snapshot("homepage", naive_fold(OLD | {"generation": 2}, decisions, outcomes).sha256)
+        assert orjson.loads(await place.pipeline("verify", "--policy", "homepage", "--json"))["equal"]
+
+
+async def test_of_two_applications_that_start_at_once_one_works_until_the_other_takes_over(
+    place: Place, tmp_path: Path
+) -> None:
+    """Both would write every version; of the second one it is said what to do."""
+    names = ("people", "people-2")
+    await topics.create_topics(place.broker, topics.topic_specs(names[1], PARTITIONS))
+    workers = [Worker(place.broker, tmp_path / name, app_id=name, partitions=PARTITIONS) for name in names]
+    async with Client(place.broker, app_id="people", partitions=PARTITIONS) as client:
+        await client.apply(define(OLD))
+        try:
+            for worker in workers:
+                worker.start()
+
+            async def is_one_refused() -> bool:
+                return sum(worker.is_running for worker in workers) == 1
+
+            await client.until(is_one_refused, what="one of them to be refused")
+            (second,) = [index for index, worker in enumerate(workers) if not worker.is_running]
+            assert workers[second].exit_code == 1
+            told = f"application {names[1 - second]!r} works this cluster's topics since"
+            assert told in workers[second].log.read_text("utf-8")
+            await produce(client, range(300), 1)
+            decisions = [decision(number, 1) for number in range(300)]
+            outcomes = [outcome for number in range(300) for outcome in outcomes_of(number)]
+            expected = naive_fold(OLD, decisions, outcomes).sha256
+            await client.last_snapshot("homepage", expected)
+
+            # Asked for, while the first one runs: that one hears of it, and ends.
+            taking = Worker(
+                place.broker,
+                tmp_path / "taking",
+                app_id=names[second],
+                partitions=PARTITIONS,
+                take_over=names[1 - second],
+            )
+            with taking:
+
+                async def has_ended() -> bool:
+                    return not workers[1 - second].is_running
+
+                await client.until(has_ended, what="the first application to end")
+                assert workers[1 - second].exit_code == 70
+            # It stays out; and verify has nothing against what was published.
+            workers[1 - second].start()
+            await client.until(has_ended, what="the first application to be refused")
+            assert workers[1 - second].exit_code == 1
+        finally:
+            for worker in workers:
+                worker.stop()
+        numbers = [snapshot["version"] for snapshot in await client.snapshots("homepage")]
+        assert numbers == sorted(set(numbers))
         assert orjson.loads(await place.pipeline("verify", "--policy", "homepage", "--json"))["equal"]
 
 

@@ -25,6 +25,7 @@ DEAD_LETTERS = "dead-letters"
 ERASURES = "erasures"
 SHADOW_DECISIONS = "shadow-decisions"
 AUDIT = "audit"
+DEPLOYMENTS = "deployments"
 
 JOIN_TABLE = "join"
 LEARN_TABLE = "learn"
@@ -107,6 +108,7 @@ def topic_specs(app_id: str, partitions: int, *, retention_days: int = 30) -> Se
         TopicSpec(ERASURES, 1, {**large, "retention.ms": "-1"}),
         TopicSpec(SHADOW_DECISIONS, partitions, kept),
         TopicSpec(AUDIT, 1, {**kept, "cleanup.policy": "delete", "retention.ms": str(AUDIT_KEPT_DAYS * DAY_MS)}),
+        TopicSpec(DEPLOYMENTS, 1, compacted),
         *(TopicSpec(table, partitions, changelog) for table in tables),
     ]
 

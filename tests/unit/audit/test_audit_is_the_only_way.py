@@ -57,7 +57,13 @@ LOOK = {
 }
 # What may write: the record's own way, and the parts of the system. A command that needs more belongs in neither list.
 WRITERS = {
-    "Outbox": {"audit/record.py", "stream/app.py", "stream/state/restore.py", "demo/logged.py"},
+    "Outbox": {
+        "audit/record.py",
+        "stream/app.py",
+        "stream/state/restore.py",
+        "stream/log/deployment.py",
+        "demo/logged.py",
+    },
     "AIOKafkaProducer": {"stream/log/outbox.py", "serve/delivery/delivery.py"},
     "Producer": {"brokers/embedded.py"},
     "create_topics": {"cli/topics.py", "cli/worker.py", "demo/stage.py", "doctor/fix.py", "stream/log/topics.py"},

@@ -64,8 +64,10 @@ def test_a_cluster_s_defaults_are_refused_by_topic_and_setting_with_the_command_
     changelogs = [f"pipeline-{table}-changelog" for table in ("join", "learn", "publish")]
     expected = {(name, "message.timestamp.type") for name in ("decisions", "outcomes")}
     expected |= {(name, "retention.ms") for name in ("rewards", "erasures")}
-    expected |= {(name, "cleanup.policy") for name in ("statistics", "snapshots", "policies", *changelogs)}
-    bounded = made_by_others.topics.keys() - {"shadow-decisions", "audit"}
+    expected |= {
+        (name, "cleanup.policy") for name in ("statistics", "snapshots", "policies", "deployments", *changelogs)
+    }
+    bounded = made_by_others.topics.keys() - {"shadow-decisions", "audit", "deployments"}
     expected |= {(name, "max.message.bytes") for name in bounded}
     refused = [finding.change for finding in findings if finding.status == "fail" and finding.change]
     assert {(change.topic, change.setting) for change in refused} == expected
