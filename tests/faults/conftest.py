@@ -126,7 +126,7 @@ async def cluster_trial(
     faults_cluster: Cluster, form: Form, seed: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> AsyncIterator[ClusterTrial]:
     """A scenario of either form on three brokers."""
-    async for one in _cluster_trial(faults_cluster, form, seed, tmp_path, request):
+    async for one in on_three_brokers(faults_cluster, form, seed, tmp_path, request):
         yield one
 
 
@@ -135,14 +135,20 @@ async def long_cluster_trial(
     faults_cluster: Cluster, long_form: Form, seed: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> AsyncIterator[ClusterTrial]:
     """A scenario of the long form on three brokers."""
-    async for one in _cluster_trial(faults_cluster, long_form, seed, tmp_path, request):
+    async for one in on_three_brokers(faults_cluster, long_form, seed, tmp_path, request):
         yield one
 
 
-async def _cluster_trial(
-    cluster: Cluster, form: Form, seed: int, folder: Path, request: pytest.FixtureRequest
+async def on_three_brokers(
+    cluster: Cluster,
+    form: Form,
+    seed: int,
+    folder: Path,
+    request: pytest.FixtureRequest,
+    deployment: str | None = None,
 ) -> AsyncIterator[ClusterTrial]:
-    place = await on_cluster(cluster, request.node.name, PARTITIONS)
+    """Give a scenario on a cluster, under a deployment's name or that of the test; whatever it did is undone."""
+    place = await on_cluster(cluster, deployment or request.node.name, PARTITIONS)
     try:
         async for one in _played(place, partial(ClusterTrial, cluster), form, seed, folder, request):
             yield one

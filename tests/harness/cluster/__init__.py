@@ -3,5 +3,8 @@
 process    one of them: killed, frozen, stopped, started again, on one folder and its ports
 cluster    all three, from the download that `pipeline.brokers` uses
 roles      who of them leads a partition, coordinates a group or an owner's name, is the controller
+place      a test's topics on it
+producer   sends without being held up by any of them
+secured    one with TLS, SCRAM and the grants of README's table
 replicas   on which of them a partition lies, and moving it
 """

@@ -43,14 +43,21 @@ def move(cluster: Cluster, wanted: Mapping[Place, Sequence[int]]) -> None:
 
 
 def take_nothing(cluster: Cluster, topic: str, partition: int) -> None:
-    """Leave a partition on its leader alone: below `min.insync.replicas` it refuses every write, and others do not."""
-    move(cluster, {(topic, partition): replicas(cluster)[topic, partition][:1]})
+    """Have a partition refuse every write, and no other: it lies on two brokers, one of which is stopped.
+
+    All others lie on three, of which two are left: as many as `min.insync.replicas` asks for. A partition that lay on
+    one broker alone would take everything: Kafka asks for no more replicas than there are.
+    """
+    leader, other, _ = replicas(cluster)[topic, partition]
+    move(cluster, {(topic, partition): [leader, other]})
+    cluster.brokers[other].stop()
 
 
 def take_again(cluster: Cluster, topic: str, partition: int) -> None:
-    """Give it its other replicas back."""
-    (kept,) = replicas(cluster)[topic, partition]
-    move(cluster, {(topic, partition): [kept, *(node for node in NODES if node != kept)]})
+    """Undo it."""
+    cluster.make_whole()
+    kept = replicas(cluster)[topic, partition]
+    move(cluster, {(topic, partition): [*kept, *(node for node in NODES if node not in kept)]})
 
 
 async def _move(broker: str, wanted: Mapping[Place, Sequence[int]]) -> None:
