@@ -100,7 +100,7 @@ class Prepared:
 
 def prepare(log: DecisionLog, features: FeatureSchema) -> Prepared:
     """Fit the reward model on the context's features; contexts that can't be encoded count as all zero."""
-    vectors = with_intercept(features.encode_many(log.contexts)[0])
+    vectors = with_intercept(features.encode_at(log.contexts, log.decided_at_ms.tolist())[0])
     counts = (len(log.segments), len(log.arms))
     model = fit_reward_model(log.segment, log.arm, log.reward, vectors, log.folds, counts=counts, bounds=log.bounds)
     return Prepared(log, model, features_from_grid(vectors))

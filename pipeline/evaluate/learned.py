@@ -46,11 +46,13 @@ class Situations:
 
 def situations_of(definition: PolicyDefinition, log: DecisionLog) -> Situations:
     """Encode the log's raw contexts, and put each in the segment that the policy's rules name."""
-    encoded, errors = definition.features.encode_many(log.contexts)
+    times_ms = log.decided_at_ms.tolist()
+    encoded, errors = definition.features.encode_at(log.contexts, times_ms)
     sound = np.array([error is None for error in errors])
     if not sound.any():
         raise ConfigError(f"policy {definition.name}", [f"can't encode any of the log's contexts: {errors[0]}"])
-    return Situations(tuple(map(definition.segments.segment_for, log.contexts)), encoded, sound)
+    filled = map(definition.features.filled, log.contexts, times_ms)
+    return Situations(tuple(map(definition.segments.segment_for, filled)), encoded, sound)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

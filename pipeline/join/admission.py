@@ -105,7 +105,10 @@ def encode_missing(
             definitions[definition.schema_hash] = definition
     for schema_hash, indices in missing.items():
         features = definitions[schema_hash].features
-        encoded, refusals = features.encode_many([admitted[index][0].context for index in indices])
+        decisions = [admitted[index][0] for index in indices]
+        encoded, refusals = features.encode_at(
+            [decision.context for decision in decisions], (decision.decided_at_ms for decision in decisions)
+        )
         width, whole = VECTOR_ITEM_BYTES * encoded.shape[1], encoded.astype("<i2").tobytes()
         for row, (index, refusal) in enumerate(zip(indices, refusals, strict=True)):
             vectors[index] = whole[row * width : (row + 1) * width] if refusal is None else refusal

@@ -6,7 +6,7 @@ Written by people as TOML, carried on the `policies` topic as canonical JSON: th
     definition     the whole, with the hashes that tell one definition from another
     canonical      PolicyDefinition → JSON bytes, one text for equal definitions
     segments       context → segment
-    features       context → context vector on the grid; feature_kinds: of numbers, categories, cycles
+    features       context → context vector on the grid; kinds: of numbers, categories, cycles
     guardrails     floors, eligibility, caps, budget, holdout, rollout: as declared
     reward         credited outcomes → reward on the grid; tallies: what is counted beside it
     changes        which definition may follow which

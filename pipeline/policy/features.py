@@ -9,7 +9,7 @@ depends on a rounding made twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from operator import itemgetter
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InvalidRecordError, RecordError, StateError
 from pipeline.models.grid import FEATURE_BITS, FEATURE_LIMIT, features_from_grid
 from pipeline.policy.encoder import Encoder
-from pipeline.policy.kinds import GRID_ONE, Feature, NumericFeature, OptionalFeature
+from pipeline.policy.kinds import GRID_ONE, ClockFeature, Feature, NumericFeature, OptionalFeature
 from pipeline.policy.kinds.values import MISSING, NUMBER_TYPES, missing
 
 INTERCEPT = "intercept"
@@ -46,6 +46,8 @@ class FeatureSchema:
     """The features beside those, with where each begins."""
     _pairs: tuple[tuple[slice, slice], ...] = field(init=False, compare=False, repr=False)
     """The entries whose products are entries too."""
+    _clocks: tuple[ClockFeature, ...] = field(init=False, compare=False, repr=False)
+    """Those that nobody has to send."""
 
     def __post_init__(self) -> None:
         starts = list(accumulate((feature.width for feature in self.features), initial=1))
@@ -64,6 +66,22 @@ class FeatureSchema:
         together = [feature for feature, _ in numeric] if several else []
         object.__setattr__(self, "_others", tuple(one for one in placed if one[0] not in together))
         object.__setattr__(self, "_pairs", pairs)
+        clocks = tuple(feature for feature in self.features if isinstance(feature, ClockFeature))
+        object.__setattr__(self, "_clocks", clocks)
+
+    def filled(self, context: Mapping[str, object], at_ms: int) -> Mapping[str, object]:
+        """Return the context with what a clock shows at `at_ms`, epoch milliseconds, where it doesn't say so itself."""
+        if not self._clocks:
+            return context
+        return {**{clock.name: clock.value(at_ms) for clock in self._clocks if clock.name not in context}, **context}
+
+    def encode_at(
+        self, contexts: Sequence[Mapping[str, object]], at_ms: Iterable[int]
+    ) -> tuple[NDArray[np.int16], list[RecordError | None]]:
+        """Encode m contexts of these times to (m, d), each filled, as `encode_many` does."""
+        if self._clocks:
+            contexts = [self.filled(*each) for each in zip(contexts, at_ms, strict=True)]
+        return self.encode_many(contexts)
 
     def encode(self, context: Mapping[str, object]) -> NDArray[np.int16]:
         """Encode one context to (d,); fields that are no features are ignored.

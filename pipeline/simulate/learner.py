@@ -279,7 +279,7 @@ class Learner:
     def _encode(self, moments: Moments) -> NDArray[np.int16]:
         if not self._definition.dimension:
             return np.zeros((len(moments.places), 0), np.int16)
-        vectors, errors = self._definition.features.encode_many(moments.contexts)
+        vectors, errors = self._definition.features.encode_at(moments.contexts, moments.at_ms.tolist())
         fault = next((error for error in errors if error is not None), None)
         if fault is not None:
             raise ConfigError(f"policy {self._definition.name}", [f"can't encode the environment's context: {fault}"])
@@ -288,8 +288,8 @@ class Learner:
     def _segment_codes(self, moments: Moments) -> Indices:
         if len(self._segments) == 1:
             return np.zeros(len(moments.places), np.int64)
-        segment_for = self._definition.segments.segment_for
-        return np.array([self._segments[segment_for(context)] for context in moments.contexts])
+        filled = map(self._definition.features.filled, moments.contexts, moments.at_ms.tolist())
+        return np.array([self._segments[self._definition.segments.segment_for(context)] for context in filled])
 
     def _plans(self, moments: Moments) -> list[Plan]:
         """Ask a node for each moment what it would draw from."""

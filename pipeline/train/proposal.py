@@ -14,7 +14,6 @@ from pipeline.models.grid import features_from_grid
 from pipeline.models.model import Floats
 from pipeline.models.regressions.linear import solve
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.features import FeatureSchema
 from pipeline.train.network import Examples, train_encoder
 
 LEAST = 200
@@ -50,8 +49,8 @@ def propose(definition: PolicyDefinition, log: DecisionLog, seed: int) -> Propos
     name = definition.algorithm.name
     if not ALGORITHMS[name].needs_context:
         raise ConfigError(what, [f"algorithm {name} looks at no context; take linear_thompson or lin_ucb"])
-    features = FeatureSchema(definition.features.features)
-    vectors, errors = features.encode_many(log.contexts)
+    features = replace(definition.features, encoder=None)
+    vectors, errors = features.encode_at(log.contexts, log.decided_at_ms.tolist())
     sound = np.array([error is None for error in errors], np.bool_)
     examples = Examples(vectors, np.asarray(log.arm, np.int64), np.asarray(log.reward)).some(sound)
     count = len(examples.arm)

@@ -11,6 +11,7 @@ What is declared may bend and not break: a number beyond its bounds is clipped, 
 
 from pipeline.policy.kinds.boolean import BooleanFeature
 from pipeline.policy.kinds.categorical import CategoricalFeature
+from pipeline.policy.kinds.clock import ClockFeature
 from pipeline.policy.kinds.cyclic import CyclicFeature
 from pipeline.policy.kinds.feature import Feature
 from pipeline.policy.kinds.hashed import HashedFeature
@@ -26,6 +27,7 @@ __all__ = [
     "GRID_ONE",
     "BooleanFeature",
     "CategoricalFeature",
+    "ClockFeature",
     "CyclicFeature",
     "Feature",
     "HashedFeature",

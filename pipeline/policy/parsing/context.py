@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from math import inf, isfinite
+from zoneinfo import available_timezones
 
 from pipeline.policy.features import FeatureSchema
 from pipeline.policy.kinds import (
     BooleanFeature,
     CategoricalFeature,
+    ClockFeature,
     CyclicFeature,
     Feature,
     HashedFeature,
@@ -20,6 +22,7 @@ from pipeline.policy.kinds import (
     QuantileFeature,
     StandardisedFeature,
 )
+from pipeline.policy.kinds.clock import SHOWN
 from pipeline.policy.parsing.encoder import read_encoder
 from pipeline.policy.parsing.section import Section, as_number, is_text, note_repeats
 from pipeline.policy.render_value import shown
@@ -85,10 +88,21 @@ def _read_feature(section: Section) -> Feature | None:
             feature = StandardisedFeature(name, section.number("mean"), deviation)
         case _:  # without a kind, no key can be called unknown
             return None
-    if section.choice("missing", ("refuse", "indicator"), "refuse") == "indicator":
-        feature = OptionalFeature(feature)
+    feature = _read_absence(section, feature)
     section.finish()
     return feature
+
+
+def _read_absence(section: Section, feature: Feature) -> Feature:
+    """Read what becomes of a context without the feature."""
+    is_optional = section.choice("missing", ("refuse", "indicator"), "refuse") == "indicator"
+    if not section.has("clock"):
+        return OptionalFeature(feature) if is_optional else feature
+    shows = section.choice("clock", SHOWN)
+    zone = section.choice("time_zone", available_timezones(), expected="a time zone, like Europe/Berlin or UTC")
+    if is_optional:
+        section.fault("missing", "is not for what a clock shows, which is always there; leave it out")
+    return ClockFeature(feature, shows, zone) if shows and zone else feature
 
 
 def _read_interactions(root: Section, names: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -61,9 +61,9 @@ class Section:
             self.fault(key, f"{shown(value)} is not a name; write {NAME_RULE}")
         return ""
 
-    def choice(self, key: str, options: Collection[str], default: str | None = REQUIRED) -> str:
-        """Read one of a few words."""
-        expected = f"one of {', '.join(options)}"
+    def choice(self, key: str, options: Collection[str], default: str | None = REQUIRED, expected: str = "") -> str:
+        """Read one of a few words; `expected` says which where they are many."""
+        expected = expected or f"one of {', '.join(options)}"
         value = self._take(key, default, expected)
         if isinstance(value, str) and value in options:
             return value

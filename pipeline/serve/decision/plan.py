@@ -105,6 +105,9 @@ def plan(snapshot: LoadedSnapshot | None, asked: Asked) -> Plan | NoAnswer:
     if snapshot is None:
         return _plan_blindly(asked)
     definition = snapshot.definition
+    filled = definition.features.filled(asked.context, asked.now_ms)
+    if filled is not asked.context:
+        asked = asked._replace(context=filled)
     made = Plan(asked, snapshot, definition.segments.segment_for(asked.context), snapshot.active)
     switches = asked.switches or definition.switches
     refusal = _narrow(made, snapshot, switches)

@@ -8,22 +8,29 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 
 from pipeline.errors import InvalidRecordError
+from pipeline.events import decision_from
+from pipeline.join.admission import encode_missing
 from pipeline.policy.contexts import bits_for, possible_contexts
 from pipeline.policy.features import FeatureSchema
 from pipeline.policy.kinds import (
     BooleanFeature,
     CategoricalFeature,
+    ClockFeature,
+    CyclicFeature,
     HashedFeature,
     NumericFeature,
     OptionalFeature,
     QuantileFeature,
 )
 from pipeline.policy.parsing.parse import load_policy
-from tests.samples import define, linear_policy
+from pipeline.serve import Decided, decide, load_snapshot
+from tests.harness.taught import taught
+from tests.samples import define, linear_policy, plain_decision
 
 ONE = 4096
 DOCUMENT = (Path(__file__).parents[3] / "docs/context.md").read_text(encoding="utf-8")
@@ -105,6 +112,51 @@ def test_an_interaction_is_every_entry_times_every_entry():
     assert [name for name, _ in schema.entries()] == ["intercept", "device", "age", "device × age"]
 
 
+@pytest.mark.parametrize(
+    ("shows", "zone", "expected"),
+    [
+        # 2026-07-01 21:30 UTC, a Wednesday: in Berlin (summer) 23:30, in Tokyo 6:30 of the Thursday.
+        ("hour", "UTC", 21.5),
+        ("hour", "Europe/Berlin", 23.5),
+        ("hour", "Asia/Tokyo", 6.5),
+        ("weekday", "Europe/Berlin", 2.0),
+        ("weekday", "Asia/Tokyo", 3.0),
+    ],
+)
+def test_a_clock_fills_in_what_nobody_sends(shows, zone, expected):
+    at_ms = 1_782_941_400_000
+    schema = FeatureSchema((ClockFeature(CyclicFeature("when", 24.0), shows, zone),))
+    assert schema.filled({}, at_ms) == {"when": expected}
+    vectors, (error,) = schema.encode_at([{}], [at_ms])
+    assert error is None
+    assert vectors.tolist() == [schema.encode({"when": expected}).tolist()]
+
+
+def test_what_a_context_says_itself_stands_against_the_clock():
+    schema = FeatureSchema((ClockFeature(CyclicFeature("when", 24.0), "hour", "UTC"),))
+    assert schema.filled({"when": 3}, 0) == {"when": 3}
+
+
+def test_a_node_logs_what_its_clock_showed_and_decides_by_it():
+    raw = linear_policy()
+    raw["context"] = [{"name": "when", "kind": "cyclic", "period": 24.0, "clock": "hour", "time_zone": "UTC"}]
+    policy = define(raw)
+    snapshot = load_snapshot(taught(policy, 1))
+    at_ms = 1_782_941_400_000  # 21:30 UTC
+    made = decide(snapshot, policy.name, {}, None, rng=np.random.default_rng(1), action_id="a", now_ms=at_ms)
+    assert isinstance(made, Decided)
+    assert (made.reason, made.decision.context) == ("policy", {"when": 21.5})
+    assert made.decision.context_vector == policy.features.encode({"when": 21.5}).tobytes()
+
+
+def test_join_fills_in_what_a_foreign_producer_left_out():
+    raw = linear_policy()
+    raw["context"] = [{"name": "when", "kind": "cyclic", "period": 24.0, "clock": "hour", "time_zone": "UTC"}]
+    policy, at_ms = define(raw), 1_782_941_400_000
+    decision = decision_from(plain_decision("a", at_ms, policy=policy.name, context={}))
+    assert encode_missing([(decision, policy)]) == [policy.features.encode({"when": 21.5}).tobytes()]
+
+
 def test_a_product_is_rounded_half_to_even():
     # Bounds of ±4096 make a number its own entry: 2048 × 1 / 4096 is half a step, 2048 × 3 / 4096 one and a half.
     schema = FeatureSchema((NumericFeature("a", -ONE, ONE), NumericFeature("b", -ONE, ONE)), interactions=(("a", "b"),))
@@ -146,6 +198,11 @@ def test_the_page_of_kinds_shows_a_policy_that_is_valid_and_says_the_same_again(
         ('kind = "quantile"\nknots = [3]', r"knots: "),
         ('kind = "numeric"\nlow = 0\nhigh = 1\nbeyond = "cut"', r'beyond: "cut" is not one of refuse, clip'),
         ('kind = "boolean"\nmissing = "zero"', r'missing: "zero" is not one of refuse, indicator'),
+        ('kind = "cyclic"\nperiod = 24\nclock = "hour"\ntime_zone = "Berlin"', r"time_zone: .*a time zone, like"),
+        (
+            'kind = "cyclic"\nperiod = 24\nclock = "moon"\ntime_zone = "UTC"',
+            r'clock: "moon" is not one of hour, w',
+        ),
         ('kind = "boolen"', r'did you mean "boolean"'),
     ],
 )
