@@ -54,7 +54,10 @@ def weigh_buckets(
     """
     aged = AgedRows.of(rows)
     is_plain = definition.forgetting.is_none and not is_corrected(definition)
-    rows, newest = (sorted(aged.ever.items()), 0) if is_plain else (aged.rows(), aged.newest)
+    is_faded = not (is_plain or definition.has_tallies)
+    newest = 0 if is_plain else aged.newest
+    # What fades, and nothing is told apart of, is summed by span, and no row is looked at again.
+    rows = sorted(aged.ever.items()) if is_plain else [] if is_faded else aged.rows()
     counted: Sequence[tuple[RowKey, Countable]]
     if definition.reward.is_weighted:
         counted = rewarded(definition, rows, is_plain=is_plain)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import ItemsView, Iterator, Mapping, MutableMapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping
 from itertools import chain, islice
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import orjson
 
@@ -30,7 +30,7 @@ from pipeline.publish.snapshot import snapshot_id
 from pipeline.stream.log import topics
 from pipeline.stream.log.sources import Resumption
 from pipeline.stream.state.durable import DurablePartition
-from pipeline.stream.state.tables import PROGRESS, PartitionRows
+from pipeline.stream.state.tables import PROGRESS
 
 PARTIAL = b"p"
 MARK = b"m"
@@ -51,10 +51,20 @@ class Published(NamedTuple):
     """Names of its parts; none where it is one record."""
 
 
+class Stored(Protocol):
+    """A store of rows."""
+
+    def get(self, key: bytes, /) -> bytes | None:
+        """Return one row."""
+
+    def scan(self, prefix: bytes, /) -> Iterable[tuple[bytes, bytes]]:
+        """Yield the rows whose keys begin so, as they were when the first was asked for."""
+
+
 class StoredPartials(MutableMapping[PartialKey, Statistics]):
     """The rows of one policy generation where they are stored; in memory are those that are not durable yet."""
 
-    def __init__(self, rows: PartitionRows, unwritten: dict[bytes, bytes | None], policy: str, generation: int) -> None:
+    def __init__(self, rows: Stored, unwritten: dict[bytes, bytes | None], policy: str, generation: int) -> None:
         self._rows = rows
         self._unwritten = unwritten
         self._prefix = PARTIAL + orjson.dumps([policy, generation])[:-1] + b","

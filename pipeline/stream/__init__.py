@@ -18,6 +18,7 @@ A handler that fails goes from 7 back to 3, on what is durable; before partition
 app.py         the whole wiring on one screen
 metrics.py     a worker's counts for Prometheus
 health.py      how a worker is: alive, ready, caught up
+event_loop.py  what holds the event loop: work in steps, and a watch
 policies.py    the policies that this process knows
 
 state/         tables of a partition

@@ -35,6 +35,7 @@ from pipeline.publish.versions import last_published
 from pipeline.registry.lookup import Schemas
 from pipeline.settings import WorkerSettings
 from pipeline.stream.credentials import faust_credentials
+from pipeline.stream.event_loop import StallWatch
 from pipeline.stream.failpoints import failpoint
 from pipeline.stream.health import LaneHealth, WorkerHealth, health_pages, worker_health
 from pipeline.stream.log import topics
@@ -128,6 +129,10 @@ class WorkerApp(faust.App):
         await self.policies.stop()
         await self.schemas.close()
         await self.outbox.stop()
+
+    @Service.task
+    async def _watch_event_loop(self) -> None:
+        await keep_running(StallWatch(self.metrics.note_stall).run)
 
     @Service.task
     async def _watch_cluster(self) -> None:

@@ -55,6 +55,13 @@ class WorkerMetrics(Collector):
             [],
             BUCKETS_S,
         )
+        self._stalls = Times(
+            "pipeline_event_loop_stall_seconds",
+            "How much later than asked for the event loop came back: whatever ran held it for so long.",
+            [],
+            BUCKETS_S,
+        )
+        self._longest_stall_s = 0.0
         self._published = BoundedCounts(MOST_POLICIES)
         self._restored: Counter[str] = Counter()
         self._rebuilt: Counter[tuple[str, str]] = Counter()
@@ -108,6 +115,11 @@ class WorkerMetrics(Collector):
         """Count offsets that nobody will ever read."""
         self._gone[topic, partition] += count
 
+    def note_stall(self, seconds: float) -> None:
+        """Count how late the event loop came back."""
+        self._stalls.observe((), seconds)
+        self._longest_stall_s = max(self._longest_stall_s, seconds)
+
     def note_published(self, policy: str, seconds: float) -> None:
         """Count a snapshot."""
         self._published.add((policy,))
@@ -118,6 +130,12 @@ class WorkerMetrics(Collector):
         yield self._steps.family()
         yield self._restores.family()
         yield self._publishes.family()
+        yield self._stalls.family()
+        yield GaugeMetricFamily(
+            "pipeline_event_loop_longest_stall_seconds",
+            "The longest of them since the worker began.",
+            self._longest_stall_s,
+        )
         yield from self._totals()
         if self._loop is None:
             yield from self._read()

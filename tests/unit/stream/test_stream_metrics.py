@@ -55,10 +55,15 @@ async def test_steps_and_restores_are_timed() -> None:
     metrics = WorkerMetrics()
     metrics.observe_steps("join")(0.003)
     metrics.note_restore("learn", 120, 0.5)
+    metrics.note_stall(0.004)
+    metrics.note_stall(0.001)
     told = await scrape(metrics)
     assert told['pipeline_step_seconds_count{stage="join"}'] == 1
     assert told['pipeline_step_seconds_sum{stage="join"}'] == pytest.approx(0.003)
     assert told['pipeline_restore_seconds_sum{table="learn"}'] == 0.5
+    assert told["pipeline_event_loop_stall_seconds_count"] == 2
+    assert told['pipeline_event_loop_stall_seconds_bucket{le="0.002"}'] == 1
+    assert told["pipeline_event_loop_longest_stall_seconds"] == 0.004
     assert told['pipeline_restored_records_total{table="learn"}'] == 120
 
 
