@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,6 +84,13 @@ T = TypeVar("T")
     show_default=True,
     help="Worker processes; the embedded broker can serve one. [PIPELINE_DEMO_WORKERS]",
 )
+@click.option(
+    "--stay",
+    "stays",
+    envvar="PIPELINE_DEMO_STAY",
+    is_flag=True,
+    help="Start a console beside it, say its address and key, and keep all of it up until Ctrl-C. [PIPELINE_DEMO_STAY]",
+)
 @options.as_json
 def demo(
     broker: str,
@@ -94,6 +101,7 @@ def demo(
     data: Path | None,
     partitions: int,
     workers: int,
+    stays: bool,
     as_json: bool,
 ) -> None:
     """Play the whole loop: broker, worker, two serving nodes, and visitors who come, click and buy.
@@ -104,6 +112,7 @@ def demo(
     \b
     Example:
       pipeline demo
+      pipeline demo --stay
       pipeline demo --log open-bandit --data data/random/women
     """
     if (log_kind is None) != (data is None):
@@ -112,10 +121,12 @@ def demo(
         raise click.UsageError(f"--workers {workers}: the embedded broker can serve one worker; add --broker kafka")
     if workers > partitions:
         raise click.UsageError(f"--workers {workers}: only {partitions} of them would have a partition")
+    if data is not None and stays:
+        raise click.UsageError("--stay keeps the visitors' stage up: leave --log and --data out")
     if data is not None:
         _demo_log(broker, data, partitions, workers, as_json)
     else:
-        _demo_visitors(broker, visitors, seed, picture, partitions, workers, as_json)
+        _demo_visitors(broker, visitors, seed, picture, partitions, workers, stays, as_json)
 
 
 def _demo_log(broker: str, data: Path, partitions: int, workers: int, as_json: bool) -> None:
@@ -138,25 +149,46 @@ def _demo_log(broker: str, data: Path, partitions: int, workers: int, as_json: b
 
 
 def _demo_visitors(
-    broker: str, visitors: int, seed: int, picture: Path, partitions: int, workers: int, as_json: bool
+    broker: str, visitors: int, seed: int, picture: Path, partitions: int, workers: int, stays: bool, as_json: bool
 ) -> None:
     # As above.
+    from pipeline.demo.console import Stay  # noqa: PLC0415
     from pipeline.demo.picture import save_picture  # noqa: PLC0415
+    from pipeline.demo.report import VisitorsReport  # noqa: PLC0415
     from pipeline.demo.simulated import play_visitors  # noqa: PLC0415
     from pipeline.demo.table import visitors_table  # noqa: PLC0415
+
+    told: list[VisitorsReport] = []
+
+    def tell(report: VisitorsReport) -> None:
+        told.append(report)
+        save_picture(report.curves, picture)
+        if as_json:
+            click.echo(orjson.dumps({**report.to_json(), "picture": str(picture)}))
+        else:
+            Console().print(visitors_table(report), f"The regret curves are in {picture}")
+        if stays:
+            click.echo("All of it stays up until Ctrl-C.", err=True)
+
+    def say(console: str, key: str, nodes: Sequence[str]) -> None:
+        click.echo(f"console: {console} (in a moment)\nkey: {key}\nnodes: {' '.join(nodes)}", err=True)
 
     with (
         Progress(Console(stderr=True)) as progress,
         running_broker(broker, cache_dir=default_cache_dir(), fresh=True) as running,
     ):
         progress.say("starting a worker and two serving nodes")
-        play = play_visitors(running, visitors, seed, _apply, progress, partitions=partitions, workers=workers)
-        report = _run(play)
-    save_picture(report.curves, picture)
-    if as_json:
-        click.echo(orjson.dumps({**report.to_json(), "picture": str(picture)}))
-    else:
-        Console().print(visitors_table(report), f"The regret curves are in {picture}")
+        stay = Stay(say, tell) if stays else None
+        play = play_visitors(
+            running, visitors, seed, _apply, progress, partitions=partitions, workers=workers, stay=stay
+        )
+        try:
+            report = _run(play)
+        except (click.Abort, KeyboardInterrupt):
+            if told:  # it was to stay until then
+                return
+            raise
+    tell(report)
 
 
 async def _apply(broker: str, definition: PolicyDefinition) -> bool:

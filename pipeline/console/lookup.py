@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 from pipeline.codec import avro
 from pipeline.codec.murmur2 import partition_of
+from pipeline.codec.revisions import made_whole
 from pipeline.codec.wire import decode_event, read_accepted
-from pipeline.errors import ConfigError, RecordError, UnavailableError
+from pipeline.errors import ConfigError, RecordError, StateError, UnavailableError
 from pipeline.events import MAX_ID_CHARACTERS, Decision
 from pipeline.stream.log.follow import entries, taken
 from pipeline.stream.log.reader import EARLIEST_MS, LATEST_MS, STILL_WITHIN_S, LogReader
@@ -97,9 +98,11 @@ def _taken(found: FoundDecision, record: Any) -> FoundDecision:
             if isinstance(event, Decision) and event.action_id == found.action_id and found.decision is None:
                 return found._replace(decision=event, place=place)
             return found
-        fields = avro.decode_as("reward", record.value)
+        fields: Mapping[str, Any] = avro.decode_as("reward", record.value)
         if fields["action_id"] != found.action_id or len(found.revisions) >= MOST_REVISIONS:
             return found
+        with suppress(StateError):  # what it goes on from is not there: it is shown as it stands
+            fields = made_whole(fields, found.revisions[-1] if found.revisions else None)
         found = found._replace(revisions=[*found.revisions, fields], places=[*found.places, place])
         if found.decision is None and not fields["is_erased"]:
             return found._replace(decision=read_accepted(fields["decision"]), place=place)

@@ -9,6 +9,7 @@ failure.py      the error that ends a demo
 processes.py    workers and nodes as child processes
 members.py      which workers have partitions
 stage.py        broker, topics, policy, workers: ready to play
+console.py      a console beside it, and what stays up
 watch.py        ledger, snapshots and dead letters, followed
 play.py         visitors decide and act over HTTP
 simulated.py    the first demo: visitors            cli: `pipeline demo`

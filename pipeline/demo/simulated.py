@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.brokers import Broker
 from pipeline.brokers.ports import HOST, free_ports
+from pipeline.demo.console import Stay, start_console
 from pipeline.demo.failure import DemoError
 from pipeline.demo.freshness import Freshness, FreshnessReport
 from pipeline.demo.play import Play, snapshots_of
@@ -43,9 +44,17 @@ _POLL_S = 0.1
 
 
 async def play_visitors(
-    broker: Broker, count: int, seed: int, apply: Apply, progress: Progress, *, partitions: int, workers: int
+    broker: Broker,
+    count: int,
+    seed: int,
+    apply: Apply,
+    progress: Progress,
+    *,
+    partitions: int,
+    workers: int,
+    stay: Stay | None = None,
 ) -> VisitorsReport:
-    """Let `count` visitors come, wait until all they did has settled, and compare.
+    """Let `count` visitors come, wait until all they did has settled, and compare; then stay up if somebody asked.
 
     Raises:
         DemoError: a process ended, something was not settled, or the policy has not learned.
@@ -62,15 +71,15 @@ async def play_visitors(
         ) as watch,
     ):
         nodes = _start_nodes(stage)
+        if stay is not None:
+            stay.on_console(*start_console(stage, nodes), nodes)
         play = Play(visitors, definition.name, nodes, freshness)
         played = _play(play, watch, progress, nodes, definition.name)
         seconds, snapshot = await beside(played, watch.follow(), stage.processes.watch())
-    measured = freshness.report(watch.recount.credited, play.last_decided_ms - LEFT_OUT_MS, play.last_decided_ms)
-    if measured is None:
-        raise DemoError("nobody did anything that freshness could be measured on: use more --visitors")
-    report = _report(definition, visitors, play, watch, snapshot, measured, seed, seconds)
-    if faults := report.faults():
-        raise DemoError("the policy has not learned: " + "; ".join(faults))
+        report = _measured(definition, visitors, play, watch, snapshot, freshness, seed, seconds)
+        if stay is not None:
+            stay.on_report(report)
+            await stage.processes.watch()
     return report
 
 
@@ -150,6 +159,30 @@ async def _show(play: Play, watch: Watch, progress: Progress) -> None:
         settled = len(watch.recount.settled)
         progress.show(Frame(phase, play.decisions, total, settled, version, left_s, play.shares()))
         await asyncio.sleep(progress.interval_s)
+
+
+def _measured(
+    definition: PolicyDefinition,
+    visitors: Visitors,
+    play: Play,
+    watch: Watch,
+    snapshot: Published,
+    freshness: Freshness,
+    seed: int,
+    seconds: float,
+) -> VisitorsReport:
+    """Return the report of a play that has learned.
+
+    Raises:
+        DemoError: it has not, or nothing was done that freshness could be measured on.
+    """
+    measured = freshness.report(watch.recount.credited, play.last_decided_ms - LEFT_OUT_MS, play.last_decided_ms)
+    if measured is None:
+        raise DemoError("nobody did anything that freshness could be measured on: use more --visitors")
+    report = _report(definition, visitors, play, watch, snapshot, measured, seed, seconds)
+    if faults := report.faults():
+        raise DemoError("the policy has not learned: " + "; ".join(faults))
+    return report
 
 
 def _report(

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pipeline.brokers import Broker
 from pipeline.brokers.embedded import PARTITIONS as EMBEDDED_PARTITIONS
+from pipeline.brokers.ports import HOST, free_ports
 from pipeline.demo.failure import DemoError
 from pipeline.demo.members import wait_for_partitions
 from pipeline.demo.processes import Processes, beside
@@ -36,6 +37,10 @@ class Stage:
     """Of every topic that carries events."""
     processes: Processes
     """Workers so far."""
+    folder: Path
+    """Of their logs and state, for as long as the stage is up."""
+    metrics: tuple[str, ...]
+    """Where each worker tells its counts."""
 
 
 @asynccontextmanager
@@ -58,11 +63,13 @@ async def staged(
     folder = Path(tempfile.mkdtemp(prefix="pipeline-demo-"))
     try:
         with Processes(folder) as processes:
-            for number in range(1, workers + 1):
-                processes.start(f"worker-{number}", _worker_arguments(address, count, folder / f"state-{number}"))
+            ports = free_ports(workers)
+            for number, port in enumerate(ports, start=1):
+                arguments = _worker_arguments(address, count, folder / f"state-{number}", port)
+                processes.start(f"worker-{number}", arguments)
             if broker.supports_topic_creation:
                 await beside(wait_for_partitions(address, APP_ID, workers), processes.watch())
-            yield Stage(address, count, processes)
+            yield Stage(address, count, processes, folder, tuple(f"http://{HOST}:{port}" for port in ports))
     except PipelineError as error:
         _remove_state(folder)
         raise DemoError(f"{error}\nlogs of all processes: {folder}") from error
@@ -72,9 +79,10 @@ async def staged(
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _worker_arguments(broker: str, partitions: int, state: Path) -> list[str]:
+def _worker_arguments(broker: str, partitions: int, state: Path, metrics_port: int) -> list[str]:
     options = ["--broker", broker, "--app-id", APP_ID, "--partitions", str(partitions)]
-    return ["worker", *options, "--state-dir", str(state), "--no-create-topics"]
+    options += ["--state-dir", str(state), "--metrics-port", str(metrics_port)]
+    return ["worker", *options, "--no-create-topics"]
 
 
 async def _require_unused(broker: str, partitions: int) -> None:

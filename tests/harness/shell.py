@@ -22,7 +22,7 @@ from pipeline.brokers.parent_watch import ParentWatch
 DONE_WITHIN_S = 150.0
 STOPPED_WITHIN_S = 30.0
 LOOK_EVERY_S = 0.05
-SERVICE = re.compile(r"pipeline (worker|serve|policy (?=ramp\b.*--every\b))")
+SERVICE = re.compile(r"pipeline (worker|serve|console|policy (?=ramp\b.*--every\b))")
 
 
 class Ended(NamedTuple):
@@ -116,7 +116,7 @@ class Shell:
 
 
 def kind_of(text: str) -> str | None:
-    """Return what goes on until it is stopped: worker, serve or policy; None for a command that ends by itself."""
+    """Return what goes on until it is stopped: worker, serve, console, policy; None for what ends by itself."""
     found = SERVICE.match(text)
     return None if found is None else found[1].strip()
 

@@ -69,7 +69,7 @@ class Reader:
 
     def __init__(self, folder: Path, broker: str, names: Mapping[str, str], environment: Mapping[str, str]) -> None:
         (self.port,) = free_ports(1)
-        self.shell = Shell(folder, {"PIPELINE_PORT": str(self.port), **environment})
+        self.shell = Shell(folder, {"PIPELINE_PORT": str(self.port), "PIPELINE_CONSOLE_PORT": "0", **environment})
         self._names = {
             r"127\.0\.0\.1:9092": broker,
             r"\b8080\b": str(self.port),
@@ -141,6 +141,13 @@ class Reader:
                 return all(f"snapshot-live policy={name} " in log() for name in self.policies)
 
             until(answers, "the node to answer from a snapshot", WITHIN_S, log)
+        elif kind == "console":
+
+            def listens() -> bool:
+                assert self.shell.is_running(kind), log()[-3_000:]
+                return re.search(r"console: https?://", log()) is not None
+
+            until(listens, "the console to listen", WITHIN_S, log)
         elif kind == "policy":
             until(log, "the first look", WITHIN_S)
             assert self.shell.is_running(kind), log()

@@ -20,7 +20,7 @@ LOOKED_WITHIN_S = 30.0
 log = logging.getLogger(__name__)
 
 CHANGED = "Nothing was done: what would be done is no longer what was shown. Look again."
-NO_POLICY = "-"
+NO_POLICY = "~"
 """In an address, where a name would stand."""
 FIELDS = ("to", "arm", "share", "reason", "source", "text")
 """What an act goes by, beside its policy."""

@@ -31,7 +31,7 @@ default = "all"
 
 [algorithm]
 name = "beta_thompson"
-parameters = {{ sharpness = 2 }}
+sharpness = 2
 
 [reward]
 low = 0.0
