@@ -349,7 +349,7 @@ def test_a_decision_is_looked_up_and_derived_again(played: Played, browser: webd
 
     answers = until(checked, "its purchase is credited")
     assert set(answers.values()) == {"equal"}, answers
-    assert {"segment", "context vector", "probabilities", "snapshot", "propensity of the arm"} <= answers.keys()
+    assert {"segment", "probabilities", "snapshot", "propensity of the arm"} <= answers.keys()
     assert text_of(browser, "[data-decided='arm']") == made["arm"]
     told = browser.find_element(By.CSS_SELECTOR, "[data-decided='propensity']").get_attribute("data-value")
     assert float(str(told)) == made["propensity"]
@@ -413,9 +413,7 @@ def shoot(browser: webdriver.Chrome, name: str) -> None:
     import base64  # noqa: PLC0415  for pictures alone
 
     time.sleep(3.0)
-    size = browser.execute_script(
-        "return [document.documentElement.clientWidth, document.documentElement.scrollHeight]"
-    )
-    clip = {"x": 0, "y": 0, "width": size[0], "height": min(size[1], 2_200), "scale": 1}
+    size = browser.execute_script("return [innerWidth, document.documentElement.scrollHeight]")
+    clip = {"x": 0, "y": 0, "width": size[0], "height": min(size[1], 1_300), "scale": 1}
     shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
     Path(str(SHOTS), f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
