@@ -16,6 +16,7 @@ from pipeline.cli.directives import is_held, read_book
 from pipeline.cli.ramp import promote, ramp
 from pipeline.cli.switching import rollout_in_words, switched_in_words
 from pipeline.evaluate.context_log import read_contexts
+from pipeline.models import ALGORITHMS
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.feature_use import feature_doubts, lacking_doubts
@@ -181,9 +182,14 @@ def rollout(broker: Address, name: str, share: float, mode: RolloutMode | None, 
 def in_words(definition: PolicyDefinition) -> str:
     """Say in a line what a definition is."""
     return (
-        f"{definition.name} generation {definition.generation}, {definition.algorithm.name}, "
+        f"{definition.name} generation {definition.generation}, {definition.algorithm.name}{_rule(definition)}, "
         f"{len(definition.active_arms)} arms, {len(definition.segments.names)} segments, "
         f"context of {definition.dimension}, {definition.definition_hash[:12]}"
         f"{', KILLED' if definition.switches.is_killed else ''}"
         f"{', killed arms: ' + ', '.join(definition.switches.arms) if definition.switches.arms else ''}"
     )
+
+
+def _rule(definition: PolicyDefinition) -> str:
+    words = ALGORITHMS[definition.algorithm.name].words
+    return f" ({words})" if words else ""

@@ -9,6 +9,7 @@ from typing import Any
 
 Plain = Mapping[str, Any]
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+GO_BY_BOUNDS = frozenset({"auto_linear", "auto_rates"})
 _LARGEST = 1 << 15
 """Of a reward on its grid."""
 
@@ -66,6 +67,8 @@ def hashed_parts(plain: Plain) -> dict[str, Any]:
     arms = [_arm(plain, arm) for arm in sorted(plain["arms"], key=lambda arm: str(arm["name"]))]
     if arms := [arm for arm in arms if arm[1] or arm[2]]:
         parts["arms"] = arms
+    if name in GO_BY_BOUNDS:
+        parts["bounds"] = [float(plain["reward"][key]) for key in ("low", "high")]
     if forgetting := plain.get("forgetting"):
         durations = [milliseconds(forgetting[key]) if key in forgetting else None for key in ("half_life", "window")]
         parts["forgetting"] = [*durations, bucket_ms(plain)]

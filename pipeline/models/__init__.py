@@ -3,7 +3,9 @@
     beliefs, advice  what a posterior says of the arms' means, and whether that is enough to stop
     many_contexts    arm probabilities in many contexts at once
 
-    algorithms/      each in its file, without context:
+    algorithms/      each in its file, without a number to choose:
+        auto_linear, auto_rates          what `auto` is with a context and without one
+                     without context:
         beta_thompson, hierarchical_thompson, gaussian_thompson, poisson_thompson     by P(an arm is the best)
         kl_ucb, ucb_tuned, ucb1                                          by an upper confidence bound
         epsilon_greedy, fixed_split                                      by the mean, and by chance
@@ -17,7 +19,7 @@
 
     regressions/     posteriors of what a reward is worth
         empirical        an arm's count, mean and variance; importance: the same by 1 / propensity
-        linear, hybrid   ridge posteriors
+        linear, hybrid   ridge posteriors; standardised: noise, ridge and units measured over all arms
         logistic         Laplace's posterior from counts by context; logistic_hybrid
     sums/            exact sums
         statistics       of one row, a commutative group; `fold` sums a batch of changes; tally, refined: beside them
@@ -29,7 +31,7 @@
         best_arm, best_student, best_gamma   P(an arm is the best); `quadrature` is the integral behind it
         trapezoid, normal_kernel             the same for normal arms, compiled
         sampling         where arms share what is not known
-        largest          from an index an arm to weights
+        largest, lookahead   from an index an arm to weights: now, and over the decisions to come
         floor            the exploration floor, and the draw
 
     model            what every algorithm is: `Model`, `Posterior`, `Estimates`
@@ -46,6 +48,8 @@ from types import MappingProxyType
 
 from pipeline.errors import ConfigError
 from pipeline.models.algorithms import (
+    auto_linear,
+    auto_rates,
     beta_thompson,
     epsilon_greedy,
     exp3,
@@ -72,6 +76,8 @@ from pipeline.models.model import AlgorithmInfo, Model
 
 ALGORITHMS: Mapping[str, AlgorithmInfo] = MappingProxyType(
     {
+        "auto_linear": auto_linear.INFO,
+        "auto_rates": auto_rates.INFO,
         "beta_thompson": beta_thompson.INFO,
         "hierarchical_thompson": hierarchical_thompson.INFO,
         "gaussian_thompson": gaussian_thompson.INFO,
@@ -95,6 +101,19 @@ ALGORITHMS: Mapping[str, AlgorithmInfo] = MappingProxyType(
         "hybrid_ucb": hybrid_ucb.INFO,
     }
 )
+
+
+AUTO = "auto"
+"""In a policy's file: the rule for what the policy declares."""
+
+
+def chosen_by(*, has_context: bool) -> str:
+    """Return the rule that `auto` is.
+
+    >>> chosen_by(has_context=False)
+    'auto_rates'
+    """
+    return auto_linear.AutoLinear.name if has_context else auto_rates.AutoRates.name
 
 
 def model_for(name: str, parameters: Mapping[str, float]) -> Model:

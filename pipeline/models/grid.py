@@ -38,10 +38,18 @@ BLOCK_ROWS = 2**22
 
 @dataclass(frozen=True)
 class Grid:
-    """The scale of one policy's integers; that of its features is the same everywhere."""
+    """The scale of one policy's integers, and its rewards' bounds; that of features is the same everywhere."""
 
     reward_exponent: int
     """A reward of 1 is the integer 2**reward_exponent; negative for rewards above 2**15."""
+    bounds: tuple[float, float] | None = None
+    """The least and the largest reward, where they are known better than by the grid."""
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Return bounds that no reward leaves."""
+        widest = reward_from_grid(REWARD_LIMIT, self.reward_exponent)
+        return self.bounds or (-widest, widest)
 
 
 def reward_exponent(low: float, high: float) -> int:

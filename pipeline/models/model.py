@@ -141,6 +141,14 @@ class LearnsAcrossSegments(Protocol):
         """Derive every segment's posterior from one row of sums a segment and arm, arms in the same order."""
 
 
+@runtime_checkable
+class Measures(Protocol):
+    """A model that measures what others are told by parameters."""
+
+    def measured(self, posterior: Posterior) -> str:
+        """Say in words what it has measured."""
+
+
 def posteriors(model: Model, segments: Sequence[Sequence[Sums]], grid: Grid) -> list[Posterior]:
     """Derive every segment's posterior, together where the model learns across segments."""
     if isinstance(model, LearnsAcrossSegments):
@@ -177,6 +185,13 @@ class AlgorithmInfo:
     """Whether no reward may be below 0."""
     learns_across_arms: bool = False
     """Whether what is learned of one arm says something of another."""
+    pools: bool = False
+    """Whether an arm's posterior goes by the sums of the others too, though it says nothing of an arm nobody has
+    seen."""
+    goes_by_bounds: bool = False
+    """Whether a posterior goes by the rewards' bounds, beside the sums."""
+    words: str = ""
+    """What it does, for people, where its name says less than its parameters would."""
     counts_contexts: bool = False
     """Whether it learns from how many decisions each distinct context had, beside the sums."""
     counts_propensities: bool = False

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Literal
 
+from pipeline.models.grid import Grid
 from pipeline.models.sums.forgetting import Forgetting
 from pipeline.models.sums.weighted import ArmPrior
 from pipeline.policy.analysis import AnalysisGroup
@@ -204,6 +205,11 @@ class PolicyDefinition:
     def reward_exponent(self) -> int:
         """A reward r is the integer round(r * 2**reward_exponent)."""
         return self.reward.exponent
+
+    @property
+    def grid(self) -> Grid:
+        """What rewards are on."""
+        return Grid(self.reward.exponent, (self.reward.low, self.reward.high))
 
     @property
     def window_ms(self) -> int:

@@ -50,7 +50,8 @@ class Derivation:
         self, model: Model, grid: Grid, arms: Sequence[str], segments: Mapping[str, Sequence[Sums]]
     ) -> list[Posterior]:
         """Return each segment's posterior, from a row of sums for each arm."""
-        if ALGORITHMS[model.name].learns_across_arms or isinstance(model, LearnsAcrossSegments):
+        info = ALGORITHMS[model.name]
+        if info.learns_across_arms or info.pools or isinstance(model, LearnsAcrossSegments):
             return posteriors(model, list(segments.values()), grid)
         basis = _Basis(model, grid, list(arms))
         known = self._segments if basis == self._basis else {}

@@ -14,7 +14,9 @@ the buckets that are counted together by their age, named by its middle one (`mo
     [[segment, arm, "", [n, Σr, Σr², b…, A…]], …]
 
 `arms` names those with a prior or features and is left out where there are none, as `forgetting` is where nothing is
-forgotten. A policy with candidates has one more key, "candidates": [feature, …], and rows of arm "*".
+forgotten.
+An algorithm that measures rewards by their bounds has the key "bounds": [low, high].
+A policy with candidates has one more key, "candidates": [feature, …], and rows of arm "*".
 Where delays are corrected for, decisions counted by context, or outcome kinds apart, it has more keys
 
     "delays": [event time, or 0 where nothing is open; bucket width; [[kind, typical worth, window], …]]
@@ -48,8 +50,7 @@ import orjson
 
 from pipeline.codec import avro
 from pipeline.learn.memory import RowKey
-from pipeline.models import model_for
-from pipeline.models.grid import Grid
+from pipeline.models import ALGORITHMS, model_for
 from pipeline.models.sums.statistics import Statistics
 from pipeline.policy.candidates import CANDIDATES
 from pipeline.policy.canonical import canonical_bytes, to_canonical_json
@@ -143,6 +144,8 @@ def _model_parts(definition: PolicyDefinition) -> dict[str, Any]:
         for arm in sorted(definition.arms, key=lambda arm: arm.name)
         if arm.prior or arm.features
     ]
+    if ALGORITHMS[algorithm.name].goes_by_bounds:
+        parts["bounds"] = [definition.reward.low, definition.reward.high]
     if arms:
         parts["arms"] = arms
     if definition.candidates is not None:
@@ -168,13 +171,12 @@ def segment_posteriors(
     merged = merge_buckets(aged)
     weighed = weigh_buckets(definition, aged, as_of_ms, known.fading)
     model = model_for(definition.algorithm.name, definition.algorithm.parameters)
-    grid = Grid(definition.reward_exponent)
     dimension = definition.dimension
     arms = sorted(definition.arm_names)
     segments = sorted({segment for segment, _ in weighed})
     learned_of = arms if definition.candidates is None else [*arms, CANDIDATES]
     by_segment = {segment: [weighed[segment, arm] for arm in learned_of] for segment in segments}
-    derived = known.derive(model, grid, arms, by_segment)
+    derived = known.derive(model, definition.grid, arms, by_segment)
     told = reward_sums(definition, aged.ever.items()) if definition.reward.is_weighted else None
     records = []
     for segment, posterior in zip(segments, derived, strict=True):

@@ -18,7 +18,6 @@ from pipeline.errors import ConfigError
 from pipeline.learn.memory import RowKey
 from pipeline.models import model_for
 from pipeline.models.chances.floor import draw
-from pipeline.models.grid import Grid
 from pipeline.models.model import Floats, LearnsAcrossSegments, Posterior, Sums, posteriors
 from pipeline.models.sums.contexts import COLUMNS as CONTEXT_COLUMNS
 from pipeline.models.sums.delays import COLUMNS, column_for
@@ -57,7 +56,7 @@ class Learner:
         self._rng = rng
         self._arms = setting.arms
         self._model = model_for(definition.algorithm.name, definition.algorithm.parameters)
-        self._grid = Grid(definition.reward_exponent)
+        self._grid = definition.grid
         self._is_joint = isinstance(self._model, LearnsAcrossSegments)
         self._sorted_arms = tuple(sorted(setting.arms))
         self._places = {arm: place for place, arm in enumerate(setting.arms)}

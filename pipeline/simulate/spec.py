@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline.errors import ConfigError
-from pipeline.models import ALGORITHMS
+from pipeline.models import ALGORITHMS, AUTO
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.simulate.environment import Setting
 from pipeline.simulate.setting import definition_for
@@ -49,8 +49,10 @@ def definition_of(spec: str, setting: Setting, *, floor: float | None, settle: s
         ConfigError: there is no such algorithm, or it doesn't suit the environment.
     """
     name, parameters = parse_spec(spec)
-    if name not in ALGORITHMS:
-        raise ConfigError(f"policy {spec!r}", [f"{name!r} is none of {', '.join(ALGORITHMS)}, and no FILE.toml"])
+    if name not in (AUTO, *ALGORITHMS):
+        raise ConfigError(
+            f"policy {spec!r}", [f"{name!r} is none of {', '.join((AUTO, *ALGORITHMS))}, and no FILE.toml"]
+        )
     forgetting = {key: _duration(parameters.pop(key)) for key in ("half_life", "window") if key in parameters}
     others: dict[str, object] = {"forgetting": forgetting} if forgetting else {}
     statistics: dict[str, object] = {}

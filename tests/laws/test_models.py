@@ -284,7 +284,7 @@ def test_a_posterior_comes_back_from_its_bytes(model, dimension):
 @pytest.mark.parametrize("indices", [[0], [6, 2], [1, 3, 5], list(range(ARMS))])
 def test_some_arms_of_a_posterior_are_the_posterior_of_those_arms(model, dimension, indices):
     statistics = arms(dimension)
-    if ALGORITHMS[model.name].learns_across_arms:
+    if ALGORITHMS[model.name].learns_across_arms or ALGORITHMS[model.name].pools:
         # The others have taught it something: an arm's estimate stays what it was, not what it would have been.
         whole = model.posterior(statistics, GRID)
         for context in contexts(dimension):
@@ -305,7 +305,9 @@ def test_an_estimate_lies_within_its_interval_which_narrows_with_evidence(model,
         for mean, low, high in (before, after):
             assert (low <= mean).all()
             assert (mean <= high).all()
-        assert (after.high - after.low <= before.high - before.low).all()
+        # A ridge that is measured may fall as more is known, and a regression of five on five then knows less.
+        if model.name != "auto_linear":
+            assert (after.high - after.low <= before.high - before.low).all()
 
 
 def test_an_arm_with_better_rewards_is_preferred(model, dimension):

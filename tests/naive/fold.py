@@ -339,6 +339,8 @@ def sha256_of(policy: Fields, exponent: int, sums: Mapping[Any, list[int]]) -> s
         **({"forgetting": [*durations, milliseconds(policy["statistics"]["bucket"])]} if forgetting else {}),
         "reward_exponent": exponent,
     }
+    if name in {"auto_linear", "auto_rates"}:
+        content["bounds"] = [float(policy["reward"]["low"]), float(policy["reward"]["high"])]
     if policy.get("attribution", {}).get("settle") == "delay_corrected":
         content["delays"] = delays_part(policy)
     if policy["reward"].get("combine") == "weighted":

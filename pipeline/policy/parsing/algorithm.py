@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.models import ALGORITHMS
+from pipeline.models import ALGORITHMS, AUTO, chosen_by
 from pipeline.models.model import AlgorithmInfo, Parameter
 from pipeline.models.regressions.hybrid import MAX_SHARED
 from pipeline.policy.definition import Algorithm, Arm
@@ -14,9 +14,14 @@ from pipeline.policy.reward import RewardRules
 
 
 def read_algorithm(root: Section, features: FeatureSchema, reward: RewardRules, arms: Sequence[Arm]) -> Algorithm:
-    """Read the algorithm with all its parameters but implied defaults, and check that features and reward suit it."""
+    """Read the algorithm with all its parameters but implied defaults, and check that features and reward suit it.
+
+    `auto` is read as the rule that it is for this policy: what is stored and shown names it.
+    """
     section = root.section("algorithm")
-    name = section.choice("name", ALGORITHMS)
+    name = section.choice("name", (AUTO, *ALGORITHMS))
+    if name == AUTO:
+        name = chosen_by(has_context=bool(features.features or root.raw.get("context")))
     info = ALGORITHMS.get(name)
     if info is None:  # without a name, no key can be called unknown
         return Algorithm(name, {})

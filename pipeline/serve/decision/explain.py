@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
-from pipeline.models.model import Estimates, Posterior
+from pipeline.models.model import Estimates, Measures, Posterior
 from pipeline.policy.features import decode
 from pipeline.serve.following.snapshot import LoadedSnapshot
 from pipeline.serve.messages.answers import ArmExplanation, Explanation, FeatureEffect
@@ -55,11 +55,18 @@ def explaining(decided: Decided, snapshot: LoadedSnapshot | None) -> Pieces[Expl
         arms=sorted(arms, key=lambda arm: (-arm.probability, arm.arm)),
         fallback=decided.fallback or UNSET,
         detail=_detail(decided, snapshot) or UNSET,
+        measured=_measured(decision.segment, snapshot) or UNSET,
         action_id=decision.action_id,
         arm=decision.arm,
         propensity=decision.propensity,
         decided_at_ms=decision.decided_at_ms,
     )
+
+
+def _measured(segment: str, snapshot: LoadedSnapshot | None) -> str:
+    if snapshot is None or segment not in snapshot.segments or not isinstance(snapshot.model, Measures):
+        return ""
+    return snapshot.model.measured(snapshot.segments[segment].posterior)
 
 
 def _least(snapshot: LoadedSnapshot, arms: int) -> float:

@@ -174,6 +174,7 @@ class Explanation(Struct, frozen=True):
     arms: Annotated[list[ArmExplanation], Meta(description="The likeliest first.")]
     fallback: Annotated[str, Meta(description="What kept the policy from deciding.")] | UnsetType = UNSET
     detail: Annotated[str, Meta(description="What is missing here, and why.")] | UnsetType = UNSET
+    measured: Annotated[str, Meta(description="What a rule without parameters has measured.")] | UnsetType = UNSET
     action_id: Annotated[str, Meta(description="The decision that is explained.")] | UnsetType = UNSET
     arm: Annotated[str, Meta(description="What was drawn.")] | UnsetType = UNSET
     propensity: float | UnsetType = UNSET

@@ -19,6 +19,8 @@ def test_parameters_that_are_not_given_take_their_defaults():
 
 def test_every_algorithm_says_what_a_policy_must_declare():
     assert {name: (info.needs_context, info.needs_unit_reward) for name, info in ALGORITHMS.items()} == {
+        "auto_linear": (True, False),
+        "auto_rates": (False, False),
         "beta_thompson": (False, True),
         "hierarchical_thompson": (False, True),
         "gaussian_thompson": (False, False),
@@ -45,7 +47,10 @@ def test_every_algorithm_says_what_a_policy_must_declare():
 
 
 def test_an_unknown_algorithm_is_refused_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r"'ucb' is none of beta_thompson, hierarchical_thompson, .*, hybrid_ucb"):
+    with pytest.raises(
+        ConfigError,
+        match=r"'ucb' is none of auto_linear, auto_rates, beta_thompson, hierarchical_thompson, .*, hybrid_ucb",
+    ):
         model_for("ucb", {})
 
 
