@@ -119,7 +119,7 @@ def test_an_algorithm_that_counts_takes_no_negative_rewards(smallest):
     (fault,) = faults_of(smallest)
     assert fault == (
         "reward.low: -1.0 is below 0, and poisson_thompson counts; "
-        "choose one of gaussian_thompson, epsilon_greedy, fixed_split"
+        "choose one of auto_rates, gaussian_thompson, epsilon_greedy, fixed_split"
     )
 
 
@@ -254,7 +254,7 @@ FAULTS: list[tuple[Place, object, str]] = [
     ),
     (("context",), [{"name": "x", "kind": "y"}], r"context\[0\].kind: "),  # not also: there is no feature
     (("context",), [], "context: has no feature, but linear_thompson learns from features"),
-    (("algorithm", "name"), ABSENT, "algorithm.name: missing; write one of beta_thompson, .*, hybrid_ucb"),
+    (("algorithm", "name"), ABSENT, "algorithm.name: missing; write one of auto, auto_linear, .*, hybrid_ucb"),
     (("algorithm", "name"), "lin_ucp", r'algorithm.name: .*; did you mean "lin_ucb"\?'),
     (("algorithm", "ridge"), 0, "algorithm.ridge: 0 is not a number from "),
     (("algorithm", "rigde"), 1, r'algorithm.rigde: unknown key; did you mean "ridge"\?'),

@@ -64,6 +64,8 @@ def test_the_statistics_are_the_sums_of_what_was_chosen_and_earned(kind, algorit
     ("kind", "algorithm"),
     [
         (Segments, "beta_thompson"),
+        (Segments, "auto"),
+        (Linear, "auto"),
         (Segments, "hierarchical_thompson"),
         (Segments, "exp3"),
         (Segments, "tsallis_inf"),
