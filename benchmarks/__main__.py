@@ -18,6 +18,7 @@ from benchmarks import (
     freshness,
     growth,
     growth_age,
+    growth_history,
     growth_outcomes,
     micro,
     models,
@@ -115,22 +116,27 @@ def freshness_command(
 @main.command("growth")
 @click.option("--largest", is_flag=True, help="Also 5,000,000 open actions: some minutes, and 4 GB of disk.")
 @click.option("--outcomes", is_flag=True, help="Only what an action writes by how many outcomes it has, in bytes.")
+@click.option("--history", is_flag=True, help="Only what snapshot-history takes of a policy in a month, in bytes.")
 @click.option("--age", is_flag=True, help="Only what a publish costs after up to two years: some minutes.")
 @repetitions(5)
 @suite
-def growth_command(largest: bool, outcomes: bool, age: bool, repetitions: int, smoke: bool, out: Path) -> None:
+def growth_command(
+    largest: bool, outcomes: bool, history: bool, age: bool, repetitions: int, smoke: bool, out: Path
+) -> None:
     """Cost of an event as what is held grows, and a picture of it; needs no Kafka."""
     from benchmarks import growth_picture  # noqa: PLC0415  plots are slow to import
 
-    if age or smoke:
+    is_all = not (outcomes or history or age)
+    if age or (smoke and is_all):
         aged = growth_age.measure(growth_age.SMOKE_DAYS if smoke else growth_age.DAYS, 1 if smoke else repetitions)
         tell("growth-age", growth_age.rows_of(aged), out, is_smoke=smoke)
         growth_picture.save(aged, out / "growth-age.png")
-    if age:
-        return
-    written = growth_outcomes.measure(growth_outcomes.SMOKE if smoke else growth_outcomes.SIZES)
-    tell("growth-outcomes", growth_outcomes.rows_of(written), out, is_smoke=smoke)
-    if outcomes:
+    if outcomes or is_all:
+        written = growth_outcomes.measure(growth_outcomes.SMOKE if smoke else growth_outcomes.SIZES)
+        tell("growth-outcomes", growth_outcomes.rows_of(written), out, is_smoke=smoke)
+    if history or is_all:
+        tell("growth-history", growth_history.measure(2 if smoke else growth_history.DAYS), out, is_smoke=smoke)
+    if not is_all:
         return
     sizes = growth.SMOKE if smoke else growth.Sizes()
     if largest:

@@ -20,6 +20,7 @@ from benchmarks.worker import LEAD_MS, PARTITIONS, all_assigned, hash_of, produc
 from pipeline.audit.record import Operator
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.cli.control import apply_policy
+from pipeline.publish.outline import kept
 from pipeline.replay.proof.verify import verify_snapshots
 from pipeline.replay.recounting.run import Request, replay
 from pipeline.stream.log.follow import TopicFollower
@@ -77,7 +78,7 @@ async def _play(broker: str, load: Load, folder: Path) -> tuple[_Taken, _Taken]:
     found = {(key.segment, key.arm, key.bucket): row.sums.tolist() for key, row in rebuilt.rows.items()}
     if found != load.sums():
         raise SystemExit("what was replayed is not what the load comes to")
-    (verdict,), verified = await _timed(lambda: verify_snapshots(broker, [content], lambda _done, _total: None))
+    (verdict,), verified = await _timed(lambda: verify_snapshots(broker, [kept(content)], lambda _done, _total: None))
     if verdict.difference is not None:
         raise SystemExit(f"the snapshot is not its prefix of the ledger: {verdict.difference}")
     return replayed, verified

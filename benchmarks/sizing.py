@@ -6,11 +6,17 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 
 from benchmarks.report import Row
+from pipeline.publish.outline import BYTES_PER_S
 
 RATES = (1_000, 10_000, 100_000, 1_000_000)
 BUSY = 0.6
 """Of a core: the rest is for catching up after a stop, rebalances, and bursts."""
 WINDOW_S = 600
+DAY_S = 86_400
+OUTLINE_BYTES = 500
+"""Of a snapshot of some ten arms (`growth --history`)."""
+HISTORY_BYTES = DAY_S * (BYTES_PER_S + OUTLINE_BYTES)
+"""Of a policy, a day, at most."""
 CASES = {
     "Beta": "worker, beta, json: of CPU an event",
     "linear, d=16": "worker, linear d=16, json: of CPU an event",
@@ -29,6 +35,7 @@ def table(measured: Mapping[str, Sequence[Row]]) -> str:
     lines = [
         f"Workers are processes of one core each, {BUSY:.0%} busy; twice as many partitions, so that one more worker",
         f"takes its share. Open actions are those of {WINDOW_S // 60} minutes, 3 of 4 events being decisions.",
+        f"`snapshot-history` gets {HISTORY_BYTES / 1e6:.0f} MB a day of each policy that publishes every second.",
         "",
         "| events/s | "
         + " | ".join(f"workers, {case} ({cost:.0f} µs)" for case, cost in costs_us.items())

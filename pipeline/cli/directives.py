@@ -16,7 +16,7 @@ from pipeline.policy.directive import PIN, ROLLBACK, UNPIN, Directive
 from pipeline.publish.parts import part_key, part_names
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.outbox import BUILDER_BYTES, Outbox, Record
-from pipeline.stream.log.snapshot_records import snapshots_in
+from pipeline.stream.log.snapshot_records import SnapshotReader
 from pipeline.stream.log.topics import POLICIES, SNAPSHOTS, partition_for
 from pipeline.stream.policies import Policies
 from pipeline.stream.security import Address
@@ -141,4 +141,4 @@ def _last_version(records: Any, policy: str) -> int:
 
 
 def _snapshots(records: Any, policy: str) -> list[Mapping[str, Any]]:
-    return [fields for _, fields in snapshots_in(records) if fields["policy"] == policy]
+    return [one.fields for _, one in SnapshotReader().read(records) if one.fields["policy"] == policy]

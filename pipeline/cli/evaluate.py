@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli import options
-from pipeline.cli.snapshots import find_published, find_snapshot
+from pipeline.cli.snapshots import find_published, find_whole
 from pipeline.errors import ConfigError
 from pipeline.evaluate.evaluate import Evaluation, Settings, prepare, to_plain
 from pipeline.evaluate.evaluate import evaluate as evaluate_target
@@ -209,7 +209,7 @@ def _target(
     if version != LATEST and not version.isdecimal():
         expected = "write POLICY@VERSION, as homepage@7, or POLICY@latest"
         raise ConfigError(f"--target {word}", [f"version {version!r} is no number: {expected}"])
-    found = asyncio.run(find_snapshot(broker, name, None if version == LATEST else int(version)))
+    found = asyncio.run(find_whole(broker, name, None if version == LATEST else int(version)))
     present = asyncio.run(read_book(broker)).in_force(name)
     switches = None if present is None else present.switches  # on every node they are over any snapshot
     target = published(f"{name}@{found.fields['version']}", found.content, log, switches)

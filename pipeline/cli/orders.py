@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pipeline.audit.record import Operator
 from pipeline.cli.changes import in_words
 from pipeline.cli.directives import give, is_held, read_book
-from pipeline.cli.snapshots import find_published, find_snapshot
+from pipeline.cli.snapshots import find_published, find_snapshot, find_whole
 from pipeline.errors import ConfigError
 from pipeline.policy.directive import PIN, ROLLBACK, UNPIN, Directive, next_number, number_of
 from pipeline.replay.proof.diff import diff_snapshots
@@ -45,7 +45,7 @@ async def order_rollback(broker: Address, policy: str, version: int) -> Order:
     Raises:
         ConfigError: there is no such policy or version. StateError: nodes would refuse it.
     """
-    found = await find_snapshot(broker, policy, version)
+    found = await find_whole(broker, policy, version)
     load_snapshot(found.content)  # what serving nodes would refuse is refused here
     live = (await find_snapshot(broker, policy, None)).fields
     last = await _last_directive(broker, policy)

@@ -15,12 +15,11 @@ from rich.progress import Progress
 from pipeline.cli import options
 from pipeline.cli.directives import read_book
 from pipeline.cli.findings import Found, in_words
-from pipeline.codec import avro
 from pipeline.errors import ConfigError
 from pipeline.independent.proof import prove
 from pipeline.independent.read import fold_for
 from pipeline.independent.records import read_record
-from pipeline.publish.snapshot import snapshot_id
+from pipeline.publish.outline import Kept
 from pipeline.registry.lookup import Schemas
 from pipeline.registry.settings import RegistrySettings
 from pipeline.replay.proof.compare import Difference
@@ -136,15 +135,15 @@ def _check_usage(policies: Sequence[str], version: int | None, *modes: object) -
 async def _snapshots(
     broker: Address, policies: Sequence[str], version: int | None, last: int, registry: RegistrySettings
 ) -> Found:
-    histories, contents = await _asked_for(broker, policies, version, last)
+    histories, asked = await _asked_for(broker, policies, version, last)
     async with Schemas(registry) as schemas:
-        verdicts = await _with_progress(lambda on_progress: verify_snapshots(broker, contents, on_progress, schemas))
+        verdicts = await _with_progress(lambda on_progress: verify_snapshots(broker, asked, on_progress, schemas))
     return Found([history.lineage for history in histories], verdicts)
 
 
 async def _independently(broker: Address, policies: Sequence[str], version: int | None, last: int) -> Found:
-    histories, contents = await _asked_for(broker, policies, version, last)
-    snapshots = [(content, read_record("snapshot", content)) for content in contents]
+    histories, asked = await _asked_for(broker, policies, version, last)
+    snapshots = [(one, read_record("snapshot", one.content)) for one in asked]
     alone = [one for one in snapshots if not one[1]["base_plan"]]
     folded, strange = await _with_progress(
         lambda on_progress: fold_for(client_options(broker), [one for _, one in alone], on_progress)
@@ -152,10 +151,11 @@ async def _independently(broker: Address, policies: Sequence[str], version: int 
     verdicts, left_out = [], []
     if strange:
         left_out.append(f"{REWARDS}/{strange}: no reward records")
-    for (content, snapshot), prefix in zip(alone, folded, strict=True):
-        name, proof = f"{snapshot['policy']} version {snapshot['version']}", prove(snapshot, prefix)
+    for (one, snapshot), prefix in zip(alone, folded, strict=True):
+        name = f"{snapshot['policy']} version {snapshot['version']}"
+        proof = prove(snapshot, prefix, is_outline=one.is_outline)
         difference = None if proof.difference is None else Difference(*proof.difference)
-        told = snapshot["policy"], snapshot["version"], snapshot_id(content), snapshot["posterior_sha256"]
+        told = snapshot["policy"], snapshot["version"], one.id, snapshot["posterior_sha256"]
         verdicts.append(Verdict(*told, prefix.records, difference))
         left_out += [f"of {name} {words}" for words in proof.left_out]
     for _, snapshot in snapshots:
@@ -167,22 +167,22 @@ async def _independently(broker: Address, policies: Sequence[str], version: int 
 
 async def _asked_for(
     broker: Address, policies: Sequence[str], version: int | None, last: int
-) -> tuple[list[PolicyHistory], list[bytes]]:
+) -> tuple[list[PolicyHistory], list[Kept]]:
     histories = await _histories(broker, policies, lambda fields: version in (None, fields["version"]), last)
-    contents = [content for history in histories for content in history.wanted]
-    if version is not None and not contents:
+    asked = [one for history in histories for one in history.wanted]
+    if version is not None and not asked:
         lineage = histories[0].lineage
         held = f"{lineage.first} to {lineage.last}"
         raise ConfigError("snapshot", [f"policy {policies[0]!r} has no version {version}; held are: {held}"])
-    return histories, contents
+    return histories, asked
 
 
 async def _at_offsets(broker: Address, policies: Sequence[str], ends: dict[int, int]) -> Found:
     histories = await _histories(broker, policies, lambda fields: offsets_of(fields) == ends, None)
     newest = {history.lineage.policy: history.newest for history in histories if history.newest is not None}
-    contents = [content for history in histories for content in history.wanted]
+    asked = [one for history in histories for one in history.wanted]
     at_offsets, verdicts = await _with_progress(
-        lambda on_progress: statistics_at(broker, newest, contents, ends, on_progress)
+        lambda on_progress: statistics_at(broker, newest, asked, ends, on_progress)
     )
     return Found([history.lineage for history in histories], verdicts, at_offsets)
 
@@ -191,8 +191,8 @@ async def _sample(broker: Address, policies: Sequence[str], count: int) -> Found
     histories = await _histories(broker, policies, lambda _: True, 1)
     ends: dict[int, int] = {}
     for history in histories:
-        for content in history.wanted:
-            for partition, end in offsets_of(avro.decode_as("snapshot", content)).items():
+        for one in history.wanted:
+            for partition, end in offsets_of(one.fields).items():
                 ends[partition] = max(end, ends.get(partition, 0))
     sampled = await look_at_sample(broker, ends, count, await read_book(broker))
     return Found([history.lineage for history in histories], sampled=sampled)

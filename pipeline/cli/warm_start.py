@@ -13,7 +13,7 @@ from rich.table import Table
 
 from pipeline.cli import options
 from pipeline.cli.evaluate import read_ledger
-from pipeline.cli.snapshots import find_snapshot
+from pipeline.cli.snapshots import find_whole
 from pipeline.errors import ConfigError
 from pipeline.evaluate.log import DecisionLog
 from pipeline.evaluate.spreadsheet import read_sheet
@@ -169,7 +169,7 @@ def _transfer(
     broker: Address, policy: str, version: int | None, temper: float, limit: float
 ) -> tuple[list[ArmStart], str]:
     """Return what another policy's snapshot gives, and the line that says where it is from."""
-    found = asyncio.run(find_snapshot(broker, policy, version))
+    found = asyncio.run(find_whole(broker, policy, version))
     head = (
         f"# Priors from policy {policy}, version {found.fields['version']}, snapshot {found.id}, temper {temper!r}.\n"
     )

@@ -20,11 +20,12 @@ from pipeline.codec.readable import readable
 from pipeline.console.versions import MAX_POLICIES, Line
 from pipeline.errors import PipelineError
 from pipeline.policy.book import PolicyBook
+from pipeline.publish.outline import Kept
 from pipeline.serve.following.follower import SnapshotFollower
 from pipeline.serve.following.snapshot import LoadedSnapshot
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.passed_over import PassedOver
-from pipeline.stream.log.snapshot_records import snapshots_in
+from pipeline.stream.log.snapshot_records import SnapshotReader
 from pipeline.stream.log.topics import AUDIT, SNAPSHOT_HISTORY
 from pipeline.stream.policies import Policies
 from pipeline.stream.security import Address
@@ -106,22 +107,24 @@ class Followed:
 
     async def _follow_history(self) -> None:
         lines: dict[str, Line] = {}
+        reader = SnapshotReader()
 
         async def take(records: Sequence[Any]) -> None:
             for first in range(0, len(records), CHUNK):
                 chunk = records[first : first + CHUNK]
                 # Decoded in a thread, and put where pages look by the loop alone.
-                for record, fields in await asyncio.to_thread(_decoded, chunk):
-                    self._put(lines, record, fields)
+                for record, one in await asyncio.to_thread(_decoded, reader, chunk):
+                    self._put(lines, one, record.timestamp)
 
         await self._follow(SNAPSHOT_HISTORY, take, lambda: setattr(self, "lines", lines))
 
-    def _put(self, lines: dict[str, Line], record: Any, fields: Mapping[str, Any]) -> None:
-        policy = fields["policy"]
+    def _put(self, lines: dict[str, Line], one: Kept, published_at_ms: int) -> None:
+        policy = one.fields["policy"]
         if policy not in lines and len(lines) >= MAX_POLICIES:
             self.left_out += 1
             return
-        lines.setdefault(policy, Line()).add(record.value, fields, record.timestamp)
+        id_of_outlined = one.id if one.is_outline else None
+        lines.setdefault(policy, Line()).add(one.content, one.fields, published_at_ms, id_of_outlined=id_of_outlined)
 
     async def _follow_audit(self) -> None:
         tell = PassedOver(AUDIT)
@@ -155,5 +158,5 @@ class Followed:
         self.caught_up.add(what)
 
 
-def _decoded(records: Sequence[Any]) -> list[tuple[Any, Mapping[str, Any]]]:
-    return list(snapshots_in(records))
+def _decoded(reader: SnapshotReader, records: Sequence[Any]) -> list[tuple[Any, Kept]]:
+    return list(reader.read(records))

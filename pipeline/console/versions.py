@@ -55,22 +55,22 @@ class Line:
     def __init__(self) -> None:
         self.facts: deque[Version] = deque(maxlen=MAX_FACTS)
         self.records: list[Kept] = []
+        """Those that can be drawn."""
         self.total = 0
         """How many were ever seen."""
+        self.newest: Kept | None = None
+        """The last one, which may be an outline."""
 
-    @property
-    def newest(self) -> Kept | None:
-        """The last one."""
-        return self.records[-1] if self.records else None
-
-    def add(self, record: bytes, fields: Mapping[str, Any], published_at_ms: int) -> None:
-        """Take the next record of the history; one that was sent again is known."""
+    def add(
+        self, record: bytes, fields: Mapping[str, Any], published_at_ms: int, *, id_of_outlined: str | None = None
+    ) -> None:
+        """Take the next record of the history; one that was sent again is known, and of an outline there are facts."""
         before = self.facts[-1] if self.facts else None
         if before is not None and fields["version"] <= before.version:
             return
         facts = Version(
             fields["version"],
-            snapshot_id(record),
+            snapshot_id(record) if id_of_outlined is None else id_of_outlined,
             fields["parent"],
             published_at_ms,
             fields["event_time_ms"],
@@ -83,7 +83,10 @@ class Line:
         )
         self.total += 1
         self.facts.append(facts)
-        self.records.append(Kept(facts, record, not fields["parts"]))
+        self.newest = Kept(facts, record, not fields["parts"])
+        if id_of_outlined is not None:  # nothing can be drawn of it
+            return
+        self.records.append(self.newest)
         while len(self.records) > MAX_RECORDS or (
             len(self.records) > 2 and sum(len(one.record) for one in self.records) > MAX_RECORD_BYTES
         ):

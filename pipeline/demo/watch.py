@@ -12,7 +12,7 @@ from pipeline.demo.recount import ArmKey, Recount, Total, snapshot_totals
 from pipeline.publish.parts import part_of
 from pipeline.publish.snapshot import snapshot_id
 from pipeline.stream.log.follow import TopicFollower
-from pipeline.stream.log.topics import DEAD_LETTERS, REWARDS, SNAPSHOT_HISTORY
+from pipeline.stream.log.topics import DEAD_LETTERS, REWARDS, SNAPSHOTS
 
 
 class Published(NamedTuple):
@@ -53,7 +53,7 @@ class Watch:
         self._on_snapshot = on_snapshot
         self._takers = {
             TopicFollower(broker, REWARDS): self._take_reward,
-            TopicFollower(broker, SNAPSHOT_HISTORY): self._take_snapshot,
+            TopicFollower(broker, SNAPSHOTS): self._take_snapshot,
             TopicFollower(broker, DEAD_LETTERS): self._take_dead_letter,
         }
         self._started = AsyncExitStack()

@@ -58,23 +58,27 @@ class Proof(NamedTuple):
     """What could not be looked at, in words."""
 
 
-def prove(snapshot: Snapshot, folded: Folded) -> Proof:
-    """Hold a snapshot against the sums that its ledger comes to."""
+def prove(snapshot: Snapshot, folded: Folded, *, is_outline: bool = False) -> Proof:
+    """Hold a snapshot against the sums that its ledger comes to; an outline has no parameters."""
     plain = read_definition(snapshot["definition"])
     left_out = []
-    if snapshot["parts"]:
+    if is_outline:
+        left_out.append("parameters, which its outline leaves out (posterior_sha256 covers the sums)")
+    elif snapshot["parts"]:
         left_out.append("counts and parameters, which are in parts of their own (posterior_sha256 covers the sums)")
     elif not is_simple(plain):
         left_out.append(f"parameters of {plain['algorithm']['name']} (posterior_sha256 covers the sums)")
-    return Proof(next(_differences(snapshot, plain, folded), None), tuple(left_out))
+    has_parameters = not is_outline and is_simple(plain)
+    found = _differences(snapshot, plain, folded, has_parameters=has_parameters)
+    return Proof(next(found, None), tuple(left_out))
 
 
-def _differences(snapshot: Snapshot, plain: Plain, folded: Folded) -> Iterator[Difference]:
+def _differences(snapshot: Snapshot, plain: Plain, folded: Folded, *, has_parameters: bool) -> Iterator[Difference]:
     spans, hashes = _counted(snapshot, plain, folded)
     if not snapshot["parts"]:
         yield from _count_differences(snapshot, plain, folded.sums)
     yield from _exposure_differences(snapshot, plain, spans)
-    if is_simple(plain):
+    if has_parameters:
         yield from _parameter_differences(snapshot, plain, spans)
     if snapshot["posterior_sha256"] not in hashes:
         yield Difference("posterior_sha256", snapshot["posterior_sha256"], hashes[-1])

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, MutableMapping
+from functools import partial
 from itertools import chain, islice
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import orjson
 
@@ -23,6 +24,7 @@ from pipeline.learn.memory import RowKey, statistics_from_bytes, statistics_to_b
 from pipeline.models.sums.statistics import Statistics
 from pipeline.publish.derivation import Derivation
 from pipeline.publish.hold import Hold, hold_from_bytes
+from pipeline.publish.outline import kept
 from pipeline.publish.partials import Mark, PartialKey, Partials, base_from
 from pipeline.publish.parts import part_names
 from pipeline.publish.sending import Sending
@@ -37,6 +39,7 @@ MARK = b"m"
 BASE = b"b"
 VERSION = b"v"
 HOLD = b"h"
+T = TypeVar("T")
 PublisherOf = tuple[str, int]
 """A policy generation."""
 
@@ -166,8 +169,14 @@ class PublishPartition:
         return (1, "") if last is None else (last.version + 1, last.id)
 
     def learn(self, content: bytes) -> Published | None:
-        """Go on from a snapshot that was published, if it is later than what is stored; return it then."""
-        found, policy = published_from(content), stored("snapshot", content)["policy"]
+        """Go on from a snapshot that was published, if it is later than what is stored; return it then.
+
+        Args:
+            content: as a topic has it, be it an outline.
+        """
+        one = _read("published snapshot", partial(kept, content))
+        policy = one.fields["policy"]
+        found = Published(one.fields["version"], one.id, one.fields["definition_hash"], _parts_of(one.fields))
         last = self.published.get(policy)
         if last is not None and last.version >= found.version:
             return None
@@ -198,11 +207,15 @@ class PublishPartition:
 
 def stored(schema: str, value: bytes) -> dict[str, Any]:
     """Read a record that a worker has stored: this one, or one of a later release before it was taken back."""
+    return _read(f"stored {schema}", partial(avro.decode_as, schema, value))
+
+
+def _read(what: str, read: Callable[[], T]) -> T:
     try:
-        return avro.decode_as(schema, value)
+        return read()
     except DecodeError as error:
         raise StateError(
-            f"a stored {schema} can't be read ({error}): use the release that wrote it, or a later one; "
+            f"a {what} can't be read ({error}): use the release that wrote it, or a later one; "
             "ops/runbooks/rolling-restart.md says how a release is taken back"
         ) from error
 
@@ -210,5 +223,8 @@ def stored(schema: str, value: bytes) -> dict[str, Any]:
 def published_from(content: bytes) -> Published:
     """Return what a snapshot says of itself. Raises StateError."""
     record = stored("snapshot", content)
-    parts = frozenset(part_names(record))
-    return Published(record["version"], snapshot_id(content), record["definition_hash"], parts)
+    return Published(record["version"], snapshot_id(content), record["definition_hash"], _parts_of(record))
+
+
+def _parts_of(record: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(part_names(record))

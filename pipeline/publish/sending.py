@@ -17,7 +17,9 @@ from typing import NamedTuple
 
 import orjson
 
+from pipeline.codec import avro
 from pipeline.errors import StateError
+from pipeline.publish.outline import HistoryBudget, outline_of
 from pipeline.publish.parts import PART_BYTES, SnapshotContent, part_key, part_of
 from pipeline.publish.signing import Headers
 from pipeline.publish.snapshot import snapshot_id
@@ -60,6 +62,7 @@ class Sending:
         self._parts: defaultdict[str, set[str]] = defaultdict(set)
         """By policy: names of the parts that are in the changelog, and but for a crash in `snapshots`."""
         self._sent: dict[str, Sent] = {}
+        self._budget = HistoryBudget()
         for key, _ in held.rows.scan(PART):
             if found := part_of(key[1:]):
                 self._parts[found[0]].add(found[1])
@@ -110,15 +113,27 @@ class Sending:
             headers: of the snapshot: its signature.
         """
         sent = self._sent.get(policy, NOTHING)
+        fields = avro.decode_as("snapshot", content.record)
         again = bool(names) and _now_ms() - sent.whole_at_ms >= WHOLE_AGAIN_MS
-        for group in _groups(names if again else fresh, content.parts):
-            await self._held.outbox.deliver(self._records(policy, content, group, fresh, to))
+        size = len(content.record) + sum(
+            part["size_bytes"] for part in fields["parts"] if again or part["sha256"] in fresh
+        )
+        is_whole = self._budget.keeps_whole(fields, size, time.monotonic())
+        into = {topic: to[topic] for topic in to if is_whole or topic != SNAPSHOT_HISTORY}
+        for group in _groups(names if again and is_whole else fresh, content.parts):
+            await self._held.outbox.deliver(self._records(policy, content, group, fresh, into))
             reach("publish.parts-sent")
         key = policy.encode()
-        await self._held.outbox.deliver([Record(topic, to[topic], key, content.record) for topic in to], headers)
+        values = dict.fromkeys(to, content.record)
+        if not is_whole:
+            values[SNAPSHOT_HISTORY] = outline_of(content.record, fields)
+        records = [Record(topic, to[topic], key, value) for topic, value in values.items()]
+        await self._held.outbox.deliver(records, headers)
         if names or self._parts.get(policy):
-            done = Sent(snapshot_id(content.record), _now_ms() if again else sent.whole_at_ms)
-            await self.drop(policy, names, to, write, done)
+            # Parts that the history was not given it gets with the next snapshot that it has whole.
+            lacks = bool(fresh) and not is_whole
+            whole_at_ms = 0 if lacks else _now_ms() if again and is_whole else sent.whole_at_ms
+            await self.drop(policy, names, to, write, Sent(snapshot_id(content.record), whole_at_ms))
 
     async def drop(
         self, policy: str, keep: frozenset[str], to: Mapping[str, int], write: Write, sent: Sent = NOTHING
@@ -143,7 +158,7 @@ class Sending:
             if part is None:
                 raise StateError(f"part {name} of the last snapshot of {policy} is not in the changelog")
             into = to if name in fresh else (SNAPSHOT_HISTORY,)
-            records += [Record(topic, to[topic], key, part) for topic in into]
+            records += [Record(topic, to[topic], key, part) for topic in into if topic in to]
         return records
 
 

@@ -17,7 +17,7 @@ from pipeline.replay.proof.diff import SnapshotDiff, diff_snapshots
 from pipeline.replay.recounting.base import FoundBase
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.reader import open_reader
-from pipeline.stream.log.snapshot_records import snapshots_in
+from pipeline.stream.log.snapshot_records import SnapshotReader
 from pipeline.stream.log.topics import SNAPSHOTS, STATISTICS, partition_for
 from pipeline.stream.security import Address, client_options
 
@@ -70,7 +70,8 @@ async def wait_until_published(broker: Address, policy: str, generation: int, wi
     try:
         await follower.start()
         while time.monotonic() < deadline:
-            for _, fields in snapshots_in(await follower.poll()):
+            for _, one in SnapshotReader().read(await follower.poll()):
+                fields = one.fields
                 if fields["policy"] == policy and fields["generation"] == generation:
                     version: int = fields["version"]
                     return version

@@ -461,6 +461,7 @@ RECORDS: dict[str, dict[str, Any]] = {
         "after": '{"all arms":"off"}',
         "error": "not acknowledged",
     },
+    "snapshot_outline": {"id": "ab" * 32, "outline": bytes(range(16))},
     "halt": {
         "policy": "homepage-v2",
         "cause": "pause",

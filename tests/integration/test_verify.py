@@ -19,6 +19,7 @@ from pipeline.codec import avro
 from pipeline.learn.ledger import ledger_record
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.hold import republish
+from pipeline.publish.outline import outline_of
 from pipeline.publish.snapshot import build_snapshot, posterior_sha256, snapshot_id
 from pipeline.stream.log.outbox import Outbox, Record
 from pipeline.stream.log.topics import REWARDS, SNAPSHOT_HISTORY, SNAPSHOTS
@@ -330,3 +331,66 @@ def test_options_that_can_not_be_meant_are_refused_before_anything_is_read(optio
     refused = verify("127.0.0.1:1", *options)
     assert refused.returncode == 2
     assert fault in " ".join(refused.stderr.split())
+
+
+async def send_history(broker: str, live: bytes, *history: bytes) -> None:
+    outbox = Outbox(broker)
+    await outbox.start()
+    try:
+        key = POLICY.name.encode()
+        await outbox.deliver(Record(REWARDS, 0, b"x", avro.encode("reward", fields)) for fields in LEDGER)
+        await outbox.deliver(Record(SNAPSHOT_HISTORY, 0, key, value) for value in history)
+        await outbox.deliver([Record(SNAPSHOTS, 0, key, live)])
+    finally:
+        await outbox.stop()
+
+
+def in_outline(content: bytes, **others: object) -> bytes:
+    """Make the outline of a snapshot; `others` is what it says otherwise."""
+    return outline_of(content, avro.decode_as("snapshot", content) | others)
+
+
+def run(broker: str, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline", *words, "--broker", broker]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+async def test_what_is_kept_as_an_outline_is_shown_compared_and_proven_and_not_gone_back_to(broker):
+    one, two, three, four = line()
+    await apply_policy(broker, POLICY, Operator("ada", "test"))
+    await send_history(broker, four, one, in_outline(two), in_outline(three), four)
+    for how in ((), ("--independent",)):
+        fields = orjson.loads(verify(broker, "--last", "4", "--json", *how).stdout)
+        assert fields["equal"], fields
+    shown = orjson.loads(run(broker, "snapshot", "show", "homepage", "--version", "2", "--json").stdout)
+    assert (shown["id"], shown["version"]) == (snapshot_id(two), 2)
+    # The first 20 records are of arms a and b by turns.
+    assert [arm["count"] for arm in shown["arms"] if arm["segment"] == "other"][:2] == [10, 10]
+    found = run(broker, "snapshot", "diff", "homepage", "1", "3", "--json")
+    assert found.returncode == 0, found.stderr
+    listed = orjson.loads(run(broker, "snapshot", "list", "--json").stdout)
+    assert [row["id"] for row in listed] == [snapshot_id(content) for content in (one, two, three, four)]
+    refused = run(broker, "snapshot", "rollback", "homepage", "--to", "2")
+    assert refused.returncode == 1
+    assert "version 2 of 'homepage' is kept as an outline" in refused.stderr
+    assert "the nearest whole ones are 1 and 4" in refused.stderr
+
+
+@pytest.mark.parametrize("how", [(), ("--independent",)])
+async def test_an_outline_that_says_something_else_than_the_ledger_is_different(broker, how):
+    one, two, three, four = line()
+    wrong = avro.decode_as("snapshot", two)["segments"]
+    wrong[0]["counts"][0] += 1
+    await send_history(broker, four, one, in_outline(two, segments=wrong), in_outline(three), four)
+    done = verify(broker, "--policy", "homepage", "--version", "2", *how)
+    assert done.returncode == 1
+    assert "count" in done.stdout
+
+
+async def test_an_outline_of_another_snapshot_than_its_successor_names_breaks_the_line(broker):
+    one, _, three, four = line()
+    other = snapshot(20, 2, "ab" * 32)
+    await send_history(broker, four, one, in_outline(other), in_outline(three), four)
+    done = verify(broker)
+    assert done.returncode == 1
+    assert "version 2: parent" in done.stdout

@@ -17,6 +17,7 @@ from pipeline.join.progress import imbalance
 from pipeline.learn.agent import SUMS
 from pipeline.learn.memory import RowKey, statistics_from_bytes
 from pipeline.models.sums.statistics import Statistics
+from pipeline.publish.outline import kept
 from pipeline.publish.snapshot import posterior_sha256, snapshot_id
 from pipeline.replay.proof.lineage import Lineage
 from pipeline.stream.log import topics
@@ -67,7 +68,7 @@ def test_every_snapshot_is_the_fold_of_the_ledger_that_it_names_and_no_version_i
             for key, row in source.sums().items():
                 rows[key] = rows[key] + row if key in rows else row
         assert posterior_sha256(define(data.policy), rows.items(), as_of_ms) == record["posterior_sha256"]
-        lineage.add(content, record)
+        lineage.add(kept(content))
     assert lineage.fault is None
     # Each directive at most once; one that another came after in time is never acted on.
     assert lineage.rollbacks <= sum(directive.action == "rollback" for directive in worker.directives)

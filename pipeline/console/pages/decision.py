@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pipeline.cli.snapshots import find_snapshot
+from pipeline.cli.snapshots import find_whole
 from pipeline.console.derive import Check, decision_checks, reward_check
 from pipeline.console.desk import Desk, look_right
 from pipeline.console.jobs import OnProgress
@@ -63,9 +63,7 @@ async def _snapshot_of(desk: Desk, made: Any) -> tuple[LoadedSnapshot | None, st
     if not made.snapshot_version:
         return None, "the node had no snapshot"
     try:
-        return load_snapshot(
-            (await find_snapshot(desk.settings.broker, made.policy, made.snapshot_version)).content
-        ), ""
+        return load_snapshot((await find_whole(desk.settings.broker, made.policy, made.snapshot_version)).content), ""
     except PipelineError as error:
         return None, str(error)
 

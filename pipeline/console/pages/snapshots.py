@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.cli.changes import in_words
-from pipeline.cli.snapshots import Found, find_snapshot
+from pipeline.cli.snapshots import Found, find_published, find_snapshot
 from pipeline.console.desk import Desk, look_right, viewer, whole
 from pipeline.console.jobs import OnProgress
 from pipeline.console.pages.lift import check_length
@@ -75,8 +75,8 @@ async def proof(desk: Desk, request: Request) -> Response:
 
     async def work(on_progress: OnProgress) -> Any:
         await check_length(desk)
-        found = await find_snapshot(desk.settings.broker, name, version)
-        (verdict,) = await verify_snapshots(desk.settings.broker, [found.content.record], on_progress)
+        found = await find_published(desk.settings.broker, name, version)
+        (verdict,) = await verify_snapshots(desk.settings.broker, [found.kept], on_progress)
         return verdict
 
     job = desk.jobs.ask(_key(name, version), work, fresh_s=PROVEN_FOR_S)

@@ -31,29 +31,43 @@ def first_difference(
     definition: PolicyDefinition,
     rows: Sequence[tuple[RowKey, Statistics]],
     as_of_ms: int = 0,
+    *,
+    is_outline: bool = False,
 ) -> Difference | None:
     """Return the first difference in reading order, or None when the snapshot is proven.
 
-    `as_of_ms` is the latest event time of the ledger prefix.
+    `as_of_ms` is the latest event time of the ledger prefix. Of an outline, parameters and what is in parts are left
+    out.
     """
-    return next(_differences(snapshot, definition, rows, as_of_ms), None)
+    return next(_differences(snapshot, definition, rows, as_of_ms, is_outline=is_outline), None)
 
 
 def _differences(
-    snapshot: Mapping[str, Any], definition: PolicyDefinition, rows: Sequence[tuple[RowKey, Statistics]], as_of_ms: int
+    snapshot: Mapping[str, Any],
+    definition: PolicyDefinition,
+    rows: Sequence[tuple[RowKey, Statistics]],
+    as_of_ms: int,
+    *,
+    is_outline: bool,
 ) -> Iterator[Difference]:
     aged = as_published(snapshot["posterior_sha256"], definition, rows, as_of_ms)
-    recomputed = {segment["segment"]: segment for segment in segment_posteriors(definition, aged, as_of_ms)}
-    published = {segment["segment"]: segment for segment in snapshot["segments"]}
+    if not (is_outline and snapshot["parts"]):
+        recomputed = segment_posteriors(definition, aged, as_of_ms)
+        bare = [{**segment, "parameters": []} for segment in recomputed] if is_outline else recomputed
+        yield from _all_segments(snapshot["segments"], bare)
+    yield from _exposure_differences(snapshot["exposures"], definition, aged)
+    expected = posterior_sha256(definition, aged, as_of_ms)
+    if snapshot["posterior_sha256"] != expected:
+        yield Difference("posterior_sha256", snapshot["posterior_sha256"], expected)
+
+
+def _all_segments(seen: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[str, Any]]) -> Iterator[Difference]:
+    published, recomputed = ({segment["segment"]: segment for segment in each} for each in (seen, expected))
     for name in sorted(published.keys() | recomputed.keys()):
         if name not in published or name not in recomputed:
             yield Difference(f"segment {name}", _presence(name in published), _presence(name in recomputed))
             continue
         yield from _segment_differences(name, published[name], recomputed[name])
-    yield from _exposure_differences(snapshot["exposures"], definition, aged)
-    expected = posterior_sha256(definition, aged, as_of_ms)
-    if snapshot["posterior_sha256"] != expected:
-        yield Difference("posterior_sha256", snapshot["posterior_sha256"], expected)
 
 
 def _exposure_differences(

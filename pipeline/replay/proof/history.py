@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from pipeline.codec import avro
+from pipeline.publish.outline import Kept
 from pipeline.replay.proof.lineage import Lineage
 from pipeline.stream.log.follow import TopicFollower
-from pipeline.stream.log.snapshot_records import snapshots_in
+from pipeline.stream.log.snapshot_records import SnapshotReader
 from pipeline.stream.log.topics import SNAPSHOT_HISTORY, SNAPSHOTS
 from pipeline.stream.security import Address
 
@@ -21,18 +21,18 @@ class PolicyHistory:
 
     def __init__(self, policy: str, is_wanted: IsWanted, last: int | None) -> None:
         self.lineage = Lineage(policy)
-        self.newest: bytes | None = None
+        self.newest: Kept | None = None
         """The last published."""
-        self.wanted: deque[bytes] = deque(maxlen=last)
+        self.wanted: deque[Kept] = deque(maxlen=last)
         """Those that were asked for, oldest first."""
         self._is_wanted = is_wanted
 
-    def add(self, content: bytes, fields: Mapping[str, Any]) -> None:
+    def add(self, one: Kept) -> None:
         """Take the next record."""
-        if self.lineage.add(content, fields):
-            self.newest = content
-            if self._is_wanted(fields):
-                self.wanted.append(content)
+        if self.lineage.add(one):
+            self.newest = one
+            if self._is_wanted(one.fields):
+                self.wanted.append(one)
 
 
 async def read_history(
@@ -51,33 +51,34 @@ async def read_history(
     """
     histories: dict[str, PolicyHistory] = {}
     # The live ones first: what is published meanwhile is then in the history, not the other way round.
-    live = await _read(broker, SNAPSHOTS, lambda _content, _fields: None)
+    live = await _read(broker, SNAPSHOTS, lambda _: None)
     chosen = {policy for policy in live if not policies or policy in policies}
 
-    def take(content: bytes, fields: Mapping[str, Any]) -> None:
-        policy = fields["policy"]
+    def take(one: Kept) -> None:
+        policy = one.fields["policy"]
         if not policies or policy in policies:
-            histories.setdefault(policy, PolicyHistory(policy, is_wanted, last)).add(content, fields)
+            histories.setdefault(policy, PolicyHistory(policy, is_wanted, last)).add(one)
 
     await _read(broker, SNAPSHOT_HISTORY, take)
     for policy in sorted(chosen):
         history = histories.setdefault(policy, PolicyHistory(policy, is_wanted, last))
         if history.newest is None:  # older than the history's retention
-            history.add(live[policy], avro.decode_as("snapshot", live[policy]))
-        history.lineage.check_live(live[policy])
+            history.add(live[policy])
+        history.lineage.check_live(live[policy].content)
     return dict(sorted(histories.items()))
 
 
-async def _read(broker: Address, topic: str, take: Callable[[bytes, Mapping[str, Any]], None]) -> dict[str, bytes]:
+async def _read(broker: Address, topic: str, take: Callable[[Kept], None]) -> dict[str, Kept]:
     """Hand over each snapshot of a topic; return each policy's last."""
-    last: dict[str, bytes] = {}
+    last: dict[str, Kept] = {}
+    reader = SnapshotReader()
     follower = TopicFollower(broker, topic)
     try:
         await follower.start()
         async for records in follower.batches_to_end():
-            for record, fields in snapshots_in(records):
-                take(record.value, fields)
-                last[fields["policy"]] = record.value
+            for _, one in reader.read(records):
+                take(one)
+                last[one.fields["policy"]] = one
     finally:
         await follower.stop()
     return last

@@ -1,7 +1,7 @@
 """The line of a policy's snapshots: numbered without gap or reuse, each naming the one before. Pure.
 
 A snapshot's id is the hash of its bytes and stands in no record but as the next one's parent: an altered snapshot is
-one that its successor does not name.
+one that its successor does not name. An outline says the id of what it is of; its successor's parent is held to that.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pipeline.codec import avro
+from pipeline.publish.outline import Kept
 from pipeline.publish.snapshot import snapshot_id
 from pipeline.replay.proof.compare import Difference
 
@@ -21,6 +22,9 @@ class _Known(NamedTuple):
     id: str
     content_hash: str
     """Of all but what a rollback makes anew."""
+    outline_hash: str
+    """The same without posteriors' parameters, which an outline has none of."""
+    is_outline: bool
 
 
 class Lineage:
@@ -45,15 +49,16 @@ class Lineage:
         """How many versions were read."""
         return len(self._known)
 
-    def add(self, content: bytes, fields: Mapping[str, Any]) -> bool:
+    def add(self, one: Kept) -> bool:
         """Take the next record of the history; return whether it is a new snapshot, not one that was sent again."""
-        version, id_ = fields["version"], snapshot_id(content)
+        version, id_, fields = one.fields["version"], one.id, one.fields
         known = self._known.get(version)
         if known is not None:
             if known.id != id_:
                 self._note(f"version {version} is used twice", id_, known.id)
             return False
-        this = _Known(id_, _content_hash(fields))
+        outlined = _content_hash({**fields, "segments": [{**each, "parameters": []} for each in fields["segments"]]})
+        this = _Known(id_, outlined if one.is_outline else _content_hash(fields), outlined, one.is_outline)
         self._check_place(version, fields["parent"])
         self._check_definition(version, fields)
         self._check_rollback(version, fields["rollback_of"], this)
@@ -93,9 +98,11 @@ class Lineage:
         if of >= version:
             self._note(f"version {version}: rollback_of", str(of), f"a version before {version}")
         elif of in self._known:
-            expected = self._known[of].content_hash
-            if this.content_hash != expected:
-                self._note(f"version {version}: content of version {of}", this.content_hash, expected)
+            other = self._known[of]
+            is_outlined = this.is_outline or other.is_outline
+            seen, expected = (each.outline_hash if is_outlined else each.content_hash for each in (this, other))
+            if seen != expected:
+                self._note(f"version {version}: content of version {of}", seen, expected)
         else:
             self.unproven_rollbacks += 1
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import orjson
 from aiokafka import TopicPartition
 
-from pipeline.codec import avro
 from pipeline.codec.readable import readable
 from pipeline.learn.ledger import ledger_record, merge_deltas
 from pipeline.learn.memory import RowKey
@@ -17,8 +16,9 @@ from pipeline.models.sums.statistics import Statistics
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.parsing.parse import parse_policy
+from pipeline.publish.outline import Kept
 from pipeline.publish.parts import SnapshotContent, divide, part_names, whole
-from pipeline.publish.snapshot import as_published, posterior_sha256, segment_posteriors, snapshot_id
+from pipeline.publish.snapshot import as_published, posterior_sha256, segment_posteriors
 from pipeline.registry.lookup import Schemas
 from pipeline.replay.proof.compare import Difference, first_difference
 from pipeline.replay.proof.parts import find_parts
@@ -77,26 +77,26 @@ class Sampled(NamedTuple):
 
 
 async def verify_snapshots(
-    broker: Address, contents: Sequence[bytes], on_progress: OnProgress, schemas: Schemas | None = None
+    broker: Address, snapshots: Sequence[Kept], on_progress: OnProgress, schemas: Schemas | None = None
 ) -> list[Verdict]:
-    """Recompute snapshots from the ledger; the verdicts are in the order of `contents`.
+    """Recompute snapshots from the ledger; the verdicts are in the order of `snapshots`.
 
     Args:
         broker: bootstrap servers.
-        contents: the snapshot records' bytes.
+        snapshots: as the history has them.
         on_progress: told how many of how many ledger records are folded.
         schemas: of records in a registry's frame, for what rests on a replay of the events.
 
     Raises:
         StateError: the ledger does not hold what is needed. UnavailableError: no broker answers.
     """
-    by_id = {snapshot_id(content): content for content in contents}
-    prefixes = [_prefix_of(id_, avro.decode_as("snapshot", content)) for id_, content in by_id.items()]
+    by_id = {one.id: one for one in snapshots}
+    prefixes = [_prefix_of(id_, one.fields) for id_, one in by_id.items()]
     verdicts = {}
     grounds = await _grounds_of(broker, by_id.values(), on_progress, schemas)
     async for done in fold_prefixes(broker, prefixes, on_progress):
         verdicts[done.prefix.name] = await _verdict(broker, done, by_id[done.prefix.name], grounds)
-    return [verdicts[snapshot_id(content)] for content in contents]
+    return [verdicts[one.id] for one in snapshots]
 
 
 async def fold_prefixes(
@@ -121,8 +121,8 @@ async def fold_prefixes(
 
 async def statistics_at(
     broker: Address,
-    newest: Mapping[str, bytes],
-    at_vector: Sequence[bytes],
+    newest: Mapping[str, Kept],
+    at_vector: Sequence[Kept],
     ends: Mapping[int, int],
     on_progress: OnProgress,
 ) -> tuple[list[AtOffsets], list[Verdict]]:
@@ -138,10 +138,10 @@ async def statistics_at(
     Raises:
         StateError: the ledger does not hold what is needed. UnavailableError: no broker answers.
     """
-    by_id = {snapshot_id(content): content for content in at_vector}
-    models = {policy: avro.decode_as("snapshot", content) for policy, content in newest.items()}
+    by_id = {one.id: one for one in at_vector}
+    models = {policy: one.fields for policy, one in newest.items()}
     prefixes = [Prefix("", policy, model["generation"], ends) for policy, model in models.items()]
-    prefixes += [_prefix_of(id_, avro.decode_as("snapshot", content)) for id_, content in by_id.items()]
+    prefixes += [_prefix_of(id_, one.fields) for id_, one in by_id.items()]
     found: list[AtOffsets] = []
     verdicts: list[Verdict] = []
     grounds = await _grounds_of(broker, [*by_id.values(), *newest.values()], on_progress)
@@ -191,8 +191,8 @@ def _prefix_of(name: str, snapshot: Mapping[str, Any]) -> Prefix:
     return Prefix(name, snapshot["policy"], snapshot["generation"], offsets_of(snapshot))
 
 
-async def _verdict(broker: Address, done: PrefixRows, content: bytes, grounds: Grounds) -> Verdict:
-    snapshot = avro.decode_as("snapshot", content)
+async def _verdict(broker: Address, done: PrefixRows, one: Kept, grounds: Grounds) -> Verdict:
+    snapshot = one.fields
     definition, ground = definition_of(snapshot), ground_of(snapshot)
     if ground is not None and rules_of(ground) != definition.statistics_hash:
         difference: Difference | None = Difference(
@@ -201,8 +201,11 @@ async def _verdict(broker: Address, done: PrefixRows, content: bytes, grounds: G
     else:
         rows = _on_ground(done.rows, snapshot, grounds)
         as_of_ms = _event_time_of(done, snapshot)
-        filled = await _with_posteriors(broker, content, definition, rows, as_of_ms)
-        difference = filled if isinstance(filled, Difference) else first_difference(filled, definition, rows, as_of_ms)
+        filled = await _with_posteriors(broker, one, definition, rows, as_of_ms)
+        if isinstance(filled, Difference):
+            difference = filled
+        else:
+            difference = first_difference(filled, definition, rows, as_of_ms, is_outline=one.is_outline)
     return Verdict(
         snapshot["policy"],
         snapshot["version"],
@@ -221,14 +224,14 @@ def _event_time_of(done: PrefixRows, snapshot: Mapping[str, Any]) -> int:
 
 
 async def _with_posteriors(
-    broker: Address, content: bytes, definition: PolicyDefinition, rows: Rows, as_of_ms: int
-) -> dict[str, Any] | Difference:
+    broker: Address, one: Kept, definition: PolicyDefinition, rows: Rows, as_of_ms: int
+) -> Mapping[str, Any] | Difference:
     """Return a snapshot's fields with the posteriors of its parts.
 
     What is made again has the name of what was published where they are equal to the bit; only the others are read.
     """
-    snapshot = avro.decode_as("snapshot", content)
-    if not snapshot["parts"]:
+    snapshot = one.fields
+    if one.is_outline or not snapshot["parts"]:
         return snapshot
     aged = as_published(snapshot["posterior_sha256"], definition, rows, as_of_ms)
     parts = divide({**snapshot, "segments": segment_posteriors(definition, aged, as_of_ms), "parts": []}).parts
@@ -238,14 +241,14 @@ async def _with_posteriors(
     if missing:
         where = f"{len(missing)} of {len(snapshot['parts'])} parts, the first is {missing[0]}"
         return Difference(where, "not what is recomputed, and not kept any more", "there")
-    return whole(SnapshotContent(content, found))
+    return whole(SnapshotContent(one.content, found))
 
 
 async def _grounds_of(
-    broker: Address, contents: Iterable[bytes], on_progress: OnProgress, schemas: Schemas | None = None
+    broker: Address, snapshots: Iterable[Kept], on_progress: OnProgress, schemas: Schemas | None = None
 ) -> Grounds:
     """Count anew what replays put under snapshots."""
-    grounds = [ground_of(avro.decode_as("snapshot", content)) for content in contents]
+    grounds = [ground_of(one.fields) for one in snapshots]
     return await count_grounds(broker, [ground for ground in grounds if ground is not None], on_progress, schemas)
 
 

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pipeline.codec import avro
 from pipeline.errors import DecodeError
+from pipeline.publish.outline import Kept, Outlines
 from pipeline.publish.parts import part_of
 from pipeline.stream.log.passed_over import PassedOver
 
 
-def snapshots_in(records: Iterable[Any]) -> Iterator[tuple[Any, Mapping[str, Any]]]:
-    """Yield each record that is a snapshot, with its fields; its parts and tombstones are none."""
-    passed_over: dict[str, PassedOver] = {}
-    for record in records:
-        try:
-            if record.value is None or part_of(record.key):
+class SnapshotReader:
+    """Reads one of the topics that snapshots are sent to, batch by batch."""
+
+    def __init__(self) -> None:
+        self._outlines = Outlines()
+        self._passed_over: dict[str, PassedOver] = {}
+
+    def read(self, records: Iterable[Any]) -> Iterator[tuple[Any, Kept]]:
+        """Yield each record that is a snapshot, with what it says; its parts and tombstones are none."""
+        for record in records:
+            try:
+                if record.value is None or part_of(record.key):
+                    continue
+                found = self._outlines.read(record.value)
+            except (DecodeError, UnicodeDecodeError) as error:
+                tell = self._passed_over.setdefault(record.topic, PassedOver(record.topic))
+                tell(record.partition, record.offset, error)
                 continue
-            fields = avro.decode_as("snapshot", record.value)
-        except (DecodeError, UnicodeDecodeError) as error:
-            tell = passed_over.setdefault(record.topic, PassedOver(record.topic))
-            tell(record.partition, record.offset, error)
-            continue
-        yield record, fields
+            if found is not None:
+                yield record, found

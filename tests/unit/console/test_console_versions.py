@@ -73,3 +73,12 @@ def test_the_rate_is_of_what_was_counted_within_a_minute():
     assert line(*(fields(n) for n in range(1, 101))).rate_per_minute() == pytest.approx(600.0)
     assert line(fields(1)).rate_per_minute() is None
     assert line(fields(1), fields(2, rollback_of=1)).rate_per_minute() is None
+
+
+def test_of_an_outline_there_are_facts_under_the_id_of_what_it_is_of_and_nothing_to_draw():
+    made = line(fields(1))
+    made.add(b"outline", fields(2), 2_000, id_of_outlined="whole-2")
+    assert [one.id for one in made.facts][1:] == ["whole-2"]
+    assert [one.facts.version for one in made.records] == [1]
+    assert made.newest is not None
+    assert made.newest.record == b"outline"

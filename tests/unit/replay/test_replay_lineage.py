@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.codec import avro
 from pipeline.publish.hold import republish
+from pipeline.publish.outline import kept
 from pipeline.publish.snapshot import build_snapshot, snapshot_id
 from pipeline.replay.proof.lineage import Lineage
 from tests.samples import define, plain_policy
@@ -27,7 +28,7 @@ def line(count: int) -> list[bytes]:
 def read(*contents: bytes) -> Lineage:
     lineage = Lineage("homepage")
     for content in contents:
-        lineage.add(content, avro.decode_as("snapshot", content))
+        lineage.add(kept(content))
     return lineage
 
 

@@ -14,7 +14,7 @@ AT_50 = rolled_out(AT_20, 0.5)
 
 def published(version: int, definition: PolicyDefinition, at_ms: int, name: str = "homepage") -> Published:
     fields = {"policy": name, "version": version, "definition_hash": definition.definition_hash}
-    return Published(b"", fields, at_ms)
+    return Published("", b"", fields, at_ms)
 
 
 HISTORY = [
