@@ -4,10 +4,14 @@ A prefix is complete when every partition has come to its end:
 
     partition 0   ───────┤ a ──────┤ b ──
     partition 1   ────────────┤ a ─┤ b ──
+
+What an action counts for is remembered until it has expired, as LEARN does: memory is that of the actions that are open
+at one time, and of which are erased, however long the ledger is.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,6 +58,8 @@ class _Partition:
 
     state: FoldState = field(default_factory=FoldState)
     counted: dict[str, Counted] = field(default_factory=dict)
+    expiries: list[tuple[int, str]] = field(default_factory=list)
+    """Of actions that are not erased, the nearest first; one whose id came again may stand there twice."""
     rows: defaultdict[Policy, dict[RowKey, Statistics]] = field(default_factory=lambda: defaultdict(dict))
     folded: int = 0
     waiting: list[tuple[int, int]] = field(default_factory=list)
@@ -85,6 +91,11 @@ class PrefixFold:
         for partition_state in self._partitions.values():
             partition_state.waiting.sort(reverse=True)
 
+    @property
+    def remembered(self) -> int:
+        """How many actions are remembered."""
+        return sum(len(partition.counted) for partition in self._partitions.values())
+
     def add(self, number: int, records: Sequence[LedgerRecord]) -> Iterator[PrefixRows]:
         """Fold records of one partition, in offset order over all calls; yield the prefixes that are complete by it."""
         partition = self._partitions[number]
@@ -108,7 +119,7 @@ class PrefixFold:
 
     def _fold(self, partition: _Partition, records: Sequence[LedgerRecord]) -> None:
         fold = fold_ledger(records, partition.counted, partition.state)
-        partition.counted.update(fold.counted)
+        _remember(partition, fold.counted)
         partition.folded += len(records)
         deltas: defaultdict[Policy, list[tuple[RowKey, Statistics]]] = defaultdict(list)
         for key, delta in fold.deltas.items():
@@ -133,6 +144,21 @@ class PrefixFold:
         rows = PrefixRows(self._prefixes[number], sorted(part.rows.items()), part.folded, part.event_time_ms)
         part.rows = {}
         return rows
+
+
+def _remember(partition: _Partition, counted: Mapping[str, Counted]) -> None:
+    """Take in what actions count for now, and forget those that no record can revise any more."""
+    known, expiries = partition.counted, partition.expiries
+    for action_id, now in counted.items():
+        before = known.get(action_id)
+        known[action_id] = now
+        if not now.is_erased and (before is None or before.expires_at_ms != now.expires_at_ms):
+            heapq.heappush(expiries, (now.expires_at_ms, action_id))
+    while expiries and expiries[0][0] < partition.state.watermark_ms:
+        expires_ms, action_id = heapq.heappop(expiries)
+        over = known.get(action_id)
+        if over is not None and over.expires_at_ms == expires_ms:  # an erased one never expires
+            del known[action_id]
 
 
 def waves(prefixes: Iterable[Prefix]) -> list[dict[int, int]]:

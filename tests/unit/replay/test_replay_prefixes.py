@@ -93,3 +93,25 @@ def test_waves_rise_to_the_farthest_ends_a_few_prefixes_at_a_time():
     prefixes = [Prefix("", "homepage", 1, {0: number, 1: 500 - number}) for number in range(WAVE_PREFIXES + 1)]
     # All sums are equal, so they stay in order: the first wave has the ends of numbers 0 to WAVE_PREFIXES - 1.
     assert waves(prefixes) == [{0: WAVE_PREFIXES - 1, 1: 500}, {0: WAVE_PREFIXES, 1: 500}]
+
+
+def test_memory_is_that_of_the_actions_that_are_open_at_one_time():
+    """An action a millisecond, each open for 50 ms and told three times, the last time when it is long over."""
+    key = RowKey("homepage", 1, "other", "a", 0)
+    records: list[LedgerRecord] = []
+    for at_ms in range(2_000):
+        for age_ms, revision in ((0, 1), (40, 2), (500, 3)):
+            if (number := at_ms - age_ms) >= 0:
+                name, until_ms = f"x{number}", number + 50
+                records.append(LedgerRecord(len(records), name, key, revision, revision, b"", until_ms, at_ms))
+    fold, most = PrefixFold([Prefix("all", "homepage", 1, {0: len(records)})]), 0
+    found = []
+    for start in range(0, len(records), 10):
+        found += list(fold.add(0, records[start : start + 10]))
+        most = max(most, fold.remembered)
+    (whole,) = found
+    # Σr: 2 of each that was told at 40 ms, 1 of the last 40; what came at 500 ms changes nothing.
+    (row,) = [statistics for _, statistics in whole.rows]
+    assert (row.n, row.reward_sum) == (2_000, 2 * 1_960 + 40)
+    # 51 are open at one time, and a batch of ten records has up to four new ones.
+    assert most <= 60
