@@ -24,7 +24,7 @@ one broker."""
 REPEATS = 0.22
 """Of the chunks, those at the end hold but late events and repeats (`known.py`): 15 s of 75, of which little is
 published."""
-SHORT_PACE_S, LONG_PACE_S = 0.2, 1.0
+SHORT_PACE_S, LONG_PACE_S = 0.2, 1.2
 """Between chunks of half a second of event time."""
 GOES_ON_WITHIN_S = 45.0
 """A cluster elects another leader within 10 s; a frozen host that clients wait for costs a minute and more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 
 import httpx
@@ -59,9 +60,9 @@ async def test_a_worker_publishes_for_all_others(long_cluster_trial: ClusterTria
         async with trial.going_on(flow, *others):
             await trial.is_published(*streams)
             await trial.harm(replicas.take_nothing, trial.cluster, topic, STUCK)
-            for _ in range(10):
+            over_s = time.monotonic() + LONG_S
+            while time.monotonic() < over_s:
                 await trial.is_published(*others)
-                await trial.lasts(LONG_S / 10)
             await asyncio.to_thread(replicas.take_again, trial.cluster, topic, STUCK)
         await trial.settle(*streams)
 
@@ -95,7 +96,7 @@ async def test_a_node_delivers_for_all_others_and_sends_nothing_twice(cluster_tr
             await arrived(trial, visitors)
             assert (await visitors.health(node))["dropped"] == 0
     lies = Counter(record.key.decode() for record in await trial.client.read(DECISIONS))
-    assert lies == Counter(visitors.told)
+    assert lies == dict.fromkeys(visitors.told, 1)
 
 
 async def arrived(trial: ClusterTrial, visitors: Visitors, without: int | None = None) -> None:
