@@ -95,8 +95,9 @@ class Flow:
                     self.away = ""
                     await asyncio.sleep(EVERY_S)
             except (PipelineError, KafkaError) as error:
+                if self.away != str(error):
+                    log.warning("ends-not-seen error=%s", error)
                 self.away = str(error)
-                log.warning("ends-not-seen error=%s", error)
             finally:
                 await reader.stop()
             await asyncio.sleep(EVERY_S)

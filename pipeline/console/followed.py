@@ -91,8 +91,9 @@ class Followed:
             try:
                 await follow()
             except (PipelineError, KafkaError) as error:
+                if self.away.get(what) != str(error):  # told once, and shown until it is over
+                    log.warning("not-followed what=%s error=%s", what, error)
                 self.away[what] = str(error)
-                log.warning("not-followed what=%s error=%s", what, error)
             await asyncio.sleep(RETRY_S)
 
     async def _follow_policies(self) -> None:

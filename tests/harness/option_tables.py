@@ -14,13 +14,13 @@ from click.core import ParameterSource
 
 from pipeline.cli import cli
 
-COMMANDS = ("worker", "serve")
-HEAD = """# Options of a worker and a node
+COMMANDS = ("worker", "serve", "console")
+HEAD = """# Options of a worker, a node and a console
 
-What `pipeline worker --help` and `pipeline serve --help` say, in one place; this page is made of them, and a test holds
-it to them. Each option has the environment twin that stands beside it; `PIPELINE_KAFKA_*` and `PIPELINE_REGISTRY_*`,
-which say how a broker and a registry are spoken to, are no flags ([README](../README.md#use-it)): everybody on a
-machine sees those.
+What `pipeline worker --help`, `pipeline serve --help` and `pipeline console --help` say, in one place; this page is
+made of them, and a test holds it to them. Each option has the environment twin that stands beside it;
+`PIPELINE_KAFKA_*` and `PIPELINE_REGISTRY_*`, which say how a broker and a registry are spoken to, are no flags
+([README](../README.md#use-it)): everybody on a machine sees those.
 """
 
 

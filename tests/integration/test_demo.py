@@ -201,6 +201,7 @@ def is_running(pid: int) -> bool:
     ("arguments", "said"),
     [
         (["--log", "open-bandit"], "--log and --data go together"),
+        (["--log", "open-bandit", "--data", ".", "--stay"], "--stay keeps the visitors' stage up"),
         (["--workers", "2"], "the embedded broker can serve one worker"),
         (["--workers", "8", "--broker", "kafka"], "only 4 of them would have a partition"),
     ],
