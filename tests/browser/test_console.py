@@ -26,6 +26,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from pipeline.brokers.local_kafka import LocalKafka
+from pipeline.brokers.parent_watch import ParentWatch
 from tests.browser.conftest import chromium_in
 
 pytestmark = pytest.mark.kafka
@@ -75,7 +76,9 @@ def played(kafka_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
+    watch = ParentWatch(demo.pid)  # a demo that stays would stay when this process is killed
 
     def told(pattern: str) -> str | None:
         text = said.read_text("utf-8", "replace")
@@ -96,6 +99,7 @@ def played(kafka_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
             code = demo.wait(WITHIN_S)
         finally:
             demo.kill()
+            watch.cut()
             broker.stop()
     # It was asked to stay until it is told to go: to be told is no fault.
     assert code == 0, said.read_text("utf-8", "replace")[-3_000:]
