@@ -112,7 +112,7 @@ def simulate(cluster: Cluster) -> list[Row]:
             second["take"] += time.process_time() - began_s
             if (step + 1) % steps_per_publish == 0:
                 began_s = time.process_time()
-                fields = snapshot_fields(definition, list(publisher.rows()), publisher.learned, 1, "", None, known)
+                fields = snapshot_fields(definition, publisher.aged_rows(), publisher.learned, 1, "", None, known)
                 content = divide(fields)
                 second["merge"] += time.process_time() - began_s
                 size = len(content.record) + sum(map(len, content.parts.values()))
@@ -163,7 +163,7 @@ def _vectors(rng: np.random.Generator, count: int, dimension: int) -> NDArray[np
 
 def _check(cluster: Cluster, publisher: Partials, partitions: list[_Partition], per_step: int) -> None:
     events = cluster.seconds * round(1 / READ_EVERY_S) * per_step * cluster.partitions
-    merged = dict(publisher.rows())
+    merged = dict(publisher.by_bucket())
     expected: dict[RowKey, Statistics] = {}
     for partition in partitions:
         merge_deltas(expected, partition.rows.items())

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import numpy as np
 import orjson
 
@@ -31,6 +32,7 @@ from benchmarks.worker import PARTITIONS, WARM_UP, all_assigned, hash_of, produc
 from pipeline.audit.record import Operator
 from pipeline.brokers import default_cache_dir
 from pipeline.brokers.local_kafka import LocalKafka
+from pipeline.brokers.ports import free_ports
 from pipeline.cli.control import apply_policy
 from pipeline.serve.following.follower import SnapshotFollower
 from pipeline.serve.following.snapshot import LoadedSnapshot
@@ -70,6 +72,10 @@ class Run(NamedTuple):
     cpu_s: Cpu
     peak_rss_mib: float
     """Of the worker."""
+    longest_stall_s: float
+    """How long its event loop was held at the most, since it began."""
+    short_stalls: float
+    """The share of looks at it that found it held for 20 ms at the most."""
 
 
 def measure(rates: Sequence[int], seconds: float, interval: str, repetitions: int) -> list[Row]:
@@ -98,6 +104,9 @@ def _rows(name: str, runs: Sequence[Run]) -> list[Row]:
     for process in Cpu._fields:
         each_us = tuple(getattr(run.cpu_s, process) / run.events * 1e6 for run in runs)
         rows.append(Row(f"{name}: CPU of the {process}, an event", "µs", each_us))
+    stalls_ms = tuple(run.longest_stall_s * 1e3 for run in runs)
+    rows.append(Row(f"{name}: the worker's event loop held, at the most", "ms", stalls_ms))
+    rows.append(Row(f"{name}: of looks at it, held for 20 ms at most", "", tuple(run.short_stalls for run in runs)))
     kept = all(run.latest_s <= KEPT_S for run in runs)
     told = "the load was kept" if kept else "THE LOAD WAS NOT KEPT"
     rows.append(Row(f"{name}: sent ({told})", "events/s", tuple(run.events / run.sent_within_s for run in runs)))
@@ -132,7 +141,8 @@ async def _play(kafka: LocalKafka, load: Load, rate: int, interval: str, state: 
     after_s = _outcomes(load, rate)  # before anything is timed: it would keep the follower waiting
     following = asyncio.create_task(SnapshotFollower(broker, note).follow())
     try:
-        with running_workers(broker, state, 1) as (worker,):
+        (port,) = free_ports(1)
+        with running_workers(broker, state, 1, "--metrics-port", str(port)) as (worker,):
             await all_assigned(state, 1)
             await produce(broker, warm)
             expected = hash_of(warm, load)
@@ -142,6 +152,7 @@ async def _play(kafka: LocalKafka, load: Load, rate: int, interval: str, state: 
             told = await _pace(broker, load, seed, rate, start_s)
             await _until_live(hashes, expected, worker)
             wall_s, peak_mib = time.time() - start_s, peak_rss_mib(worker.pid)
+            stalls = await _stalls(port)
             after = Cpu(cpu_s(worker.pid), cpu_s(kafka.pid), told["cpu_s"], time.process_time())
     finally:
         following.cancel()
@@ -158,7 +169,18 @@ async def _play(kafka: LocalKafka, load: Load, rate: int, interval: str, state: 
         wall_s,
         Cpu(*(b - a for a, b in zip(before, after, strict=True))),
         peak_mib,
+        *stalls,
     )
+
+
+async def _stalls(port: int) -> tuple[float, float]:
+    """Ask the worker how long its event loop was held: the longest, in seconds, and the share of at most 20 ms."""
+    async with httpx.AsyncClient() as client:
+        page = (await client.get(f"http://127.0.0.1:{port}/metrics", timeout=60.0)).text
+    told = dict(line.rsplit(" ", 1) for line in page.splitlines() if line.startswith("pipeline_event_loop"))
+    name = "pipeline_event_loop_stall_seconds"
+    short = float(told[f'{name}_bucket{{le="0.02"}}']) / float(told[f"{name}_count"])
+    return float(told["pipeline_event_loop_longest_stall_seconds"]), short
 
 
 async def _pace(broker: str, load: Load, seed: int, rate: int, start_s: float) -> dict[str, Any]:

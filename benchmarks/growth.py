@@ -4,7 +4,7 @@
                     100,000 rows on: fewer are all in the write buffer, which is half the way.)
     arms, segments  linear for a step of LEARN, until each event of it touches a row of its own; then flat
     features        square: Σxxᵀ has d (d + 1) / 2 entries
-    partitions      linear for a merge: as many partials a row
+    partitions      linear for a merge of all rows, as when a partition is opened: as many partials a row
     policies        flat: a policy is found by its name (each is checked once a step, which shows where a step has as
                     many policies as it has dozens of records)
     arms, deciding  linear: every arm has a probability
@@ -276,7 +276,7 @@ def _merges(sizes: Sequence[int], repetitions: int) -> Iterator[Point]:
             partials.mark(source, Mark(1, 1))
 
         def merged(partials: Partials = partials) -> list[tuple[RowKey, Statistics]]:
-            return list(partials.rows())
+            return partials.by_bucket()
 
         if any(row.n != size for _, row in merged()):
             raise SystemExit("a merged row has not one of each partition")

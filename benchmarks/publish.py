@@ -17,6 +17,7 @@ from benchmarks.timing import own_peak_mib, timed
 from pipeline.learn.memory import RowKey
 from pipeline.models.sums.statistics import Statistics, contributions
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.publish.aged_rows import AgedRows
 from pipeline.publish.derivation import Derivation
 from pipeline.publish.partials import Mark, PartialKey, Partials
 from pipeline.publish.parts import SnapshotContent, divide, whole
@@ -48,27 +49,30 @@ def measure(size: Size, repetitions: int) -> list[Row]:
     changed = _change(rows, min(CHANGED, len(rows)))
     known = Derivation()
 
-    def built(rows: list[tuple[RowKey, Statistics]], known: Derivation | None) -> SnapshotContent:
+    def built(rows: list[tuple[RowKey, Statistics]] | AgedRows, known: Derivation | None) -> SnapshotContent:
         return divide(snapshot_fields(definition, rows, marks, 1, "", None, known))
 
     first = built(rows, known)
     fields = whole(first)
     _check_hash(size, fields["posterior_sha256"], rows)
+    second = built(changed, known)
     # Back and forth between two states, each `CHANGED` rows from the other: each goes on from the other.
-    states = [changed, rows]
+    aged = AgedRows(changed)
+    less = [(key, before - after) for (key, before), (_, after) in zip(rows, changed, strict=True) if before != after]
+    changes = [[(key, Statistics(row.dimension, -row.sums)) for key, row in less], less]
 
     def gone_on() -> None:
-        states.reverse()
-        built(states[-1], known)
+        changes.reverse()
+        aged.change(changes[0])
+        built(aged, known)
 
-    second = built(changed, known)
     if whole(second) != whole(built(changed, None)):
         raise SystemExit("what goes on from the snapshot before is not what is derived from nothing")
     fresh = [part for name, part in second.parts.items() if name not in first.parts]
     name = f"publish, {size.arms:,} arms × {size.segments} segments, d={size.dimension}"
     whole_bytes, fresh_bytes = _bytes(first), len(second.record) + sum(map(len, fresh))
     return [
-        timed(f"{name}: partials of {SOURCES} partitions merged", "µs", lambda: list(partials.rows()), repetitions),
+        timed(f"{name}: partials of {SOURCES} partitions merged", "µs", partials.by_bucket, repetitions),
         timed(f"{name}: whole snapshot built", "µs", lambda: built(rows, None), repetitions),
         timed(f"{name}: the next one, {CHANGED} rows changed", "µs", gone_on, repetitions),
         timed(f"{name}: loaded by a node", "µs", lambda: load_snapshot(first), repetitions),

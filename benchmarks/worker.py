@@ -131,7 +131,7 @@ def hash_of(*loads: Load) -> str:
 
 
 @contextmanager
-def running_workers(broker: str, state: Path, processes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+def running_workers(broker: str, state: Path, processes: int, *options: str) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Start workers with a folder and a log each below `state`; stop them at the end."""
     workers = []
     try:
@@ -140,6 +140,7 @@ def running_workers(broker: str, state: Path, processes: int) -> Iterator[list[s
                 command = [
                     *(sys.executable, "-m", "pipeline", "worker", "--broker", broker, "--log-level", "INFO"),
                     *("--state-dir", str(state / f"worker-{number}"), "--partitions", str(PARTITIONS)),
+                    *options,
                 ]
                 workers.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))  # noqa: S603  our own
         yield workers
