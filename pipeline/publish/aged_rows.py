@@ -35,16 +35,19 @@ class Span:
         self.bucket, self.last = place
         self.rows = rows
         """By key, in which the bucket is the span's."""
-        self._digests: dict[bool, str] = {}
+        self._entries: dict[bool, bytes] = {}
         self._shown: Mapping[str, int] | None = None
 
     def changed(self) -> Span:
         """Return a span of the same rows, of which nothing is derived yet."""
         return Span(Place(self.bucket, self.last), self.rows)
 
-    def digest(self, *, has_tallies: bool) -> str:
-        """Hash the rows: `[[segment, arm, name, [column, …]], …]`, sorted; the name of sums is empty."""
-        found = self._digests.get(has_tallies)
+    def hashed(self, *, has_tallies: bool) -> bytes:
+        """Return `[bucket,"SHA-256 of the rows"]`, empty where there are none that count.
+
+        They are `[[segment, arm, name, [column, …]], …]`, sorted; the name of sums is empty.
+        """
+        found = self._entries.get(has_tallies)
         if found is None:
             rows = [
                 [key.segment, key.arm, key.tally, self.rows[key].sums]
@@ -52,7 +55,8 @@ class Span:
                 if has_tallies or not key.tally
             ]
             text = orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY)
-            found = self._digests[has_tallies] = hashlib.sha256(text).hexdigest()
+            entry = b'[%d,"%b"]' % (self.bucket, hashlib.sha256(text).hexdigest().encode()) if rows else b""
+            found = self._entries[has_tallies] = entry
         return found
 
     def shown(self) -> Mapping[str, int]:
@@ -82,6 +86,7 @@ class AgedRows:
         self.ever: dict[RowKey, Statistics] = {}
         """By key, in which the bucket is 0: all buckets together."""
         self._spans: dict[int, Span] = {}
+        self._ordered: Sequence[Span] | None = None
         iterator = iter(rows)
         while some := list(islice(iterator, AT_ONCE)):
             self.change(some)
@@ -99,7 +104,9 @@ class AgedRows:
     @property
     def spans(self) -> Sequence[Span]:
         """Return the spans, the oldest first."""
-        return [self._spans[bucket] for bucket in sorted(self._spans)]
+        if self._ordered is None:
+            self._ordered = [self._spans[bucket] for bucket in sorted(self._spans)]
+        return self._ordered
 
     def rows(self) -> list[Row]:
         """Return each row of each span, sorted by key."""
@@ -110,6 +117,7 @@ class AgedRows:
 
     def change(self, changes: Sequence[Row]) -> None:
         """Add exact changes of rows by bucket."""
+        self._ordered = None
         decisions: defaultdict[int, int] = defaultdict(int)
         for key, change in changes:
             if not key.tally:

@@ -12,6 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from pipeline.models.sums.forgetting import Forgetting
 from pipeline.models.sums.statistics import Statistics
 from pipeline.models.sums.weighted import Countable, WeightedSums
 from pipeline.publish.aged_rows import Span
@@ -30,6 +31,21 @@ class Fading:
         self._stands_for = 0
         """How many of the oldest spans."""
         self._sums: _Sums = {}
+        self._forgetting = Forgetting()
+        self._newest = 0
+        self._bucket_ms = 0
+        self._weights: dict[int, float] = {}
+        """By bucket, of these three."""
+
+    def weigh(self, forgetting: Forgetting, newest: int, bucket_ms: int, spans: Sequence[Span]) -> list[Weighed]:
+        """Return spans with their weights, which change with the newest bucket alone."""
+        if (forgetting, newest, bucket_ms) != (self._forgetting, self._newest, self._bucket_ms):
+            self._forgetting, self._newest, self._bucket_ms, self._weights = forgetting, newest, bucket_ms, {}
+        weights = self._weights
+        for span in spans:
+            if span.bucket not in weights:
+                weights[span.bucket] = forgetting.weight_for(max(0, newest - span.bucket) * bucket_ms)
+        return [(span, weights[span.bucket]) for span in spans]
 
     def sum(self, spans: Sequence[Weighed], *, is_exact: bool) -> dict[tuple[str, str], Countable]:
         """Add up each segment's and arm's decisions.

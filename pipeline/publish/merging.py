@@ -111,8 +111,7 @@ def weigh_buckets(
 
 def _faded(definition: PolicyDefinition, aged: AgedRows, fading: Fading) -> list[tuple[RowKey, Countable]]:
     """Sum the spans of each row by their weights, under the newest bucket: none is left to weigh."""
-    weigh_for, bucket_ms = definition.forgetting.weight_for, definition.bucket_ms
-    spans = [(span, weigh_for(max(0, aged.newest - span.bucket) * bucket_ms)) for span in aged.spans]
+    spans = fading.weigh(definition.forgetting, aged.newest, definition.bucket_ms, aged.spans)
     sums = fading.sum(spans, is_exact=definition.forgetting.half_life_ms is None)
     generation = definition.generation
     return [

@@ -66,8 +66,6 @@ from pipeline.publish.partials import Base, Mark
 Rows = Sequence[tuple[RowKey, Statistics]]
 Row = tuple[str, str]
 """Segment and arm."""
-NO_ROWS = hashlib.sha256(b"[]").hexdigest()
-"""Of a span in which nothing but what is told apart changed, where that is not looked at."""
 
 
 def posterior_sha256(
@@ -85,9 +83,9 @@ def posterior_sha256(
         parts["contexts"] = definition.context_bits
     if not aged.coarsens:
         return _sha256_by_bucket(definition, aged, parts)
-    digests = [[span.bucket, span.digest(has_tallies=definition.has_tallies)] for span in aged.spans]
-    parts["spans"] = [one for one in digests if one[1] != NO_ROWS]
-    return hashlib.sha256(canonical_bytes(parts)).hexdigest()
+    hashed = (span.hashed(has_tallies=definition.has_tallies) for span in aged.spans)
+    head = canonical_bytes(parts)  # no other key is behind "spans"
+    return hashlib.sha256(b'%b,"spans":[%b]}' % (head[:-1], b",".join(filter(None, hashed)))).hexdigest()
 
 
 def _sha256_by_bucket(definition: PolicyDefinition, aged: AgedRows, parts: dict[str, Any]) -> str:
