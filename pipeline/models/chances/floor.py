@@ -12,10 +12,10 @@ from pipeline.models.model import Floats
 
 ROUNDING = 1e-12  # of a float64 sum over 10,000 arms
 TOLERANCE = 1e-9  # a vector further from 1 was not made by rounding
-FALLS_FROM = 10.0
+FALLS_FROM = 5.0
 """Decisions of an arm from which its part of a share falls."""
 LEAST_PART = 0.1
-"""What is left of it in the end: from a hundred decisions on."""
+"""What is left of it in the end: from fifty decisions on."""
 
 
 def apply_floor(weights: Floats, floor: float) -> Floats:
@@ -49,10 +49,10 @@ def apply_floors(weights: Floats, floors: Floats) -> Floats:
 def falling_floors(share: float, tried: Floats) -> Floats:
     """Return each arm's floor of a share that is spread over K arms and falls as an arm is tried, (K,).
 
-    floor_k = share / K · min(1, max(0.1, 10 / n_k)). So together they are at most the share, no arm is ever drawn less
+    floor_k = share / K · min(1, max(0.1, 5 / n_k)). So together they are at most the share, no arm is ever drawn less
     often than 0.1 share / K, and the weight 1 / propensity of an evaluation is at most 10 K / share.
 
-    >>> falling_floors(0.01, np.array([0.0, 50.0, 1e6, 1e6])).tolist()
+    >>> falling_floors(0.01, np.array([0.0, 25.0, 1e6, 1e6])).tolist()
     [0.0025, 0.0005, 0.00025, 0.00025]
     """
     part: Floats = np.clip(FALLS_FROM / np.maximum(tried, FALLS_FROM), LEAST_PART, 1.0)

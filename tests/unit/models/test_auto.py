@@ -25,7 +25,7 @@ def tried(wins: int, n: int) -> Statistics:
 
 
 def test_decisions_ahead_are_spread_as_if_each_came_out_as_expected():
-    mean, deviation, leverage, ahead = np.array([0.5, 0.45, 0.1]), np.full(3, 0.3), np.array([0.01, 0.05, 0.02]), 200
+    mean, deviation, leverage, ahead = np.array([0.5, 0.49, 0.1]), np.full(3, 0.3), np.array([0.05, 0.08, 0.02]), 200
     # One after the other, by the index; leverage / (1 + j leverage) is what j more of the same leave of it.
     j = np.zeros(3)
     for _ in range(ahead):

@@ -51,8 +51,8 @@ def test_a_share_is_never_exceeded_and_bounds_the_weights_of_an_evaluation(share
 
 
 def test_a_share_falls_as_an_arm_is_tried_and_an_arm_nobody_knows_has_all_of_its_part():
-    floors = falling_floors(0.05, np.array([0, 10, 20, 100, 10_000]))
-    # A fifth of 0.05 for each, of which 10/n are left from ten decisions on, and a tenth from a hundred.
+    floors = falling_floors(0.05, np.array([0, 5, 10, 50, 10_000]))
+    # A fifth of 0.05 for each, of which 5/n are left from five decisions on, and a tenth from fifty.
     np.testing.assert_allclose(floors, [0.01, 0.01, 0.005, 0.001, 0.001], rtol=1e-12)
 
 

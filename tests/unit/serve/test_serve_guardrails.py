@@ -100,10 +100,10 @@ def test_arms_and_segments_have_floors_of_their_own(of):
 
 
 def test_a_share_of_all_arms_falls_as_they_are_tried(of):
-    # best and news have ten thousand decisions, fresh ten: of their thirds of 0.03 a tenth, a tenth, and all.
+    # best and news have ten thousand decisions, fresh ten: of their thirds of 0.03 a tenth, a tenth, and 5/10.
     answer = answered(of(SURE, exploration={"share": 0.03}))
     assert answer.probabilities["news"] == pytest.approx(0.001, abs=1e-6)
-    assert answer.probabilities["fresh"] >= 0.01
+    assert answer.probabilities["fresh"] >= 0.005
     assert answer.decision.guardrails == ()
 
 
