@@ -109,6 +109,26 @@ DASHBOARDS: Mapping[str, tuple[str, Sequence[Panel]]] = {
                 kind="stat",
             ),
             Panel(
+                "Outcomes: what came, over what was expected",
+                {"{{policy}}": f"pipeline_label_rate_ratio{{{POLICY}}} or vector(1)"},
+            ),
+            Panel(
+                "Outcomes have stopped or jump, publishing is held",
+                {
+                    "{{policy}} {{state}}": f"max by (policy, state) (pipeline_label_rate_alarm{{{POLICY}}})",
+                    "{{policy}} held": f"max by (policy) (pipeline_publishing_held{{{POLICY}}})",
+                },
+                kind="stat",
+            ),
+            Panel(
+                "Arms tried: coverage and entropy",
+                {
+                    "{{policy}} coverage": f"pipeline_arm_coverage_ratio{{{POLICY}}} or vector(1)",
+                    "{{policy}} entropy": f"pipeline_arm_entropy_ratio{{{POLICY}}} or vector(1)",
+                },
+                "percentunit",
+            ),
+            Panel(
                 "Guardrails that changed a decision",
                 {"{{guardrail}}": "sum by (guardrail) (rate(pipeline_guardrails_total[5m])) or vector(0)"},
                 "reqps",

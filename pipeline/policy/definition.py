@@ -21,6 +21,7 @@ from pipeline.policy.declared import DeclaredFields, declared_fields
 from pipeline.policy.durations import duration_text
 from pipeline.policy.features import FeatureSchema
 from pipeline.policy.guardrails import Floors, Guardrails, Rollout, Switches
+from pipeline.policy.monitors import Monitors
 from pipeline.policy.reward import RewardRules
 from pipeline.policy.segments import Segmentation
 
@@ -138,6 +139,8 @@ class PolicyDefinition:
     """Whether decisions count by 1 / propensity beside their sums."""
     counts_groups: bool = False
     """Whether decisions count in a group of their own beside their sums."""
+    monitors: Monitors = field(default_factory=Monitors)
+    """What is watched while it learns."""
     logged: tuple[str, ...] = ()
     """Context fields that are logged though nothing is decided by them."""
     declared: DeclaredFields = field(init=False, repr=False, compare=False)
@@ -278,6 +281,7 @@ class PolicyDefinition:
             "analysis": None if self.analysis is None else self.analysis.to_plain(),
             "rollout": None if self.rollout is None else self.rollout.to_plain(),
             "killed": self.switches.to_plain(),
+            "monitors": self.monitors.to_plain(),
             "logged": list(self.logged),
         }
         return {name: part for name, part in parts.items() if part}

@@ -22,6 +22,8 @@ import orjson
 from pipeline.codec import avro
 from pipeline.learn.memory import RowKey
 from pipeline.models.sums.statistics import Statistics
+from pipeline.monitor.totals import Totals, totals_of
+from pipeline.monitor.watch import Watch
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.directive import ROLLBACK, Directive
 from pipeline.publish.aged_rows import AgedRows
@@ -77,6 +79,8 @@ class PublishAgent:
         self._policies = policies
         self._reach = reach
         self.partitions = Partitions(opener.open, PublishPartition, self._learn_versions)
+        self.watch = Watch()
+        """What is seen of the policies that are published here."""
         self._has_new = asyncio.Event()
 
     async def open(self, number: int) -> PublishPartition:
@@ -274,19 +278,44 @@ class PublishAgent:
         version, parent = partition.next_of(name)
         known = partition.derivations[name]
 
-        def build(cut: Cut) -> tuple[AgedRows, SnapshotContent]:
+        def build(cut: Cut) -> tuple[AgedRows, SnapshotContent, Totals]:
             aged = cut.aged_rows()
-            return aged, divide(snapshot_fields(definition, aged, cut.marks, version, parent, cut.base, known))
+            fields = snapshot_fields(definition, aged, cut.marks, version, parent, cut.base, known)
+            return aged, divide(fields), totals_of(fields["segments"], 2.0**-definition.reward_exponent)
 
         # In a thread: a large one takes seconds, in which the broker must go on hearing from this worker.
         while True:
             async with partition.taking_in:
                 cut = partials.cut()
-            aged, content = await asyncio.to_thread(build, cut)
+            aged, content, totals = await asyncio.to_thread(build, cut)
             if partials.keep(cut, aged):
                 break
+        self._see(definition, totals)
+        if self.watch.is_held(name) and name in partition.published:
+            # What is learned is kept, and published when its outcomes are as they were, or nobody wants it held.
+            partition.dirty.add(name)
+            await self._write(partition, rows)
+            return
         await self._publish(partition, name, content, rows)
         self._on_published(name, time.monotonic() - began_s)
+
+    def _see(self, definition: PolicyDefinition, totals: Totals) -> None:
+        """Look at what is learned; say it once where outcomes stop, jump, or are as they were."""
+        change = self.watch.see(time.monotonic(), definition, totals)
+        if change is not None:
+            log.log(
+                logging.INFO if change.look.state == "ok" else logging.WARNING,
+                "label-rate policy=%s state=%s before=%s came=%g least=%g most=%g look_s=%.0f publishing=%s advice=%r",
+                definition.name,
+                change.look.state,
+                change.before,
+                change.look.came,
+                change.look.least,
+                change.look.most,
+                change.look.seconds,
+                "held" if change.is_held else "goes on",
+                "see ops/runbooks/label-rate.md",
+            )
 
     async def _publish(
         self, partition: PublishPartition, name: str, content: SnapshotContent, rows: dict[bytes, bytes | None]

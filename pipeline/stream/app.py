@@ -244,7 +244,7 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
         app.metrics.note_published,
     )
     stages = (join, learn, publish)
-    app.metrics.watch(join.partitions, publish.partitions, app.lanes)
+    app.metrics.watch(join.partitions, publish.partitions, app.lanes, publish.watch)
     app.metrics.count_refused(lambda: app.policies.refused_count)
 
     def lanes_of(stage: Any, *names: str, pace_s: Callable[[], float] = lambda: 0.0) -> Lanes:

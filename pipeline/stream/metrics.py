@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import islice
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -20,6 +21,7 @@ from pipeline.join.agent import JoinPartition
 from pipeline.join.progress import NOT_YET_MS, imbalance
 from pipeline.metrics.bounded import BoundedCounts
 from pipeline.metrics.times import Times
+from pipeline.monitor.watch import Watched
 from pipeline.publish.partition import PublishPartition
 from pipeline.stream.log.lanes import Lanes
 
@@ -70,6 +72,7 @@ class WorkerMetrics(Collector):
         self._join_partitions: Iterable[JoinPartition] = ()
         self._publish_partitions: Iterable[PublishPartition] = ()
         self._lanes: Iterable[Lanes] = ()
+        self._watched: Iterable[tuple[str, Watched]] = ()
         self._refused: Callable[[], int] = int
         self._loop: asyncio.AbstractEventLoop | None = None
         self.registry.register(self)
@@ -80,11 +83,13 @@ class WorkerMetrics(Collector):
         join_partitions: Iterable[JoinPartition],
         publish_partitions: Iterable[PublishPartition] = (),
         lanes: Iterable[Lanes] = (),
+        watched: Iterable[tuple[str, Watched]] = (),
     ) -> None:
         """Tell of these partitions and lanes, whichever they are when somebody asks."""
         self._join_partitions = join_partitions
         self._publish_partitions = publish_partitions
         self._lanes = lanes
+        self._watched = watched
 
     def count_refused(self, refused: Callable[[], int]) -> None:
         """Tell how many records of `policies` were passed over."""
@@ -185,7 +190,7 @@ class WorkerMetrics(Collector):
         yield published
 
     def _read(self) -> list[Metric]:
-        return [*self._conservation(), *self._stages(), *self._snapshots()]
+        return [*self._conservation(), *self._stages(), *self._snapshots(), *self._monitors()]
 
     def _conservation(self) -> list[Metric]:
         records = GaugeMetricFamily(
@@ -286,6 +291,40 @@ class WorkerMetrics(Collector):
                 version.add_metric([policy], last.version)
                 held.add_metric([policy], partition.is_held(policy))
         return [version, held]
+
+    def _monitors(self) -> list[Metric]:
+        ratio = GaugeMetricFamily(
+            "pipeline_label_rate_ratio",
+            "Rewards that came in the last look, over what its decisions were worth by all before.",
+            labels=["policy"],
+        )
+        alarm = GaugeMetricFamily(
+            "pipeline_label_rate_alarm", "1 where outcomes have stopped, or jump.", labels=["policy", "state"]
+        )
+        held = GaugeMetricFamily(
+            "pipeline_publishing_held", "1 where publishing waits until outcomes are as they were.", labels=["policy"]
+        )
+        coverage = GaugeMetricFamily(
+            "pipeline_arm_coverage_ratio",
+            "Share of the arms on offer that had 1 % of the last thousand decisions or more.",
+            labels=["policy"],
+        )
+        entropy = GaugeMetricFamily(
+            "pipeline_arm_entropy_ratio",
+            "Entropy of the arms shown in them, over that of a uniform draw: 0 where one arm is left.",
+            labels=["policy"],
+        )
+        for policy, watched in islice(self._watched, MOST_POLICIES):
+            rate = watched.label_rate
+            for state in ("stopped", "jumped"):
+                alarm.add_metric([policy, state], rate.state == state)
+            held.add_metric([policy], watched.is_held)
+            if rate.last is not None and rate.last.expected:
+                ratio.add_metric([policy], rate.last.came / rate.last.expected)
+            if watched.mix is not None:
+                coverage.add_metric([policy], watched.mix.coverage)
+                entropy.add_metric([policy], watched.mix.entropy)
+        return [ratio, alarm, held, coverage, entropy]
 
 
 def _now_ms() -> int:

@@ -62,6 +62,7 @@ PURE = {
     "report": ("events", "models", "policy", "evaluate.ledger"),
     "audit": ("errors", "codec"),
     "status": (),
+    "monitor": ("policy",),
     "independent": ("errors",),
     "analyze": ("errors", "models", "policy", "evaluate", "report.interval"),
     "rollout": ("errors", "events", "models", "policy", "evaluate.ledger", "report"),

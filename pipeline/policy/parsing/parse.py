@@ -19,6 +19,7 @@ from pipeline.policy.parsing.exploration import read_exploration
 from pipeline.policy.parsing.forgetting import read_forgetting
 from pipeline.policy.parsing.guardrails import Counting, read_guardrails
 from pipeline.policy.parsing.logged import read_logged
+from pipeline.policy.parsing.monitors import read_monitors
 from pipeline.policy.parsing.operations import read_rollout, read_switches
 from pipeline.policy.parsing.reward import read_reward
 from pipeline.policy.parsing.reward_grid import grid_faults
@@ -88,6 +89,7 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
     analysis = read_analysis(root)
     rollout = read_rollout(root, name)
     switches = read_switches(root, arms)
+    monitors = read_monitors(root)
     logged = read_logged(root)
     root.finish()
     if root.faults:
@@ -114,6 +116,7 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
         candidates=candidates,
         counts_propensities=counting.is_by_propensity,
         counts_groups=counting.is_by_group,
+        monitors=monitors,
         logged=logged,
     )
 
