@@ -21,10 +21,10 @@ from pipeline.cli.step_evidence import Evidence, Pair, find_pair, gather_evidenc
 from pipeline.errors import ConfigError, UnavailableError
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.durations import parse_duration_ms
+from pipeline.policy.figure_condition import UNTIL, parse_condition
 from pipeline.policy.halt import Halt
 from pipeline.policy.operations import rolled_out
-from pipeline.rollout.condition import parse_condition
-from pipeline.rollout.ramp import Move, Named, Rules, next_move
+from pipeline.rollout.ramp import Move, Named, Rules, next_lesson, next_move
 from pipeline.stream.security import Address
 
 UP = "lift.low > 0"
@@ -117,6 +117,9 @@ def promote(
       pipeline policy promote homepage-v2 --if "lift.low > -0.001 and subjects.new >= 10000" --yes
     """
     pair = asyncio.run(find_pair(broker, name))
+    if pair.is_apprentice:
+        fault = "it is an apprentice, and nobody is shown what it decides: pipeline policy ramp"
+        raise ConfigError(f"policy {name}", [f"{fault} {name} looks whether it has met its mark"])
     share = pair.rollout.share
     if share <= 0.0:
         fault = f"it decides for nobody, so nothing can be proven: pipeline policy ramp {name} --yes"
@@ -182,6 +185,9 @@ def ramp(
     Each look goes one step up, waits, halts, or goes back to nobody; a repeat changes nothing. What is in force and why
     it was halted stand in `policies`, so any machine can go on. Exit code 1 where it is halted.
 
+    An apprentice (`mode = "apprentice"`) is looked at by the mark that its policy declares, `until`; once it has met
+    it, it is shown itself, to the first step.
+
     \b
     Example:
       pipeline policy ramp homepage-v2 --steps 5,20,50,100 --if "lift.low > 0"
@@ -196,7 +202,8 @@ def ramp(
     while True:
         try:
             pair = asyncio.run(find_pair(broker, name))
-            move, evidence = asyncio.run(_look(broker, by, pair, _rules(pair, steps, up, pause, back), is_done=yes))
+            rules = _lesson(pair, steps) if pair.is_apprentice else _rules(pair, steps, up, pause, back)
+            move, evidence = asyncio.run(_look(broker, by, pair, rules, is_done=yes))
         except UnavailableError as error:
             if every_s is None:
                 raise
@@ -212,10 +219,15 @@ async def _look(broker: Address, by: Operator, pair: Pair, rules: Rules, *, is_d
     """Look once, and do what comes of it."""
     halt = pair.halt if pair.halt is not None and pair.halt.is_halted else None
     evidence = await _gather(broker, pair) if halt is None else Evidence(dict.fromkeys(pair.names), None, ())
-    move = next_move(pair.rollout.share, evidence.figures, rules, halt.why if halt else "")
+    why = halt.why if halt else ""
+    move = (
+        next_lesson(pair.rollout.share, evidence.figures, rules.up, rules.steps[0], why)
+        if pair.is_apprentice
+        else next_move(pair.rollout.share, evidence.figures, rules, why)
+    )
     if not is_done:
         return move, evidence
-    if move.act == "up":
+    if move.act in ("up", "graduate"):
         await _raise_share(broker, by, pair, move, evidence)
     if move.act in ("pause", "back"):
         because = _because(move, evidence)
@@ -231,15 +243,15 @@ async def _look(broker: Address, by: Operator, pair: Pair, rules: Rules, *, is_d
 async def _raise_share(broker: Address, by: Operator, pair: Pair, move: Move, evidence: Evidence) -> None:
     def raised(current: PolicyDefinition) -> PolicyDefinition:
         # Two may look at once: the second one finds it done, or finds that something else was.
-        seen = None if current.rollout is None else replace(current.rollout, share=move.share)
-        if current.rollout is None or seen != replace(pair.rollout, share=move.share):
+        seen = None if current.rollout is None else replace(current.rollout, share=move.share, mode="serve")
+        if current.rollout is None or seen != replace(pair.rollout, share=move.share, mode="serve"):
             raise ConfigError(f"policy {pair.new.name}", ["its rollout was changed meanwhile: look again"])
         if current.rollout.share not in (pair.rollout.share, move.share):
             fault = (
                 f"its share is {100 * current.rollout.share:g} % now, it was {100 * pair.rollout.share:g} %: look again"
             )
             raise ConfigError(f"policy {pair.new.name}", [fault])
-        return rolled_out(current, move.share)
+        return rolled_out(current, move.share, "serve")
 
     await change_policy(broker, pair.new.name, by, raised, _because(move, evidence))
 
@@ -274,6 +286,12 @@ def _rules(pair: Pair, steps: Sequence[float], up: str, pause: Sequence[str], ba
     )
 
 
+def _lesson(pair: Pair, steps: Sequence[float]) -> Rules:
+    """Return the rules of an apprentice: the mark is its policy's own."""
+    until = pair.rollout.until or UNTIL
+    return Rules(steps, Named(until, parse_condition(until, pair.names, "rollout.until")), (), ())
+
+
 def _because(move: Move, evidence: Evidence) -> Mapping[str, Any]:
     known = {name: value for name, value in evidence.figures.items() if value is not None}
     return {"why": move.why, "since_ms": evidence.since_ms, "figures": known}
@@ -300,6 +318,7 @@ def _say(pair: Pair, move: Move, evidence: Evidence, *, is_done: bool, as_json: 
         "pause": f"is halted at {before}",
         "back": f"goes back from {before} to {after}, and is halted",
         "done": f"is done at {before}",
+        "graduate": f"has met its mark and is shown itself, to {after}",
         "halted": f"is halted at {after} (--resume goes on)",
     }[move.act]
     would = "" if is_done or move.act in ("wait", "done", "halted") else "would be: "

@@ -7,19 +7,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+
 from pipeline.cli.control import find_policy, known_policies
 from pipeline.cli.snapshots import Published, read_published
 from pipeline.errors import ConfigError
-from pipeline.evaluate.read import OnProgress, gather_both
+from pipeline.evaluate.read import OnProgress, gather_both, gather_ledger
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.figure_condition import APPRENTICE_FIGURES, Figures
 from pipeline.policy.guardrails import Rollout
 from pipeline.policy.halt import Halt
-from pipeline.rollout.condition import Figures
+from pipeline.rollout.apprentice import apprentice_figures, learned_from
 from pipeline.rollout.figures import Step, figures_of, names_of
 from pipeline.stream.log.topics import SNAPSHOT_HISTORY
 from pipeline.stream.security import Address
 
+SEED = 0
+"""Of resamples: the same question has the same answer."""
 NODES_FOLLOW_MS = 5_000
 """After a snapshot is published: nodes decide by it then. One that was away is found by the test of the shares."""
 
@@ -40,7 +45,12 @@ class Pair(NamedTuple):
     @property
     def names(self) -> list[str]:
         """Return the names of all figures."""
-        return names_of(self.kinds)
+        return list(APPRENTICE_FIGURES) if self.is_apprentice else names_of(self.kinds)
+
+    @property
+    def is_apprentice(self) -> bool:
+        """Whether the new one learns from what the old one shows."""
+        return self.rollout.mode == "apprentice"
 
 
 class Evidence(NamedTuple):
@@ -70,7 +80,10 @@ def _pair(book: PolicyBook, name: str) -> Pair:
     if rollout is None:
         fault = "rollout: is not declared; say which policy it is to follow: [rollout] of = NAME, share = 0.0"
         raise ConfigError(what, [fault])
-    if rollout.mode != "serve":
+    if rollout.mode == "apprentice" and rollout.share <= 0.0:
+        fault = "it learns from nobody"
+        raise ConfigError(what, [f"{fault}: pipeline policy rollout {name} --share 50 --mode apprentice"])
+    if rollout.mode == "shadow":
         fault = f"rollout: mode {rollout.mode}: nobody is shown what it decides, so nothing comes of it"
         raise ConfigError(what, [f"{fault}: pipeline policy rollout {name} --share 5 --mode serve"])
     if new.switches.is_killed:
@@ -83,7 +96,9 @@ def _pair(book: PolicyBook, name: str) -> Pair:
 
 
 async def gather_evidence(broker: Address, pair: Pair, on_progress: OnProgress) -> Evidence:
-    """Return the figures of the present step."""
+    """Return the figures of the present step, or of what an apprentice has learned."""
+    if pair.is_apprentice:
+        return await _gather_lessons(broker, pair, on_progress)
     nothing: Figures = dict.fromkeys(pair.names)
     if not 0.0 < pair.rollout.share < 1.0:
         return Evidence(
@@ -104,6 +119,17 @@ async def gather_evidence(broker: Address, pair: Pair, on_progress: OnProgress) 
     step = Step(since_ms, time.time_ns() // 1_000_000, pair.rollout.share, bounds, pair.kinds)
     found = figures_of(new.entries.values(), old.entries.values(), step)
     return Evidence(found, since_ms, [*new.left_out(), *old.left_out()])
+
+
+async def _gather_lessons(broker: Address, pair: Pair, on_progress: OnProgress) -> Evidence:
+    gathering = learned_from(await gather_ledger(broker, pair.new, on_progress=on_progress), pair.old.name)
+    try:
+        log, left_out = gathering.log()
+    except ConfigError as error:
+        return Evidence(dict.fromkeys(APPRENTICE_FIGURES), None, error.faults)
+    now_ms = time.time_ns() // 1_000_000
+    found = apprentice_figures(log, pair.new, now_ms, np.random.default_rng(SEED))
+    return Evidence(found, int(log.decided_at_ms.min()), left_out)
 
 
 def began_at_ms(published: Sequence[Published], definition: PolicyDefinition) -> int | None:

@@ -13,7 +13,7 @@ from pipeline.models.chances.floor import LEAST_PART
 from pipeline.policy.durations import duration_text
 from pipeline.policy.segments import Condition, are_met, conditions_to_plain
 
-RolloutMode = Literal["serve", "shadow"]
+RolloutMode = Literal["serve", "shadow", "apprentice"]
 Plain = dict[str, object]
 
 
@@ -222,13 +222,17 @@ class Rollout:
     share: float
     """Of its subjects, in [0, 1]: those whom this policy decides for."""
     mode: RolloutMode = "serve"
-    """serve: its decisions are shown; shadow: it decides for them and logs, and the other is shown."""
+    """serve: its decisions are shown; shadow: it decides for them and logs, and the other is shown; apprentice: what
+    the other decides is shown, and this policy learns from it."""
     salt: str = ""
     """Another salt begins with other subjects."""
+    until: str = ""
+    """Of an apprentice: the condition over figures that it is to meet before it is shown itself."""
 
     def to_plain(self) -> Plain:
         """Give the JSON value."""
-        return {"of": self.of, "share": self.share, "mode": self.mode, **_declared({"salt": self.salt})}
+        parts = _declared({"salt": self.salt, "until": self.until})
+        return {"of": self.of, "share": self.share, "mode": self.mode, **parts}
 
 
 def _declared(parts: Mapping[str, object]) -> Plain:

@@ -69,13 +69,20 @@ def keep_rollout(current: PolicyDefinition, new: PolicyDefinition) -> tuple[Poli
     How far a rollout has come is set by `policy rollout` and `policy ramp`, and a file knows nothing of it.
     """
     before, after = current.rollout, new.rollout
-    if before is None or after is None or before.of != after.of or before.share == after.share:
+    if before is None or after is None or before.of != after.of:
         return new, []
+    kept = []
+    if (before.mode, after.mode) == ("serve", "apprentice"):  # it has met its mark, and a file knows nothing of it
+        after = replace(after, mode="serve")
+        sets_it = f"pipeline policy rollout {new.name} --share {100 * before.share:g} --mode apprentice sets it"
+        kept = [f"rollout.mode stays serve, the file says apprentice: {sets_it}"]
+    if before.share == after.share:
+        return replace(new, rollout=after), kept
     words = (
         f"rollout.share stays {100 * before.share:g} %, the file says {100 * after.share:g} %: pipeline policy rollout "
         f"{new.name} --share {100 * after.share:g} sets it"
     )
-    return replace(new, rollout=replace(after, share=before.share)), [words]
+    return replace(new, rollout=replace(after, share=before.share)), [*kept, words]
 
 
 def _switched(definition: PolicyDefinition, is_killed: bool, arms: set[str]) -> PolicyDefinition:

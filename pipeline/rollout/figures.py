@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pipeline.evaluate.ledger import Entry
+from pipeline.policy.figure_condition import Figures
 from pipeline.report.interval import Group, Interval
 from pipeline.report.lift import lift_of
 from pipeline.report.sample_ratio import Split, always_p_value
 from pipeline.report.tally import POLICY, Earned, group_of
-from pipeline.rollout.condition import Figures
 
 FALLBACK = "fallback"
 FIXED = (

@@ -19,9 +19,9 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from pipeline.errors import ConfigError
-from pipeline.rollout.condition import Condition, Figures
+from pipeline.policy.figure_condition import Condition, Figures
 
-Act = Literal["up", "wait", "pause", "back", "done", "halted"]
+Act = Literal["up", "wait", "pause", "back", "done", "halted", "graduate"]
 
 
 class Move(NamedTuple):
@@ -93,3 +93,20 @@ def next_move(share: float, figures: Figures, rules: Rules, halted: str = "") ->
     if rules.up.condition.holds(figures):
         return Move("up", next(step for step in rules.steps if step > share), rules.up.told(figures))
     return Move("wait", share, f"does not hold: {rules.up.told(figures)}")
+
+
+def next_lesson(share: float, figures: Figures, until: Named, first: float, halted: str = "") -> Move:
+    """Return what to do with an apprentice: it goes on to learn, or is shown itself, to the first step of a ramp.
+
+    Args:
+        share: of the subjects that it learns from.
+        figures: of what it has learned.
+        until: the mark that its policy declares.
+        first: the share that it is shown to from then on.
+        halted: why it was halted before, if it is.
+    """
+    if halted:
+        return Move("halted", share, halted)
+    if until.condition.holds(figures):
+        return Move("graduate", first, until.told(figures))
+    return Move("wait", share, f"does not hold: {until.told(figures)}")

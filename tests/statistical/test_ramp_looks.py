@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.cli.ramp import BACK, PAUSE, UP
 from pipeline.evaluate.ledger import Entry
 from pipeline.events import Decision
-from pipeline.rollout.condition import parse_condition
+from pipeline.policy.figure_condition import parse_condition
 from pipeline.rollout.figures import Step, figures_of, names_of
 
 RUNS, SUBJECTS, SHARE = 60, 2_000, 0.2

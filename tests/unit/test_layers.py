@@ -65,7 +65,7 @@ PURE = {
     "monitor": ("policy",),
     "independent": ("errors",),
     "analyze": ("errors", "models", "policy", "evaluate", "report.interval"),
-    "rollout": ("errors", "events", "models", "policy", "evaluate.ledger", "report"),
+    "rollout": ("errors", "events", "models", "policy", "evaluate", "report"),
 }
 # What touches the world in those folders; everything else there is pure.
 WORLDLY = {

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast, get_args
 
+from pipeline.errors import ConfigError
 from pipeline.policy.definition import Arm
+from pipeline.policy.figure_condition import APPRENTICE_FIGURES, UNTIL, parse_condition
 from pipeline.policy.guardrails import Rollout, RolloutMode, Switches
 from pipeline.policy.parsing.guardrails import read_arms, read_salt
 from pipeline.policy.parsing.section import Section
+from pipeline.policy.render_value import shown
 
 
 def read_rollout(root: Section, name: str) -> Rollout | None:
@@ -22,8 +25,22 @@ def read_rollout(root: Section, name: str) -> Rollout | None:
     share = section.number("share", expected="a number from 0 to 1", accepts=lambda x: 0.0 <= x <= 1.0)
     mode = cast("RolloutMode", section.choice("mode", get_args(RolloutMode), "serve"))
     salt = read_salt(section)
+    until = _read_mark(section) if section.has("until") or mode == "apprentice" else ""
     section.finish()
-    return Rollout(of, share, mode, salt)
+    return Rollout(of, share, mode, salt, until)
+
+
+def _read_mark(section: Section) -> str:
+    """Read what an apprentice is to meet."""
+    text = section.raw.get("until", UNTIL)
+    if not isinstance(text, str):
+        section.fault("until", f'{shown(text)} is not a condition such as "{UNTIL}"')
+        return ""
+    try:
+        parse_condition(text, APPRENTICE_FIGURES, "until")
+    except ConfigError as error:
+        section.fault("until", "; ".join(error.faults))
+    return text
 
 
 def read_switches(root: Section, arms: Sequence[Arm]) -> Switches:

@@ -4,8 +4,12 @@ Chance, time and what the node remembers of subjects are arguments.
 
 A policy in mode `serve` decides for its share of the subjects, the same ones on every node and after every restart;
 a share that grows keeps whom it has. Its decisions are logged under its own name, and it learns from them alone. One in
-mode `shadow` decides for its share beside, and what it says is logged apart. Whom the policy that is asked holds out
-it keeps. Where the follower is killed or stale, or has no arm for the caller, the policy that is asked decides.
+mode `shadow` decides for its share beside, and what it says is logged apart. For the share of one in mode `apprentice`
+the policy that is asked draws, and the decision is logged under the apprentice's name: with the vector that it was
+drawn from, and the apprentice's own segment and encoded context. So it learns from what the other shows, by true
+propensities. Where it can't (another arm, a context that it can't encode), the decision is the other's. Whom the policy
+that is asked holds out it keeps. Where the follower is killed or stale, or has no arm for the caller, the policy that
+is asked decides.
 """
 
 from __future__ import annotations
@@ -100,22 +104,57 @@ class _Turn(NamedTuple):
     named: str
     """What the record says of who decides, if another policy does."""
     shadows: Sequence[Plan]
+    apprentice: Plan | None = None
+    """Under whose name it is logged, with what the plan is drawn from."""
+
+    @property
+    def plans(self) -> Sequence[Plan]:
+        """Return all that are asked."""
+        return (self.plan, *self.shadows, *(() if self.apprentice is None else (self.apprentice,)))
 
 
 def _answer_turn(known: Known, requests: Sequence[Request], rng: np.random.Generator) -> list[Decided | NoAnswer]:
     turns = [_turn(known, request) for request in requests]
-    choose([one for turn in turns if not isinstance(turn, NoAnswer) for one in (turn.plan, *turn.shadows)])
+    choose([one for turn in turns if not isinstance(turn, NoAnswer) for one in turn.plans])
     return [turn if isinstance(turn, NoAnswer) else _settle(known, turn, rng) for turn in turns]
 
 
 def _turn(known: Known, request: Request) -> _Turn | NoAnswer:
-    serving, shadowing = followers(known, request)
+    serving, shadowing, apprentices = followers(known, request)
     for name in serving[:1]:
         made = _plan(known, request, name)
         if isinstance(made, Plan) and made.fallback not in NOT_FOR_IT:
             return _Turn(request.policy, made, f"rollout:{request.policy}", _shadows(known, request, shadowing))
     made = _plan(known, request, request.policy)
-    return made if isinstance(made, NoAnswer) else _Turn(request.policy, made, "", _shadows(known, request, shadowing))
+    if isinstance(made, NoAnswer):
+        return made
+    apprentice = next((_apprentice(known, request, name, made) for name in apprentices), None)
+    return _Turn(request.policy, made, "", _shadows(known, request, shadowing), apprentice)
+
+
+def _apprentice(known: Known, request: Request, name: str, master: Plan) -> Plan | None:
+    """Return the plan of an apprentice that may learn from what another plan is drawn from; None where it may not."""
+    made = _plan(known, request, name)
+    if isinstance(made, NoAnswer) or made.fallback in NOT_FOR_IT or made.is_held_out or request.candidates:
+        return None
+    arms = known.snapshots[name].definition.arm_set
+    return made if master.snapshot is not None and all(arm in arms for arm in master.arms) else None
+
+
+def _logged_plan(turn: _Turn) -> Plan:
+    """Return what is drawn from and logged: the master's vector, by the apprentice's name, segment and context."""
+    apprentice, master = turn.apprentice, turn.plan
+    if apprentice is None or apprentice.fallback == "unencodable-context":
+        return master
+    return replace(
+        apprentice,
+        arms=master.arms,
+        propensities=master.vector,
+        fallback=master.fallback,
+        detail=master.detail,
+        ignored=master.ignored,
+        guardrails=(*master.guardrails, f"apprentice:{turn.of}"),
+    )
 
 
 def _shadows(known: Known, request: Request, shadowing: Sequence[str]) -> Sequence[Plan]:
@@ -128,7 +167,7 @@ def _shadows(known: Known, request: Request, shadowing: Sequence[str]) -> Sequen
 def _settle(known: Known, turn: _Turn, rng: np.random.Generator) -> Decided:
     """Draw, and remember what is shown."""
     asked = turn.plan.asked
-    decided = draw_from(turn.plan, rng.random())
+    decided = draw_from(_logged_plan(turn), rng.random())
     snapshot = turn.plan.snapshot
     frequency = None if snapshot is None else snapshot.definition.guardrails.frequency
     if frequency is not None and asked.subject_hash is not None:
@@ -142,14 +181,19 @@ def _settle(known: Known, turn: _Turn, rng: np.random.Generator) -> Decided:
     return decided
 
 
-def followers(known: Known, request: Request) -> tuple[list[str], list[str]]:
-    """Return the policies that are to follow the one asked and whose share the subject is in: to serve, to shadow."""
+def followers(known: Known, request: Request) -> tuple[list[str], list[str], list[str]]:
+    """Return the policies that are to follow the one asked and whose share the subject is in.
+
+    They are those that serve, that shadow and that are apprentices.
+    """
     named = sorted(name for name, one in known.snapshots.items() if _follows(one, request.policy))
     if not named or _is_held_out(known, request):
-        return [], []
+        return [], [], []
     within = [name for name in named if not known.is_killed(name) and _is_in_share(known.snapshots[name], request)]
-    shadowing = [name for name in within if _mode(known.snapshots[name]) == "shadow"]
-    return [name for name in within if name not in shadowing], shadowing
+    serving, shadowing, apprentices = (
+        [name for name in within if _mode(known.snapshots[name]) == mode] for mode in ("serve", "shadow", "apprentice")
+    )
+    return serving, shadowing, apprentices
 
 
 def _follows(snapshot: LoadedSnapshot, policy: str) -> bool:

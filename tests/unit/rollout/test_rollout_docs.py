@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from pipeline.cli import cli, ramp
 from pipeline.cli.ramp import BACK, PAUSE, UP, Conditions
-from pipeline.rollout.condition import parse_condition
+from pipeline.policy.figure_condition import APPRENTICE_FIGURES, UNTIL, parse_condition
 from pipeline.rollout.figures import FIXED, names_of
 
 PAGE = (Path(__file__).parents[3] / "docs/ramp.md").read_text("utf-8")
@@ -20,11 +20,17 @@ NAMES = names_of(["refund", "purchase"])
 def test_every_figure_is_in_the_table():
     table = set(re.findall(r"`([a-z_.]+)`", PAGE))
     assert {name.replace(".old", ".new") for name in FIXED} <= table
+    assert set(APPRENTICE_FIGURES) <= table
 
 
 @pytest.mark.parametrize("text", [*re.findall(r'-if "([^"]+)"', PAGE), UP, *PAUSE, *BACK])
 def test_a_condition_that_is_shown_can_be_read(text: str):
     parse_condition(text, NAMES)
+
+
+@pytest.mark.parametrize("text", [*re.findall(r'until = "([^"]+)"', PAGE), UNTIL])
+def test_a_mark_that_is_shown_can_be_read(text: str):
+    parse_condition(text, APPRENTICE_FIGURES)
 
 
 def test_in_an_environment_variable_conditions_stand_apart_by_a_semicolon():

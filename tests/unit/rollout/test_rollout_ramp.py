@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.rollout.condition import parse_condition
+from pipeline.policy.figure_condition import parse_condition
 from pipeline.rollout.ramp import Named, Rules, next_move
 
 NAMES = ("lift.low", "lift.high", "srm.p_value")

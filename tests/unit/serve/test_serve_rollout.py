@@ -83,6 +83,43 @@ def test_a_policy_in_the_shadow_decides_and_is_not_shown(of):
     assert (alone.arm, alone.probabilities) == (decided.arm, decided.probabilities)
 
 
+def test_an_apprentice_learns_from_what_is_shown_by_the_propensities_that_it_was_drawn_with(of):
+    # The apprentice itself has seen fresh win; the policy that is asked shows best.
+    known = knowing(of(), of("next", rollout=rollout(0.5, mode="apprentice"), algorithm={"name": "ucb1"}))
+    alone = knowing(of())
+    logged = {"homepage": 0, "next": 0}
+    for number in range(200):
+        decided, shown = asked(known, f"s{number}"), asked(alone, f"s{number}")
+        decision = decided.decision
+        logged[decision.policy] += 1
+        assert (decision.arm, decision.propensity) == (shown.arm, shown.decision.propensity)
+        assert decision.probabilities == shown.decision.probabilities
+        if decision.policy == "next":
+            assert decision.guardrails == ("apprentice:homepage",)
+            assert decision.snapshot_id == known.snapshots["next"].id
+            assert decision.reason == "policy"
+    # Five standard errors: 5 · sqrt(0.25 · 200) = 35.
+    assert abs(logged["next"] - 100) < 35
+
+
+def test_an_apprentice_that_can_not_learn_from_a_decision_leaves_it_to_the_policy(of):
+    lesson = {"rollout": rollout(1.0, mode="apprentice")}
+    wider = of(arms=[*BETA["arms"], {"name": "extra"}])
+    assert asked(knowing(wider, of("next", **lesson))).decision.policy == "homepage"
+    killed = of("next", **lesson, killed={"policy": True})
+    assert asked(knowing(of(), killed)).decision.policy == "homepage"
+    of_age = of("next", **lesson, context=[{"name": "age", "kind": "numeric", "low": 0, "high": 100}])
+    assert asked(knowing(of(), of_age), context={"age": "old"}).decision.policy == "homepage"
+    assert asked(knowing(of(), of("next", **lesson))).decision.policy == "next"
+
+
+def test_what_an_apprentice_is_shown_is_remembered_as_the_policy_s(of):
+    often = {"guardrails": {"frequency": {"shows": 1, "window": "1h"}}}
+    known = knowing(of(**often), of("next", rollout=rollout(1.0, mode="apprentice")))
+    shown = [asked(known).arm for _ in range(3)]
+    assert len(set(shown)) == 3  # each of three arms once
+
+
 def test_whom_the_policy_holds_out_it_keeps(of):
     held = {"guardrails": {"holdout": {"share": 0.3}, "control": "news"}}
     known = knowing(of(**held), of("next", rollout=rollout(1.0)), of("shade", rollout=rollout(1.0, mode="shadow")))

@@ -21,6 +21,13 @@ from pipeline.errors import ConfigError
 Figures = Mapping[str, float | None]
 """By name; None: not known yet."""
 
+APPRENTICE_FIGURES = (
+    *("match.value", "match.low", "match.high", "value.shown", "value.value", "value.low", "value.high"),
+    *("gain.value", "gain.low", "gain.high", "subjects", "decisions", "hours"),
+)
+"""What can be asked of an apprentice (`rollout/apprentice.py`)."""
+UNTIL = "gain.low > 0"
+"""What an apprentice is to meet where its file doesn't say."""
 LONGEST = 500
 DEEPEST = 20
 """Of parentheses in parentheses."""

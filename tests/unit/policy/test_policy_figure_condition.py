@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.rollout.condition import parse_condition
+from pipeline.policy.figure_condition import parse_condition
 
 NAMES = ("lift.low", "lift.high", "srm.p_value", "kind.add-to-cart.low")
 
