@@ -114,11 +114,19 @@ class SegmentAdvice(NamedTuple):
               help="Most expected loss by choosing now, as a part of the leading mean.")  # fmt: skip
 @click.option("--min-decisions", type=click.IntRange(1), default=Rule().decisions, show_default=True,
               help="Least decisions of every arm.")  # fmt: skip
+@click.option(
+    "--generation",
+    envvar="PIPELINE_ADVISE_GENERATION",
+    type=click.IntRange(1),
+    help="By whose statistics, and their last snapshot; if not given, those of the latest snapshot. Of a policy that "
+    "learns from context as `pipeline analyze` has it. [PIPELINE_ADVISE_GENERATION]",
+)
 @click.option("--traffic-of", default="1d", show_default=True, help="How far back the present traffic is measured.")
 @options.as_json
 def advise(
     broker: Address,
     policy_name: str,
+    generation: int | None,
     confidence: float,
     loss: float,
     min_decisions: int,
@@ -144,9 +152,10 @@ def advise(
     if traffic_ms is None:
         raise click.UsageError(f'--traffic-of is {traffic_of!r}, expected a whole number and a unit, like "1d"')
     rule = Rule(confidence, loss, min_decisions)
-    found = asyncio.run(advise_policy(broker, policy_name, traffic_ms, rule))
+    found = asyncio.run(advise_policy(broker, policy_name, traffic_ms, rule, generation=generation))
     if found is None:
-        advise_by_context(broker, policy_name, Settings(traffic_ms=traffic_ms, stopping=rule), as_json=as_json)
+        settings = Settings(traffic_ms=traffic_ms, stopping=rule)
+        advise_by_context(broker, policy_name, settings, generation, as_json=as_json)
     if as_json:
         segments = [one.to_plain() for one in found.segments]
         click.echo(orjson.dumps({"policy": policy_name, "version": found.version, "segments": segments}))
@@ -164,14 +173,20 @@ class Found(NamedTuple):
 
 
 async def advise_policy(
-    broker: Address, policy: str, traffic_ms: int, rule: Rule, on_progress: OnProgress = lambda _done, _total: None
+    broker: Address,
+    policy: str,
+    traffic_ms: int,
+    rule: Rule,
+    on_progress: OnProgress = lambda _done, _total: None,
+    generation: int | None = None,
 ) -> Found | None:
     """Return what is said of each segment; None of a policy that learns from context. Reads the ledger."""
-    latest = await find_snapshot(broker, policy, None)
+    history = await read_published(broker, SNAPSHOT_HISTORY, policy)
+    version = None if generation is None else _last_of(generation, [one.fields for one in history])
+    latest = await find_snapshot(broker, policy, version)
     record = latest.fields
     if load_snapshot(latest.content).needs_context:
         return None
-    history = await read_published(broker, SNAPSHOT_HISTORY, policy)
     before = earlier([one.fields for one in history], record, traffic_ms)
     if before is not None and before["parts"]:
         before = (await find_snapshot(broker, policy, before["version"])).fields
@@ -182,6 +197,15 @@ async def advise_policy(
     ledger = await gather_ledger(broker, snapshot.definition, on_progress=on_progress)
     entries = ledger.entries.values()
     return Found(record["version"], advise_segments(snapshot, record, before, rule, rows, switches, entries))
+
+
+def _last_of(generation: int, history: Sequence[Mapping[str, Any]]) -> int:
+    """Return the last version of a generation."""
+    versions = [one["version"] for one in history if one["generation"] == generation]
+    if not versions:
+        known = ", ".join(str(one) for one in sorted({one["generation"] for one in history})) or "none"
+        raise ConfigError("--generation", [f"no snapshot of generation {generation} is kept; there are of: {known}"])
+    return max(versions)
 
 
 def earlier(history: Sequence[Mapping[str, Any]], latest: Mapping[str, Any], back_ms: int) -> Mapping[str, Any] | None:

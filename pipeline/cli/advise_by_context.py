@@ -21,9 +21,11 @@ SEED = 0
 """The same question has the same answer."""
 
 
-def advise_by_context(broker: Address, policy: str, settings: Settings, *, as_json: bool) -> NoReturn:
+def advise_by_context(
+    broker: Address, policy: str, settings: Settings, generation: int | None = None, *, as_json: bool
+) -> NoReturn:
     """Say it, and end with whether it can be said."""
-    read = asyncio.run(read_policy_log(broker, policy, None, lambda _done, _total: None))
+    read = asyncio.run(read_policy_log(broker, policy, generation, lambda _done, _total: None))
     found = analyze(read.log, settings, np.random.default_rng(SEED), choice=read.choice, said=read.left_out)
     if as_json:
         click.echo(orjson.dumps({"policy": policy, "sentences": sentences(found), **found.to_plain()}))

@@ -56,12 +56,12 @@ class Seen(NamedTuple):
 
 
 def seen_by_segment(entries: Iterable[Entry], arms: Sequence[str]) -> dict[str, Seen]:
-    """Return the decisions that showed one of the arms and are learned from, by segment."""
+    """Return the settled decisions that showed one of the arms and are learned from, by segment."""
     place = {arm: at for at, arm in enumerate(arms)}
     rows: dict[str, list[tuple[int, str | None, float, int]]] = {}
     for entry in entries:
         decision = entry.decision
-        if decision is None or decision.is_analysis or decision.arm not in place:
+        if decision is None or not entry.is_settled or decision.is_analysis or decision.arm not in place:
             continue
         row = (place[decision.arm], decision.subject_hash, entry.reward, decision.decided_at_ms)
         rows.setdefault(entry.segment, []).append(row)

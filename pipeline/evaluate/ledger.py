@@ -60,6 +60,8 @@ class Gathering:
     entries: dict[ActionKey, Entry] = field(default_factory=dict)
     untold: dict[ActionKey, tuple[int, str]] = field(default_factory=dict)
     """Actions whose reward can't be told by these rules: their generation, and why."""
+    generations: set[int] = field(default_factory=set)
+    """That the policy has decisions of in the ledger, asked for or not."""
     _rules: dict[int | str, RewardRules] = field(default_factory=dict)
     _obstacles: dict[int | str, str | None] = field(default_factory=dict)
 
@@ -71,7 +73,10 @@ class Gathering:
     def add(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Take in decoded `reward` records, made whole."""
         for fields in records:
-            if fields["policy"] == self.definition.name and self._is_asked(fields["generation"]):
+            if fields["policy"] != self.definition.name:
+                continue
+            self.generations.add(fields["generation"])
+            if self._is_asked(fields["generation"]):
                 self._add(ActionKey(fields["action_id"], fields["decided_at_ms"]), fields)
 
     def identify(self, decisions: Iterable[bytes]) -> None:
@@ -117,6 +122,20 @@ class Gathering:
             generation=generation,
             kinds=() if is_erased else tuple(sorted({outcome["kind"] for outcome in fields["outcomes"]})),
         )
+
+    def check_generation(self) -> None:
+        """See that there is something of the generation that is asked for.
+
+        Raises:
+            ConfigError: there is nothing; says of which there is.
+        """
+        if self.generation is None or self.generation in self.generations:
+            return
+        known = ", ".join(str(one) for one in sorted(self.generations)) or "none"
+        fault = (
+            f"the ledger of {self.definition.name} has no decision of generation {self.generation}; it has of: {known}"
+        )
+        raise ConfigError("--generation", [fault])
 
     def left_out(self) -> list[str]:
         """Say in words which decisions can't be told by these rules, by generation."""

@@ -33,6 +33,7 @@ async def gather_ledger(
         on_progress: told how many of how many records are read.
 
     Raises:
+        ConfigError: it has no decision of the generation that is asked for.
         UnavailableError: no broker answers, or it has no ledger.
         StateError: the ledger does not begin at its beginning.
     """
@@ -41,6 +42,7 @@ async def gather_ledger(
         definition = next((one for one in known if one.generation == generation), definition)
     gathering = Gathering(definition, generation, known)
     await _gather(broker, [gathering], on_progress)
+    gathering.check_generation()
     return gathering
 
 

@@ -22,7 +22,9 @@ WITHIN_S = 60.0
 FAST = POLICY.replace('window = "10s"', 'window = "1s"').replace('grace = "30s"', 'grace = "5s"')
 FOLLOWER = '[rollout]\nof = "homepage"\nshare = 0.0\n'
 APPRENTICE = "learner"
-LEARNS = '[rollout]\nof = "homepage"\nshare = 0.5\nmode = "apprentice"\nuntil = "match.value > 5% and subjects >= 300"\n'
+LEARNS = (
+    '[rollout]\nof = "homepage"\nshare = 0.5\nmode = "apprentice"\nuntil = "match.value > 5% and subjects >= 300"\n'
+)
 TAUGHT = {"guardrails": ["apprentice:homepage"], "eligible": ["a", "b"], "probabilities": [0.5, 0.5]}
 OLD, SHARE = 1_600, 0.2
 # Subjects and the share of them that click. Of the old policy 20 % do. 400 of 2,000 are 20 %, 900 of 2,500 are not.

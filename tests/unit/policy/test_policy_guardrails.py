@@ -146,7 +146,11 @@ FAULTS = [
     ((G, "budget", "window"), "3d", 'budget.window: settle = "wait" reports a decision only after "1d", too late'),
     (("rollout", "of"), "homepage", 'rollout.of: "homepage" is this policy itself'),
     (("rollout", "share"), 20, "rollout.share: 20 is not a number from 0 to 1"),
-    (("rollout", "mode"), "shadwo", r'rollout.mode: "shadwo" is not one of serve, shadow, apprentice; did you mean "shadow"\?'),
+    (
+        ("rollout", "mode"),
+        "shadwo",
+        r'rollout.mode: "shadwo" is not one of serve, shadow, apprentice; did you mean "shadow"\?',
+    ),
     (("killed", "arms"), ["x"], r'killed.arms\[0\]: "x" is no arm of this policy'),
     (("killed", "polcy"), True, r'killed.polcy: unknown key; did you mean "policy"\?'),
 ]
