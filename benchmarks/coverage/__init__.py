@@ -7,6 +7,7 @@ reporting.py   `pipeline report`: the lift, at one look and at any; the groups' 
 peeking.py     the same report looked at every day
 evaluating.py  `pipeline evaluate`: each estimator's intervals
 advising.py    `pipeline advise`: what it calls the best, and what it says may be chosen
+analyzing.py   `pipeline analyze`: false alarms where nothing depends on whom an arm is shown to
 cells.py       every tool on every kind of data
 run.py         thousands of runs of a cell, kept as they come
 table.py       what came of them, in words and as the page in docs/

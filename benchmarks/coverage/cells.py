@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.coverage import advising, worlds
+from benchmarks.coverage import advising, analyzing, worlds
 from benchmarks.coverage.entries import gathered
 from benchmarks.coverage.evaluating import evaluation, guarded
 from benchmarks.coverage.figures import Said
@@ -77,6 +77,12 @@ _ADVISED: dict[str, Callable[[np.random.Generator], advising.Draws]] = {
     "moving allocation and level, daily": advising.level_moves,
 }
 
+_ANALYZED = {
+    "independent": analyzing.Kind(1_000),
+    "100 people, 10 times each": analyzing.Kind(100, visits=10),
+    "10 expected of the arm that is shown to one in twenty": analyzing.Kind(1_000, b=0.05),
+}
+
 _DAILY = (
     "adaptive log, looked at daily for 30 days",
     "moving allocation and level, daily",
@@ -92,4 +98,5 @@ CELLS = (
         Cell("advise", kind, partial(advising.advice, draw=draw), part=0.2 if kind in _DAILY else 1.0)
         for kind, draw in _ADVISED.items()
     ),
+    *(Cell("analyze", name, partial(analyzing.analysis, kind=kind)) for name, kind in _ANALYZED.items()),
 )
