@@ -21,11 +21,6 @@ pytestmark = pytest.mark.kafka
 WITHIN_S = 60.0
 FAST = POLICY.replace('window = "10s"', 'window = "1s"').replace('grace = "30s"', 'grace = "5s"')
 FOLLOWER = '[rollout]\nof = "homepage"\nshare = 0.0\n'
-APPRENTICE = "learner"
-LEARNS = (
-    '[rollout]\nof = "homepage"\nshare = 0.5\nmode = "apprentice"\nuntil = "match.value > 5% and subjects >= 300"\n'
-)
-TAUGHT = {"guardrails": ["apprentice:homepage"], "eligible": ["a", "b"], "probabilities": [0.5, 0.5]}
 OLD, SHARE = 1_600, 0.2
 # Subjects and the share of them that click. Of the old policy 20 % do. 400 of 2,000 are 20 %, 900 of 2,500 are not.
 NEW = {"better": (400, 0.6), "worse": (400, 0.0), "uneven": (900, 0.6)}
@@ -57,7 +52,7 @@ class Ramp:
         (shown,) = orjson.loads(self.deployment.run("policy", "show", name, "--json").stdout)
         return shown["rollout"]["share"]
 
-    def send(self, policy: str, count: int, rate: float, decided_at_ms: int, **others: Any) -> None:
+    def send(self, policy: str, count: int, rate: float, decided_at_ms: int) -> None:
         producer = Producer(
             {"bootstrap.servers": self.deployment.kafka.bootstrap_servers, "partitioner": "murmur2_random"}
         )
@@ -65,7 +60,7 @@ class Ramp:
             key = f"{policy}-{number}"
             subject = f"{policy}{number}".encode().hex().rjust(32, "0")
             decision = plain_decision(
-                key, decided_at_ms, policy=policy, segment="all", subject_hash=subject, snapshot_version=1, **others
+                key, decided_at_ms, policy=policy, segment="all", subject_hash=subject, snapshot_version=1
             )
             producer.produce("decisions", orjson.dumps(decision), key.encode())
             if number < rate * count:
@@ -77,9 +72,8 @@ class Ramp:
 def ramp(own_kafka: LocalKafka, tmp_path: Path) -> Ramp:
     deployment = Deployment(own_kafka, tmp_path)
     deployment.do("topics", "create", "--partitions", "2")
-    for name in ("homepage", *NEW, APPRENTICE):
-        follows = LEARNS if name == APPRENTICE else FOLLOWER if name in NEW else ""
-        declared = FAST.replace('"homepage"', f'"{name}"') + follows
+    for name in ("homepage", *NEW):
+        declared = FAST.replace('"homepage"', f'"{name}"') + (FOLLOWER if name in NEW else "")
         (tmp_path / f"{name}.toml").write_text(declared, "utf-8")
         deployment.do("policy", "apply", f"{name}.toml")
     return Ramp(deployment)
@@ -104,17 +98,14 @@ async def test_a_ramp_goes_up_on_proof_back_on_harm_and_halts_where_the_groups_a
         ramp.send("homepage", OLD, 0.2, since_ms + 1)
         for name, (count, rate) in NEW.items():
             ramp.send(name, count, rate, since_ms + 1)
-        ramp.send(APPRENTICE, 300, 0.2, since_ms + 1, **TAUGHT)
         for name, (count, _) in NEW.items():
             seen = {"decisions.new": count, "decisions.old": OLD}
             ramp.until(name, lambda found, seen=seen: seen.items() <= found["figures"].items(), "all to settle")
         _better(ramp)
         _worse(ramp)
         _uneven(ramp)
-        _learner(ramp)
     audits = latest_of_each(await read_audits(ramp.deployment.kafka.bootstrap_servers))
     told = [(one.policy, one.target) for one in audits if one.command == "policy ramp"]
-    assert told.pop() == (APPRENTICE, "definition")
     first = [(name, "definition") for name in NEW]
     steps = [
         ("better", "definition"),
@@ -158,18 +149,3 @@ def _uneven(ramp: Ramp) -> None:
     ramp.deployment.do("policy", "ramp", "uneven", "--resume", "--yes")
     # Afresh: nothing has been decided since.
     assert ramp.look("uneven", "--once", "--yes")["act"] == "wait"
-
-
-def _learner(ramp: Ramp) -> None:
-    refused = ramp.deployment.run("policy", "promote", APPRENTICE, "--yes")
-    assert (refused.returncode, "it is an apprentice" in refused.stderr) == (1, True)
-    found = ramp.until(APPRENTICE, lambda found: found["act"] == "graduate", "what it learns from to settle")
-    # Every decision showed a, which an apprentice that has only seen a would show in a part of them.
-    assert (found["is_done"], found["share_before"], found["share"]) == (False, 0.5, SHARE)
-    assert 0.0 < found["figures"]["match.low"] < found["figures"]["match.value"] < 1.0
-    assert ramp.look(APPRENTICE, "--yes")["act"] == "graduate"
-    (shown,) = orjson.loads(ramp.deployment.run("policy", "show", APPRENTICE, "--json").stdout)
-    assert (shown["rollout"]["mode"], shown["rollout"]["share"]) == ("serve", SHARE)
-    applied = ramp.deployment.run("policy", "apply", f"{APPRENTICE}.toml")
-    assert "rollout.mode stays serve" in applied.stdout + applied.stderr
-    assert ramp.look(APPRENTICE)["act"] == "wait"
