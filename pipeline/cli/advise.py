@@ -201,7 +201,7 @@ async def advise_policy(
 
 def _last_of(generation: int, history: Sequence[Mapping[str, Any]]) -> int:
     """Return the last version of a generation."""
-    versions = [one["version"] for one in history if one["generation"] == generation]
+    versions: list[int] = [one["version"] for one in history if one["generation"] == generation]
     if not versions:
         known = ", ".join(str(one) for one in sorted({one["generation"] for one in history})) or "none"
         raise ConfigError("--generation", [f"no snapshot of generation {generation} is kept; there are of: {known}"])

@@ -219,11 +219,11 @@ async def _look(broker: Address, by: Operator, pair: Pair, rules: Rules, *, is_d
     """Look once, and do what comes of it."""
     halt = pair.halt if pair.halt is not None and pair.halt.is_halted else None
     evidence = await _gather(broker, pair) if halt is None else Evidence(dict.fromkeys(pair.names), None, ())
-    why = halt.why if halt else ""
+    halted = halt.why if halt else ""
     move = (
-        next_lesson(pair.rollout.share, evidence.figures, rules.up, rules.steps[0], why)
+        next_lesson(pair.rollout.share, evidence.figures, rules.up, rules.steps[0], halted)
         if pair.is_apprentice
-        else next_move(pair.rollout.share, evidence.figures, rules, why)
+        else next_move(pair.rollout.share, evidence.figures, rules, halted)
     )
     if not is_done:
         return move, evidence
