@@ -18,6 +18,7 @@ COMMANDS = (
     "analyze",
     "api-key",
     "audit",
+    "backfill",
     "console",
     "dead-letters",
     "demo",

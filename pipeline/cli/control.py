@@ -19,6 +19,7 @@ from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.halt import Halt
 from pipeline.policy.operations import keep_rollout, keep_switches
 from pipeline.policy.switches import Switch
+from pipeline.replay.recounting.loaded import is_loaded
 from pipeline.replay.recounting.plan import ReplayPlan, promoted, uncounted
 from pipeline.replay.recounting.run import read_base
 from pipeline.stream.log.outbox import Outbox, Record
@@ -85,7 +86,8 @@ async def promote_replay(broker: Address, plan: ReplayPlan, by: Operator) -> boo
             definition = promoted(plan, current)
             if current.generation == into:
                 return False
-            if missed := uncounted(plan, policies.book):
+            has_history = plan.source == "events" and await is_loaded(broker, name)
+            if missed := uncounted(plan, policies.book, has_history=has_history):
                 fault = (
                     f"{', '.join(missed)} was added since the replay began, and is not counted in it: pipeline replay "
                     f"--policy {name} --into {into} counts anew with it, then promote again"

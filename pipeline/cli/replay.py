@@ -21,6 +21,7 @@ from pipeline.errors import ConfigError
 from pipeline.policy.parsing.parse import load_policy
 from pipeline.registry.lookup import Schemas
 from pipeline.registry.settings import RegistrySettings
+from pipeline.replay.backfill.fates import told_of
 from pipeline.replay.promote import preview, wait_until_published, wait_until_taken_in
 from pipeline.replay.recounting.base import FoundBase
 from pipeline.replay.recounting.journal import Journal
@@ -241,6 +242,7 @@ def _summary(journal: Journal, rebuilt: Rebuilt) -> dict[str, Any]:
         "open": rebuilt.open.decisions,
         "open_until_ms": rebuilt.open.until_ms,
         "event_time_ms": rebuilt.event_time_ms,
+        **({"history": told_of(rebuilt.loaded)} if plan.has_history else {}),
     }
 
 

@@ -18,7 +18,13 @@ AHEAD_MS = 300_000
 MISPLACED = 0.01
 """Of keys. A few lie elsewhere after a change of producer; more are a partitioner's."""
 FULL_BYTES = 1 << 30
-OPTIONAL = (topics.ERASURES, topics.SHADOW_DECISIONS, topics.AUDIT)
+OPTIONAL = (
+    topics.ERASURES,
+    topics.SHADOW_DECISIONS,
+    topics.AUDIT,
+    topics.HISTORY_DECISIONS,
+    topics.HISTORY_OUTCOMES,
+)
 """What workers write to none of: `pipeline forget`, nodes in shadow and operators do."""
 
 

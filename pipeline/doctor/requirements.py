@@ -44,6 +44,10 @@ def needs_of(app_id: str) -> dict[str, tuple[Need, ...]]:
     ]
     kinds: list[tuple[tuple[str, ...], tuple[Need, ...]]] = [
         ((topics.DECISIONS, topics.OUTCOMES), (BROKERS_TIME, NOT_COMPACTED, LARGE, REACHES_BACK)),
+        (
+            (topics.HISTORY_DECISIONS, topics.HISTORY_OUTCOMES),
+            tuple(need._replace(is_strict=False) for need in (BROKERS_TIME, NOT_COMPACTED, LARGE, REACHES_BACK)),
+        ),
         ((topics.REWARDS, topics.ERASURES), (*KEPT_FOR_EVER, NOT_COMPACTED, LARGE)),
         ((topics.STATISTICS, topics.SNAPSHOTS, topics.POLICIES), (*COMPACTED, LARGE, ERASED_IN_TIME)),
         ((topics.DEPLOYMENTS,), COMPACTED),
@@ -198,7 +202,8 @@ def grants_of(role: Role, app_id: str) -> list[Grant]:
             found.append(Grant("topic", topics.SHADOW_DECISIONS, ("Write",), is_strict=False))
         case "operator":
             written = (topics.POLICIES, topics.DECISIONS, topics.OUTCOMES, topics.STATISTICS, topics.ERASURES)
-            found = _on(every, "Read") + _on((*written, topics.DEAD_LETTERS, topics.AUDIT), "Write")
+            loaded = (topics.HISTORY_DECISIONS, topics.HISTORY_OUTCOMES)
+            found = _on(every, "Read") + _on((*written, *loaded, topics.DEAD_LETTERS, topics.AUDIT), "Write")
             found += [Grant("topic", name, ("DescribeConfigs", "AlterConfigs"), is_strict=False) for name in every]
             found += [Grant("group", app_id, ("Describe",)), Grant("cluster", "", ("Create",), is_strict=False)]
         case "producer":

@@ -160,6 +160,12 @@ def _play_what_needs_a_worker(audited: Audited) -> None:
     audited.play("dead-letters", "replay", "--dry-run", acts=0)
     sent = audited.play("dead-letters", "replay")
     assert sent["after"] == {"sent back": {"outcomes: not-decodable": 1}}
+    history = audited.deployment.folder / "history.jsonl"
+    history.write_bytes(orjson.dumps(plain_decision("older", now_ms - 86_400_000, segment="all")))
+    audited.play("backfill", "homepage", "--decisions", str(history), "--dry-run", acts=0)
+    loaded = audited.play("backfill", "homepage", "--decisions", str(history))
+    assert loaded["after"] == {"decision": "history.jsonl", "decisions": 1, "outcomes": 0}
+    audited.play("backfill", "homepage", "--decisions", str(history), acts=0)
     audited.play("replay", "--policy", "homepage", "--into", "2")
     audited.play("replay", "promote", "homepage", "2")
     audited.play("forget", SUBJECT, "--dry-run", acts=0)

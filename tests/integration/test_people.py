@@ -22,6 +22,7 @@ from tests.integration.test_replay import (
     NEW,
     OLD,
     PARTITIONS,
+    START_MS,
     Place,
     decision,
     definition_file,
@@ -29,7 +30,7 @@ from tests.integration.test_replay import (
     produce,
 )
 from tests.naive.fold import naive_fold
-from tests.samples import define
+from tests.samples import define, plain_decision, plain_outcome
 
 pytestmark = pytest.mark.kafka
 
@@ -217,3 +218,87 @@ async def test_who_claimed_a_generation_before_can_not_send_to_it_any_more(kafka
         assert [entry.key for entry in await follower.read_to_end()] == [b"a", b"c"]
     finally:
         await follower.stop()
+
+
+HISTORY = 1_000
+DAY_MS = 86_400_000
+HISTORY_MS = START_MS - 90 * DAY_MS
+
+
+def of_history(number: int) -> dict[str, Any]:
+    """Give a decision of long ago: a thousand of them over 41 days, all at one of four subjects."""
+    chosen = {"arm": "ab"[number % 2], "segment": ["other", "new"][number % 3 == 0]}
+    fields = {"subject_hash": f"5e1f5e1f5e1f5e1{number % 4}", **chosen}
+    return plain_decision(f"h{number}", HISTORY_MS + number * 3_600_000, **fields)
+
+
+def came_of_history() -> list[dict[str, Any]]:
+    """Give a click 2 s after every third, one too late by 20 s after every tenth, and ten of what nobody decided."""
+    found = []
+    for number in range(HISTORY):
+        decided_ms = HISTORY_MS + number * 3_600_000
+        if number % 3 == 0:
+            found.append(plain_outcome(f"h{number}", decided_ms + 2_000))
+        if number % 10 == 1:
+            found.append(plain_outcome(f"h{number}", decided_ms + 30_000, f"late-{number}"))
+    return found + [plain_outcome(f"nobody{number}", HISTORY_MS + number) for number in range(10)]
+
+
+def lines(folder: Path, name: str, records: list[dict[str, Any]], *others: bytes) -> str:
+    """Write JSON lines in any order."""
+    mixed = sorted(records, key=lambda one: orjson.dumps(one)[::-1])
+    (folder / name).write_bytes(b"\n".join([*map(orjson.dumps, mixed), *others]) + b"\n")
+    return str(folder / name)
+
+
+async def test_history_of_months_is_loaded_beside_live_traffic_and_counts_once_it_is_promoted(
+    place: Place, tmp_path: Path
+) -> None:
+    decisions, outcomes = [of_history(number) for number in range(HISTORY)], came_of_history()
+    # 334 of 0 … 999 are multiples of three; 100 end in 1.
+    history = {"decisions": 1_000, "credited": 334, "late": 100, "orphan": 10}
+    files = (
+        *("--decisions", lines(tmp_path, "decisions.jsonl", decisions, b"no json", b'{"action_id": "x"}')),
+        *("--outcomes", lines(tmp_path, "outcomes.jsonl", outcomes)),
+    )
+    command = "backfill", "homepage", *files
+    async with place.loop(tmp_path) as client:
+        await produce(client, range(300), 1)
+        looked = orjson.loads(await place.pipeline(*command, "--dry-run", "--json"))
+        assert looked["taken"] == {"decisions": 1_000, "outcomes": 444}
+        assert looked["history"] == history
+        assert sum(looked["refused"].values()) == 2
+        # The last decision, 999 hours on, is a multiple of three, and its click comes 2 s after it.
+        assert (looked["from_ms"], looked["until_ms"]) == (HISTORY_MS, HISTORY_MS + 999 * 3_600_000 + 2_000)
+
+        # Two people at once: one sends, and the other finds it sent, or is told that it was overtaken.
+        ended = await both(place, *command, "--json")
+        assert 0 in {code for code, _ in ended}, ended
+        assert all(code == 0 or "another one began" in words for code, words in ended), ended
+        again = orjson.loads(await place.pipeline(*command, "--json"))
+        assert again["taken"] == {"decisions": 0, "outcomes": 0}
+        assert (again["already_there"], again["history"]) == (1_444, history)
+        older = lines(tmp_path, "older.jsonl", [of_history(-1) | {"action_id": "older"}])
+        assert "joined too late" in await place.pipeline("backfill", "homepage", "--decisions", older, expected=1)
+
+        # Live, nobody has heard of it: no dead letter, no other posterior.
+        await client.quiet()
+        assert await client.dead_letters() == []
+        live = [decision(number, 1) for number in range(300)]
+        came = [outcome for number in range(300) for outcome in outcomes_of(number)]
+        await client.last_snapshot("homepage", naive_fold(OLD, live, came).sha256)
+
+        done = orjson.loads(await place.pipeline(*replay_into(tmp_path / "work", 2)))
+        assert (done["counted"], done["history"]["decisions"]) == (1_300, 1_000)
+        assert {name: done["history"][name] for name in history} == history
+        await place.pipeline("replay", "promote", "homepage", "2")
+        whole = [one | {"generation": 2} for one in (*decisions, *live)]
+        await client.last_snapshot("homepage", naive_fold(OLD | {"generation": 2}, whole, [*outcomes, *came]).sha256)
+        assert orjson.loads(await place.pipeline("verify", "--policy", "homepage", "--json"))["equal"]
+
+        # A person of history is forgotten as any other: the replay that counted them is run on.
+        person = decisions[0]["subject_hash"]
+        await place.pipeline("forget", person, "--work-dir", str(tmp_path / "work"))
+        kept = [one for one in whole if one.get("subject_hash") != person]
+        await client.last_snapshot("homepage", naive_fold(OLD | {"generation": 2}, kept, [*outcomes, *came]).sha256)
+        assert orjson.loads(await place.pipeline("verify", "--policy", "homepage", "--json"))["equal"]

@@ -83,6 +83,8 @@ WORLDLY = {
         "proof.read",
         "proof.verify",
         "recounting.journal",
+        "recounting.loaded",
+        "backfill.run",
         "recounting.log",
         "recounting.rebuild",
         "recounting.recount_bases",
@@ -162,7 +164,7 @@ ROOMS = {
         ),
     ),
     "policy": (("parsing",), ("*",)),
-    "replay": (("promote",), ("erasure",), ("proof",), ("recounting",), ("dead_letters",)),
+    "replay": (("promote",), ("erasure",), ("proof",), ("backfill",), ("recounting",), ("dead_letters",)),
     "stream": (("app",), ("metrics", "health"), ("state",), ("policies",), ("log",), ("*",)),
 }
 LIBRARIES = {"cryptography", "numpy", "numba", "scipy", "orjson", "fastavro", "msgspec"}

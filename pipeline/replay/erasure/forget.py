@@ -31,7 +31,7 @@ from pipeline.replay.erasure.person import Person
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.outbox import Outbox, Record
 from pipeline.stream.log.passed_over import PassedOver
-from pipeline.stream.log.topics import DEAD_LETTERS, DECISIONS, ERASURES, REWARDS
+from pipeline.stream.log.topics import DEAD_LETTERS, DECISIONS, ERASURES, HISTORY_DECISIONS, REWARDS, existing_topics
 from pipeline.stream.security import Address
 
 POLL_S = 0.2
@@ -144,10 +144,18 @@ async def read_forgotten(broker: Address) -> list[dict[str, Any]]:
 
 async def _find(broker: Address, person: Person, schemas: Schemas, on_progress: OnProgress) -> Forgetting:
     found = Forgetting(pass_over=PassedOver(REWARDS))
-    follower = TopicFollower(broker, DECISIONS)
+    for topic in (DECISIONS, *({HISTORY_DECISIONS} & await existing_topics(broker))):
+        await _find_in(broker, topic, person, schemas, found, on_progress)
+    return found
+
+
+async def _find_in(
+    broker: Address, topic: str, person: Person, schemas: Schemas, found: Forgetting, on_progress: OnProgress
+) -> None:
+    follower = TopicFollower(broker, topic)
     await follower.start()
     try:
-        async for records in follower.batches_to_end(lambda *of: on_progress("looking through decisions", *of)):
+        async for records in follower.batches_to_end(lambda *of: on_progress(f"looking through {topic}", *of)):
             await schemas.look_up(schema_ids(record.value for record in records))
             for record in records:
                 sent = forwarded_in(record.value)
@@ -158,7 +166,6 @@ async def _find(broker: Address, person: Person, schemas: Schemas, on_progress: 
                         found.find(record.partition, decision, is_forwarded=sent is not None)
     finally:
         await follower.stop()
-    return found
 
 
 async def _read(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from pipeline.errors import InvalidRecordError
 from pipeline.events import NO_CANDIDATES, Decision, Erasure
 from pipeline.join.forwarding import Place
 from pipeline.join.progress import DECISIONS, OUTCOMES, TRUSTED_MS, Progress, progress_from_bytes
@@ -18,6 +20,7 @@ from pipeline.replay.recounting.fold import folded, is_counted, record_of
 from pipeline.replay.recounting.plan import ReplayPlan
 from pipeline.replay.recounting.rows import (
     ACTION,
+    HISTORY,
     STATE,
     STEP_OFFSETS,
     Raw,
@@ -27,57 +30,103 @@ from pipeline.replay.recounting.rows import (
     stored_state,
 )
 
+HISTORY_STREAMS = {"history-decisions": DECISIONS, "history-outcomes": OUTCOMES}
+"""Topics of what was loaded, by the stream that JOIN takes each for."""
+LIVE_STREAMS = {DECISIONS: DECISIONS, OUTCOMES: OUTCOMES}
+
 # Takes the rows of decisions that don't count: they hold their action_id, as they do in JOIN.
 FOREIGN = ""
 FOREIGN_RAW = b"-"
 
 
+@dataclass(slots=True)
+class Lane:
+    """Two topics that are joined with each other, by an event time of their own."""
+
+    streams: Mapping[str, str]
+    """Topic → stream."""
+    progress: Progress
+    place: Place | None = None
+    """Says from where on records were sent on; None: none were."""
+
+    def position(self, topic: str) -> int:
+        """Return the next offset of one of its topics."""
+        return self.progress.positions[self.streams[topic]]
+
+    def unread(self, end: Mapping[str, int]) -> list[str]:
+        """Return its topics that have something to read."""
+        return [topic for topic in self.streams if self.position(topic) < end[topic]]
+
+
 class EventRecount:
-    """Decisions and outcomes joined again, and what comes of it folded."""
+    """Decisions and outcomes joined again, and what comes of it folded.
+
+    What was loaded as history is a lane of its own, joined before what is live: months of it move nobody's window, and
+    what is still open at its end goes on into the live one, as the rows are the same.
+    """
 
     def __init__(
         self, plan: ReplayPlan, rows: ReplayRows, start: Mapping[str, int], place: Place | None = None
     ) -> None:
         self.rows = rows
         self._plan = plan
-        self._place = place
         self._book = _book_of(plan)
         self._actions = StoredRows(rows, ACTION)
         stored = stored_state(rows)
         self.finished, progress, fold = stored or (0, "", "")
-        self._progress = progress_from_bytes(progress.encode()) if stored else _at(start)
+        self._live = Lane(LIVE_STREAMS, progress_from_bytes(progress.encode()) if stored else _at(start), place)
+        self._history: Lane | None = None
+        if plan.has_history:
+            kept = rows.get(HISTORY)
+            loaded = {stream: start[topic] for topic, stream in HISTORY_STREAMS.items()}
+            self._history = Lane(HISTORY_STREAMS, _at(loaded) if kept is None else progress_from_bytes(kept))
+        self._lanes = tuple(lane for lane in (self._history, self._live) if lane is not None)
         self._fold = fold_state_from_bytes(fold.encode()) if stored else FoldState()
 
     @property
     def positions(self) -> Mapping[str, int]:
         """Next offset to read, by topic."""
-        return self._progress.positions
+        return {topic: lane.position(topic) for lane in self._lanes for topic in lane.streams}
+
+    @property
+    def loaded(self) -> Counter[str]:
+        """What became of the records of history, as `Progress.counts` names it."""
+        return Counter() if self._history is None else self._history.progress.counts
 
     def next_topic(self, end: Mapping[str, int]) -> str | None:
-        """Return the topic that is behind in event time, as long as it has something to read."""
-        marks, positions = self._progress.watermarks_ms, self._progress.positions
-        unread = [topic for topic in (DECISIONS, OUTCOMES) if positions[topic] < end[topic]]
-        return min(unread, key=lambda topic: marks[topic], default=None)
+        """Return the topic that is behind in event time, as long as it has something to read; of history first."""
+        for lane in self._lanes:
+            if unread := lane.unread(end):
+                marks, streams = lane.progress.watermarks_ms, lane.streams
+                return min(unread, key=lambda topic: marks[streams[topic]])
+        return None
 
     def take(
         self, topic: str, records: Sequence[Raw], reached: int | None, unstamped: Container[int] = frozenset()
     ) -> None:
         """Join a step's records; as many as JOIN takes at once. What JOIN has sent on is read where it was sent to."""
         limits = self._plan.limits
-        decoded = decode_arrivals(topic, records, limits.registry, unstamped)
-        arrivals = [self._as_counted(arrival) for arrival in decoded]
-        changes = take(topic, arrivals, self._progress, self._actions, self._book, limits, self._place)
-        is_through = not records or self._progress.positions[topic] > records[-1][0]
+        lane = next(lane for lane in self._lanes if topic in lane.streams)
+        stream, progress = lane.streams[topic], lane.progress
+        decoded = decode_arrivals(stream, records, limits.registry, unstamped)
+        as_counted = self._as_counted if lane is self._live else self._as_loaded
+        arrivals = [as_counted(arrival) for arrival in decoded]
+        changes = take(stream, arrivals, progress, self._actions, self._book, limits, lane.place)
+        is_through = not records or progress.positions[stream] > records[-1][0]
         if reached is not None and is_through:
-            self._progress.positions[topic] = reached
+            progress.positions[stream] = reached
         self._write(changes)
 
     def let_time_pass(self, end: Mapping[str, int]) -> None:
-        """Let event time come to where the watermarks allow it."""
-        at_end = frozenset(topic for topic, position in self.positions.items() if position >= end[topic])
-        while changes := advance(self._progress, at_end, self._actions, self._book, STEP_OFFSETS):
-            if changes.rows or changes.gone_due:
-                self._write(changes)
+        """Let event time come to where the watermarks allow it; of a lane, once those before it are read."""
+        for lane in self._lanes:
+            unread = lane.unread(end)
+            at_end = frozenset(stream for topic, stream in lane.streams.items() if topic not in unread)
+            while changes := advance(lane.progress, at_end, self._actions, self._book, STEP_OFFSETS):
+                if changes.rows or changes.gone_due:
+                    self._write(changes)
+            if unread:
+                return
 
     def finish(self) -> None:
         """Note that a cut has been come to."""
@@ -86,7 +135,7 @@ class EventRecount:
 
     def event_time_ms(self) -> int:
         """Return the event time come to."""
-        return self._progress.event_time_ms
+        return max(lane.progress.event_time_ms for lane in self._lanes)
 
     def still_open(self) -> StillOpen:
         """Count the decisions that are held: outcomes may still be credited to them."""
@@ -121,6 +170,15 @@ class EventRecount:
         )
         return arrival._replace(event=foreign, raw=FOREIGN_RAW, rewritten=None)
 
+    def _as_loaded(self, arrival: Arrival) -> Arrival:
+        """Let a decision of history count whatever generation it says; one of another policy means nothing here."""
+        event, plan = arrival.event, self._plan
+        if not isinstance(event, Decision):
+            return arrival
+        if event.policy != plan.definition.name or not plan.generations:
+            return arrival._replace(event=InvalidRecordError("unknown-policy", f"history of {event.policy!r}"))
+        return self._as_counted(arrival._replace(event=event._replace(generation=plan.generations[-1])))
+
     def _write(self, changes: Changes) -> None:
         """Fold what a step has emitted, and keep all of it as a unit."""
         rows: dict[bytes, bytes | None] = {}
@@ -138,13 +196,16 @@ class EventRecount:
         ours = [fields for fields in emitted if is_counted(fields, self._plan)]
         records = [record_of(self._fold.position + index, fields, self._plan) for index, fields in enumerate(ours)]
         rows |= folded(records, self._fold, self.rows, self._plan)
-        rows[STATE] = state_bytes(self.finished, self._progress.to_bytes(), self._fold)
+        rows[STATE] = state_bytes(self.finished, self._live.progress.to_bytes(), self._fold)
+        if self._history is not None:
+            rows[HISTORY] = self._history.progress.to_bytes()
         self.rows.write(rows, due)
 
 
 def _at(start: Mapping[str, int]) -> Progress:
     """Return the progress of a log that may be older than ticks that tell a clock."""
-    return Progress(positions=dict(start), clocks_ms=dict.fromkeys(start, TRUSTED_MS))
+    positions = {stream: start[stream] for stream in (DECISIONS, OUTCOMES)}
+    return Progress(positions=positions, clocks_ms=dict.fromkeys(positions, TRUSTED_MS))
 
 
 def _book_of(plan: ReplayPlan) -> PolicyBook:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 
 from pipeline.codec import avro
@@ -46,6 +47,11 @@ class LedgerRecount:
         stored = stored_state(rows)
         self.finished, _, fold = stored or (0, "", "")
         self._fold = fold_state_from_bytes(fold.encode()) if stored else FoldState(start[REWARDS])
+
+    @property
+    def loaded(self) -> Counter[str]:
+        """Nothing: the ledger has no history but its own."""
+        return Counter()
 
     @property
     def positions(self) -> Mapping[str, int]:

@@ -44,6 +44,8 @@ class ReplayPlan:
     replaces: Leaves | None = None
     """What was in force where the definition asks for something else, beside what statistics are a function of; None:
     an earlier release has planned it, which did not say."""
+    has_history: bool = False
+    """Whether what `pipeline backfill` has loaded is counted, before what is live; only with events."""
 
     def to_json(self) -> str:
         """Write the plan as canonical JSON."""
@@ -56,6 +58,7 @@ class ReplayPlan:
             "registry": {str(schema_id): name for schema_id, name in self.declared_ids.items()},
             **({"is_encoded_anew": True} if self.is_encoded_anew else {}),
             **({"is_time_bounded": True} if self.limits.is_time_bounded else {}),
+            **({"has_history": True} if self.has_history else {}),
             **(
                 {}
                 if self.replaces is None
@@ -82,11 +85,19 @@ def plan_from_json(text: str) -> ReplayPlan:
         registry,
         plain.get("is_encoded_anew", False),
         {tuple(path): was for path, was in plain["replaces"]} if "replaces" in plain else None,
+        plain.get("has_history", False),
     )
 
 
 def make_plan(
-    book: PolicyBook, policy: str, into: int, definition: PolicyDefinition | None, source: Source, limits: Limits
+    book: PolicyBook,
+    policy: str,
+    into: int,
+    definition: PolicyDefinition | None,
+    source: Source,
+    limits: Limits,
+    *,
+    has_history: bool = False,
 ) -> ReplayPlan:
     """Plan to count a policy's past under `definition`, or under the one in force.
 
@@ -119,7 +130,11 @@ def make_plan(
             f"{target.schema_hash}; encode them anew from the decisions: leave --ledger out"
         )
         raise ConfigError("replay from the ledger", [fault])
-    return _plan_of(book, target, source, limits, asked_over(live, target), is_encoded_anew=is_encoded_anew)
+    if has_history and source == "ledger":
+        fault = "pipeline backfill has loaded history, which the ledger does not have: leave --ledger out"
+        raise ConfigError("replay from the ledger", [fault])
+    plan = _plan_of(book, target, source, limits, asked_over(live, target), is_encoded_anew=is_encoded_anew)
+    return replace(plan, has_history=has_history)
 
 
 def promoted(plan: ReplayPlan, now: PolicyDefinition) -> PolicyDefinition:
@@ -153,7 +168,7 @@ def promoted(plan: ReplayPlan, now: PolicyDefinition) -> PolicyDefinition:
         raise ConfigError(f"policy {name}", [f"{fault}: {advice}" for fault in error.faults]) from error
 
 
-def uncounted(plan: ReplayPlan, book: PolicyBook) -> list[str]:
+def uncounted(plan: ReplayPlan, book: PolicyBook, *, has_history: bool = False) -> list[str]:
     """Name what policies have that a plan does not count, as it was added since the plan was made.
 
     Decisions of an arm that the plan does not know are refused in it; of a generation, they only hold their action ids.
@@ -166,10 +181,11 @@ def uncounted(plan: ReplayPlan, book: PolicyBook) -> list[str]:
     missed = [
         one.generation for one in later if _is_counted(one, plan.definition, is_encoded_anew=plan.is_encoded_anew)
     ]
-    return [f"arm {arm!r}" for arm in arms] + [f"generation {generation}" for generation in missed]
+    loaded = ["history"] if has_history and not plan.has_history else []
+    return [f"arm {arm!r}" for arm in arms] + [f"generation {generation}" for generation in missed] + loaded
 
 
-def renewed(plan: ReplayPlan, book: PolicyBook) -> ReplayPlan:
+def renewed(plan: ReplayPlan, book: PolicyBook, *, has_history: bool = False) -> ReplayPlan:
     """Plan anew what was asked for, over what is known by now.
 
     Raises:
@@ -180,7 +196,8 @@ def renewed(plan: ReplayPlan, book: PolicyBook) -> ReplayPlan:
         raise ConfigError("replay", [f"policy {plan.definition.name!r} is unknown"])
     target = promoted(plan, now)
     limits = plan.limits
-    return _plan_of(book, target, plan.source, limits, asked_over(now, target), is_encoded_anew=plan.is_encoded_anew)
+    anew = _plan_of(book, target, plan.source, limits, asked_over(now, target), is_encoded_anew=plan.is_encoded_anew)
+    return replace(anew, has_history=has_history or plan.has_history)
 
 
 def _plan_of(

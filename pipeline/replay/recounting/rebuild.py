@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,9 +20,11 @@ from pipeline.replay.recounting.plan import ReplayPlan
 from pipeline.replay.recounting.recount import Recount, open_recount
 from pipeline.replay.recounting.rows import STEP_OFFSETS, StillOpen, sums_of
 from pipeline.stream.log.passed_over import PassedOver
-from pipeline.stream.log.topics import DECISIONS, OUTCOMES, REWARDS
+from pipeline.stream.log.topics import DECISIONS, HISTORY_DECISIONS, HISTORY_OUTCOMES, OUTCOMES, REWARDS
 from pipeline.stream.security import Address
 from pipeline.stream.state.scratch import scratch_rows
+
+HISTORY = (HISTORY_DECISIONS, HISTORY_OUTCOMES)
 
 OnProgress = Callable[[int, int], None]
 """Told how many of how many offsets are read."""
@@ -29,7 +32,9 @@ OnProgress = Callable[[int, int], None]
 
 def topics_of(plan: ReplayPlan) -> Sequence[str]:
     """Return what a replay reads."""
-    return (DECISIONS, OUTCOMES) if plan.source == "events" else (REWARDS,)
+    if plan.source == "ledger":
+        return (REWARDS,)
+    return (DECISIONS, OUTCOMES, *HISTORY) if plan.has_history else (DECISIONS, OUTCOMES)
 
 
 @dataclass(slots=True)
@@ -42,6 +47,8 @@ class Rebuilt:
     """The lowest event time of the partitions in which anything counted."""
     open: StillOpen = field(default_factory=lambda: StillOpen(0, 0))
     """Decisions whose reward may still change."""
+    loaded: Counter[str] = field(default_factory=Counter)
+    """What became of the records of history, as JOIN's counts name it."""
 
     def add(self, recount: Recount) -> None:
         """Add a partition."""
@@ -50,6 +57,7 @@ class Rebuilt:
         if sums:
             time_ms = recount.event_time_ms()
             self.event_time_ms = min(self.event_time_ms, time_ms) if self.event_time_ms else time_ms
+        self.loaded += recount.loaded
         still = recount.still_open()
         self.open = StillOpen(self.open.decisions + still.decisions, max(self.open.until_ms, still.until_ms))
 

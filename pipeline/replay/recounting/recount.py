@@ -6,6 +6,7 @@ were fetched: that is what makes a replay repeatable.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from typing import Protocol
 
@@ -24,6 +25,10 @@ class Recount(Protocol):
     """Cuts that it has come to, the first one not counted."""
     rows: ReplayRows
     """Where everything is kept."""
+
+    @property
+    def loaded(self) -> Counter[str]:
+        """What became of the records of history."""
 
     @property
     def positions(self) -> Mapping[str, int]:

@@ -1,7 +1,8 @@
 """What a replay keeps of one partition.
 
 Rows, in one store: r<action_id> as in JOIN | n<action_id> what the action counts for, as in LEARN, and its context
-vector | t<action_id> the ledger's last record of it, whole, until it is over | c<row key> sums | s how far it is read.
+vector | t<action_id> the ledger's last record of it, whole, until it is over | c<row key> sums | s how far it is read,
+and h how far history is.
 A step's rows are written as a unit, so that it goes on from wherever it was stopped.
 
 An erasure says what was counted for the action where it was learned; here it takes back what is counted for it here. So
@@ -20,7 +21,7 @@ from pipeline.learn.memory import FoldState, RowKey, statistics_from_bytes
 from pipeline.models.sums.statistics import Statistics
 
 VERSION = 1
-ACTION, COUNTED, TOLD, SUMS, STATE = b"r", b"n", b"t", b"c", b"s"
+ACTION, COUNTED, TOLD, SUMS, STATE, HISTORY = b"r", b"n", b"t", b"c", b"s", b"h"
 STEP_OFFSETS = 2_000
 """A step ends at the latest at a multiple of it."""
 

@@ -28,6 +28,7 @@ from pipeline.registry.lookup import Schemas
 from pipeline.replay.recounting.base import FindBase, FoundBase, base_key, base_record, source_batches
 from pipeline.replay.recounting.cuts import Cut, parse_offsets, steps_back
 from pipeline.replay.recounting.journal import Journal, journal_of, read_journal
+from pipeline.replay.recounting.loaded import is_loaded
 from pipeline.replay.recounting.log import Log, open_log
 from pipeline.replay.recounting.plan import ReplayPlan, Source, make_plan, renewed, uncounted
 from pipeline.replay.recounting.rebuild import OnProgress, Rebuilt, rebuild, topics_of
@@ -115,9 +116,10 @@ async def _journal(broker: Address, request: Request) -> Journal:
         await policies.start()
     finally:
         await policies.stop()
+    has_history = await is_loaded(broker, request.policy)
     if journal is not None:
-        return _gone_on_with(journal, found, request, policies.book)
-    plan = _plan(policies.book, request)
+        return await _gone_on_with(broker, journal, found, request, policies.book, has_history=has_history)
+    plan = _plan(policies.book, request, has_history=has_history)
     async with open_log(broker, topics_of(plan)) as topics:
         begin = await topics.begin()
         start = await _offsets(topics, request.start, {topic: dict.fromkeys(topics.numbers, 0) for topic in begin})
@@ -128,9 +130,18 @@ async def _journal(broker: Address, request: Request) -> Journal:
     return Journal(plan, [start], asked=_asked(request))
 
 
-def _gone_on_with(journal: Journal, found: FoundBase | None, request: Request, book: PolicyBook) -> Journal:
+async def _gone_on_with(
+    broker: Address,
+    journal: Journal,
+    found: FoundBase | None,
+    request: Request,
+    book: PolicyBook,
+    *,
+    has_history: bool,
+) -> Journal:
     """Return the journal of what was begun; of a plan made anew, where the past has got what it does not count."""
-    missed = uncounted(journal.plan, book)
+    has_history &= request.source == "events"
+    missed = uncounted(journal.plan, book, has_history=has_history)
     _check_same(request, journal, is_anew=bool(missed))
     _check_sent(journal, found, request)
     if not missed:
@@ -138,12 +149,27 @@ def _gone_on_with(journal: Journal, found: FoundBase | None, request: Request, b
     log.warning("replay-begins-anew policy=%s generation=%s added=%s", request.policy, request.into, ", ".join(missed))
     asked = _asked(request)
     # The same file again asks for what it did, and knows nothing of what was added.
-    plan = renewed(journal.plan, book) if asked in ("", journal.asked) else _plan(book, request)
-    return journal.anew(plan, request.folder, asked or journal.asked)
+    if asked in ("", journal.asked):
+        plan = renewed(journal.plan, book, has_history=has_history)
+    else:
+        plan = _plan(book, request, has_history=has_history)
+    anew = journal.anew(plan, request.folder, asked or journal.asked)
+    if plan.has_history and not journal.plan.has_history:
+        async with open_log(broker, topics_of(plan)) as topics_log:
+            anew.cuts = [{**{topic: dict.fromkeys(topics_log.numbers, 0) for topic in topics_of(plan)}, **anew.cuts[0]}]
+    return anew
 
 
-def _plan(book: PolicyBook, request: Request) -> ReplayPlan:
-    return make_plan(book, request.policy, request.into, request.definition, request.source, request.limits)
+def _plan(book: PolicyBook, request: Request, *, has_history: bool) -> ReplayPlan:
+    return make_plan(
+        book,
+        request.policy,
+        request.into,
+        request.definition,
+        request.source,
+        request.limits,
+        has_history=has_history,
+    )
 
 
 def _asked(request: Request) -> str:

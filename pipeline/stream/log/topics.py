@@ -26,6 +26,8 @@ ERASURES = "erasures"
 SHADOW_DECISIONS = "shadow-decisions"
 AUDIT = "audit"
 DEPLOYMENTS = "deployments"
+HISTORY_DECISIONS = "history-decisions"
+HISTORY_OUTCOMES = "history-outcomes"
 
 JOIN_TABLE = "join"
 LEARN_TABLE = "learn"
@@ -98,6 +100,8 @@ def topic_specs(app_id: str, partitions: int, *, retention_days: int = 30) -> Se
     return [
         TopicSpec(DECISIONS, partitions, arriving),
         TopicSpec(OUTCOMES, partitions, arriving),
+        TopicSpec(HISTORY_DECISIONS, partitions, arriving),
+        TopicSpec(HISTORY_OUTCOMES, partitions, arriving),
         TopicSpec(REWARDS, partitions, {**kept, "retention.ms": "-1"}),
         TopicSpec(STATISTICS, partitions, compacted),
         TopicSpec(SNAPSHOTS, partitions, compacted),

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[3]
 
 # Commands that change a running system. Each is played in tests/integration/test_audit.py.
 CHANGE = {
+    "backfill",
     "dead-letters replay",
     "doctor",
     "forget",

@@ -67,7 +67,13 @@ def test_a_cluster_s_defaults_are_refused_by_topic_and_setting_with_the_command_
     expected |= {
         (name, "cleanup.policy") for name in ("statistics", "snapshots", "policies", "deployments", *changelogs)
     }
-    bounded = made_by_others.topics.keys() - {"shadow-decisions", "audit", "deployments"}
+    bounded = made_by_others.topics.keys() - {
+        "shadow-decisions",
+        "audit",
+        "deployments",
+        "history-decisions",
+        "history-outcomes",
+    }
     expected |= {(name, "max.message.bytes") for name in bounded}
     refused = [finding.change for finding in findings if finding.status == "fail" and finding.change]
     assert {(change.topic, change.setting) for change in refused} == expected

@@ -98,6 +98,16 @@ def test_an_arm_that_was_added_meanwhile_stays_and_the_replay_counts_anew_with_i
     assert found.floor == 0.04
 
 
+def test_history_that_was_loaded_meanwhile_is_named_and_a_plan_made_anew_counts_it():
+    plan, known = planned(longer()), book(BEGUN)
+    assert uncounted(plan, known, has_history=True) == ["history"]
+    anew = renewed(plan, known, has_history=True)
+    assert plan_from_json(anew.to_json()) == anew
+    assert uncounted(anew, known, has_history=True) == []
+    with pytest.raises(ConfigError, match="which the ledger does not have"):
+        make_plan(known, "homepage", 2, None, "ledger", Limits(), has_history=True)
+
+
 def test_a_generation_that_was_begun_by_hand_meanwhile_is_named():
     known = book(BEGUN, plain_policy(generation=2))
     plan = replace(planned(), definition=define(edited(generation=3)))

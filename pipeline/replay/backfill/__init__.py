@@ -1,0 +1,1 @@
+"""Decisions and outcomes of months, loaded as history."""
