@@ -136,7 +136,7 @@ def test_under_the_same_definition_a_replay_is_the_live_posterior_row_by_row(
     live: dict[RowKey, Statistics] = {}
     for partition in worker.publish.partitions:
         for partials in partition.partials.values():
-            live |= dict(partials.rows())
+            live |= dict(partials.by_bucket())
     assert rows == {key._replace(generation=2): row for key, row in live.items()}
     assert plain_sums(rows.items()) == naive_sums(data.policy, data)
     naive = naive_fold(data.policy, [d.record for d in data.decisions], [o.record for o in data.outcomes])
