@@ -238,7 +238,7 @@ FAULTS: list[tuple[Place, object, str]] = [
     (
         ("context", 0, "period"),
         3,
-        r"context\[0\].period: unknown key; accepted: beyond, high, kind, low, missing, name",
+        r"context\[0\].period: unknown key; accepted: beyond, clock, high, kind, low, missing, name",
     ),
     (("context", 1, "name"), "age", r'context\[1\].name: "age" is already context\[0\]'),
     (("context", 1, "values"), ["a", 1], r"context\[1\].values\[1\]: 1 is not text; write it in quotes"),
