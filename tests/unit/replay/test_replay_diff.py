@@ -138,7 +138,10 @@ def test_the_ledger_s_offsets_move_by_partition():
 
 
 def test_a_diff_is_json():
-    found = diff_snapshots(snapshot({}, exploration={"floor": 0.01}), snapshot({("new", "a"): (4, ONE)}, {0: 4}, exploration={"floor": 0.05}))
+    found = diff_snapshots(
+        snapshot({}, exploration={"floor": 0.01}),
+        snapshot({("new", "a"): (4, ONE)}, {0: 4}, exploration={"floor": 0.05}),
+    )
     plain = orjson.loads(orjson.dumps(found.to_plain()))
     assert plain["counts"] == [
         {
