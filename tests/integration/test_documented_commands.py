@@ -28,7 +28,7 @@ from tests.harness.node import Node
 from tests.harness.pages import TOP, Told, check_options, check_target, language, name_of, pages, tokens_of, typed
 from tests.harness.shell import Shell, kind_of, until
 from tests.open_bandit import uniform_rows, write_rows
-from tests.samples import plain_decision
+from tests.samples import plain_decision, plain_outcome
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -230,15 +230,18 @@ def deployment(kafka_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 def write_files(folder: Path) -> None:
     """Put there what README speaks of: its policy, as it has it, and others'."""
     (policy, *_) = [token.content for token in tokens_of(README) if token.type == "fence" and language(token) == "toml"]
+    ago_ms = time.time_ns() // 1_000_000 - HISTORY_MS
     later = policy.replace('name = "homepage"', 'name = "homepage"\ngeneration = 2', 1)
     for name, text in (
         ("homepage.toml", policy),
         ("new.toml", later.replace('window = "30m"', 'window = "2h"')),
-        ("bolder.toml", policy.replace("floor = 0.01", "floor = 0.1")),
+        ("bolder.toml", policy.replace("share = 0.01", "share = 0.1")),
         (FOLLOWER, policy.replace('name = "homepage"', 'name = "homepage-v2"', 1) + ROLLOUT),
         ("checkout.toml", policy.replace('name = "homepage"', 'name = "checkout"', 1)),
         ("shop.toml", SHOP),
         ("subject-salts", f"{SALT}\n"),
+        ("decisions.jsonl", orjson.dumps(plain_decision("old-1", ago_ms, segment="new", arm="hybrid")).decode()),
+        ("outcomes.jsonl", orjson.dumps(plain_outcome("old-1", ago_ms + 1_000)).decode()),
         ("history.csv", "arm,reward,propensity\n" + "collab_filter,0.2,0.5\nhybrid,0,0.5\n" * 40),
     ):
         (folder / name).write_text(text, "utf-8")
@@ -264,6 +267,8 @@ def last_version(shell: Shell) -> int:
     return 0 if listed.code else int(orjson.loads(listed.said)["version"])
 
 
+HISTORY_MS = 9 * 86_400_000
+"""How old what is loaded is."""
 FOLLOWER = "homepage-v2.toml"
 ROLLOUT = """
 [rollout]
