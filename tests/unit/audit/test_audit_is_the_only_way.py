@@ -51,6 +51,7 @@ LOOK = {
     "snapshot diff",
     "snapshot list",
     "snapshot show",
+    "status",
     "train",
     "verify",
     "warm-start",
