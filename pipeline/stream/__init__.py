@@ -37,6 +37,7 @@ log/           a partition's log
     lanes          a stage's partitions, each read, handled and acknowledged by itself
     chores         what is done on open partitions beside that: snapshots, ticks
     claim          who writes to a partition; an earlier owner is fenced
+    deployment     which application works a cluster's topics: there is one
     outbox         deliver records, and know that they were delivered
     identity       which log a partition is: topic id, leader epoch, first offset, end
     continuity     whether it is still the one that was read: pure

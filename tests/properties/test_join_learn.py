@@ -120,7 +120,7 @@ def world(data: Traffic, partitions: int, *, is_replay: bool, forgets: bool, ste
 
 def assert_exact(played: World, data: Traffic) -> None:
     naive = naive_fold(data.policy, [d.record for d in data.decisions], [o.record for o in data.outcomes])
-    rows = list(played.partials.rows())
+    rows = played.partials.by_bucket()
     assert plain_sums(rows) == naive.sums
     assert posterior_sha256(define(data.policy), rows, FOREVER_MS) == naive.sha256
 

@@ -234,7 +234,7 @@ def test_what_a_replay_counts_and_what_is_learned_after_it_is_promoted_are_all_d
     worker = asyncio.run(lived_under_both(data, partitions, define(new)))
     rows = asyncio.run(replayed_rows(worker.broker, plan, cuts_of(worker, EVENTS, [promoted_ms])))
     for partition in worker.publish.partitions:
-        for key, row in partition.of("homepage", 2).rows():
+        for key, row in partition.of("homepage", 2).by_bucket():
             rows[key] = rows[key] + row if key in rows else row
     everything = [one.record | {"generation": 2} for one in data.decisions]
     assert plain_sums(rows.items()) == naive_fold(new, everything, [one.record for one in data.outcomes]).sums

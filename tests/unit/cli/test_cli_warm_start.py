@@ -103,9 +103,9 @@ def test_another_policys_snapshot_becomes_priors_and_is_named_in_the_file(monkey
 
     async def found(_broker: str, policy: str, version: int | None) -> Found:
         asked.append((policy, version))
-        return Found(SnapshotContent(record, {}), avro.decode_as("snapshot", record))
+        return Found(snapshot_id(record), SnapshotContent(record, {}), avro.decode_as("snapshot", record))
 
-    monkeypatch.setattr(command, "find_snapshot", found)
+    monkeypatch.setattr(command, "find_whole", found)
     first, second = (
         invoke(HOMEPAGE, "--from-policy", "homepage", "--version", 7, "--temper", "0.5").stdout for _ in range(2)
     )
