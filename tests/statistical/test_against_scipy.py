@@ -228,6 +228,68 @@ def linear(name: str) -> Reference:
     return known, 1 / (smooth + gaps)
 
 
+def ahead(mean: np.ndarray, deviation: np.ndarray, leverage: np.ndarray, decisions: float) -> np.ndarray:
+    """Spend decisions where an index of this deviation is highest, each of which makes its arm's leverage less."""
+
+    def spent(level: float) -> np.ndarray:
+        return np.maximum((deviation / (level - mean)) ** 2 - 1 / leverage, 0.0)
+
+    top = (mean + deviation * np.sqrt(leverage)).max()
+    level = optimize.brentq(lambda x: spent(x).sum() - decisions, mean.max() + 1e-12, top, xtol=1e-15, rtol=1e-14)
+    return spent(level) / decisions
+
+
+def auto_linear() -> Reference:
+    (low, high), every = GRID.range, np.concatenate([one.X for one in ARMS])
+    rewards = np.concatenate([one.r for one in ARMS])
+    to_standard = np.eye(D)
+    for i in range(1, D):
+        to_standard[i, 0], to_standard[i, i] = -every[:, i].mean() / every[:, i].std(), 1 / every[:, i].std()
+    known = [(one.X @ to_standard.T, one.r - rewards.mean()) for one in ARMS]
+    ridge, V, N = 1.0, (high - low) ** 2 / 4, len(rewards)
+    for left in reversed(range(6)):
+        P = [np.linalg.inv(X.T @ X + np.diag([1.0, ridge, ridge])) for X, _ in known]
+        theta = [one @ X.T @ r for one, (X, r) in zip(P, known, strict=True)]
+        rest = sum(r @ r - (X.T @ r) @ t for t, (X, r) in zip(theta, known, strict=True))
+        noise = (rest + V + ((rewards - rewards.mean()) ** 2).sum() / N) / (N + 2)
+        if left:  # MacKay 1992, with a hyperprior of 0.3 effective parameters a feature
+            gamma = sum(1 - ridge * one[i, i] for one in P for i in range(1, D))
+            size = sum(t[i] ** 2 for t in theta for i in range(1, D))
+            ridge = (gamma + 0.3 * (D - 1)) / (size / noise + 0.3 * (D - 1))
+    n = np.array([len(one.r) for one in ARMS])
+    deviation = np.sqrt(noise + V * (n + 1.0) ** -1.5)
+    told = np.array([to_standard.T @ t for t in theta])
+    told[:, 0] += rewards.mean()
+    covariance = np.array([to_standard.T @ one @ to_standard for one in P])
+    leverage = np.einsum("i,kij,j->k", CONTEXT, covariance, CONTEXT)
+    posterior = {"theta": told, "covariance": covariance, "deviation": deviation}
+    return posterior, ahead(told @ CONTEXT, deviation, leverage, 2.0)
+
+
+def auto_rates() -> Reference:
+    (low, high), n = GRID.range, np.array([float(len(one.r)) for one in ARMS])
+    unit = [(one.r - low) / (high - low) for one in ARMS]
+    total, N = np.array([one.sum() for one in unit]), n.sum()
+    likely = (total.sum() + 0.5) / (N + 1)
+    coin = likely * (1 - likely)
+    within = sum(((one - one.mean()) ** 2).sum() for one in unit)
+    vary = min((within + coin) / (N + 1) / coin, 1.0)
+    dispersion = vary + (1 - vary) * (n + 1) ** -1.5
+    mean = (total + 2 * likely) / (n + 2)
+    level = np.log1p((N + 1) / (3 * (n + 1)))
+
+    def divergence(p: float, q: float) -> float:
+        return float(special.rel_entr(p, q) + special.rel_entr(1 - p, 1 - q))
+
+    upper = [
+        optimize.brentq(lambda q, p=p, most=most: divergence(p, q) - most, p, 1 - 1e-15, xtol=1e-15, rtol=1e-14)
+        for p, most in zip(mean.tolist(), (dispersion * level / (n + 2)).tolist(), strict=True)
+    ]
+    error = (high - low) * np.sqrt(dispersion * mean * (1 - mean) / (n + 2))
+    posterior = {"n": n, "mean": low + (high - low) * mean, "dispersion": dispersion, "standard_error": error}
+    return posterior, ahead(mean, (np.array(upper) - mean) * np.sqrt(n + 2), 1 / (n + 2), 20.0)
+
+
 def ensemble() -> Reference:
     members = []
     for one in ARMS:
@@ -337,6 +399,8 @@ REFERENCES: dict[str, Callable[[], Reference]] = {
     "tsallis_inf": tsallis_inf,
     "exp3": exp3,
     **{name: lambda name=name: linear(name) for name in ("linear_thompson", "lin_ucb", "square_cb")},  # type: ignore[misc]
+    "auto_linear": auto_linear,
+    "auto_rates": auto_rates,
     "linear_ensemble": ensemble,
     **{name: lambda name=name: logistic(name) for name in ("logistic_thompson", "logistic_ucb")},  # type: ignore[misc]
     **{  # type: ignore[misc]
