@@ -18,6 +18,7 @@ from pipeline.errors import ConfigError
 from pipeline.models.advice import Rule
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.topics import REWARDS
+from pipeline.stream.security import Address
 
 LIFT_FRESH_S = 120.0
 ADVICE_FRESH_S = 30.0
@@ -67,21 +68,21 @@ async def _report(desk: Desk, policy: str, on_progress: OnProgress) -> dict[str,
 
 
 async def check_length(desk: Desk) -> None:
-    """Refuse a ledger that is longer than a page may read.
-
-    Raises:
-        ConfigError: with the command that reads it.
-    """
-    follower = TopicFollower(desk.settings.broker, REWARDS)
-    try:
-        await follower.start()
-        ends, begins = await follower.ends(), await follower.first_offsets()
-    finally:
-        await follower.stop()
-    length = sum(ends.values()) - sum(begins.values())
-    most = desk.settings.ledger_records
+    """Refuse a ledger that is longer than a page may read. Raises ConfigError, with the command that reads it."""
+    length, most = await length_of(desk.settings.broker, REWARDS), desk.settings.ledger_records
     if length > most:
         raise ConfigError(
             "not worked out",
             [f"the ledger has {length:,} records, a page reads at most {most:,} (--ledger-records): pipeline report"],
         )
+
+
+async def length_of(broker: Address, topic: str) -> int:
+    """Return how many offsets a topic holds. Raises UnavailableError where nobody tells."""
+    follower = TopicFollower(broker, topic)
+    try:
+        await follower.start()
+        ends, begins = await follower.ends(), await follower.first_offsets()
+    finally:
+        await follower.stop()
+    return sum(ends.values()) - sum(begins.values())

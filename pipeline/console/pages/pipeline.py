@@ -15,12 +15,14 @@ from pipeline.cli.doctor import look
 from pipeline.console.desk import Desk, look_right, now_ms, viewer, whole
 from pipeline.console.flow import lag_of
 from pipeline.console.jobs import OnProgress
+from pipeline.console.pages.lift import length_of
 from pipeline.console.paging import page_of
 from pipeline.doctor.checks import Finding
 from pipeline.errors import ConfigError
 from pipeline.registry.settings import RegistrySettings
 from pipeline.replay.dead_letters.letters import Choice, DeadLetter, choose, describe
 from pipeline.replay.dead_letters.resend import read_letters
+from pipeline.stream.log.topics import DEAD_LETTERS
 
 CHECKED_FOR_S = 60.0
 LETTERS_FRESH_S = 5.0
@@ -80,6 +82,10 @@ async def letters(desk: Desk, request: Request) -> Response:
 
     async def work(on_progress: OnProgress) -> list[DeadLetter]:
         on_progress(0, 0)
+        length = await length_of(desk.settings.broker, DEAD_LETTERS)
+        if length > MAX_LETTERS:
+            seen = f"there are {length:,} dead letters and marks, a page reads at most {MAX_LETTERS:,}"
+            raise ConfigError("not read", [f"{seen}: pipeline dead-letters list"])
         return list((await read_letters(desk.settings.broker)).letters)
 
     job = desk.jobs.ask("letters", work, fresh_s=LETTERS_FRESH_S)
