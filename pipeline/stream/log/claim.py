@@ -109,6 +109,18 @@ class Claim:
         await self._ask(EndTxnRequest(self.owner, *self.epoch, COMMIT))
         self._claimed_at_s = time.monotonic()
 
+    async def fence(self, topic: str, partition: int) -> None:
+        """Let a partition refuse earlier epochs of the name, from the moment that this returns.
+
+        A transaction that has ended is not in its partitions yet: the coordinator writes the markers later. It begins
+        another of the same name only when they are written.
+
+        Raises:
+            FencedError: another has claimed it meanwhile. UnavailableError: no coordinator answers.
+        """
+        await self.mark(topic, partition)
+        await self.mark(topic, partition)
+
     @property
     def _is_due(self) -> bool:
         return time.monotonic() - self._claimed_at_s >= self._renew_after_s

@@ -156,7 +156,7 @@ class Outbox:
             FencedError: another has claimed the name meanwhile. UnavailableError: no coordinator answers.
         """
         if self._claim is not None:
-            await self._claim.mark(topic, partition)
+            await self._claim.fence(topic, partition)
 
     async def _keep(self, claim: Claim, topic: str, partition: int) -> None:
         """Renew the claim from now on, by a timer; one that was lost meanwhile is known before anything is sent."""
