@@ -91,8 +91,9 @@ def played(kafka_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         key = until(lambda: told(r"key: (pk_\S+)"), "the demo has not said its key")
         nodes = until(lambda: told(r"nodes: (.+)"), "the demo has not said its nodes").split()
         until(lambda: httpx.get(f"{console}/healthz").status_code == 200, "the console is not ready")
-        yield Played(broker.bootstrap_servers, console, key, nodes)
+        # It examines what came of its visitors, and would not have others' bad records among theirs.
         until(lambda: told("(stays up until Ctrl-C)"), "the demo has not said what it came to")
+        yield Played(broker.bootstrap_servers, console, key, nodes)
     finally:
         demo.send_signal(signal.SIGTERM)
         try:

@@ -122,7 +122,7 @@ async def test_a_generation_that_has_decided_nothing_is_said_to(broker):
     command = [sys.executable, "-m", "pipeline", "evaluate", "homepage", "--broker", broker, "--generation", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: ASYNC221
     assert done.returncode == 1
-    assert "the ledger of homepage generation 2:\n  - holds no settled decision" in done.stderr
+    assert "the ledger of homepage has no decision of generation 2; it has of: 1" in done.stderr
 
 
 async def test_a_policy_that_is_not_applied_is_no_target(broker):

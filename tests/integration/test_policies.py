@@ -49,11 +49,11 @@ async def test_of_two_definitions_applied_at_once_the_one_that_may_not_follow_is
             await client.apply(define(plain_policy()))
             put = command._put
 
-            async def overtaken(outbox: Outbox, definition: PolicyDefinition) -> None:
+            async def overtaken(outbox: Outbox, definition: PolicyDefinition, follows: str | None) -> None:
                 """Between another's look at `policies` and what it writes, this one is applied."""
                 monkeypatch.setattr(command, "_put", put)
-                await put(outbox, first)
-                await put(outbox, definition)
+                await put(outbox, first, follows)
+                await put(outbox, definition, follows)
 
             monkeypatch.setattr(command, "_put", overtaken)
             with pytest.raises(ConfigError, match="applied at the same time"):
