@@ -4,13 +4,11 @@ BIN := .venv/bin
 SEED ?= 1
 SIDE_BY_SIDE ?= 3
 PROCESSES ?= 2
-# Suites on Kafka; three side by side are sooner done, and too much for two cores where time matters.
-WAITING ?= 2
 # What a change is tried on first, and what else there is.
 QUICK := tests/unit tests/contract tests/laws tests/properties pipeline tests/integration/test_loop.py
 REST := tests $(addprefix --ignore=,$(filter tests/%,$(filter-out %.py,$(QUICK)))) --deselect tests/integration/test_loop.py
 # A file's tests share what they start; files go side by side.
-PYTEST := $(BIN)/python -m pytest --dist loadfile --numprocesses
+PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
 .PHONY: demo test test-rest test-all faults check sbom audit bench bench-learning peers stream-peers setup lock clean help
 
@@ -32,11 +30,11 @@ demo: setup  ## the whole loop on simulated visitors, about two minutes
 test: setup  ## units, contracts, laws, properties and one loop on a real Kafka: seven minutes on two cores
 	@echo "units, contracts, laws, properties, one loop on a real Kafka: about seven minutes on two cores. Not here:"
 	@echo "statistics, the other suites on Kafka, browsers, short forms of the faults: make test-all"
-	$(PYTEST) $(PROCESSES) $(QUICK)
+	$(PYTEST) $(QUICK)
 
 test-rest: setup  ## what `make test` leaves out: half an hour
 	@echo "statistics, suites on a real Kafka, browsers, short forms of the faults: about half an hour on two cores"
-	$(PYTEST) $(WAITING) --durations 20 $(REST)
+	$(PYTEST) --durations 20 $(REST)
 
 test-all: test test-rest  ## every test but the long form of the faults
 

@@ -27,12 +27,12 @@ DAY_MS = 24 * HOUR_MS
 SPAN_MS = 60_000
 WINDOW_MS = 10_000
 """The longest of the tests' policies."""
-GRACE = "30s"
+GRACE = "50s"
 LATEST_MS = 4_500
-"""How late a record may be. The grace is longer by 25 s: tests play a minute in a few seconds, so that a fraction of
-a second between two fetches is many seconds of event time."""
-LATEST_REPEAT_MS = 10_000
-"""How much later than the first of it: a repeat, too, comes well before its decision's row is gone."""
+"""How late a record may be."""
+LATEST_REPEAT_MS = 20_000
+"""How much later than the first of it. The grace is longer than both by 25 s: tests play a minute in a few seconds, so
+that a fraction of a second between two fetches is many seconds of event time."""
 CHUNK_MS = 500
 
 Log = list[tuple[int, dict[str, Any]]]
