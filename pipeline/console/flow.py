@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from aiokafka.errors import KafkaError
 
-from pipeline.doctor.facts import Cluster, Deployment
-from pipeline.doctor.gather import BrokerFacts
+from pipeline.doctor.facts import Deployment
 from pipeline.errors import PipelineError
+from pipeline.status.gather import deployment_of
 from pipeline.stream.log.reader import LATEST_MS, LogReader
 from pipeline.stream.log.topics import (
     DEAD_LETTERS,
@@ -67,7 +67,6 @@ class Flow:
     def __init__(self, broker: Address, app_id: str) -> None:
         self.topics: dict[str, TopicFlow] = {name: TopicFlow() for name in TOPICS}
         self.deployment: Deployment | None = None
-        self.cluster: Cluster | None = None
         self.why_no_lag = "not looked at yet"
         """Why there is no deployment to show."""
         self.away = ""
@@ -105,16 +104,11 @@ class Flow:
     async def _look(self) -> None:
         while True:
             try:
-                self.cluster, self.deployment = await asyncio.to_thread(self._looked)
+                self.deployment = await asyncio.to_thread(deployment_of, self._broker, self._app_id)
                 self.why_no_lag = "" if self.deployment else "this broker tells nothing of consumer groups"
             except PipelineError as error:
                 self.why_no_lag = str(error)
             await asyncio.sleep(LOOK_EVERY_S)
-
-    def _looked(self) -> tuple[Cluster, Deployment | None]:
-        facts = BrokerFacts(self._broker, self._app_id)
-        cluster = facts.cluster()
-        return cluster, facts.deployment(cluster) if cluster.is_askable else None
 
 
 def lag_of(deployment: Deployment | None) -> Mapping[str, int | None]:

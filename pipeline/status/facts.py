@@ -79,8 +79,10 @@ class NodeFacts:
     """By its own words: ok, degraded, no-snapshot."""
     versions: Mapping[str, int] | None = None
     """By policy, which decides; None: it tells operators alone."""
-    undelivered: int = 0
-    """Records that wait for the broker."""
+    undelivered: int | None = None
+    """Records that wait for the broker; None: it tells operators alone."""
+    dropped: int | None = None
+    """Records that were shed; likewise."""
 
 
 @dataclass(frozen=True, slots=True)

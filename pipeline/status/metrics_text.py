@@ -23,6 +23,13 @@ def worker_facts(url: str, text: str) -> WorkerFacts:
     Raises:
         ValueError: these are none of a worker.
     """
+    try:
+        return _worker_facts(url, text)
+    except (LookupError, OverflowError) as error:
+        raise ValueError(f"its metrics are none of a worker: {error!r}") from error
+
+
+def _worker_facts(url: str, text: str) -> WorkerFacts:
     samples: defaultdict[str, list[tuple[Mapping[str, str], float]]] = defaultdict(list)
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

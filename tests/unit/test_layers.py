@@ -123,7 +123,7 @@ WORLDLY = {
     "evaluate": ("open_bandit", "picture", "read"),
     "report": ("picture",),
     "audit": ("read", "record"),
-    "status": ("gather", "metrics_text"),  # the one asks, the other reads by Prometheus's own client
+    "status": ("asking", "gather", "metrics_text"),  # two ask, the last reads by Prometheus's own client
     "independent": ("read",),
     "analyze": ("picture",),
     "simulate": ("environments", "named", "picture"),  # environments make their own chance, from a seed
