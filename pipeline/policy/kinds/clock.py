@@ -3,15 +3,21 @@
 Whoever encodes puts it into the context first, by the decision's own time, so a node, JOIN, a simulation and an
 evaluation see the same. One that the context has already stands: what a node put there is what it decided by.
 
-Another such field is a word in `SHOWN`, and a function beside it.
+Time zones are those of the tzdata package, which the lock pins, and not the machine's: a machine that is behind would
+show another hour.
+
+Another such field is a word in `SHOWN`, with what it shows beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from importlib.resources import files
 from types import MappingProxyType
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -28,8 +34,34 @@ def _weekday(at: datetime) -> float:
     return float(at.weekday())
 
 
-SHOWN: Mapping[str, Callable[[datetime], float]] = MappingProxyType({"hour": _hour, "weekday": _weekday})
-"""What a clock may show: an hour in [0, 24), by minutes; a weekday, Monday 0 to Sunday 6."""
+class Shown(NamedTuple):
+    """What a clock may show, from 0 on."""
+
+    at: Callable[[datetime], float]
+    """What it shows at a time."""
+    last: float
+    """The largest number."""
+
+
+SHOWN: Mapping[str, Shown] = MappingProxyType(
+    {"hour": Shown(_hour, 23.0 + 59.0 / 60.0), "weekday": Shown(_weekday, 6.0)}
+)
+"""An hour in [0, 24), by minutes; a weekday, Monday 0 to Sunday 6."""
+_LATE_MS = 200_000_000_000_000
+_CALENDAR_MS = 146_097 * 86_400_000
+"""After 400 years days, weekdays and summers come again: so a zone may be ahead of the last year there is."""
+
+
+@cache
+def zone_names() -> frozenset[str]:
+    """Return the names of all time zones."""
+    return frozenset(files("tzdata").joinpath("zones").read_text("utf-8").split())
+
+
+@cache
+def _zone(name: str) -> ZoneInfo:
+    with files("tzdata.zoneinfo").joinpath(*name.split("/")).open("rb") as known:
+        return ZoneInfo.from_file(known, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +73,7 @@ class ClockFeature:
     shows: str
     """One of `SHOWN`."""
     time_zone: str
-    """By the IANA database, such as Europe/Berlin."""
-    _zone: ZoneInfo = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_zone", ZoneInfo(self.time_zone))
+    """One of `zone_names`, such as Europe/Berlin."""
 
     @property
     def name(self) -> str:
@@ -64,7 +92,8 @@ class ClockFeature:
 
     def value(self, at_ms: int) -> float:
         """Return what the clock shows at a time, epoch milliseconds."""
-        return SHOWN[self.shows](datetime.fromtimestamp(at_ms / 1000, self._zone))
+        alike_ms = at_ms if at_ms < _LATE_MS else at_ms - _CALENDAR_MS
+        return SHOWN[self.shows].at(datetime.fromtimestamp(alike_ms / 1000, _zone(self.time_zone)))
 
     def encode(self, value: object) -> tuple[int, ...]:
         """Encode one value. Raises InvalidRecordError, with one of `FEATURE_REASONS`."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from math import inf, isfinite
-from zoneinfo import available_timezones
 
+from pipeline.errors import InvalidRecordError
 from pipeline.policy.features import FeatureSchema
 from pipeline.policy.kinds import (
     BooleanFeature,
@@ -22,7 +22,7 @@ from pipeline.policy.kinds import (
     QuantileFeature,
     StandardisedFeature,
 )
-from pipeline.policy.kinds.clock import SHOWN
+from pipeline.policy.kinds.clock import SHOWN, zone_names
 from pipeline.policy.parsing.encoder import read_encoder
 from pipeline.policy.parsing.section import Section, as_number, is_text, note_repeats
 from pipeline.policy.render_value import shown
@@ -99,10 +99,17 @@ def _read_absence(section: Section, feature: Feature) -> Feature:
     if not section.has("clock"):
         return OptionalFeature(feature) if is_optional else feature
     shows = section.choice("clock", SHOWN)
-    zone = section.choice("time_zone", available_timezones(), expected="a time zone, like Europe/Berlin or UTC")
+    zone = section.choice("time_zone", zone_names(), expected="a time zone, like Europe/Berlin or UTC")
     if is_optional:
         section.fault("missing", "is not for what a clock shows, which is always there; leave it out")
-    return ClockFeature(feature, shows, zone) if shows and zone else feature
+    if section.faults:
+        return feature
+    try:
+        for value in (0.0, SHOWN[shows].last):
+            feature.encode(value)
+    except InvalidRecordError as error:
+        section.fault("clock", f"shows 0 to {SHOWN[shows].last:.4g}, and it refuses that: {error.detail}")
+    return ClockFeature(feature, shows, zone)
 
 
 def _read_interactions(root: Section, names: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import orjson
 import pytest
 
 from pipeline.errors import InvalidRecordError
-from pipeline.events import decision_from
+from pipeline.events import MAX_TIME_MS, decision_from
 from pipeline.join.admission import encode_missing
 from pipeline.policy.contexts import bits_for, possible_contexts
 from pipeline.policy.features import FeatureSchema
@@ -27,6 +29,7 @@ from pipeline.policy.kinds import (
     OptionalFeature,
     QuantileFeature,
 )
+from pipeline.policy.kinds.clock import SHOWN
 from pipeline.policy.parsing.parse import load_policy
 from pipeline.serve import Decided, decide, load_snapshot
 from tests.harness.taught import taught
@@ -132,6 +135,33 @@ def test_a_clock_fills_in_what_nobody_sends(shows, zone, expected):
     assert vectors.tolist() == [schema.encode({"when": expected}).tolist()]
 
 
+@pytest.mark.parametrize(
+    ("shows", "zone", "expected"),
+    # 9999-12-31 is a Friday; in Tokyo it is Saturday morning, of a year that Python's calendar has not.
+    [("hour", "UTC", 23 + 59 / 60), ("hour", "Asia/Tokyo", 8 + 59 / 60), ("weekday", "Asia/Tokyo", 5.0)],
+)
+def test_a_clock_shows_something_at_every_time_that_a_decision_may_have(shows, zone, expected):
+    clock = ClockFeature(CyclicFeature("when", 24.0), shows, zone)
+    assert clock.value(MAX_TIME_MS) == expected
+    assert 0.0 <= clock.value(0) <= SHOWN[shows].last
+
+
+def test_a_time_zone_is_the_lock_s_and_not_the_machine_s(tmp_path):
+    # A machine that holds Berlin for UTC, and a process that looks there first.
+    (tmp_path / "Europe").mkdir()
+    utc = files("tzdata.zoneinfo").joinpath("UTC").read_bytes()
+    (tmp_path / "Europe/Berlin").write_bytes(utc)
+    asked = (
+        "from zoneinfo import ZoneInfo; from datetime import datetime\n"
+        "from pipeline.policy.kinds import ClockFeature, CyclicFeature\n"
+        "print(datetime.fromtimestamp(1_782_941_400, ZoneInfo('Europe/Berlin')).hour,"
+        " ClockFeature(CyclicFeature('when', 24.0), 'hour', 'Europe/Berlin').value(1_782_941_400_000))"
+    )
+    environment = os.environ | {"PYTHONTZPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", asked], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["21", "23.5"]
+
+
 def test_what_a_context_says_itself_stands_against_the_clock():
     schema = FeatureSchema((ClockFeature(CyclicFeature("when", 24.0), "hour", "UTC"),))
     assert schema.filled({"when": 3}, 0) == {"when": 3}
@@ -203,6 +233,12 @@ def test_the_page_of_kinds_shows_a_policy_that_is_valid_and_says_the_same_again(
             'kind = "cyclic"\nperiod = 24\nclock = "moon"\ntime_zone = "UTC"',
             r'clock: "moon" is not one of hour, w',
         ),
+        (
+            'kind = "numeric"\nlow = 0\nhigh = 12\nclock = "hour"\ntime_zone = "UTC"',
+            r"clock: shows 0 to 23\.98, and it refuses that: x is 23\.98.*, expected 0\.0 to 12\.0",
+        ),
+        ('kind = "boolean"\nclock = "weekday"\ntime_zone = "UTC"', r"clock: .*expected true or false"),
+        ('kind = "cyclic"\nperiod = 7\nclock = "weekday"\ntime_zone = "localtime"', r"time_zone: .*a time zone, like"),
         ('kind = "boolen"', r'did you mean "boolean"'),
     ],
 )
