@@ -147,7 +147,7 @@ class Partials:
         entries = iter(complete.items())
         while group := dict(islice(entries, GROUP_ROWS)):
             for key, row in group.items():
-                if self._counts(key.source):
+                if _counts(key.source, self.base):
                     self._change(key.row, row, self.merged.get(key))
                 self.merged[key] = row
             yield group
@@ -223,11 +223,9 @@ class Partials:
         return any(self.staged.values())
 
     def _counting_rows(self) -> Iterable[tuple[RowKey, Statistics]]:
-        entries = self.merged.items()
-        return ((key.row, row) for key, row in entries if self._counts(key.source))
-
-    def _counts(self, source: int) -> bool:
-        return source >= 0 or (self.base is not None and self.base.has(source))
+        # Gone through later, in a thread: by the base of now, whatever is in force by then.
+        entries, base = self.merged.items(), self.base
+        return ((key.row, row) for key, row in entries if _counts(key.source, base))
 
     def _change(self, key: RowKey, row: Statistics, before: Statistics | None) -> None:
         change = row if before is None else row - before
@@ -242,3 +240,7 @@ class Partials:
         """Read all rows the next time."""
         self._aged, self._changed, self._changed_bytes = None, {}, 0
         self.reading += 1
+
+
+def _counts(source: int, base: Base | None) -> bool:
+    return source >= 0 or (base is not None and base.has(source))

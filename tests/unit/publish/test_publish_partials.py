@@ -4,7 +4,7 @@ import numpy as np
 
 from pipeline.learn.memory import RowKey
 from pipeline.models.sums.statistics import Statistics
-from pipeline.publish.partials import Mark, PartialKey, Partials
+from pipeline.publish.partials import Base, Mark, PartialKey, Partials
 
 A = RowKey("homepage", 1, "new", "a", 0)
 B = A._replace(arm="b")
@@ -81,3 +81,18 @@ def test_rows_come_sorted_by_key():
         partials.stage(PartialKey(key, 0), 1, row(1))
     partials.mark(0, Mark(1, 0))
     assert [key for key, _ in partials.rows()] == sorted(keys)
+
+
+def test_a_cut_is_of_the_base_that_it_names_whatever_is_in_force_when_it_is_merged():
+    """It is merged in a thread, while a replay's base may come in."""
+    partials = Partials()
+    for source, n in ((-1, 7), (-2, 9)):
+        partials.stage(PartialKey(A, source), 1, row(n))
+        partials.mark(source, Mark(1, 5))
+        if source == -1:
+            partials.rest_on(Base("plan", [], -1, 1, 5))
+    cut = partials.cut()
+    partials.rest_on(Base("plan", [], -2, 1, 5))
+    assert cut.base is not None
+    assert (cut.base.first_source, [statistics.n for _, statistics in cut.aged_rows()]) == (-1, [7])
+    assert counts(partials) == {"a": 9}
