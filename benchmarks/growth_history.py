@@ -3,7 +3,7 @@
     the first day   what the budget has at once, and what it gets in a day
     each other day  what it gets in a day, and outlines: the same on the thirtieth day as on the second
 
-The clock is an argument of the budget's, so a month takes seconds.
+The clock is an argument of the budget's rule, so a month takes seconds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.report import Row
 from pipeline.codec import avro
 from pipeline.learn.memory import RowKey
 from pipeline.models.sums.statistics import Statistics, contributions
-from pipeline.publish.outline import HistoryBudget, outline_of
+from pipeline.publish.outline import Left, if_whole, outline_of
 from pipeline.publish.partials import Mark
 from pipeline.publish.snapshot import build_snapshot
 
@@ -58,11 +58,13 @@ def measure(days: int = DAYS) -> list[Row]:
 
 
 def _play(fields: dict[str, object], whole_bytes: int, outline_bytes: int, days: int) -> Sequence[Day]:
-    budget, found = HistoryBudget(), []
+    left: Left | None = None
+    found = []
     for day in range(days):
-        whole = sum(
-            budget.keeps_whole(fields, whole_bytes, float(second)) for second in range(day * DAY_S, (day + 1) * DAY_S)
-        )
+        whole = 0
+        for second in range(day * DAY_S, (day + 1) * DAY_S):
+            if (after := if_whole(left, fields, whole_bytes, 1_000 * second)) is not None:
+                left, whole = after, whole + 1
         found.append(Day(whole, whole * whole_bytes + (DAY_S - whole) * outline_bytes))
     return found
 

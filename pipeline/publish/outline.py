@@ -81,31 +81,28 @@ class Outlines:
         return found._replace(content=avro.encode("snapshot", fields), fields=fields)
 
 
-class _Policy(NamedTuple):
+class Left(NamedTuple):
+    """What a policy's budget has left, as of the last snapshot that was kept whole."""
+
     left_bytes: float
-    at_s: float
-    whole_at_s: float
+    """Below zero where one that had to be whole took more than there was."""
+    whole_at_ms: int
+    """When that was, by its publisher's clock."""
     definition_hash: str
+    """Of that one."""
 
 
-class HistoryBudget:
-    """Says which snapshots of some policies are kept whole, as their publisher sends them.
+def if_whole(known: Left | None, fields: Mapping[str, Any], size_bytes: int, now_ms: int) -> Left | None:
+    """Return what is left behind a snapshot of so many bytes, parts and all; None: there is no room for it whole.
 
-    The first that it sees of a policy is, and the first by another definition, and what was rolled back to.
+    The first of a policy has room, and the first by another definition, what was rolled back to, and one now and then.
+    What they take beyond what there is, is paid back before another has.
     """
-
-    def __init__(self) -> None:
-        self._policies: dict[str, _Policy] = {}
-
-    def keeps_whole(self, fields: Mapping[str, Any], size_bytes: int, now_s: float) -> bool:
-        """Whether a snapshot of so many bytes, parts and all, is to be kept whole; if so, they are taken."""
-        name, hash_ = fields["policy"], fields["definition_hash"]
-        known = self._policies.get(name) or _Policy(BURST_BYTES, now_s, now_s, "")
-        left = min(float(BURST_BYTES), known.left_bytes + BYTES_PER_S * (now_s - known.at_s))
-        is_needed = hash_ != known.definition_hash or fields["rollback_of"] or now_s - known.whole_at_s >= WHOLE_AFTER_S
-        if not is_needed and size_bytes > left:
-            self._policies[name] = known._replace(left_bytes=left, at_s=now_s)
-            return False
-        # What must be whole may take more than there is, and is paid back before another is.
-        self._policies[name] = _Policy(left - size_bytes, now_s, now_s, hash_)
-        return True
+    known = known or Left(BURST_BYTES, now_ms, "")
+    since_s = (now_ms - known.whole_at_ms) / 1000
+    left = min(float(BURST_BYTES), known.left_bytes + BYTES_PER_S * max(0.0, since_s))
+    is_another = fields["definition_hash"] != known.definition_hash or fields["rollback_of"]
+    # A clock that was set back does not say how long ago that was.
+    if is_another or not 0 <= since_s < WHOLE_AFTER_S or size_bytes <= left:
+        return Left(left - size_bytes, now_ms, fields["definition_hash"])
+    return None

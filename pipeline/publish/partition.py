@@ -4,7 +4,7 @@ Rows of statistics by bucket lie in the store alone, however many there have bee
 
 Table rows:   p[row key, source] statistics | m[policy, generation, source] mark | b[policy, generation] base
               v<policy> last version | h<policy> last directive acted on | s where reading begins again
-              o, t parts of the last version (`sending.py`)
+              o, t parts of the last version, w what the history may be given whole (`sending.py`)
 """
 
 from __future__ import annotations

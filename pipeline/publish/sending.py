@@ -6,6 +6,7 @@
     4. in `snapshots`, parts that it does not name are deleted; then in the changelog, where it says that all is sent
 
 Table rows:   o<policy>/part/<sha256> a part of the last version | t<policy> how far its parts are sent
+              w<policy> what the history may still be given whole (`outline.py`)
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import orjson
 
 from pipeline.codec import avro
 from pipeline.errors import StateError
-from pipeline.publish.outline import HistoryBudget, outline_of
+from pipeline.publish.outline import Left, if_whole, outline_of
 from pipeline.publish.parts import PART_BYTES, SnapshotContent, part_key, part_of
 from pipeline.publish.signing import Headers
 from pipeline.publish.snapshot import snapshot_id
@@ -30,6 +31,7 @@ from pipeline.stream.state.durable import DurablePartition
 
 PART = b"o"
 SENT = b"t"
+LEFT = b"w"
 GROUP_BYTES = 2 << 20
 """Parts are gathered up to this size into what is written, or sent, at once."""
 GONE_ROWS = 10_000
@@ -62,12 +64,14 @@ class Sending:
         self._parts: defaultdict[str, set[str]] = defaultdict(set)
         """By policy: names of the parts that are in the changelog, and but for a crash in `snapshots`."""
         self._sent: dict[str, Sent] = {}
-        self._budget = HistoryBudget()
+        self._left: dict[str, Left] = {}
         for key, _ in held.rows.scan(PART):
             if found := part_of(key[1:]):
                 self._parts[found[0]].add(found[1])
         for key, value in held.rows.scan(SENT):
             self._sent[key[1:].decode()] = Sent(*orjson.loads(value))
+        for key, value in held.rows.scan(LEFT):
+            self._left[key[1:].decode()] = Left(*orjson.loads(value))
 
     @property
     def policies(self) -> set[str]:
@@ -118,7 +122,8 @@ class Sending:
         size = len(content.record) + sum(
             part["size_bytes"] for part in fields["parts"] if again or part["sha256"] in fresh
         )
-        is_whole = self._budget.keeps_whole(fields, size, time.monotonic())
+        left = if_whole(self._left.get(policy), fields, size, _now_ms())
+        is_whole = left is not None
         into = {topic: to[topic] for topic in to if is_whole or topic != SNAPSHOT_HISTORY}
         for group in _groups(names if again and is_whole else fresh, content.parts):
             await self._held.outbox.deliver(self._records(policy, content, group, fresh, into))
@@ -129,6 +134,9 @@ class Sending:
             values[SNAPSHOT_HISTORY] = outline_of(content.record, fields)
         records = [Record(topic, to[topic], key, value) for topic, value in values.items()]
         await self._held.outbox.deliver(records, headers)
+        if left is not None:
+            await write({LEFT + key: orjson.dumps(list(left))})
+            self._left[policy] = left
         if names or self._parts.get(policy):
             # Parts that the history was not given it gets with the next snapshot that it has whole.
             lacks = bool(fresh) and not is_whole

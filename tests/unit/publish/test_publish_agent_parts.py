@@ -12,9 +12,10 @@ from pipeline.codec import avro
 from pipeline.learn.memory import RowKey
 from pipeline.policy.directive import Directive
 from pipeline.publish import agent as publish_agent
+from pipeline.publish import outline, sending
 from pipeline.publish import parts as publish_parts
-from pipeline.publish import sending
 from pipeline.publish.agent import PublishAgent
+from pipeline.publish.outline import kept
 from pipeline.publish.parts import SnapshotContent, part_names, part_of, whole
 from pipeline.publish.snapshot import snapshot_id
 from pipeline.stream.log import topics
@@ -208,6 +209,37 @@ async def test_a_worker_that_takes_over_sends_no_part_that_is_known_to_be_sent(b
     assert bench.parts_sent(topics.SNAPSHOTS).total() == PARTS
     await bench.learn(a=4)
     assert bench.parts_sent(topics.SNAPSHOTS).total() == PARTS + 1
+
+
+async def test_a_restart_sends_the_history_the_parts_that_have_changed_or_none_without_room(bench, monkeypatch):
+    await bench.learn(a=3)
+    bench.restart()
+    await bench.learn(a=4)
+    assert bench.parts_sent(topics.SNAPSHOT_HISTORY).total() == PARTS + 1
+    monkeypatch.setattr(outline, "BURST_BYTES", 0)
+    bench.restart()
+    await bench.learn(a=5)
+    assert bench.parts_sent(topics.SNAPSHOT_HISTORY).total() == PARTS + 1
+    assert bench.parts_sent(topics.SNAPSHOTS).total() == PARTS + 2
+
+
+async def test_parts_that_outlines_left_out_of_the_history_come_with_the_next_whole_snapshot(bench, monkeypatch):
+    await bench.learn(a=3)
+    with monkeypatch.context() as nothing_left:
+        nothing_left.setattr(outline, "BURST_BYTES", 0)
+        await bench.learn(a=4)
+        await bench.learn(a=5, f=1)
+        await bench.learn(a=6)
+    seen = [kept(one.value) for one in bench.log(topics.SNAPSHOT_HISTORY) if not part_of(one.key)]
+    assert [one.is_outline for one in seen] == [False, True, True, True]
+    assert [one.id for one in seen] == [one["id"] for one in bench.published(topics.SNAPSHOTS)]
+    assert part_names(seen[-1].fields) == part_names(bench.published(topics.SNAPSHOTS)[-1])
+    assert bench.parts_sent(topics.SNAPSHOT_HISTORY).total() == PARTS
+    await bench.learn(b=1)
+    last = [one for one in bench.log(topics.SNAPSHOT_HISTORY) if not part_of(one.key)][-1].value
+    sent = {part_of(one.key)[1]: one.value for one in bench.log(topics.SNAPSHOT_HISTORY) if part_of(one.key)}
+    assert whole(SnapshotContent(last, sent))["segments"][0]["counts"] == [6, 1, 0, 0, 0, 1]
+    assert bench.parts_sent(topics.SNAPSHOT_HISTORY).total() == 2 * PARTS
 
 
 async def test_the_history_gets_all_parts_again_before_the_first_have_aged_out(bench):

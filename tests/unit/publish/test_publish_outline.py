@@ -6,14 +6,14 @@ import pytest
 
 from pipeline.codec import avro
 from pipeline.publish import outline
-from pipeline.publish.outline import BURST_BYTES, HistoryBudget, Outlines, kept, outline_of
+from pipeline.publish.outline import BURST_BYTES, Left, Outlines, if_whole, kept, outline_of
 from pipeline.publish.snapshot import build_snapshot, snapshot_id
 from pipeline.replay.proof.lineage import Lineage
 from pipeline.stream.log import topics
 from tests.samples import define, plain_policy
 from tests.unit.publish.bench import HOME, Bench
 
-DAY_S = 86_400.0
+HOUR_MS = 3_600_000
 FIELDS: dict[str, Any] = {"policy": "homepage", "definition_hash": "one", "rollback_of": 0}
 
 
@@ -49,23 +49,36 @@ def test_the_definition_of_an_outline_is_that_of_the_last_whole_snapshot_of_the_
     assert seen.fields["definition"] == kept(other).fields["definition"]
 
 
+class Budget:
+    """What one policy has left."""
+
+    def __init__(self) -> None:
+        self.left: Left | None = None
+
+    def keeps_whole(self, size_bytes: int, now_ms: int, **others: Any) -> bool:
+        left = if_whole(self.left, FIELDS | others, size_bytes, now_ms)
+        self.left = left or self.left
+        return left is not None
+
+
 def test_a_policy_keeps_whole_what_its_budget_has_bytes_for_which_fills_up_in_a_day():
-    budget, mib = HistoryBudget(), 1 << 20
+    budget, mib = Budget(), 1 << 20
     # 32 MiB at once and 32 a day: in the fourth part of a day, 8 more.
-    assert [budget.keeps_whole(FIELDS, 10 * mib, 0.0) for _ in range(4)] == [True, True, True, False]
+    assert [budget.keeps_whole(10 * mib, 0) for _ in range(4)] == [True, True, True, False]
     assert 32 * mib == BURST_BYTES
-    assert [budget.keeps_whole(FIELDS, 5 * mib, DAY_S / 4 - 3_600.0) for _ in range(2)] == [True, False]
+    assert [budget.keeps_whole(5 * mib, 5 * HOUR_MS) for _ in range(2)] == [True, False]
 
 
 def test_what_is_needed_is_whole_whatever_the_budget_says_and_is_paid_back():
-    budget, much = HistoryBudget(), 2 * BURST_BYTES
-    assert budget.keeps_whole(FIELDS, much, 0.0)  # the first of a policy
-    assert not budget.keeps_whole(FIELDS, 1, 1.0)
-    assert budget.keeps_whole({**FIELDS, "definition_hash": "two"}, 1, 2.0)
-    assert budget.keeps_whole({**FIELDS, "definition_hash": "two", "rollback_of": 7}, 1, 3.0)
-    assert not budget.keeps_whole({**FIELDS, "definition_hash": "two"}, 1, 4.0)
-    assert budget.keeps_whole({**FIELDS, "definition_hash": "two"}, 1, 4.0 + 6 * 3_600.0)
-    assert budget.keeps_whole({**FIELDS, "policy": "other"}, 1, 4.0)
+    budget, much = Budget(), 2 * BURST_BYTES
+    assert budget.keeps_whole(much, 0)  # the first of a policy
+    assert not budget.keeps_whole(1, 1_000)
+    assert budget.keeps_whole(1, 2_000, definition_hash="two")
+    assert budget.keeps_whole(1, 3_000, definition_hash="two", rollback_of=7)
+    assert not budget.keeps_whole(1, 4_000, definition_hash="two")
+    assert not budget.keeps_whole(1, 3_000 + 6 * HOUR_MS - 1, definition_hash="two")
+    assert budget.keeps_whole(1, 3_000 + 6 * HOUR_MS, definition_hash="two")
+    assert budget.keeps_whole(1, 2_000, definition_hash="two")  # the clock was set back: how long ago, nobody knows
 
 
 @pytest.fixture
@@ -93,6 +106,19 @@ async def test_a_publisher_beyond_its_budget_sends_whole_snapshots_to_nodes_and_
     for one in history(bench):
         lineage.add(one)
     assert (lineage.fault, lineage.count) == (None, 4)
+
+
+async def test_a_publisher_that_starts_again_has_what_the_one_before_has_left(bench):
+    await bench.publish()
+    await bench.learn(1)
+    for n in (2, 3):
+        bench.restart()
+        await bench.learn(n)
+    # The last one is sent again as ever by who starts, by what is left now.
+    assert [(one.fields["version"], one.is_outline) for one in history(bench)] == [
+        (1, False),
+        *((version, True) for version in (2, 2, 3, 3, 4)),
+    ]
 
 
 async def test_versions_go_on_from_an_outline_where_the_changelog_was_lost(bench):
