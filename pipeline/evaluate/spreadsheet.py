@@ -11,7 +11,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite, nan
 
 import numpy as np
@@ -73,13 +73,17 @@ class Sheet:
     def values(self, column: str) -> list[float | str | None]:
         """Return a column's numbers where all are some, or else its words; None for empty cells."""
         cells = self.texts(column)
-        filled = [row for row, cell in zip(self.rows, cells, strict=True) if cell]
-        tried = Sheet(self.source, self.columns, filled, is_comma_free=self.is_comma_free)
+        tried = replace(self.filled(column)[1], doubts=Counter(), faults=[])
         numbers = iter(tried.numbers(column).tolist())
-        if tried.faults or not filled:
+        if tried.faults or not tried.rows:
             return [cell or None for cell in cells]
         self.doubts.update(tried.doubts)
         return [next(numbers) if cell else None for cell in cells]
+
+    def filled(self, column: str) -> tuple[Sequence[int], Sheet]:
+        """Return the places of rows whose cell is not empty, and a sheet of them that notes in this one's name."""
+        places = [place for place, cell in enumerate(self.texts(column)) if cell]
+        return places, replace(self, rows=[self.rows[place] for place in places])
 
     def fault(self, row: int, column: str, words: str) -> None:
         """Note a fault of the row at a place."""
@@ -147,25 +151,26 @@ def _decimal_of(text: str) -> str:
     return "," if commas else "."
 
 
-def read_sheet(raw: bytes, source: str, needed: Sequence[str]) -> Sheet:
-    """Read a table that has the needed columns; others are kept.
+def read_sheet(raw: bytes, source: str, needed: Sequence[str], welcome: Sequence[str] = ()) -> Sheet:
+    """Read a table that has the needed columns, and may have those that are welcome; others are kept.
 
     Raises:
         ConfigError: it has no such header, or rows of other lengths.
     """
     doubts: Counter[str] = Counter()
+    known = [*needed, *welcome]
     lines = _decoded(raw, source, doubts).splitlines(keepends=True)
     if lines and (said := re.fullmatch(r"sep=(.)\s*", lines[0])):  # a line that Excel writes for itself
         skipped, delimiter = 1, said[1]
     else:
-        skipped, delimiter = 0, _delimiter(lines[0] if lines else "", needed)
+        skipped, delimiter = 0, _delimiter(lines[0] if lines else "", known)
     rows = _split("".join(lines[skipped:]), delimiter, source, skipped)
     header = rows[0] if rows else []
     columns = tuple(name.strip().casefold() for name in header)
     if altered := sum(name != column for name, column in zip(header, columns, strict=True)):
         doubts["names of columns were read in small letters and without spaces around them"] = altered
     faults = [f"column {name} is missing: seen {', '.join(header)[:200]!r}" for name in needed if name not in columns]
-    faults += [f"column {name} is there {n} times" for name, n in Counter(columns).items() if n > 1 and name in needed]
+    faults += [f"column {name} is there {n} times" for name, n in Counter(columns).items() if n > 1 and name in known]
     if faults:
         raise ConfigError(source, faults)
     sheet = Sheet(source, columns, [], doubts, [], delimiter != ",")
@@ -215,11 +220,11 @@ def _decoded(raw: bytes, source: str, doubts: Counter[str]) -> str:
         return found
 
 
-def _delimiter(header: str, needed: Sequence[str]) -> str:
-    """Return what cuts the header into the most of the needed columns; then, into the most columns."""
+def _delimiter(header: str, known: Sequence[str]) -> str:
+    """Return what cuts the header into the most of the known columns; then, into the most columns."""
 
     def worth(delimiter: str) -> tuple[int, int]:
         cells = [cell.strip().casefold() for cell in next(csv.reader([header], delimiter=delimiter), [])]
-        return sum(name in cells for name in needed), len(cells)
+        return sum(name in cells for name in known), len(cells)
 
     return max(DELIMITERS, key=worth)

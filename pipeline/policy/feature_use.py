@@ -8,24 +8,34 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 
 import numpy as np
 
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.kinds import CategoricalFeature, LogarithmicFeature, NumericFeature, OptionalFeature
+from pipeline.policy.kinds import (
+    CategoricalFeature,
+    LogarithmicFeature,
+    NumericFeature,
+    OptionalFeature,
+    Wrapping,
+    kind_of,
+)
 from pipeline.policy.kinds.values import floats_of
 from pipeline.policy.render_value import shown
 
 NEARLY_ALL = (0.01, 0.99)
 """Quantiles between which a feature's values are looked at: a few far ones make no use of its bounds."""
 LITTLE = 0.01
+ANY_TIME_MS = 0
+"""When contexts that lack what a clock shows are decided: at no time is it refused."""
 TOLD = 5
 """Names in a sentence."""
 
 
 def feature_doubts(definition: PolicyDefinition, contexts: Sequence[Mapping[str, object]]) -> list[str]:
     """Say in words what of a log's contexts is refused, and which features use hardly any of their bounds."""
-    _, errors = definition.features.encode_many(contexts)
+    _, errors = definition.features.encode_at(contexts, repeat(ANY_TIME_MS, len(contexts)))
     why = Counter(error.reason for error in errors if error is not None)
     first = {error.reason: error.detail for error in reversed(errors) if error is not None}
     found = [
@@ -34,7 +44,7 @@ def feature_doubts(definition: PolicyDefinition, contexts: Sequence[Mapping[str,
     ]
     for feature in definition.features.features:
         there = [one for one in contexts if one.get(feature.name) is not None]
-        kind = feature.of if isinstance(feature, OptionalFeature) else feature
+        kind = kind_of(feature)
         if isinstance(feature, OptionalFeature) and len(there) < len(contexts):
             found.append(f"{feature.name} is missing in {len(contexts) - len(there):,} of {len(contexts):,} contexts")
         if isinstance(kind, CategoricalFeature) and kind.has_other:
@@ -47,7 +57,7 @@ def feature_doubts(definition: PolicyDefinition, contexts: Sequence[Mapping[str,
 
 def lacking_doubts(definition: PolicyDefinition) -> list[str]:
     """Say which features a request must have, to be decided by more than chance and learned from."""
-    needed = [one.name for one in definition.features.features if not isinstance(one, OptionalFeature)]
+    needed = [one.name for one in definition.features.features if not isinstance(one, Wrapping)]
     if not needed:
         return []
     named = ", ".join(needed[:TOLD]) + (", …" if len(needed) > TOLD else "")

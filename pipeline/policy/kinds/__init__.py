@@ -21,6 +21,7 @@ from pipeline.policy.kinds.optional import OptionalFeature
 from pipeline.policy.kinds.quantile import QuantileFeature
 from pipeline.policy.kinds.standardised import StandardisedFeature
 from pipeline.policy.kinds.values import FEATURE_REASONS, GRID_ONE
+from pipeline.policy.kinds.wrapping import Wrapping, kind_of
 
 __all__ = [
     "FEATURE_REASONS",
@@ -36,4 +37,6 @@ __all__ = [
     "OptionalFeature",
     "QuantileFeature",
     "StandardisedFeature",
+    "Wrapping",
+    "kind_of",
 ]

@@ -14,10 +14,12 @@ import numpy as np
 import orjson
 import pytest
 
-from pipeline.errors import InvalidRecordError
+from pipeline.errors import ConfigError, InvalidRecordError
+from pipeline.evaluate.context_log import read_contexts
 from pipeline.events import MAX_TIME_MS, decision_from
 from pipeline.join.admission import encode_missing
 from pipeline.policy.contexts import bits_for, possible_contexts
+from pipeline.policy.feature_use import feature_doubts, lacking_doubts
 from pipeline.policy.features import FeatureSchema
 from pipeline.policy.kinds import (
     BooleanFeature,
@@ -274,7 +276,56 @@ def test_validate_says_what_a_log_would_make_of_it(tmp_path):
     assert "device counts 50.0% of its words as other: 'fridge' (3)" in done.stderr.replace('"', "'")
     assert "basket is clipped to 0.0 to 10000.0 in 1 of 4 contexts" in done.stderr
     assert "basket is missing in 2 of 6 contexts" in done.stderr
-    assert "a request that lacks one of device, hour, city is decided by chance" in done.stderr
+    assert "a request that lacks one of device, city is decided by chance" in done.stderr  # a clock shows the hour
+
+
+def test_a_context_of_a_log_without_what_a_clock_shows_is_not_called_refused():
+    raw = linear_policy()
+    raw["context"] = [{"name": "when", "kind": "cyclic", "period": 24.0, "clock": "hour", "time_zone": "UTC"}]
+    assert feature_doubts(define(raw), [{}, {"when": 3}]) == []
+    assert lacking_doubts(define(raw)) == []
+
+
+LACKING = FeatureSchema(
+    (
+        CategoricalFeature("Device", ("phone", "desk")),
+        OptionalFeature(NumericFeature("age", 0.0, 100.0)),
+        OptionalFeature(BooleanFeature("member")),
+        ClockFeature(CyclicFeature("when", 24.0), "hour", "UTC"),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("table", "contexts"),
+    [
+        # Empty cells of what may be missing are missing; a comma is a decimal one where semicolons delimit.
+        (
+            "device;age;member;when\nphone;7,5;yes;3\ndesk;;;\n",
+            [{"Device": "phone", "age": 7.5, "member": True, "when": 3.0}, {"Device": "desk"}],
+        ),
+        ("device\nphone\n", [{"Device": "phone"}]),
+        ("age;device\n;desk\n1;phone\n", [{"Device": "desk"}, {"Device": "phone", "age": 1.0}]),
+    ],
+)
+def test_a_table_of_contexts_may_lack_what_a_request_may(table, contexts):
+    found, _ = read_contexts(table.encode(), "t.csv", LACKING)
+    assert found == contexts
+    assert LACKING.encode_at(found, [0] * len(found))[1] == [None] * len(found)
+
+
+@pytest.mark.parametrize(
+    ("table", "fault"),
+    [
+        ("age\n1\n", "column device is missing"),
+        ("device;age\n;1\n", "row 2, column device: is empty"),
+        ("device;age\nphone;\ndesk;old\n", "row 3, column age: 'old', expected a number"),
+        ("device;age;age\nphone;1;2\n", "column age is there 2 times"),
+    ],
+)
+def test_what_is_wrong_in_a_table_of_contexts_is_told_though_it_might_be_missing(table, fault):
+    with pytest.raises(ConfigError, match=fault):
+        read_contexts(table.encode(), "t.csv", LACKING)
 
 
 def _policy(context: str = "") -> str:
