@@ -23,6 +23,8 @@ ANSWER_WITHIN_MS = 12_000
 """Of a host that lives. It is also what a producer gives a leader to have its replicas write: longer than the 9 s that
 pass until a replica whose host is gone counts no more, or the same records would be sent again, and lie there twice
 where the producer is not idempotent."""
+LET_GO_WITHIN_S = 5.0
+"""For requests that are on their way when a producer is stopped: as long as it takes to find that a host is gone."""
 REBALANCE_WITHIN_S = 60.0
 """For all members to come to a rebalance. A worker rests within 20 s (`log/lanes.py`, `log/chores.py`), commits, and
 closes its databases; one that is gone is not waited for longer than its session."""

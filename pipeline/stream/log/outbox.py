@@ -10,18 +10,20 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, KafkaTimeoutError, ProducerFenced
 
-from pipeline.errors import StateError, UnavailableError
+from pipeline.errors import PipelineError, StateError, UnavailableError
 from pipeline.stream.failpoints import Reach, pass_by
 from pipeline.stream.log.claim import Claim, fenced
 from pipeline.stream.log.topics import MAX_BATCH_BYTES
 from pipeline.stream.refusals import unavailable
 from pipeline.stream.security import Address, client_options
+from pipeline.stream.timeouts import LET_GO_WITHIN_S
 
 # Room for the record headers of a batch below the topics' max.message.bytes.
 BUILDER_BYTES = MAX_BATCH_BYTES - (64 << 10)
@@ -88,12 +90,12 @@ class Outbox:
         return self._producer.client
 
     async def stop(self) -> None:
-        """Disconnect, if it ever was connected."""
+        """Disconnect, if it ever was connected; what nobody waits for any more is given up."""
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
         if self._producer is not None:
-            await self._producer.stop()
+            await _let_go(self._producer)
 
     async def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has.
@@ -188,16 +190,36 @@ class Outbox:
             except KafkaTimeoutError:
                 continue  # the one before it is never given up either: as long as nobody takes it, this one waits
             except KafkaError as error:
-                raise unavailable(f"{topic}/{partition} takes no batch", error, "Write", topic) from error
+                raise self._refused(f"{topic}/{partition} takes no batch", error, topic) from error
             return future
 
     async def _acknowledged(self, sent: Sequence[asyncio.Future[Any]]) -> list[Any]:
         try:
             return list(await asyncio.gather(*sent))
-        except (ProducerFenced, InvalidProducerEpoch) as error:
-            raise fenced(self._owner or "a producer") from error
         except KafkaError as error:
-            raise unavailable("a batch was not acknowledged", error, "Write") from error
+            raise self._refused("a batch was not acknowledged", error) from error
+
+    def _refused(self, what: str, error: KafkaError, topic: str = "") -> PipelineError:
+        if isinstance(error, ProducerFenced | InvalidProducerEpoch):
+            return fenced(self._owner or "a producer")
+        return unavailable(what, error, "Write", topic)
+
+
+async def _let_go(producer: AIOKafkaProducer) -> None:
+    """Stop a producer without its own wait for what is not acknowledged.
+
+    Whoever sent has waited for it, or waits no more: a stage that was cut off, a command whose time is over. And of an
+    idempotent producer a batch is never given up, so that wait is as long as its partition takes nothing.
+    """
+    # `stop` alone is public, and flushes.
+    sending, left = producer._sender.sender_task, producer._message_accumulator  # noqa: SLF001
+    if sending is not None:
+        for _ in range(2):  # behind the requests that are on their way; then without them
+            sending.cancel()
+            await asyncio.wait({sending}, timeout=LET_GO_WITHIN_S)
+    for batch in [*left._pending_batches, *chain.from_iterable(left._batches.values())]:  # noqa: SLF001
+        batch.future.cancel()
+    await producer.stop()
 
 
 def by_partition(records: Iterable[Record]) -> Outgoing:

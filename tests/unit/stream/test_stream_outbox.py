@@ -4,9 +4,12 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from aiokafka.errors import KafkaTimeoutError
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaTimeoutError, ProducerFenced
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from pipeline.errors import FencedError
 from pipeline.stream.log.outbox import Outbox, Record
 
 REFUSED_TIMES = 3
@@ -36,3 +39,65 @@ async def test_a_batch_waits_for_its_place_as_long_as_the_one_before_it_takes() 
     async with asyncio.timeout(10):
         await outbox.deliver([Record("rewards", 0, b"key", b"value")])
     assert producer.asked == REFUSED_TIMES + 1
+
+
+async def test_one_that_waits_for_its_place_hears_of_the_end_of_its_task() -> None:
+    outbox = Outbox("127.0.0.1:1")
+    producer = outbox._producer = NeverEmptyProducer()
+    sending = asyncio.create_task(outbox.deliver([Record("rewards", 0, b"key", b"value")]))
+    async with asyncio.timeout(10):
+        await producer.was_full.wait()
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+
+
+class NeverEmptyProducer(FullProducer):
+    """One whose batch before is never on its way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.was_full = asyncio.Event()
+
+    async def send_batch(self, _builder: Any, _topic: str, *, partition: int) -> asyncio.Future[Any]:
+        del partition
+        await asyncio.sleep(0)
+        self.asked += 1
+        if self.asked > REFUSED_TIMES:
+            self.was_full.set()
+        raise KafkaTimeoutError
+
+
+class FencedProducer(FullProducer):
+    """One that hears of a fence before it takes the batch."""
+
+    async def send_batch(self, _builder: Any, _topic: str, *, partition: int) -> asyncio.Future[Any]:
+        raise ProducerFenced(f"{partition}")
+
+
+async def test_a_fence_that_is_heard_of_before_a_batch_is_on_its_way_is_a_fence() -> None:
+    outbox = Outbox("127.0.0.1:1", "app-learn-0")
+    outbox._producer = FencedProducer()
+    with pytest.raises(FencedError, match="app-learn-0 was claimed by another worker"):
+        await outbox.deliver([Record("rewards", 0, b"key", b"value")])
+
+
+async def test_an_outbox_stops_though_its_partition_never_takes_what_was_sent() -> None:
+    """Whoever sent it has been cut off; of an idempotent producer the batch would be tried for ever."""
+    outbox = Outbox("127.0.0.1:1")
+    producer = outbox._producer = AIOKafkaProducer(bootstrap_servers="127.0.0.1:1", enable_idempotence=True)
+    producer._sender._sender_task = asyncio.create_task(until_cancelled())
+    builder = producer.create_batch()
+    builder.append(key=b"key", value=b"value", timestamp=None)
+    sent = await producer._message_accumulator.add_batch(builder, TopicPartition("rewards", 0), 1.0)
+    async with asyncio.timeout(10):
+        await outbox.stop()
+    assert sent.cancelled()
+
+
+async def until_cancelled() -> None:
+    """Do what aiokafka's sender does when it is told to end: it ends."""
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        return
