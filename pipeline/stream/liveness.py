@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from aiokafka.errors import KafkaConnectionError
 
-from pipeline.stream.timeouts import AVOIDED_S, CONNECT_WITHIN_S, KNOCK_WITHIN_S, KNOWN_SILENT_S, SILENT_S
+from pipeline.stream.timeouts import AVOIDED_S, CONNECT_WITHIN_S, KNOCK_WITHIN_S, KNOWN_SILENT_S, REFUSED_S, SILENT_S
 
 # Length, then: ApiVersions (18) in version 0, correlation id 1, no client id.
 KNOCK = struct.pack(">ihhih", 10, 18, 0, 1, -1)
@@ -37,18 +37,21 @@ class Liveness:
 
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s
+        self._silent: set[Host] = set()
         self._avoided_until_s: dict[Host, float] = {}
-        """Of those that are silent."""
+        """Of those that are silent, or refuse connections."""
 
     def is_silent(self, host: Host) -> bool:
         """Whether it was, when it was last asked."""
-        return host in self._avoided_until_s
+        return host in self._silent
 
     def note(self, host: Host, *, is_silent: bool) -> None:
         """Remember how it was."""
         if is_silent:
+            self._silent.add(host)
             self._avoided_until_s[host] = self._clock_s() + AVOIDED_S
         else:
+            self._silent.discard(host)
             self._avoided_until_s.pop(host, None)
 
     @asynccontextmanager
@@ -56,22 +59,29 @@ class Liveness:
         """Bound the time that it takes to connect, and learn from it.
 
         Raises:
-            KafkaConnectionError: it was silent a moment ago, or somebody else tries just now.
-            TimeoutError: it is silent.
+            KafkaConnectionError: it was silent a moment ago or refused, or somebody else tries just now.
+            TimeoutError: it is silent. OSError: it refuses.
         """
         if self._clock_s() < self._avoided_until_s.get(host, 0.0):
-            raise KafkaConnectionError(f"{host[0]}:{host[1]} does not answer; it is tried again within a second or so")
+            how = "does not answer" if self.is_silent(host) else "takes no connection"
+            raise KafkaConnectionError(f"{host[0]}:{host[1]} {how}; it is tried again within a second or so")
         if self.is_silent(host):
             self._avoided_until_s[host] = self._clock_s() + CONNECT_WITHIN_S
-        is_silent = False
         try:
             async with asyncio.timeout(CONNECT_WITHIN_S):
                 yield
         except TimeoutError:
-            is_silent = True
+            self.note(host, is_silent=True)
             raise
-        finally:
-            self.note(host, is_silent=is_silent)
+        except asyncio.CancelledError:
+            self._avoided_until_s.pop(host, None)  # nothing is known that was not: the next one may try
+            raise
+        except BaseException as error:
+            self.note(host, is_silent=False)
+            if isinstance(error, OSError):
+                self._avoided_until_s[host] = self._clock_s() + REFUSED_S
+            raise
+        self.note(host, is_silent=False)
 
     async def answered(self, asking: Coroutine[Any, Any, T], host: Host, context: ssl.SSLContext | None) -> T:
         """Wait for an answer for as long as its host lives.

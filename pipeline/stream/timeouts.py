@@ -19,6 +19,11 @@ KNOWN_SILENT_S = 0.5
 """Instead of SILENT_S, where another request to the same host has just found it silent."""
 AVOIDED_S = 1.0
 """Nobody connects to a host sooner after it was silent: others would wait for it one behind the other."""
+REFUSED_S = 0.5
+"""Nobody connects to a host sooner after it refused: a worker has a dozen clients and more, which try at once."""
+UNTOLD_S = 0.5
+"""Between two times that a client asks all brokers that it knows what there is, and none tells. aiokafka asks again at
+once for whoever wants to know it."""
 ANSWER_WITHIN_MS = 12_000
 """Of a host that lives. It is also what a producer gives a leader to have its replicas write: longer than the 9 s that
 pass until a replica whose host is gone counts no more, or the same records would be sent again, and lie there twice

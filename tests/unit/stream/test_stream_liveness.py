@@ -126,6 +126,50 @@ async def test_one_at_a_time_tries_a_host_that_was_silent_and_only_some_time_lat
         pass  # it has answered: anybody may
 
 
+async def test_a_host_that_refuses_is_tried_again_only_some_time_later_whoever_asks() -> None:
+    now_s = 100.0
+    known = Liveness(lambda: now_s)
+    host = ("kafka-2", 9092)
+    for _ in range(2):
+        with pytest.raises(ConnectionRefusedError):
+            async with known.connecting(host):
+                raise ConnectionRefusedError
+        assert not known.is_silent(host)  # a request to it would be answered, by whoever refuses
+        with pytest.raises(KafkaConnectionError, match="kafka-2:9092 takes no connection"):
+            async with known.connecting(host):
+                pytest.fail("it refused just now")
+        now_s += liveness.REFUSED_S
+    async with known.connecting(host):
+        pass
+    async with known.connecting(host):
+        pass  # it has answered: anybody may
+
+
+async def test_of_a_host_that_is_tried_no_more_nothing_is_known_that_was_not() -> None:
+    now_s = 100.0
+    known = Liveness(lambda: now_s)
+    host = ("kafka-2", 9092)
+    known.note(host, is_silent=True)
+    now_s += liveness.AVOIDED_S
+    with pytest.raises(asyncio.CancelledError):
+        async with known.connecting(host):
+            raise asyncio.CancelledError
+    assert known.is_silent(host)
+    async with known.connecting(host):
+        pass  # the next one may try
+
+
+async def test_clients_connect_to_a_refusing_broker_once_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    mend_connections()
+    monkeypatch.setattr(liveness, "REFUSED_S", LONG_S)
+    async with listening(lives=True) as ((name, port), _):
+        pass  # its port is closed now
+    with pytest.raises(OSError, match=str(port)):
+        await AIOKafkaConnection(name, port).connect()
+    with pytest.raises(KafkaConnectionError, match="takes no connection"):
+        await AIOKafkaConnection(name, port).connect()
+
+
 async def test_clients_connect_to_a_frozen_broker_no_longer_than_that_takes() -> None:
     mend_connections()
     async with listening(lives=False) as ((name, port), _), asyncio.timeout(WITHIN_S):
