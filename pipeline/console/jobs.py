@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 MAX_WAITING = 64
 MAX_KEPT = 256
+FAILED_FRESH_S = 30.0
+"""What went wrong may be over: it is said for no longer than this, and may then be asked for again."""
 
 OnProgress = Callable[[int, int], None]
 Work = Callable[[OnProgress], Awaitable[Any]]
@@ -85,7 +87,7 @@ class Jobs:
             UnavailableError: too many wait.
         """
         known = self._jobs.get(key)
-        if known is not None and (known.ended_at_s is None or time.monotonic() - known.ended_at_s < fresh_s):
+        if known is not None and _is_fresh(known, fresh_s):
             return known
         job = Job(key, work)
         try:
@@ -99,8 +101,9 @@ class Jobs:
         return job
 
     def find(self, key: str) -> Job | None:
-        """Return a job that is known."""
-        return self._jobs.get(key)
+        """Return a job that is known, however old; one that failed, for a while."""
+        known = self._jobs.get(key)
+        return None if known is None or (known.error and not _is_fresh(known, FAILED_FRESH_S)) else known
 
     def _run(self) -> None:
         while not self._is_stopped:
@@ -131,3 +134,9 @@ class Jobs:
             job.error = f"{type(error).__name__}: see the console's log"
         job.ended_at_ms = time.time_ns() // 1_000_000
         job.ended_at_s = time.monotonic()
+
+
+def _is_fresh(job: Job, fresh_s: float) -> bool:
+    if job.error:
+        fresh_s = min(fresh_s, FAILED_FRESH_S)
+    return job.ended_at_s is None or time.monotonic() - job.ended_at_s < fresh_s

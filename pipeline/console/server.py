@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import uvicorn
 
@@ -33,7 +33,7 @@ async def run_console(settings: ConsoleSettings, on_listening: Callable[[str], N
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     try:
-        async with listening(settings) as url:
+        async with listening(settings, stop) as url:
             on_listening(url)
             await stop.wait()
     finally:
@@ -42,8 +42,8 @@ async def run_console(settings: ConsoleSettings, on_listening: Callable[[str], N
 
 
 @asynccontextmanager
-async def listening(settings: ConsoleSettings) -> AsyncIterator[str]:
-    """Serve the pages inside this block; give their address."""
+async def listening(settings: ConsoleSettings, stop: asyncio.Event) -> AsyncIterator[str]:
+    """Serve the pages inside this block; give their address. What fails behind them sets `stop`, and is raised."""
     desk = Desk(settings)
     config = uvicorn.Config(
         build_app(desk),
@@ -63,6 +63,8 @@ async def listening(settings: ConsoleSettings) -> AsyncIterator[str]:
     desk.jobs.start()
     running = (desk.followed.run(), desk.nodes.run(), desk.flow.run(), keep_renewed(_renewed(settings, desk)))
     tasks = [asyncio.create_task(each) for each in running]
+    for task in tasks:  # pages of what nobody looks at any more would be believed
+        task.add_done_callback(lambda _: stop.set())
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
@@ -73,8 +75,9 @@ async def listening(settings: ConsoleSettings) -> AsyncIterator[str]:
         await serving
         for task in tasks:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
 
 
 def _renewed(settings: ConsoleSettings, desk: Desk) -> list[Renewed]:

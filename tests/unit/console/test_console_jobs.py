@@ -54,6 +54,19 @@ def test_what_goes_wrong_is_said_and_stops_no_other_job():
     jobs.stop()
 
 
+def test_what_went_wrong_is_not_the_answer_for_as_long_as_what_went_well(monkeypatch: pytest.MonkeyPatch):
+    jobs = Jobs()
+    jobs.start()
+    failed, good = (wait(jobs.ask(name, work, fresh_s=3_600.0)) for name, work in (("bad", refuse), ("good", answer)))
+    assert jobs.ask("bad", refuse, fresh_s=3_600.0) is failed
+    later_s = time.monotonic() + module.FAILED_FRESH_S
+    monkeypatch.setattr("time.monotonic", lambda: later_s)
+    assert (jobs.find("bad"), jobs.find("good")) == (None, good)
+    jobs.stop()
+    assert jobs.ask("bad", answer, fresh_s=3_600.0) is not failed
+    assert jobs.ask("good", answer, fresh_s=3_600.0) is good
+
+
 def test_what_waits_and_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "MAX_WAITING", 3)
     monkeypatch.setattr(module, "MAX_KEPT", 2)
