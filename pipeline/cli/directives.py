@@ -12,7 +12,7 @@ from pipeline.audit.record import Operator, changing
 from pipeline.codec import avro
 from pipeline.errors import ConfigError, UnavailableError
 from pipeline.policy.book import PolicyBook
-from pipeline.policy.directive import PIN, ROLLBACK, UNPIN, Directive
+from pipeline.policy.directive import PIN, ROLLBACK, Directive
 from pipeline.publish.parts import part_key, part_names
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.outbox import BUILDER_BYTES, Outbox, Record
@@ -34,11 +34,6 @@ async def read_book(broker: Address) -> PolicyBook:
         return policies.book
     finally:
         await policies.stop()
-
-
-def is_held(directive: Directive | None) -> bool:
-    """Return whether a policy is pinned or rolled back, by the last directive about it."""
-    return directive is not None and directive.action != UNPIN
 
 
 async def give(

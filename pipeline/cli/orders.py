@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from pipeline.audit.record import Operator
 from pipeline.cli.changes import in_words
-from pipeline.cli.directives import give, is_held, read_book
+from pipeline.cli.directives import give, read_book
 from pipeline.cli.snapshots import find_published, find_snapshot, find_whole
 from pipeline.errors import ConfigError
-from pipeline.policy.directive import PIN, ROLLBACK, UNPIN, Directive, next_number, number_of
+from pipeline.policy.directive import PIN, ROLLBACK, UNPIN, Directive, is_held, next_number, number_of
 from pipeline.replay.proof.diff import diff_snapshots
 from pipeline.serve.following.snapshot import load_snapshot
 from pipeline.stream.security import Address

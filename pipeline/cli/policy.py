@@ -12,13 +12,14 @@ import orjson
 from pipeline.audit.record import Operator
 from pipeline.cli import options, switching
 from pipeline.cli.control import apply_policy
-from pipeline.cli.directives import is_held, read_book
+from pipeline.cli.directives import read_book
 from pipeline.cli.ramp import promote, ramp
 from pipeline.cli.switching import rollout_in_words, switched_in_words
 from pipeline.evaluate.context_log import read_contexts
 from pipeline.models import ALGORITHMS
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.directive import is_held
 from pipeline.policy.feature_use import feature_doubts, lacking_doubts
 from pipeline.policy.guardrails import RolloutMode
 from pipeline.policy.parsing.parse import load_policy

@@ -15,9 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipeline.audit.record import Operator
 from pipeline.cli import changes, options
 from pipeline.cli.control import find_policy, promote_replay
-from pipeline.cli.directives import is_held, read_book
+from pipeline.cli.directives import read_book
 from pipeline.cli.snapshots import find_snapshot
 from pipeline.errors import ConfigError
+from pipeline.policy.directive import is_held
 from pipeline.policy.parsing.parse import load_policy
 from pipeline.registry.lookup import Schemas
 from pipeline.registry.settings import RegistrySettings

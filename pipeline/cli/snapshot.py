@@ -12,10 +12,11 @@ from rich.table import Table
 
 from pipeline.cli import options
 from pipeline.cli.changes import count_table, in_words
-from pipeline.cli.directives import is_held, read_book
+from pipeline.cli.directives import read_book
 from pipeline.cli.pins import pin, rollback, unpin
 from pipeline.cli.snapshots import Published, find_snapshot, read_published
 from pipeline.policy.book import PolicyBook
+from pipeline.policy.directive import is_held
 from pipeline.policy.parsing.parse import parse_policy
 from pipeline.publish.parts import rewards_counted
 from pipeline.replay.proof.diff import diff_snapshots

@@ -21,6 +21,7 @@ from pipeline.console.followed import Followed
 from pipeline.console.jobs import Jobs
 from pipeline.console.nodes import Nodes
 from pipeline.console.render import environment
+from pipeline.console.rows import PolicyRow, policy_row
 from pipeline.console.settings import ConsoleSettings
 from pipeline.console.timeline import Point
 from pipeline.console.versions import Kept
@@ -86,6 +87,12 @@ class Desk:
             raise ConfigError(f"policy {policy[:100]}", [f"is not applied; known: {known[:500]}"])
         return found
 
+    def row(self, definition: PolicyDefinition) -> PolicyRow:
+        """Return a policy's row, by all that is known."""
+        followed, name = self.followed, definition.name
+        live, line = followed.live.get(name), followed.lines.get(name)
+        return policy_row(definition, followed.book, live, line, followed.age_ms(name), self.nodes.alarm(name))
+
     def record(self, policy: str) -> tuple[int, Mapping[str, Any]] | None:
         """Return the newest record of a policy at hand, decoded, with its version; None where it lies in parts."""
         line = self.followed.lines.get(policy)
@@ -97,14 +104,17 @@ class Desk:
     def point(self, kept: Kept, segment: str) -> Point | None:
         """Return what is drawn of a version, from memory if it was drawn before."""
         key = (kept.facts.id, segment)
-        if key not in self._points:
+        try:
+            return self._points[key]
+        except KeyError:
             point = timeline.point_of(kept, segment)
-            self._point_arms += len(point or ())
-            if len(self._points) >= KEPT_POINTS or self._point_arms > KEPT_POINT_ARMS:
-                self._points.clear()
-                self._point_arms = len(point or ())
-            self._points[key] = point
-        return self._points[key]
+        # Pages ask in threads: what one puts here, another may have cleared away by the next line.
+        self._point_arms += len(point or ())
+        if len(self._points) >= KEPT_POINTS or self._point_arms > KEPT_POINT_ARMS:
+            self._points.clear()
+            self._point_arms = len(point or ())
+        self._points[key] = point
+        return point
 
 
 def viewer(request: Request) -> Viewer:

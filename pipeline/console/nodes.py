@@ -39,6 +39,13 @@ class Nodes:
         """Return by node which version of a policy decides there; None: none, or it does not answer."""
         return {url: (seen.versions or {}).get(policy) for url, seen in self.nodes.items()}
 
+    def alarm(self, policy: str) -> tuple[str, bool] | None:
+        """Return in which way outcomes are not as they were, and whether publishing waits; None: they are."""
+        for seen in self.workers.values():
+            if policy in seen.alarms:
+                return seen.alarms[policy], policy in seen.waiting
+        return None
+
     def conservation(self) -> list[Conservation]:
         """Return what all workers together read, and what became of it."""
         found = []

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from pipeline.console.versions import Line
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.policy.directive import ROLLBACK, UNPIN, Directive
+from pipeline.policy.directive import ROLLBACK, Directive, is_held
 from pipeline.policy.halt import Halt
 from pipeline.serve.following.snapshot import LoadedSnapshot
 
@@ -50,9 +50,23 @@ class PolicyRow(NamedTuple):
 
 
 def policy_row(
-    definition: PolicyDefinition, book: PolicyBook, live: LoadedSnapshot | None, line: Line | None, age_ms: int | None
+    definition: PolicyDefinition,
+    book: PolicyBook,
+    live: LoadedSnapshot | None,
+    line: Line | None,
+    age_ms: int | None,
+    alarm: tuple[str, bool] | None = None,
 ) -> PolicyRow:
-    """Return a policy's row."""
+    """Return a policy's row.
+
+    Args:
+        definition: in force.
+        book: what else holds of it.
+        live: what decides.
+        line: its versions.
+        age_ms: how old `live` is.
+        alarm: in which way its outcomes are not as they were, and whether publishing waits for that.
+    """
     age_s = None if age_ms is None else age_ms / 1000.0
     return PolicyRow(
         definition.name,
@@ -64,7 +78,7 @@ def policy_row(
         age_s,
         None if live is None else sum(sum(one.counts.values()) for one in live.segments.values()),
         None if line is None else line.rate_per_minute(),
-        states_of(definition, book.directive(definition.name), book.halt(definition.name), live, age_s),
+        states_of(definition, book.directive(definition.name), book.halt(definition.name), live, age_s, alarm),
         definition.guardrails.holdout is not None,
     )
 
@@ -75,6 +89,7 @@ def states_of(
     halt: Halt | None,
     live: LoadedSnapshot | None,
     age_s: float | None,
+    alarm: tuple[str, bool] | None = None,
 ) -> list[State]:
     """Return all that holds, the plainest word first."""
     found = []
@@ -82,7 +97,11 @@ def states_of(
         found.append(State("killed", "bad", "nodes show its control arm, or any arm by chance, until it is revived"))
     if live is None:
         found.append(State("not published", "bad", "no snapshot yet: is a worker running?"))
-    if directive is not None and directive.action != UNPIN:
+    if alarm is not None:
+        state, waits = alarm
+        why = "publishing waits until they are as they were" if waits else "learning and publishing go on"
+        found.append(State(f"outcomes have {state}", "bad", f"{why}: ops/runbooks/label-rate.md"))
+    if directive is not None and is_held(directive):
         what = f"rolled back to {directive.version}" if directive.action == ROLLBACK else f"held at {directive.version}"
         found.append(State(what, "note", "learning goes on beside it; what is learned is published after unpin"))
     if definition.rollout is not None:
@@ -93,6 +112,6 @@ def states_of(
     if definition.switches.arms:
         count = len(definition.switches.arms)
         found.append(State(f"{count} arm{'s' * (count > 1)} killed", "note", ", ".join(definition.switches.arms[:20])))
-    if age_s is not None and age_s > STALE_S and directive is None:
+    if age_s is not None and age_s > STALE_S and not is_held(directive):
         found.append(State("stale", "bad", "its snapshot is older than an hour: does a worker run, is there traffic?"))
     return found or [State("live", "ok")]

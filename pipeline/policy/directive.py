@@ -58,6 +58,15 @@ def is_overtaken(directive: Directive, known: Directive | None) -> bool:
     return directive.follows != number_of(known)
 
 
+def is_held(directive: Directive | None) -> bool:
+    """Return whether a policy is pinned or rolled back, by the last directive about it.
+
+    >>> is_held(Directive("homepage", 1, PIN, 7)), is_held(Directive("homepage", 2, UNPIN)), is_held(None)
+    (True, False, False)
+    """
+    return directive is not None and directive.action != UNPIN
+
+
 def number_of(directive: Directive | None) -> int:
     """Return the number by which a later directive says that it follows this one."""
     return 0 if directive is None else directive.number

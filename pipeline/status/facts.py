@@ -66,6 +66,10 @@ class WorkerFacts:
     """By policy, the last version."""
     held: Sequence[str] = ()
     """Policies that an operator holds."""
+    alarms: Mapping[str, str] = field(default_factory=dict)
+    """By policy whose outcomes are not as they were: stopped, or jumped."""
+    waiting: Sequence[str] = ()
+    """Policies that are not published while they are so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,9 @@ def _of_worker(worker: WorkerFacts, behind_s: float) -> Iterator[Fault]:
                 f"{told.unaccounted} records are unaccounted for",
                 "pipeline verify; ops/runbooks/proof-differs.md",
             )
+    for policy, state in worker.alarms.items():
+        waits = "; it is not published until they are as they were" if policy in worker.waiting else ""
+        yield Fault(f"outcomes of {policy}", f"have {state}, says {worker.url}{waits}", "ops/runbooks/label-rate.md")
 
 
 def _of_node(node: NodeFacts, latest: dict[str, int]) -> Iterator[Fault]:

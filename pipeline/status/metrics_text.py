@@ -44,8 +44,14 @@ def _worker_facts(url: str, text: str) -> WorkerFacts:
         event_time_lag_s=max(lags_s, default=None),
         open_actions=round(sum(value for _, value in samples["pipeline_open_actions"])),
         published={labels["policy"]: round(value) for labels, value in samples["pipeline_published_version"]},
-        held=[labels["policy"] for labels, value in samples["pipeline_held_policies"] if value],
+        held=_policies(samples, "pipeline_held_policies"),
+        alarms={labels["policy"]: labels["state"] for labels, value in samples["pipeline_label_rate_alarm"] if value},
+        waiting=_policies(samples, "pipeline_publishing_held"),
     )
+
+
+def _policies(samples: Samples, metric: str) -> list[str]:
+    return [labels["policy"] for labels, value in samples[metric] if value]
 
 
 def _of(samples: Samples, metric: str, **wanted: str) -> list[tuple[Mapping[str, str], float]]:

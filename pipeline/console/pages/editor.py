@@ -10,7 +10,6 @@ from starlette.responses import Response
 from pipeline.cli.policy import in_words
 from pipeline.console.acts import change_in_words, changes_of, proposed
 from pipeline.console.desk import MAX_TEXT_CHARACTERS, Desk, form_of, look_right, viewer
-from pipeline.console.rows import policy_row
 from pipeline.errors import ConfigError
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.parsing.reward_grid import grid_doubts
@@ -59,11 +58,9 @@ async def definition(desk: Desk, request: Request) -> Response:
     name = request.path_params["policy"]
     look_right(request, name)
     latest = desk.followed.book.latest(name) or desk.definition(name)
-    followed = desk.followed
-    row = policy_row(latest, followed.book, followed.live.get(name), followed.lines.get(name), followed.age_ms(name))
     text = to_toml(json.loads(to_canonical_json(latest)))
     return desk.page(
-        request, "editor.html", row=row, policy=name, text=text, can_operate=viewer(request).operates(name)
+        request, "editor.html", row=desk.row(latest), policy=name, text=text, can_operate=viewer(request).operates(name)
     )
 
 

@@ -97,7 +97,7 @@ async def letters(desk: Desk, request: Request) -> Response:
     found: list[DeadLetter] = job.result or []
     chosen = choose(found, Choice(reason=reason, source=source))
     reasons = Counter((one.reason, one.source.topic) for one in found)
-    waiting = Counter(one.reason for one in found if one.replayed_at_ms is None)
+    waiting = Counter((one.reason, one.source.topic) for one in found if one.replayed_at_ms is None)
     return desk.page(
         request,
         "letters.html",

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from pipeline.console.desk import Desk, viewer, whole
 from pipeline.console.pages.lift import known_lift
 from pipeline.console.paging import page_of
-from pipeline.console.rows import PolicyRow, policy_row
+from pipeline.console.rows import PolicyRow
 
 ORDERS = ("name", "state", "traffic")
 
@@ -19,13 +19,7 @@ async def policies(desk: Desk, request: Request) -> Response:
     order = request.query_params.get("sort", "name")
     followed = desk.followed
     rows = [
-        policy_row(
-            definition,
-            followed.book,
-            followed.live.get(definition.name),
-            followed.lines.get(definition.name),
-            followed.age_ms(definition.name),
-        )
+        desk.row(definition)
         for definition in followed.book
         if viewer(request).sees(definition.name) and sought in definition.name.lower()
     ]

@@ -11,7 +11,6 @@ from starlette.responses import JSONResponse, Response
 from pipeline.console.arms import segment_table
 from pipeline.console.desk import Desk, look_right, viewer, whole
 from pipeline.console.paging import page_of
-from pipeline.console.rows import policy_row
 from pipeline.console.timeline import CONTEXT, Timeline, shown_between, timeline_of
 from pipeline.errors import ConfigError
 
@@ -22,9 +21,13 @@ async def policy(desk: Desk, request: Request) -> Response:
     look_right(request, name)
     definition = desk.definition(name)
     followed = desk.followed
-    live, line = followed.live.get(name), followed.lines.get(name)
-    row = policy_row(definition, followed.book, live, line, followed.age_ms(name))
-    shared: dict[str, Any] = {"row": row, "definition": definition, "nodes": desk.nodes.versions(name), "live": live}
+    live = followed.live.get(name)
+    shared: dict[str, Any] = {
+        "row": desk.row(definition),
+        "definition": definition,
+        "nodes": desk.nodes.versions(name),
+        "live": live,
+    }
     if live is None:
         return desk.page(request, "policy.html", **shared, table=None, segments=[], segment="", page=None, sought="")
     counts = {segment: sum(one.counts.values()) for segment, one in live.segments.items()}

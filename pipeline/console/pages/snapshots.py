@@ -13,8 +13,8 @@ from pipeline.console.desk import Desk, look_right, viewer, whole
 from pipeline.console.jobs import OnProgress
 from pipeline.console.pages.lift import check_length
 from pipeline.console.paging import page_of
-from pipeline.console.rows import policy_row
 from pipeline.errors import ConfigError
+from pipeline.policy.directive import is_held
 from pipeline.replay.proof.diff import diff_snapshots
 from pipeline.replay.proof.verify import verify_snapshots
 
@@ -34,19 +34,19 @@ async def snapshots(desk: Desk, request: Request) -> Response:
     facts = [] if line is None else list(reversed(line.facts))
     if request.query_params.get("only") == "changes":
         facts = [one for one in facts if one.change or one == facts[0]]
-    row = policy_row(definition, followed.book, followed.live.get(name), line, followed.age_ms(name))
     page = page_of(facts, whole(request.query_params.get("page"), 1))
     return desk.page(
         request,
         "snapshots.html",
-        row=row,
+        row=desk.row(definition),
         page=page,
         total=0 if line is None else line.total,
         only=request.query_params.get("only", ""),
         nodes=desk.nodes.versions(name),
         proven={one.version: desk.jobs.find(_key(name, one.version)) for one in page.rows},
         can_operate=viewer(request).operates(name),
-        is_held=any(state.words.startswith(("held", "rolled")) for state in row.states),
+        is_held=is_held(followed.book.directive(name)),
+        rollout=definition.rollout,
     )
 
 

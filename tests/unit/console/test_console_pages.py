@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import replace
 
 import pytest
@@ -9,8 +10,10 @@ from pipeline.audit.entry import Change, asked
 from pipeline.console.acts import ACTS, Act, Shown
 from pipeline.console.app import HEADERS
 from pipeline.console.pages.pipeline import redacted
-from pipeline.policy.directive import PIN, Directive
+from pipeline.policy.directive import PIN, UNPIN, Action, Directive
+from pipeline.replay.dead_letters.letters import DeadLetter, Source
 from pipeline.serve.keys import ApiKey, hash_key
+from pipeline.status.facts import WorkerFacts
 from tests.samples import define, linear_policy, plain_policy
 from tests.unit.console.conftest import HOME, Console
 
@@ -74,6 +77,48 @@ async def test_what_holds_of_a_policy_is_said(console: Console):
     page = await console.page("/")
     assert "held at 1" in page
     assert "killed" in page
+
+
+async def test_outcomes_that_stop_are_said_of_their_policy_alone(console: Console):
+    for name in ("homepage", "shop"):
+        console.tell(define(named(name)))
+    alarm = WorkerFacts("w", alarms={"homepage": "stopped"}, waiting=["homepage"])
+    console.desk.nodes.workers = {"w": alarm, "v": WorkerFacts("v")}
+    assert (await console.page("/")).count(">outcomes have stopped<") == 1
+    assert "publishing waits until they are as they were" in await console.page("/policies/homepage")
+    assert "outcomes have" not in await console.page("/policies/shop")
+    console.desk.nodes.workers["w"] = replace(alarm, waiting=())
+    assert "learning and publishing go on" in await console.page("/policies/homepage")
+
+
+@pytest.mark.parametrize(("action", "is_stale"), [(None, True), (UNPIN, True), (PIN, False)])
+async def test_an_old_snapshot_is_stale_but_where_one_is_held(console: Console, action: Action | None, is_stale: bool):
+    console.tell(define(plain_policy()))
+    console.desk.followed._snapshots._published_at_ms["homepage"] = 0
+    if action is not None:
+        console.desk.followed.book.put_directive(Directive("homepage", 1, action, 1))
+    assert (">stale<" in await console.page("/")) == is_stale
+    act = "unpin" if action == PIN else "pin"
+    assert f"/policies/homepage/act/{act}" in await console.page("/policies/homepage/snapshots")
+
+
+async def test_how_many_letters_wait_is_said_by_reason_and_topic(console: Console):
+    def letter(topic: str, offset: int) -> DeadLetter:
+        return DeadLetter(Source(topic, 0, offset), "not-decodable", "", 0, None, b"{}", 0, 0)
+
+    async def work(_: object) -> list[DeadLetter]:
+        return []
+
+    job = console.desk.jobs.ask("letters", work, fresh_s=0.0)
+    job.result, job.ended_at_s = (
+        [letter("decisions", 1), letter("outcomes", 1), letter("outcomes", 2)],
+        time.monotonic(),
+    )
+    page = await console.page("/dead-letters")
+    rows_of = re.findall(
+        r"<td>(\w+)</td><td class=\"n\" data-count=\"not-decodable\">(\d)</td><td class=\"n\">(\d)<", page
+    )
+    assert set(rows_of) == {("decisions", "1", "1"), ("outcomes", "2", "2")}
 
 
 async def test_whatever_others_wrote_is_shown_as_text(console: Console):

@@ -45,6 +45,8 @@ def test_of_what_is_well_nothing_is_said():
         (with_worker(stages={"learn": StageFacts(9, 31.0)}), "learn of w", "9 records, 31 s behind; 30 s are allowed"),
         (with_worker(stages={"join": StageFacts(failed=["2", "3"])}), "join of w", "partition 2, 3 stands still"),
         (with_worker(streams={"outcomes": StreamFacts({}, 2, None)}), "outcomes of w", "2 records are unaccounted for"),
+        (with_worker(alarms={"homepage": "stopped"}), "outcomes of homepage", "have stopped, says w"),
+        (with_worker(alarms={"homepage": "jumped"}, waiting=["homepage"]), "outcomes of homepage", "is not published"),
         (replace(WELL, nodes=[NodeFacts("n", "refused")]), "node n", "refused"),
         (replace(WELL, nodes=[NodeFacts("n", "", "degraded")]), "node n", "says degraded"),
         # 6 may still be on its way to a node when 7 is published; 5 is not.
@@ -74,6 +76,12 @@ pipeline_watermark_timestamp_seconds{stream="outcomes",partition="0"} 1000.5
 pipeline_watermark_timestamp_seconds{stream="outcomes",partition="1"} 1001.0
 pipeline_held_policies{policy="a"} 1
 pipeline_held_policies{policy="b"} 0
+pipeline_label_rate_alarm{policy="a",state="stopped"} 0
+pipeline_label_rate_alarm{policy="a",state="jumped"} 0
+pipeline_label_rate_alarm{policy="b",state="stopped"} 1
+pipeline_label_rate_alarm{policy="b",state="jumped"} 0
+pipeline_publishing_held{policy="a"} 0
+pipeline_publishing_held{policy="b"} 1
 """
     facts = worker_facts("w", text)
     assert (facts.stages["join"].lag_records, facts.stages["join"].lag_s) == (7, 2.5)
@@ -82,6 +90,7 @@ pipeline_held_policies{policy="b"} 0
     # Too many in one partition and too few in another are two faults, and not none.
     assert (outcomes.fates, outcomes.unaccounted, outcomes.watermark_ms) == ({"credited": 11}, 2, 1_000_500)
     assert facts.held == ["a"]
+    assert (facts.alarms, facts.waiting) == ({"b": "stopped"}, ["b"])
 
 
 def test_what_is_no_worker_is_refused():
