@@ -45,7 +45,7 @@ async def test_what_the_worker_signs_goes_live_and_is_kept_and_what_nobody_signe
                 node = Node(broker.bootstrap_servers, tmp_path / "node", *options)
                 with node:
                     await client.until(lambda: version_of(node), what="a signed snapshot in use")
-                    last = (await client.published(SNAPSHOTS))[-1][0]
+                    last = (await client.published(SNAPSHOTS))[-1].content
                     await forge(broker.bootstrap_servers, last)
 
                     async def is_refused() -> bool:

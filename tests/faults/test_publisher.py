@@ -6,7 +6,6 @@ All the while a follower looks on: what it had live was published, whole, and ne
 from __future__ import annotations
 
 import asyncio
-import hashlib
 
 from pipeline.stream.log.topics import SNAPSHOT_HISTORY
 from tests.faults.test_boundaries import dies
@@ -122,8 +121,8 @@ def _last(log: str) -> int:
 
 async def saw_only_what_was_published(trial: Trial, followed: Following, *policies: str) -> None:
     history = {}
-    for content, fields in await trial.client.published(SNAPSHOT_HISTORY):
-        history[fields["policy"], fields["version"]] = hashlib.sha256(content).hexdigest()
+    for one in await trial.client.published(SNAPSHOT_HISTORY):
+        history[one.fields["policy"], one.fields["version"]] = one.id
     assert followed.follower.refused == 0
     assert [live for live in followed.seen if history.get((live.policy, live.version)) != live.id] == []
     for policy in policies:

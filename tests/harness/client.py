@@ -17,9 +17,9 @@ from pipeline.audit.record import Operator
 from pipeline.cli.control import apply_policy
 from pipeline.codec import avro
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.publish.parts import SnapshotContent, part_of, whole
 from pipeline.stream.log import topics
 from tests.harness import transactions
+from tests.harness.published import Published, published_in
 from tests.harness.supervised import Supervised
 from tests.harness.transactions import Sinks
 from tests.harness.worker import Worker
@@ -127,24 +127,14 @@ class Client:
     async def dead_letters(self) -> list[dict[str, Any]]:
         return [avro.decode_as("dead_letter", record.value) for record in await self.read(topics.DEAD_LETTERS)]
 
-    async def snapshots(self, policy: str) -> list[dict[str, Any]]:
+    async def snapshots(self, policy: str) -> list[Fields]:
         """Return all published snapshots of a policy."""
-        found = [fields for _, fields in await self.published(topics.SNAPSHOT_HISTORY)]
-        return [record for record in found if record["policy"] == policy]
+        found = await self.published(topics.SNAPSHOT_HISTORY)
+        return [one.fields for one in found if one.fields["policy"] == policy]
 
-    async def published(self, topic: str) -> list[tuple[bytes, dict[str, Any]]]:
-        """Return each snapshot record of a topic, and its fields; fails if a part of it does not stand before it."""
-        parts: dict[str, bytes] = {}
-        found = []
-        for record in await self.read(topic):
-            if part := part_of(record.key):
-                if record.value is None:
-                    parts.pop(part[1], None)
-                else:
-                    parts[part[1]] = record.value
-            else:
-                found.append((record.value, whole(SnapshotContent(record.value, parts))))
-        return found
+    async def published(self, topic: str) -> list[Published]:
+        """Return each snapshot of a topic; fails if what it needs does not stand before it."""
+        return published_in(await self.read(topic))
 
     async def until(self, look: Callable[[], Awaitable[T]], *, what: str, within_s: float = WITHIN_S) -> T:
         """Look again and again until something is seen that is true; return it."""
@@ -201,9 +191,9 @@ class Client:
 
         await self.until(is_still, what=f"{', '.join(names)} to stand still")
 
-    async def last_snapshot(self, policy: str, posterior_sha256: str) -> dict[str, Any]:
+    async def last_snapshot(self, policy: str, posterior_sha256: str) -> Fields:
         """Return the last snapshot of a quiet loop, which must have this hash as soon as its interval is over."""
-        seen: list[dict[str, Any]] = []
+        seen: list[Fields] = []
 
         async def is_right() -> bool:
             seen[:] = await self.snapshots(policy)

@@ -6,7 +6,6 @@ Reads the topics from outside when everything has settled. The one side is what 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import struct
@@ -155,20 +154,21 @@ class Examination:
         """No version is used for two contents, none is left out, each names the one before, and each is its prefix."""
         name = stream.policy["name"]
         contents: defaultdict[int, set[str]] = defaultdict(set)
-        snapshots: dict[int, dict[str, Any]] = {}
-        for content, fields in await self._client.published(SNAPSHOT_HISTORY):
-            if fields["policy"] == name:
-                contents[fields["version"]].add(hashlib.sha256(content).hexdigest())
-                snapshots[fields["version"]] = fields
+        snapshots: dict[int, Mapping[str, Any]] = {}
+        for one in await self._client.published(SNAPSHOT_HISTORY):
+            if one.fields["policy"] == name:
+                contents[one.fields["version"]].add(one.id)
+                snapshots[one.fields["version"]] = one.fields
         versions = sorted(snapshots)
         self._complain(f"versions of {name} stand for two contents", [v for v in versions if len(contents[v]) > 1])
         self._complain(f"versions of {name} are left out", sorted(set(range(1, len(versions) + 1)) - set(versions)))
         orphans = [v for v in versions[1:] if snapshots[v]["parent"] not in contents.get(v - 1, ())]
         self._complain(f"snapshots of {name} do not name the one before", orphans)
-        latest = [fields for _, fields in await self._client.published(SNAPSHOTS)]
-        live = [fields["version"] for fields in latest if fields["policy"] == name][-1:]
-        self._complain(f"live version of {name} is not the last one, {versions[-1:]}", live * (live != versions[-1:]))
-        self._count_excess(stream, snapshots[versions[-1]])
+        live = [one for one in await self._client.published(SNAPSHOTS) if one.fields["policy"] == name][-1]
+        version, last = live.fields["version"], versions[-1]
+        self._complain(f"live version of {name} is not the last one, {last}", [version] * (version != last))
+        self._complain(f"live content of {name} is not the history's", [live.id] * (live.id not in contents[version]))
+        self._count_excess(stream, live.fields)
         looked_at = rng.sample(versions, min(LOOKED_AT, len(versions)))
         torn = [v for v in sorted(looked_at) if not is_prefix(stream, snapshots[v], ledger)]
         self._complain(f"snapshots of {name} are not the fold of their prefix of the ledger", torn)

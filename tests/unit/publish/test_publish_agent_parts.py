@@ -15,12 +15,11 @@ from pipeline.publish import agent as publish_agent
 from pipeline.publish import outline, sending
 from pipeline.publish import parts as publish_parts
 from pipeline.publish.agent import PublishAgent
-from pipeline.publish.outline import kept
-from pipeline.publish.parts import SnapshotContent, part_names, part_of, whole
-from pipeline.publish.snapshot import snapshot_id
+from pipeline.publish.parts import part_names, part_of
 from pipeline.stream.log import topics
 from pipeline.stream.log.fetch import Batch
 from tests.doubles import Crashed, KnownPolicies, MemoryBroker, MemoryTable
+from tests.harness.published import Published, published_in
 from tests.samples import define, plain_policy
 
 ARMS = "abcdef"
@@ -98,19 +97,9 @@ class Bench:
         sent = (part_of(record.key) for record in self.log(topic) if record.value is not None)
         return Counter(part[1] for part in sent if part)
 
-    def published(self, topic: str = topics.SNAPSHOT_HISTORY) -> list[dict]:
+    def published(self, topic: str = topics.SNAPSHOT_HISTORY) -> list[Published]:
         """Every snapshot of a topic, put together from the parts that stand before it there: none may be missing."""
-        parts: dict[str, bytes] = {}
-        found = []
-        for record in self.log(topic):
-            if part := part_of(record.key):
-                if record.value is None:
-                    parts.pop(part[1], None)  # deleted again after a crash, or never sent
-                else:
-                    parts[part[1]] = record.value
-            else:
-                found.append(whole(SnapshotContent(record.value, parts)) | {"id": snapshot_id(record.value)})
-        return found
+        return published_in(self.log(topic))
 
     def kept(self) -> set[str]:
         """What compaction leaves of the parts in `snapshots`."""
@@ -118,8 +107,8 @@ class Bench:
         return {part[1] for key, value in last.items() if value is not None and (part := part_of(key))}
 
     def counts(self) -> list[dict[str, int]]:
-        """What each published snapshot counts of each arm in segment `new`, without zeros."""
-        found = (record["segments"][0] for record in self.published())
+        """What each snapshot that is whole counts of each arm in segment `new`, without zeros."""
+        found = (one.fields["segments"][0] for one in self.published() if not one.is_outline)
         return [{arm: n for arm, n in zip(one["arms"], one["counts"], strict=True) if n} for one in found]
 
     def is_tidy(self) -> bool:
@@ -194,7 +183,7 @@ async def test_killed_anywhere_no_snapshot_is_torn_and_no_version_used_twice(mon
         last = bench.counts()[-1]
         assert last == ({"b": 3} if is_first else {"a": 4, "b": 3, "d": 1})
         for topic in (topics.SNAPSHOTS, topics.SNAPSHOT_HISTORY):  # torn ones would raise
-            ids = dict.fromkeys((record["version"], record["id"]) for record in bench.published(topic))
+            ids = dict.fromkeys((one.fields["version"], one.id) for one in bench.published(topic))
             assert [version for version, _ in ids] == list(range(1, len(ids) + 1))
         assert bench.is_tidy()
     assert side > 10  # sides of deliveries: parts in two steps, the snapshot, both topics, what is deleted
@@ -205,7 +194,7 @@ async def test_a_worker_that_takes_over_sends_no_part_that_is_known_to_be_sent(b
     bench.restart()
     await bench.publish()
     # As ever, the snapshot itself is sent again, and a new one is made of what may have been learned meanwhile.
-    assert [record["version"] for record in bench.published()] == [1, 1, 2]
+    assert [one.fields["version"] for one in bench.published()] == [1, 1, 2]
     assert bench.parts_sent(topics.SNAPSHOTS).total() == PARTS
     await bench.learn(a=4)
     assert bench.parts_sent(topics.SNAPSHOTS).total() == PARTS + 1
@@ -230,15 +219,13 @@ async def test_parts_that_outlines_left_out_of_the_history_come_with_the_next_wh
         await bench.learn(a=4)
         await bench.learn(a=5, f=1)
         await bench.learn(a=6)
-    seen = [kept(one.value) for one in bench.log(topics.SNAPSHOT_HISTORY) if not part_of(one.key)]
+    seen, live = bench.published(), bench.published(topics.SNAPSHOTS)
     assert [one.is_outline for one in seen] == [False, True, True, True]
-    assert [one.id for one in seen] == [one["id"] for one in bench.published(topics.SNAPSHOTS)]
-    assert part_names(seen[-1].fields) == part_names(bench.published(topics.SNAPSHOTS)[-1])
+    assert [one.id for one in seen] == [one.id for one in live]
+    assert part_names(seen[-1].fields) == part_names(live[-1].fields)
     assert bench.parts_sent(topics.SNAPSHOT_HISTORY).total() == PARTS
     await bench.learn(b=1)
-    last = [one for one in bench.log(topics.SNAPSHOT_HISTORY) if not part_of(one.key)][-1].value
-    sent = {part_of(one.key)[1]: one.value for one in bench.log(topics.SNAPSHOT_HISTORY) if part_of(one.key)}
-    assert whole(SnapshotContent(last, sent))["segments"][0]["counts"] == [6, 1, 0, 0, 0, 1]
+    assert bench.counts()[-1] == {"a": 6, "b": 1, "f": 1}
     assert bench.parts_sent(topics.SNAPSHOT_HISTORY).total() == 2 * PARTS
 
 
