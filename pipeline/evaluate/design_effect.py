@@ -93,27 +93,31 @@ def design_effect(seen: Seen, stratum: Indices, weights: Mapping[int, float]) ->
     >>> round(design_effect(twice, np.zeros(200, np.int64), {0: 1.0}), 2)  # each came twice, and did the same
     2.08
     """
-    arms = int(seen.arm.max(initial=-1)) + 1
-    moves, means = np.zeros(len(seen)), np.zeros(arms)
-    for number, weight in weights.items():
-        for arm in range(arms):
-            mine = np.flatnonzero((stratum == number) & (seen.arm == arm))
-            if len(mine):
-                mean = float(seen.reward[mine].mean())
-                moves[mine] = weight * (seen.reward[mine] - mean) / len(mine)
-                means[arm] += weight * mean
-    leader = int(means.argmax()) if arms else 0
-    return max([1.0, *(_of_pair(seen, moves, leader, arm) for arm in range(arms) if arm != leader)])
+    known = np.isin(stratum, list(weights))
+    arm, unit, reward = seen.arm[known], seen.unit[known], seen.reward[known]
+    numbers, place = np.unique(stratum[known], return_inverse=True)
+    weight = np.array([weights[number] for number in numbers.tolist()])
+    arms = int(arm.max(initial=-1)) + 1
+    cell, cells = place * arms + arm, len(numbers) * arms
+    count = np.maximum(np.bincount(cell, minlength=cells), 1)
+    mean = np.bincount(cell, reward, cells) / count
+    moves = weight[place] * (reward - mean[cell]) / count[cell]
+    leader = int((weight @ mean.reshape(len(numbers), arms)).argmax()) if arms else 0
+    effects = [1.0]
+    for other in range(arms):
+        mine = (arm == leader) | (arm == other)
+        if other != leader:
+            effects.append(_of_pair(unit[mine], np.where(arm == leader, moves, -moves)[mine]))
+    return max(effects)
 
 
-def _of_pair(seen: Seen, moves: Floats, leader: int, other: int) -> float:
-    mine = np.flatnonzero((seen.arm == leader) | (seen.arm == other))
-    signed = np.where(seen.arm[mine] == leader, moves[mine], -moves[mine])
-    names, unit = np.unique(seen.unit[mine], return_inverse=True)
+def _of_pair(unit: Indices, signed: Floats) -> float:
+    """Return d of the decisions of two arms, given u of each."""
+    names, unit = np.unique(unit, return_inverse=True)
     subjects = len(names)
-    if subjects == len(mine) or not signed.any():
+    if subjects == len(signed) or not signed.any():
         return 1.0
-    most = float(len(mine))  # all of them as one
+    most = float(len(signed))  # all of them as one
     if subjects < 2:
         return most
     one, by_subject = np.square(signed), np.square(np.bincount(unit, signed))

@@ -62,6 +62,16 @@ def test_stretches_of_time_are_compared_with_themselves():
     assert design_effect(one, day, {0: 0.5, 1: 0.5}) == 1.0
 
 
+def test_what_was_shown_before_all_stretches_makes_those_within_no_more_certain():
+    # Eight people who always do the same, and before them two hundred who came once.
+    unit, arm = np.repeat(np.arange(8), 5), np.repeat([0, 1], 20)
+    within = seen(arm.tolist(), unit.tolist(), np.isin(unit, [0, 1, 4, 5]).astype(float).tolist())
+    before = seen([0, 1] * 100, list(range(8, 208)), [0.0] * 200)
+    both = Seen(*(np.concatenate(pair) for pair in zip(before[:4], within[:4], strict=True)), 0)
+    stratum = np.repeat([-1, 0], [200, 40])
+    assert design_effect(both, stratum, {0: 1.0}) == effect(within) > 5.0
+
+
 def test_decisions_that_nothing_learns_from_and_arms_that_are_no_choice_are_not_looked_at():
     def entry(arm: str, **others: object) -> Entry:
         decision = decode_event(orjson.dumps(plain_decision(arm=arm, **others)), "decision")
