@@ -8,13 +8,10 @@ uvloop raises a RuntimeError. aiokafka takes only an OSError for a broken connec
 writes. Among them is the task that renews what a client knows of its brokers, of whose end nobody hears: a consumer
 goes on reading then, finds its group's coordinator no more, and commits nothing for as long as it lives. So the error
 becomes one that aiokafka knows, and that task, whatever else may end it, is begun anew.
-
-And where every broker refuses, nobody asks them again at once.
 """
 
 from __future__ import annotations
 
-import asyncio
 from functools import cache, partial, wraps
 from typing import Any
 
@@ -24,7 +21,6 @@ from aiokafka.errors import KafkaConnectionError
 
 from pipeline.stream.liveness import Liveness
 from pipeline.stream.supervise import supervise
-from pipeline.stream.timeouts import UNTOLD_S
 
 
 @cache
@@ -35,7 +31,6 @@ def mend_connections() -> None:
     AIOKafkaConnection.__init__ = _keeping_its_context(AIOKafkaConnection.__init__)
     AIOKafkaConnection.connect = _bounded(AIOKafkaConnection.connect, liveness)
     AIOKafkaConnection.send = _awaited(_told(AIOKafkaConnection.send), liveness)
-    AIOKafkaClient._metadata_update = _paused(AIOKafkaClient._metadata_update)  # noqa: SLF001
     AIOKafkaClient._md_synchronizer = _begun_anew(AIOKafkaClient._md_synchronizer)  # noqa: SLF001  no public way in 0.14
 
 
@@ -82,18 +77,6 @@ def _told(send: Any) -> Any:
         except RuntimeError as error:
             self.close(reason=CloseReason.CONNECTION_BROKEN)
             raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken: {error}") from error
-
-    return mended
-
-
-def _paused(update: Any) -> Any:
-    """Let a client that no broker tells anything wait before it asks again."""
-
-    async def mended(self: Any, *arguments: Any) -> bool:
-        is_told: bool = await update(self, *arguments)
-        if not is_told:
-            await asyncio.sleep(UNTOLD_S)
-        return is_told
 
     return mended
 

@@ -22,7 +22,15 @@ from typing import Any, TypeVar
 
 from aiokafka.errors import KafkaConnectionError
 
-from pipeline.stream.timeouts import AVOIDED_S, CONNECT_WITHIN_S, KNOCK_WITHIN_S, KNOWN_SILENT_S, REFUSED_S, SILENT_S
+from pipeline.stream.timeouts import (
+    AVOIDED_S,
+    CONNECT_WITHIN_S,
+    KNOCK_WITHIN_S,
+    KNOWN_SILENT_S,
+    REFUSED_S,
+    REFUSING_S,
+    SILENT_S,
+)
 
 # Length, then: ApiVersions (18) in version 0, correlation id 1, no client id.
 KNOCK = struct.pack(">ihhih", 10, 18, 0, 1, -1)
@@ -63,6 +71,7 @@ class Liveness:
             TimeoutError: it is silent. OSError: it refuses.
         """
         if self._clock_s() < self._avoided_until_s.get(host, 0.0):
+            await asyncio.sleep(REFUSING_S)
             how = "does not answer" if self.is_silent(host) else "takes no connection"
             raise KafkaConnectionError(f"{host[0]}:{host[1]} {how}; it is tried again within a second or so")
         if self.is_silent(host):

@@ -21,15 +21,12 @@ AVOIDED_S = 1.0
 """Nobody connects to a host sooner after it was silent: others would wait for it one behind the other."""
 REFUSED_S = 0.5
 """Nobody connects to a host sooner after it refused: a worker has a dozen clients and more, which try at once."""
-UNTOLD_S = 0.5
-"""Between two times that a client asks all brokers that it knows what there is, and none tells. aiokafka asks again at
-once for whoever wants to know it."""
+REFUSING_S = 0.1
+"""So long it takes to be told that a host is not tried just now: some of aiokafka's loops ask again at once."""
 ANSWER_WITHIN_MS = 12_000
 """Of a host that lives. It is also what a producer gives a leader to have its replicas write: longer than the 9 s that
 pass until a replica whose host is gone counts no more, or the same records would be sent again, and lie there twice
 where the producer is not idempotent."""
-LET_GO_WITHIN_S = 5.0
-"""For requests that are on their way when a producer is stopped: as long as it takes to find that a host is gone."""
 REBALANCE_WITHIN_S = 60.0
 """For all members to come to a rebalance. A worker rests within 20 s (`log/lanes.py`, `log/chores.py`), commits, and
 closes its databases; one that is gone is not waited for longer than its session."""

@@ -10,12 +10,11 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import InvalidProducerEpoch, KafkaError, KafkaTimeoutError, ProducerFenced
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, KafkaTimeoutError, ProducerClosed, ProducerFenced
 
 from pipeline.errors import PipelineError, StateError, UnavailableError
 from pipeline.stream.failpoints import Reach, pass_by
@@ -23,7 +22,6 @@ from pipeline.stream.log.claim import Claim, fenced
 from pipeline.stream.log.topics import MAX_BATCH_BYTES
 from pipeline.stream.refusals import unavailable
 from pipeline.stream.security import Address, client_options
-from pipeline.stream.timeouts import LET_GO_WITHIN_S
 
 # Room for the record headers of a batch below the topics' max.message.bytes.
 BUILDER_BYTES = MAX_BATCH_BYTES - (64 << 10)
@@ -206,20 +204,17 @@ class Outbox:
 
 
 async def _let_go(producer: AIOKafkaProducer) -> None:
-    """Stop a producer without its own wait for what is not acknowledged.
+    """Stop a producer, which gives up what is not acknowledged instead of trying it on.
 
-    Whoever sent has waited for it, or waits no more: a stage that was cut off, a command whose time is over. And of an
-    idempotent producer a batch is never given up, so that wait is as long as its partition takes nothing.
+    Whoever sent that has waited for it, or waits no more: a stage that was cut off, a command whose time is over. Of an
+    idempotent producer a batch is tried for ever: its own stop would take as long as a partition takes nothing.
     """
-    # `stop` alone is public, and flushes.
-    sending, left = producer._sender.sender_task, producer._message_accumulator  # noqa: SLF001
-    if sending is not None:
-        for _ in range(2):  # behind the requests that are on their way; then without them
-            sending.cancel()
-            await asyncio.wait({sending}, timeout=LET_GO_WITHIN_S)
-    for batch in [*left._pending_batches, *chain.from_iterable(left._batches.values())]:  # noqa: SLF001
-        batch.future.cancel()
+    producer.client.send = _refuse
     await producer.stop()
+
+
+async def _refuse(*_: Any, **__: Any) -> NoReturn:
+    raise ProducerClosed
 
 
 def by_partition(records: Iterable[Record]) -> Outgoing:

@@ -10,7 +10,6 @@ from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.admin import ApiVersionRequest
 
-from pipeline.stream import connections
 from pipeline.stream.connections import mend_connections
 
 # What uvloop says of a transport that was closed under the writer; asyncio's own loop says nothing.
@@ -56,20 +55,3 @@ async def test_what_a_client_knows_of_its_brokers_is_renewed_after_any_failure(
     async with asyncio.timeout(10):
         await client.close()
     assert client._sync_task is None
-
-
-async def test_a_client_that_no_broker_tells_anything_waits_before_it_asks_them_all_again(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mend_connections()
-    client: Any = AIOKafkaClient(bootstrap_servers="127.0.0.1:9092")  # which knows no broker yet
-    monkeypatch.setattr(connections, "UNTOLD_S", 3_600.0)
-    asking = asyncio.create_task(client._metadata_update(client.cluster, set()))
-    for _ in range(10):  # turns of the loop, in which it would end: there is nobody to ask
-        await asyncio.sleep(0)
-    assert "Unable to update metadata" in caplog.text
-    assert not asking.done()
-    asking.cancel()
-    monkeypatch.setattr(connections, "UNTOLD_S", 0.0)
-    async with asyncio.timeout(10):
-        assert await client._metadata_update(client.cluster, set()) is False

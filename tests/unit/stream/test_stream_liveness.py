@@ -23,6 +23,7 @@ LONG_S = 3_600.0
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("SILENT_S", "KNOCK_WITHIN_S", "KNOWN_SILENT_S", "CONNECT_WITHIN_S"):
         monkeypatch.setattr(liveness, name, 0.05)
+    monkeypatch.setattr(liveness, "REFUSING_S", 0.0)
     return
 
 
@@ -157,6 +158,21 @@ async def test_of_a_host_that_is_tried_no_more_nothing_is_known_that_was_not() -
     assert known.is_silent(host)
     async with known.connecting(host):
         pass  # the next one may try
+
+
+async def test_whoever_asks_for_it_meanwhile_is_not_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """He would ask again at once."""
+    known = Liveness(lambda: 100.0)
+    host = ("kafka-2", 9092)
+    with pytest.raises(ConnectionRefusedError):
+        async with known.connecting(host):
+            raise ConnectionRefusedError
+    monkeypatch.setattr(liveness, "REFUSING_S", LONG_S)
+    asking = asyncio.create_task(known.connecting(host).__aenter__())
+    for _ in range(10):  # turns of the loop, in which it would end
+        await asyncio.sleep(0)
+    assert not asking.done()
+    asking.cancel()
 
 
 async def test_clients_connect_to_a_refusing_broker_once_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaTimeoutError, ProducerFenced
+from aiokafka.errors import KafkaTimeoutError, NotEnoughReplicasError, ProducerClosed, ProducerFenced
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from pipeline.errors import FencedError
@@ -86,18 +86,24 @@ async def test_an_outbox_stops_though_its_partition_never_takes_what_was_sent() 
     """Whoever sent it has been cut off; of an idempotent producer the batch would be tried for ever."""
     outbox = Outbox("127.0.0.1:1")
     producer = outbox._producer = AIOKafkaProducer(bootstrap_servers="127.0.0.1:1", enable_idempotence=True)
-    producer._sender._sender_task = asyncio.create_task(until_cancelled())
+    is_tried_again = asyncio.Event()
+    tried = 0
+
+    async def take_nothing(*_: object, **__: object) -> None:
+        nonlocal tried
+        tried += 1
+        if tried > 1:
+            is_tried_again.set()
+        raise NotEnoughReplicasError
+
+    producer.client.send = take_nothing
+    producer.client.cluster.leader_for_partition = lambda _: 1
+    producer._txn_manager.set_pid_and_epoch(1, 0)
+    await producer._sender.start()
     builder = producer.create_batch()
     builder.append(key=b"key", value=b"value", timestamp=None)
     sent = await producer._message_accumulator.add_batch(builder, TopicPartition("rewards", 0), 1.0)
     async with asyncio.timeout(10):
+        await is_tried_again.wait()
         await outbox.stop()
-    assert sent.cancelled()
-
-
-async def until_cancelled() -> None:
-    """Do what aiokafka's sender does when it is told to end: it ends."""
-    try:
-        await asyncio.Event().wait()
-    except asyncio.CancelledError:
-        return
+    assert isinstance(sent.exception(), ProducerClosed)
