@@ -291,7 +291,7 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
 
 def _look_after(app: WorkerApp, settings: WorkerSettings, opened: Callable[[], Sequence[DurablePartition]]) -> None:
     """Do what time alone asks for, whether anything is read or not."""
-    watch = LogWatch(settings.broker, opened)
+    watch = LogWatch(settings.broker, opened, [topics.POLICIES])
 
     @app.task
     async def watch_logs() -> None:

@@ -12,7 +12,7 @@ import re
 import pytest
 
 from pipeline.brokers.local_kafka import LocalKafka
-from pipeline.stream.log.topics import JOIN_TABLE, LEARN_TABLE, OUTCOMES, PUBLISH_TABLE, changelog_topic
+from pipeline.stream.log.topics import JOIN_TABLE, LEARN_TABLE, OUTCOMES, POLICIES, PUBLISH_TABLE, changelog_topic
 from tests.faults.trial import Trial
 from tests.harness.client import Client
 from tests.harness.command import pipeline
@@ -85,6 +85,35 @@ async def test_a_source_made_anew_stops_a_worker_that_is(trial: Trial, meanwhile
         await asyncio.to_thread(trial.forget_the_dead)
         with trial.worker(accept_log=words) as accepting:
             trial.client.watch(accepting)
+            await flow.send_rest()
+            await trial.settle(*streams)
+
+
+@pytest.mark.faults
+async def test_policies_made_anew_stop_a_worker_which_goes_on_with_what_was_restored(long_trial: Trial) -> None:
+    """As many stand in them again before anybody looks: an offset tells nothing."""
+    trial = long_trial
+    streams = trial.streams(actions(trial))
+    logs = Logs(trial.place.broker, trial.place.partitions)
+    for stream in streams:
+        await trial.client.apply(define(stream.policy))
+    async with Flow(ForeignClient(trial.client), *streams) as flow:
+        worker = trial.worker()
+        worker.start()
+        trial.client.watch(worker)
+        await flow.send(len(flow) // 2)
+        await trial.client.quiet()
+        trial.client.watch()
+        worker.pause()
+        known, seen = await made_anew(trial, logs, POLICIES)
+        for stream in streams:
+            await trial.client.apply(define(stream.policy))
+        worker.resume()
+        said = await stops(worker)
+        assert f"policies was made anew while it was followed: seen topic id {seen}, expected {known}" in said
+        await asyncio.to_thread(trial.forget_the_dead)
+        with worker:
+            trial.client.watch(worker)
             await flow.send_rest()
             await trial.settle(*streams)
 

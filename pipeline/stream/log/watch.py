@@ -1,4 +1,4 @@
-"""Look every other second whether the logs of the open partitions are still those that are read and written.
+"""Look every other second whether the logs of the open partitions, and what all know, are still those of before.
 
 One request for the topics, two to each leader for offsets, whatever the number of partitions; more only where a leader
 has changed. It has a connection of its own: what is fetched does not wait for it.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from pipeline.errors import UnavailableError
+from pipeline.errors import LogChangedError, UnavailableError
 from pipeline.stream.log.continuity import Fault, Mark
 from pipeline.stream.log.identity import Log, LogLookup
 from pipeline.stream.log.sources import Sources
@@ -44,9 +44,17 @@ class Watched(Protocol):
 class LogWatch:
     """Watches what is open, whenever it looks."""
 
-    def __init__(self, broker: Address, opened: Callable[[], Iterable[Watched]]) -> None:
+    def __init__(self, broker: Address, opened: Callable[[], Iterable[Watched]], followed: Iterable[str] = ()) -> None:
+        """Say what is looked at.
+
+        Args:
+            broker: its address.
+            opened: the partitions in this process's hands.
+            followed: topics that it reads whole and knows by heart, of which no mark is kept.
+        """
         self._broker = broker
         self._opened = opened
+        self._followed: dict[TopicPartition, str] = {TopicPartition(topic, 0): "" for topic in followed}
         self._short: dict[TopicPartition, int] = {}
         self._missing: set[TopicPartition] = set()
 
@@ -62,8 +70,8 @@ class LogWatch:
                 await client.bootstrap()
                 lookup = LogLookup(client)
                 while True:
-                    await asyncio.sleep(WATCH_S)
                     await self.look(lookup)
+                    await asyncio.sleep(WATCH_S)
             except (KafkaError, UnavailableError) as error:
                 log.warning("logs-unseen error=%r", error)
             finally:
@@ -79,7 +87,9 @@ class LogWatch:
             for held in opened
             for topic, (mark, _) in held.sources.marks().items()
         ]
-        found = await lookup.logs([*(partition for _, partition, _ in marked), *(held.changelog for held in opened)])
+        changelogs = [held.changelog for held in opened]
+        found = await lookup.logs([*(partition for _, partition, _ in marked), *changelogs, *self._followed])
+        self._compare_followed(found)
         for held in opened:
             if held.changelog in found:
                 held.see_changelog(found[held.changelog])
@@ -90,6 +100,17 @@ class LogWatch:
             elif partition not in self._missing:
                 self._missing.add(partition)
                 log.warning("log-missing topic=%s partition=%s", partition.topic, partition.partition)
+
+    def _compare_followed(self, found: Mapping[TopicPartition, Log]) -> None:
+        for place in self._followed.keys() & found.keys():
+            known, seen = self._followed[place], found[place].topic_id
+            if known and seen and seen != known:
+                raise LogChangedError(
+                    f"{place.topic} was made anew while it was followed: seen topic id {seen}, expected {known}. What "
+                    "was known of it is used no more. Restore what stood in it, then start again, which reads it from "
+                    "its start. See ops/runbooks/another-log.md"
+                )
+            self._followed[place] = known or seen
 
     async def _compare(self, sources: Sources, partition: TopicPartition, mark: Mark, found: Log) -> None:
         fault = await sources.check(partition.topic, mark, found)

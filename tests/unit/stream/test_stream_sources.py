@@ -199,6 +199,15 @@ async def test_a_topic_that_is_made_anew_under_a_running_worker_stops_it():
         await watch.look(Brokers(topic_id="b", end=60))
 
 
+async def test_policies_that_are_made_anew_under_a_running_worker_stop_it():
+    watch = LogWatch("nowhere:9092", list, ["policies"])
+    await watch.look(Brokers(topic_id="", end=3))  # a broker that tells none
+    for _ in range(2):
+        await watch.look(Brokers(topic_id="a", end=3))
+    with pytest.raises(LogChangedError, match="policies was made anew while it was followed: seen topic id b, exp"):
+        await watch.look(Brokers(topic_id="b", end=3))
+
+
 async def test_an_unclean_election_under_a_running_worker_stops_it():
     brokers = Brokers(end=50)
     watch, _ = await watched(brokers)
