@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -38,6 +39,8 @@ PUBLISH_TABLE = "publish"
 MAX_BATCH_BYTES = 8 << 20
 DAY_MS = 86_400_000
 MAX_REPLICATION = 3
+SEEN_WITHIN_S = 15.0
+SEEN_EVERY_S = 0.1
 AUDIT_KEPT_DAYS = 400
 """A year and a month: whoever audits a year does so after it."""
 # What a compacted topic takes on disk, and what of it is read to restore (ops/decisions/0014-compaction.md).
@@ -145,6 +148,7 @@ async def create_topics(
         missing = [spec for spec in specs if spec.name not in existing]
         if missing:
             await _create(admin, missing, replication, in_sync)
+            await seen(admin, [spec.name for spec in missing])
         return [spec.name for spec in missing]
 
 
@@ -196,6 +200,19 @@ async def partition_counts(admin: AIOKafkaAdminClient, names: Sequence[str]) -> 
         for topic in described
         if topic["error_code"] == 0 and topic["partitions"]
     }
+
+
+async def seen(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+    """Wait until the brokers tell of topics that the controller has just made: whoever comes next needs them.
+
+    Not for ever: a user who may create topics need not be one who may see them.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SEEN_WITHIN_S):
+            while True:
+                if len(await partition_counts(admin, names)) == len(names):
+                    return
+                await asyncio.sleep(SEEN_EVERY_S)
 
 
 @asynccontextmanager

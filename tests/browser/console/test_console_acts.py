@@ -134,6 +134,6 @@ def test_the_share_that_a_policy_decides_for_is_changed_from_its_page(
     assert shown == f"would be: bolder decides for 25 % of the subjects of {POLICY}, mode serve"
     browser.find_element(By.NAME, "typed").send_keys("bolder", Keys.ENTER)
     assert until(lambda: text_of(browser, "[data-done]"), "it is done") == shown.removeprefix("would be: ")
-    assert json.loads(cli(played, "policy", "show", "bolder", "--json"))["rollout"]["share"] == 0.25
+    assert json.loads(cli(played, "policy", "show", "bolder", "--json"))[0]["rollout"]["share"] == 0.25
     told = json.loads(cli(played, "audit", "list", "--policy", "bolder", "--last", "1", "--json"))[0]
     assert (told["command"], told["state"]) == ("policy rollout", "done")
