@@ -19,7 +19,7 @@ from typing import NamedTuple, Self
 
 from pipeline.brokers.parent_watch import ParentWatch
 
-DONE_WITHIN_S = 150.0
+DONE_WITHIN_S = 400.0
 STOPPED_WITHIN_S = 30.0
 LOOK_EVERY_S = 0.05
 SERVICE = re.compile(r"pipeline (worker|serve|console|policy (?=ramp\b.*--every\b))")
