@@ -248,6 +248,50 @@ def learning_command(seeds: int, kept: Path | None, names: tuple[str, ...], smok
     click.echo(learning.write(results, out, extra))
 
 
+@main.command("untuned")
+@click.option("--seeds", default=20, show_default=True, help="Runs of each policy.")
+@click.option("--first-seed", type=int, help="Where they begin; by default where nothing was chosen.")
+@click.option("--kept", type=click.Path(path_type=Path, file_okay=False), help="Keep every run here, and go on there.")
+@click.option("--environment", "names", multiple=True, help="Only these.")
+@click.option("--libraries/--no-libraries", default=True, show_default=True, help="MABWiser and Vowpal Wabbit too.")
+@click.option("--processes", default=1, show_default=True, help="Runs side by side.")
+@suite
+def untuned_command(
+    seeds: int,
+    first_seed: int | None,
+    kept: Path | None,
+    names: tuple[str, ...],
+    libraries: bool,
+    processes: int,
+    smoke: bool,
+    out: Path,
+) -> None:
+    """`auto` as it ships, beside peers tuned in each environment; needs no Kafka.
+
+    \b
+    Example:
+      python -m benchmarks untuned --seeds 5 --environment corners --no-libraries
+    """
+    from benchmarks.untuned import cases, measure  # noqa: PLC0415  brings all the environments
+
+    seeds, scale = (2, 0.05) if smoke else (seeds, 1.0)
+    first = cases.FIRST_SEED if first_seed is None else first_seed
+    found = []
+    for one in measure.measure(
+        range(first, first + seeds),
+        names or tuple(cases.CASES),
+        scale=scale,
+        libraries=libraries,
+        kept=kept,
+        processes=processes,
+    ):
+        click.echo(f"{one.case}: {one.ratio:.2f} of {one.peer}", err=True)
+        found.append(one)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "untuned.json").write_bytes(orjson.dumps(measure.to_plain(found), option=orjson.OPT_INDENT_2))
+    click.echo(measure.table(found))
+
+
 @main.command("coverage")
 @click.option("--runs", type=click.IntRange(1), default=2_000, show_default=True, help="Of each tool on each data.")
 @click.option(

@@ -16,7 +16,7 @@ class Memory:
 
     def __init__(self, setting: Setting) -> None:
         # Any algorithm: only how contexts are encoded is of interest.
-        algorithm = "lin_ucb" if setting.features else "ucb1"
+        algorithm = "lin_ucb" if setting.features else "epsilon_greedy"
         self._definition: PolicyDefinition = definition_for(setting, algorithm, {})
         self.segments = self._definition.segments.names
         self.low, self.high = setting.low, setting.high
