@@ -10,7 +10,7 @@ REST := tests $(addprefix --ignore=,$(filter tests/%,$(filter-out %.py,$(QUICK))
 # A file's tests share what they start; files go side by side.
 PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
-.PHONY: demo test test-rest test-all faults check sbom audit bench bench-learning peers stream-peers setup lock clean help
+.PHONY: demo test test-rest test-all faults check docs sbom audit bench bench-learning peers stream-peers setup lock clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -41,11 +41,15 @@ test-all: test test-rest  ## every test but the long form of the faults
 faults: setup  ## every fault scenario in its long form, on real Kafkas, and one table: SEED="1 2 3"
 	$(BIN)/python -m pytest -m faults --numprocesses $(SIDE_BY_SIDE) --maxschedchunk 1 --seed "$(SEED)" tests/faults
 
-check: setup  ## ruff, mypy strict, import layers
+check: setup docs  ## ruff, mypy strict, import layers, and the site of all pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit/test_layers.py
+
+docs: setup  ## the site of all pages, with a search: out/docs/site/index.html
+	@$(BIN)/python ops/site/pages.py out/docs
+	$(BIN)/zensical build --strict --clean --config-file out/docs/mkdocs.yml
 
 sbom: setup  ## bill of materials (CycloneDX) of the lock file, which is what the image holds: dist/sbom.cdx.json
 	@mkdir -p dist

@@ -60,7 +60,7 @@ ENVIRONMENTS = {
 OPTIONS = {"switching": {"every": "1000"}, "drift": {"period": "3000"}, "delayed": {"decisions": "4000"}}
 LATE = {"delayed", "display_advertising"}
 """Where rewards come late, and so when a decision counts makes a difference."""
-# Beside the plain algorithms: what the README says to do where the world changes, or rewards come late.
+# Beside the plain algorithms: what docs/algorithms.md says to do where the world changes, or rewards come late.
 SHARP, SHARPER = "beta_thompson:sharpness=2", "beta_thompson:sharpness=4"
 FADING, FADING_SOON = "beta_thompson:half_life=300,sharpness=2", "beta_thompson:half_life=100,sharpness=4"
 CORRECTED = f"{SHARP}, delay_corrected"
@@ -72,8 +72,8 @@ EXTRAS = {
     "delayed": (SHARP,),
     "display_advertising": (SHARP,),
 }
-# Who is compared with the peers: whom the README recommends for such a case, not the best in hindsight. One set for
-# all: a sharpness of 2 where each arm has a Beta posterior, and how fast the world changes where it does.
+# Who is compared with the peers: whom docs/algorithms.md recommends for such a case, not the best in hindsight. One
+# set for all: a sharpness of 2 where each arm has a Beta posterior, and how fast the world changes where it does.
 RECOMMENDED = {
     "bernoulli": SHARP,
     "segments": "hierarchical_thompson",
@@ -277,7 +277,7 @@ def write(results: Sequence[tuple[Contender, Summary]], folder: Path, extra: str
         lines += [_verdict(one) for one in said]
     text = "\n".join(lines) + "\n" + extra
     (folder / "learning.md").write_text(text, encoding="utf-8")
-    title = "Regret: whom the README recommends, the platform's best, and the best of each peer"
+    title = "Regret: whom docs/algorithms.md recommends, the platform's best, and the best of each peer"
     save_picture(_shown(results), folder / "learning.png", title)
     return text
 

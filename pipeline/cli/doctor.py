@@ -102,7 +102,7 @@ def look(
         cluster = gather_cluster(broker, app_id)
     except NotAllowedError as error:
         needed = "a name and password, or a certificate, that the brokers take"
-        yield Finding("fail", "authentication", str(error), needed, 'set PIPELINE_KAFKA_* (README, "Use it")')
+        yield Finding("fail", "authentication", str(error), needed, "set PIPELINE_KAFKA_* (docs/brokers.md)")
     except UnavailableError as error:
         yield Finding("fail", f"broker {broker}", str(error), "an answer", "start it, or name another by --broker")
     else:

@@ -187,7 +187,7 @@ class Grant(NamedTuple):
 
 
 def grants_of(role: Role, app_id: str) -> list[Grant]:
-    """Return the grants of a role; README, "Grants", says them for people."""
+    """Return the grants of a role; docs/brokers.md, "Grants", says them for people."""
     every = sorted(needs_of(app_id))
     changelogs = [name for name in every if name.endswith("-changelog")]
     match role:

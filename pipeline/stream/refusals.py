@@ -1,7 +1,7 @@
 """What a Kafka error means to who reads it: a broker that is away, or a grant that lacks, by its name.
 
 A broker says what it refuses (a topic, a group, a transactional id, the cluster) and not which operation would have
-been let through; the caller says what it was about to do. README, "Grants", has them all by role.
+been let through; the caller says what it was about to do. docs/brokers.md, "Grants", has them all by role.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aiokafka.errors import (
 
 from pipeline.errors import NotAllowedError, UnavailableError
 
-SEE = 'README, "Grants", has all of them; `pipeline doctor` checks them'
+SEE = 'docs/brokers.md, "Grants", has all of them; `pipeline doctor` checks them'
 
 
 def unavailable(what: str, error: KafkaError, operation: str, name: str = "") -> UnavailableError:
@@ -43,7 +43,7 @@ def lacking(error: BaseException, operation: str, name: str = "") -> str | None:
     """Return which grant an error is the lack of; None where it is something else.
 
     >>> lacking(TopicAuthorizationFailedError({"rewards"}), "Write")
-    'the grant Write on topic rewards lacks (README, "Grants", has all of them; `pipeline doctor` checks them)'
+    'the grant Write on topic rewards lacks (docs/brokers.md, "Grants", has all of them; `pipeline doctor` checks them)'
     """
     match error:
         case TopicAuthorizationFailedError():

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.attack
 
 SECONDS = "1"
 MIB = 1 << 20
-# By the README a node may keep 64 MiB of records that wait for a broker, 32 MiB of recent decisions and as much of
+# By its defaults a node may keep 64 MiB of records that wait for a broker, 32 MiB of recent decisions and as much of
 # snapshots; the limits add 64 MiB of answers that wait for readers, and batches in work 64 MiB. All attacks together.
 MOST_GROWN_BYTES = (64 + 32 + 32 + 64 + 64) * MIB
 

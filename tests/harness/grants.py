@@ -1,4 +1,4 @@
-"""The grants of each role as README says them, and a Kafka that gives no others."""
+"""The grants of each role as docs/brokers.md says them, and a Kafka that gives no others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "brokers.md"
 ROLES = ("worker", "node", "operator", "producer", "analyst")
 WITHIN_S = 30.0
 
@@ -31,7 +31,7 @@ class Documented(NamedTuple):
 
 def documented(role: str) -> Documented:
     """Read a role's row."""
-    (row,) = re.findall(rf"^\| {role} \|(.*)\|(.*)\|(.*)\|$", README.read_text("utf-8"), re.MULTILINE)
+    (row,) = re.findall(rf"^\| {role} \|(.*)\|(.*)\|(.*)\|$", PAGE.read_text("utf-8"), re.MULTILINE)
     read, write = (tuple(re.findall(r"`([^`]+)`", cell)) for cell in row[:2])
     return Documented(read, write, row[2])
 

@@ -20,7 +20,7 @@ HEAD = """# Options of a worker, a node and a console
 What `pipeline worker --help`, `pipeline serve --help` and `pipeline console --help` say, in one place; this page is
 made of them, and a test holds it to them. Each option has the environment twin that stands beside it;
 `PIPELINE_KAFKA_*` and `PIPELINE_REGISTRY_*`, which say how a broker and a registry are spoken to, are no flags
-([README](../README.md#use-it)): everybody on a machine sees those.
+([brokers](brokers.md#tls-and-sasl), [producers](producers.md)): everybody on a machine sees those.
 """
 
 

@@ -1,7 +1,8 @@
 """Every command that the pages tell people to type is typed, in the page's order, on a real Kafka with traffic.
 
-README's own commands make the deployment: its policy, topics, workers and node; the other pages find it running. What
-can't be typed here is named below, each with its reason; a block that is neither typed nor named is red.
+README's quick start makes the deployment: its policy, topics, worker and node; the tutorial goes on from there, then
+the table of what to run; the other pages find it running. What can't be typed here is named below, each with its
+reason; a block that is neither typed nor named is red.
 """
 
 from __future__ import annotations
@@ -25,20 +26,22 @@ from pipeline.serve.subject import hash_subject
 from tests.harness.certificates import issue
 from tests.harness.client import partition_of
 from tests.harness.node import Node
-from tests.harness.pages import TOP, Told, check_options, check_target, language, name_of, pages, tokens_of, typed
+from tests.harness.pages import TOP, Told, check_options, check_target, name_of, pages, typed
 from tests.harness.shell import Shell, kind_of, until
 from tests.open_bandit import uniform_rows, write_rows
 from tests.samples import plain_decision, plain_outcome
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
 
-README = TOP / "README.md"
-OTHERS = [page for page in pages() if page != README and any(typed(page))]
+DOCS = TOP / "docs"
+IN_ORDER = [TOP / "README.md", DOCS / "tutorial.md", DOCS / "operate.md"]
+"""What a reader goes through, in one shell."""
+OTHERS = [page for page in pages() if page not in IN_ORDER and any(typed(page))]
 WITHIN_S = 120.0
 VISITS_EVERY_S = 0.1
 SALT = "only-of-this-test"
 VERSIONS = 12
-"""README compares version 7 with 12."""
+"""docs/operate.md compares version 7 with 12."""
 
 NAMED: Mapping[str, tuple[str, str]] = {
     # What a command begins with → how it is looked at all the same, and why it is not typed.
@@ -59,7 +62,7 @@ ANSWERS: Mapping[str, tuple[set[int], str]] = {
     "pipeline advise ": ({0, 1}, ""),  # 1: go on
     "pipeline policy promote ": ({1}, ""),  # nobody was shown it yet
     "pipeline analyze homepage": ({1}, "holds no settled decision"),  # as below; test_analyze.py has them settled
-    "pipeline evaluate ": ({1}, "holds no settled decision"),  # README's windows are of a day; test_evaluate.py settles
+    "pipeline evaluate ": ({1}, "holds no settled decision"),  # the windows are of a day; test_evaluate.py settles
 }
 
 
@@ -192,7 +195,7 @@ class Traffic:
 
 
 class Deployment(NamedTuple):
-    """What README's commands have made, and what of them was broken."""
+    """What the commands of the pages in order have made, and what of them was broken."""
 
     broker: str
     names: Mapping[str, str]
@@ -211,8 +214,8 @@ def deployment(kafka_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     node = Node(broker, folder / "traffic", "--subject-salt", SALT)
     try:
         with reader.shell, Traffic(node) as traffic:
-            for told in typed(README):
-                if told.text.startswith("pipeline worker"):
+            for told in (told for page in IN_ORDER for told in typed(page)):
+                if told.text.startswith("pipeline worker") and traffic.visits == 0:
                     send_bad_decision(broker, partitions=12)
                     traffic.begin()
                 if told.text.startswith("pipeline policy ramp"):
@@ -228,8 +231,10 @@ def deployment(kafka_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def write_files(folder: Path) -> None:
-    """Put there what README speaks of: its policy, as it has it, and others'."""
-    (policy, *_) = [token.content for token in tokens_of(README) if token.type == "fence" and language(token) == "toml"]
+    """Put there what the pages speak of: the policy of the quick start, as it lies there, and others'."""
+    (folder / "docs").mkdir()
+    (folder / "docs" / "example").symlink_to(DOCS / "example")
+    policy = (DOCS / "example" / "homepage.toml").read_text("utf-8")
     ago_ms = time.time_ns() // 1_000_000 - HISTORY_MS
     later = policy.replace('name = "homepage"', 'name = "homepage"\ngeneration = 2', 1)
     for name, text in (
@@ -251,7 +256,7 @@ def write_files(folder: Path) -> None:
 
 
 def send_bad_decision(broker: str, partitions: int) -> None:
-    """Make decisions/0/17 a decision of a policy that nobody knows: README shows how to look at it."""
+    """Make decisions/0/17 a decision of a policy that nobody knows: docs/operate.md shows how to look at it."""
     producer = Producer({"bootstrap.servers": broker})
     keys = (key for key in (f"action-{n}" for n in range(10_000)) if partition_of(key, partitions) == 0)
     now_ms = time.time_ns() // 1_000_000
@@ -304,7 +309,7 @@ grace = "1h"
 """
 
 
-def test_each_command_of_the_readme_does_what_it_says(deployment: Deployment) -> None:
+def test_each_command_of_the_readme_the_tutorial_and_the_table_does_what_it_says(deployment: Deployment) -> None:
     assert not deployment.broken, "\n".join(deployment.broken)
 
 

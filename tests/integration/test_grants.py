@@ -1,4 +1,4 @@
-"""A Kafka with access control: each role does its work with what README grants it, and what lacks is named at once."""
+"""A Kafka with access control: each role does its work with what docs/brokers.md grants it; what lacks is named."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ super.users=User:ANONYMOUS
         kafka.stop()
 
 
-def test_each_role_works_with_what_the_readme_grants_it_and_what_lacks_is_named(guarded: Guarded) -> None:
+def test_each_role_works_with_what_the_docs_grant_it_and_what_lacks_is_named(guarded: Guarded) -> None:
     guarded.do("admin", "topics", "create", "--partitions", "2")
     refused = guarded.run("operator", "policy", "show")
     assert refused.returncode == 3

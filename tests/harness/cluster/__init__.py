@@ -5,6 +5,6 @@ cluster    all three, from the download that `pipeline.brokers` uses
 roles      who of them leads a partition, coordinates a group or an owner's name, is the controller
 place      a test's topics on it
 producer   sends without being held up by any of them
-secured    one with TLS, SCRAM and the grants of README's table
+secured    one with TLS, SCRAM and the grants of docs/brokers.md
 replicas   on which of them a partition lies, and moving it
 """

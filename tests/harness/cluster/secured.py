@@ -1,4 +1,4 @@
-"""A cluster with a listener that takes only TLS and SCRAM, and gives each role what README's table grants it."""
+"""A cluster with a listener that takes only TLS and SCRAM, and gives each role what docs/brokers.md grants it."""
 
 from __future__ import annotations
 

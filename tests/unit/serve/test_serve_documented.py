@@ -46,7 +46,7 @@ def curls(document: str) -> str:
     return block.replace("0199…", "a-1")
 
 
-@pytest.mark.parametrize(("document", "commands"), [("docs/clients.md", 5), ("README.md", 2)])
+@pytest.mark.parametrize(("document", "commands"), [("docs/clients.md", 5), ("README.md", 2), ("docs/tutorial.md", 2)])
 async def test_a_default_node_answers_every_curl_that_documents_show(document: str, commands: int) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not on the path")

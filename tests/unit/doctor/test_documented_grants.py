@@ -1,4 +1,4 @@
-"""README's table of grants is the declaration that `pipeline doctor` goes by."""
+"""The table of grants in docs/brokers.md is the declaration that `pipeline doctor` goes by."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.harness.grants import ROLES, documented
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_the_readme_and_the_doctor_name_the_same_topics(role):
+def test_the_page_and_the_doctor_name_the_same_topics(role):
     granted = documented(role)
     for operation, topics in (("Read", granted.read), ("Write", granted.write)):
         declared = {
