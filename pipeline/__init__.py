@@ -6,6 +6,7 @@ The folders stand in the order that data flows:
     models/             pure mathematics: exact statistics → posterior → arm probabilities
     join/               decisions + outcomes → the ledger (topic `rewards`)
     learn/              ledger → exact statistics (topic `statistics`)
+    checkpoint/         what a prefix of the ledger has come to, named by its content
     monitor/            whether what is learned from looks as it did: outcomes that stop, arms that are not tried
     publish/            statistics → versioned snapshots (topic `snapshots`)
     serve/              snapshots → decisions

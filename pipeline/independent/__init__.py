@@ -5,6 +5,7 @@ stages. What the ledger means is said again, from `schemas/*.avsc` and the decis
 
 records.py    bytes → ledger records and snapshots, by Avro's own library   PURE
 fold.py       ledger records → sums                                         PURE
+checkpoint.py what a partition has come to ↔ its lines and their name       PURE
 spans.py      sums by bucket → what is counted together                     PURE
 definition.py a snapshot's definition → what the sums are read with         PURE
 posterior.py  sums → posteriors, where that is simple                       PURE

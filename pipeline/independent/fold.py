@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import heapq
 import struct
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Fields = Mapping[str, Any]
@@ -31,20 +31,34 @@ class Known(NamedTuple):
 
     revision: int
     expires_at_ms: int
-    counts: tuple[tuple[Row, tuple[int, ...]], ...]
-    """What it has put into which rows."""
+    reward: int
+    tallies: Sequence[Sequence[Any]]
+    """[row, width, column, amount] of each."""
+    counts: tuple[tuple[Row, tuple[int, ...]], ...] | None
+    """What it has put into which rows; None: a checkpoint does not say where, a record of the action does."""
 
 
 class Partition:
     """One partition of the ledger, as far as it is read."""
 
-    def __init__(self, policies: Collection[Policy]) -> None:
+    def __init__(self, policies: Collection[Policy] | None = None) -> None:
+        """Say which policies are counted; None: all."""
         self.event_time_ms = -1
         self.records = 0
-        self.sums: dict[Policy, Sums] = {policy: {} for policy in policies}
-        self._known: dict[str, Known] = {}
-        self._erased: set[str] = set()
+        self.sums: dict[Policy, Sums] = {policy: {} for policy in policies or ()}
+        self.known: dict[str, Known] = {}
+        """Actions that may still be revised, and some that may not."""
+        self.erased: dict[str, int] = {}
+        """The revision that each was erased by."""
+        self.widths: dict[tuple[Policy, str], int] = {}
+        """Columns of what is counted beside the sums, by its name; 0: those of the sums."""
+        self._is_all = policies is None
         self._expiries: list[tuple[int, str]] = []
+
+    def remember(self, action: str, known: Known) -> None:
+        """Remember what an action counts for until it has expired."""
+        self.known[action] = known
+        heapq.heappush(self._expiries, (known.expires_at_ms, action))
 
     def take(self, record: Fields) -> None:
         """Take in the next record."""
@@ -52,15 +66,17 @@ class Partition:
         before_ms = self.event_time_ms
         self.event_time_ms = max(before_ms, record["event_time_ms"])
         policy = record["policy"], record["generation"]
+        if self._is_all:
+            self.sums.setdefault(policy, {})
         if policy in self.sums and not record["is_analysis"]:
             self._count(record, self.sums[policy], before_ms)
         self._let_go()
 
     def _count(self, record: Fields, sums: Sums, now_ms: int) -> None:
         action, expires_ms = record["action_id"], record["expires_at_ms"]
-        if action in self._erased:
+        if action in self.erased:
             return
-        known = self._known.get(action)
+        known = self.known.get(action)
         # An id that comes again when its action is over is another action, with another end.
         if known is not None and known.expires_at_ms != expires_ms:
             over_ms = known.expires_at_ms
@@ -74,10 +90,12 @@ class Partition:
         elif not is_expired:
             counts = tuple(contributions(record))
             if known is not None:
-                _add(sums, known.counts, -1)
+                _add(sums, counted_by(known, record), -1)
             _add(sums, counts, 1)
-            self._known[action] = Known(record["revision"], expires_ms, counts)
-            heapq.heappush(self._expiries, (expires_ms, action))
+            tallies = [(one["row"], one["width"], one["column"], one["amount"]) for one in record["tallies"]]
+            for row, width, _, _ in tallies:
+                self.widths[(record["policy"], record["generation"]), row] = width
+            self.remember(action, Known(record["revision"], expires_ms, record["reward"], tallies, counts))
 
     def _erase(self, record: Fields, sums: Sums, known: Known | None, *, is_expired: bool) -> None:
         if is_expired and not record["is_reward_final"]:
@@ -85,17 +103,25 @@ class Partition:
         if is_expired:
             _add(sums, contributions(record), -1)
         elif known is not None:
-            _add(sums, known.counts, -1)
-        self._known.pop(record["action_id"], None)
-        self._erased.add(record["action_id"])
+            _add(sums, counted_by(known, record), -1)
+        self.known.pop(record["action_id"], None)
+        self.erased[record["action_id"]] = record["revision"]
 
     def _let_go(self) -> None:
         """Forget actions that nothing can change any more: memory is that of what is open."""
         while self._expiries and self._expiries[0][0] < self.event_time_ms:
             expires_ms, action = heapq.heappop(self._expiries)
-            known = self._known.get(action)
+            known = self.known.get(action)
             if known is not None and known.expires_at_ms == expires_ms:
-                del self._known[action]
+                del self.known[action]
+
+
+def counted_by(known: Known, record: Fields) -> Iterable[tuple[Row, tuple[int, ...]]]:
+    """Return what an action has put into which rows; where it is not known, its next record names the same place."""
+    if known.counts is not None:
+        return known.counts
+    tallies = [dict(zip(("row", "width", "column", "amount"), one, strict=True)) for one in known.tallies]
+    return contributions({**record, "reward": known.reward, "tallies": tallies})
 
 
 def contributions(record: Fields) -> Iterator[tuple[Row, tuple[int, ...]]]:

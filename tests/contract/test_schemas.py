@@ -471,6 +471,16 @@ RECORDS: dict[str, dict[str, Any]] = {
     "switch": {"policy": "homepage", "arm": "hybrid", "is_off": True, "turned_at_ms": 1_700_000_000_123},
     "policy": {"name": "homepage", "generation": 2, "definition": '{"name":"homepage"}'},
     "deployment": {"app_id": "pipeline-2", "takes_over": "pipeline", "begun_at_ms": 1_700_000_000_123},
+    "checkpoint": {
+        "topic_id": "6f4d7c1e-9b7b-4a51-8f0e-6d6ac4dc0a3b",
+        "partition": 3,
+        "offset": 1_000_000,
+        "event_time_ms": 1_700_000_000_123,
+        "previous": "ab" * 32,
+        "state": "cd" * 32,
+        "parts": 12,
+    },
+    "checkpoint_part": {"lines": bytes(range(16))},
     "policy-follows": {
         "name": "homepage",
         "generation": 2,
