@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from pipeline.errors import ConfigError
 from pipeline.registry.settings import RegistrySettings
@@ -12,6 +13,8 @@ from pipeline.stream.log.continuity import Accepted
 from pipeline.stream.security import Address, servers_of
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+LogFormat: TypeAlias = Literal["text", "json"]
 
 SESSION_TIMEOUT_S = (6.0, 300.0)
 """The broker's own bounds, unless its operator has set others: `group.min.session.timeout.ms`."""
@@ -59,6 +62,7 @@ class WorkerSettings:
     snapshot_signing_key: Path | None = None
     """PEM file of the Ed25519 key that published snapshots are signed with; None: they are not."""
     log_level: str = "INFO"
+    log_format: LogFormat = "text"
     """Of this process's log."""
     ends_on_failed_lane: bool = False
     """Whether the process ends (75) when one partition of one stage can't go on; if not, the others do."""

@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from pipeline.cli import options
-from pipeline.cli.logs import LOG_FORMAT
+from pipeline.cli.logs import log_to_stderr
 from pipeline.serve.keys import parse_keys
+from pipeline.settings import LogFormat
 from pipeline.stream.security import Address
 
 a_file = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -99,7 +100,10 @@ a_file = click.Path(path_type=Path, exists=True, dir_okay=False)
     show_default=True,
     help="Longest ledger that a page reads; of a longer one it names the command. [PIPELINE_CONSOLE_LEDGER_RECORDS]",
 )
-def console(broker: Address, api_keys: Path | None, node_key_file: Path | None, **others: Any) -> None:
+@options.log_format
+def console(
+    broker: Address, api_keys: Path | None, node_key_file: Path | None, log_format: LogFormat, **others: Any
+) -> None:
     """Show in a browser what is decided, learned and published; with a key, act on it. Until stopped.
 
     \b
@@ -112,7 +116,7 @@ def console(broker: Address, api_keys: Path | None, node_key_file: Path | None, 
     from pipeline.console.server import run_console  # noqa: PLC0415
     from pipeline.console.settings import ConsoleSettings  # noqa: PLC0415
 
-    logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
+    log_to_stderr(logging.WARNING, log_format)
     logging.getLogger("aiokafka").setLevel(
         logging.CRITICAL
     )  # a broker that is away is told once, as what is not followed

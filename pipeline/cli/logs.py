@@ -1,4 +1,4 @@
-"""How processes log: to stderr, an event name and fields a line, and nothing of which it could be endlessly much.
+"""How processes log: to stderr, an event name and fields a line (`log_lines.py`), and never endlessly much of anything.
 
 While a broker is away, aiokafka and Faust say so several times a second. So of every kind of line but this package's
 own news, a few are said at once and one a minute after that (`repeats.py`): a change is seen when it comes, and an
@@ -14,9 +14,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from pipeline.cli.log_lines import FORMATTERS
 from pipeline.cli.repeats import MOST_KEYS, Repeats, Told, kind_of
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+from pipeline.settings import LogFormat
 
 OURS = "pipeline."
 OURS_AT_ONCE = 10
@@ -27,9 +27,11 @@ OTHERS_AT_ONCE = 2
 class BoundedHandler(logging.StreamHandler[Any]):
     """Writes lines, and counts those that repeat others."""
 
-    def __init__(self, stream: Any = None, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, stream: Any = None, clock_s: Callable[[], float] = time.monotonic, log_format: LogFormat = "text"
+    ) -> None:
         super().__init__(stream)
-        self.setFormatter(logging.Formatter(LOG_FORMAT))
+        self.setFormatter(FORMATTERS[log_format]())
         self._clock_s = clock_s
         self._repeats = Repeats()
         self._last: OrderedDict[Hashable, logging.LogRecord] = OrderedDict()
@@ -80,11 +82,10 @@ def _with_count(record: logging.LogRecord, told: Told, itself: int = 0) -> loggi
     said = copy.copy(record)
     said.exc_info = said.exc_text = said.stack_info = None
     if more > 0:
-        said.msg = f"{record.getMessage()} [and {more} more like it in {told.within_s:.0f} s]"
-        said.args = None
+        said.more, said.more_within_s = more, round(told.within_s)
     return said
 
 
-def log_to_stderr(level: int | str) -> None:
+def log_to_stderr(level: int | str, log_format: LogFormat = "text") -> None:
     """Let this process log."""
-    logging.basicConfig(level=level, handlers=[BoundedHandler()])
+    logging.basicConfig(level=level, handlers=[BoundedHandler(log_format=log_format)])

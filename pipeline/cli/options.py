@@ -152,6 +152,14 @@ def _command() -> str:
     return " ".join(names)
 
 
+log_format = click.option(
+    "--log-format",
+    envvar="PIPELINE_LOG_FORMAT",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Lines for people, or a JSON document a line, for a program that collects logs. [PIPELINE_LOG_FORMAT]",
+)
 metrics_host = click.option(
     "--metrics-host",
     envvar="PIPELINE_METRICS_HOST",

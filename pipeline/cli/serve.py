@@ -20,6 +20,7 @@ from pipeline.serve.http.server import loop_factory, run_node
 from pipeline.serve.keys import parse_keys
 from pipeline.serve.settings import ServeSettings
 from pipeline.serve.subject import parse_salts
+from pipeline.settings import LogFormat
 from pipeline.stream.security import Address
 
 log = logging.getLogger(__name__)
@@ -200,8 +201,10 @@ log = logging.getLogger(__name__)
     show_default=True,
     help="With no room for records: shed and count them, or first let requests wait. [PIPELINE_WHEN_FULL]",
 )
+@options.log_format
 @limit_options
 def serve(
+    log_format: LogFormat,
     api_keys: Path | None,
     claim_secret_file: Path | None,
     subject_salt: str,
@@ -215,7 +218,7 @@ def serve(
       pipeline serve --broker 127.0.0.1:9092 --port 8080
       curl -s localhost:8080/v1/policies/homepage/decide -H 'content-type: application/json' -d '{}'
     """
-    log_to_stderr(logging.INFO)
+    log_to_stderr(logging.INFO, log_format)
     keys = () if api_keys is None else parse_keys(api_keys.read_text("utf-8"), str(api_keys))
     secrets: tuple[bytes, ...] = ()
     if claim_secret_file is not None:

@@ -23,7 +23,14 @@ from pipeline.doctor.watch import require_sound
 from pipeline.errors import NotAllowedError
 from pipeline.registry.lookup import Schemas
 from pipeline.registry.settings import RegistrySettings
-from pipeline.settings import CLOCK_SKEW_MS, COMMIT_INTERVAL_S, ORPHAN_HOLD_MS, SESSION_TIMEOUT_S, WorkerSettings
+from pipeline.settings import (
+    CLOCK_SKEW_MS,
+    COMMIT_INTERVAL_S,
+    ORPHAN_HOLD_MS,
+    SESSION_TIMEOUT_S,
+    LogFormat,
+    WorkerSettings,
+)
 from pipeline.stream import failpoints
 from pipeline.stream.app import build_app
 from pipeline.stream.log.continuity import accepted_logs
@@ -145,6 +152,7 @@ STOPPED_WITHIN_S = 15.0
     show_default=True,
     help="Least severity that is logged. [PIPELINE_LOG_LEVEL]",
 )
+@options.log_format
 @click.option(
     "--snapshot-signing-key",
     envvar="PIPELINE_SNAPSHOT_SIGNING_KEY",
@@ -180,6 +188,7 @@ def worker(
     orphan_hold_ms: int,
     max_clock_skew_ms: int,
     log_level: str,
+    log_format: LogFormat,
     ends_on_failed_lane: bool,
     metrics_host: str,
     metrics_port: int | None,
@@ -209,12 +218,14 @@ def worker(
         orphan_hold_ms=orphan_hold_ms,
         max_clock_skew_ms=max_clock_skew_ms,
         log_level=log_level,
+        log_format=log_format,
         ends_on_failed_lane=ends_on_failed_lane,
         metrics_host=metrics_host,
         metrics_port=metrics_port,
         snapshot_signing_key=snapshot_signing_key,
         failpoint=os.environ.get(failpoints.VARIABLE, ""),
     )
+    log_to_stderr(log_level, log_format)
     asyncio.run(check_registry(registry))
     if settings.declare_topics:
         asyncio.run(create_topics_of(settings))
@@ -223,7 +234,6 @@ def worker(
     if processes == 1:
         run_worker(settings)
     else:
-        log_to_stderr(log_level)
         run_processes(shared_out(settings, processes), run_member)
 
 
@@ -278,7 +288,7 @@ def run_worker(settings: WorkerSettings) -> None:
     logging_config = {
         "version": 1,
         "disable_existing_loggers": False,
-        "handlers": {"stderr": {"class": "pipeline.cli.logs.BoundedHandler"}},
+        "handlers": {"stderr": {"class": "pipeline.cli.logs.BoundedHandler", "log_format": settings.log_format}},
         "root": {"level": settings.log_level, "handlers": ["stderr"]},
     }
     runner = PunctualWorker(app, loglevel=settings.log_level, logging_config=logging_config, quiet=True)

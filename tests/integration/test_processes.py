@@ -143,7 +143,7 @@ def deployment(own_kafka: LocalKafka, tmp_path: Path) -> Deployment:
 def test_processes_join_learn_are_started_again_and_stop_in_time_even_if_the_broker_is_frozen(
     deployment: Deployment,
 ) -> None:
-    with deployment.workers("--processes", "2") as parent:
+    with deployment.workers("--processes", "2", "--log-format", "json") as parent:
         deployment.until(lambda: deployment.members() == 2, "two workers with partitions")
         deployment.click(30)
         deployment.until(lambda: deployment.learned() == 30, "30 clicks")
@@ -154,7 +154,11 @@ def test_processes_join_learn_are_started_again_and_stop_in_time_even_if_the_bro
         deployment.until(lambda: deployment.members() == 2, "two workers with partitions again")
         parent.send_signal(signal.SIGTERM)
         assert parent.wait(STOPPED_WITHIN_S) == 0
-        assert "stopped-at-once" not in deployment.log.read_text("utf-8")
+        # A line is a document, whoever says it: this package, its parent of processes, Faust, aiokafka.
+        lines = list(map(orjson.loads, deployment.log.read_text("utf-8").splitlines()))
+        assert {line["logger"].split(".")[0] for line in lines} >= {"pipeline", "faust", "aiokafka"}
+        assert {"worker-started", "restored", "snapshot-published"} <= {line.get("event") for line in lines}
+        assert "stopped-at-once" not in {line.get("event") for line in lines}
     with deployment.workers("--processes", "2") as parent:
         deployment.until(lambda: deployment.members() == 2, "two workers with partitions")
         deployment.click(30)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 
 from pipeline.cli.logs import OTHERS_AT_ONCE, OURS_AT_ONCE, BoundedHandler
 from pipeline.cli.repeats import AGAIN_S, MOST_KEYS, Repeats
+from pipeline.settings import LogFormat
 
 TEN_MINUTES_S = 600
 
@@ -14,10 +16,10 @@ TEN_MINUTES_S = 600
 class Log:
     """A log whose time is told to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_format: LogFormat = "text") -> None:
         self.now_s = 1_000.0
         self._written = io.StringIO()
-        self.handler = BoundedHandler(self._written, lambda: self.now_s)
+        self.handler = BoundedHandler(self._written, lambda: self.now_s, log_format)
 
     def say(self, logger: str, level: int, message: str, *values: object, fault: Exception | None = None) -> None:
         told = (type(fault), fault, None) if fault else None
@@ -99,3 +101,29 @@ def test_kinds_without_end_take_no_memory_without_end() -> None:
     assert len(repeats._said) <= MOST_KEYS + 1
     # What is forgotten is told first.
     assert told + sum(each.more for _, each in repeats.rest(0.0)) == 3 * MOST_KEYS
+
+
+def test_a_program_is_given_an_event_its_fields_with_their_types_and_what_is_counted() -> None:
+    log = Log("json")
+    log.say("pipeline.publish", logging.INFO, "snapshot-published policy=%s version=%d id=%.3s", 'a "b"\n', 7, "abcdef")
+    log.say("pipeline.stream", logging.INFO, "Rebalanced to level=%s share=50%% of=%s", "own", ValueError("x"))
+    log.say("aiokafka", logging.ERROR, "Unable connect to node with id %s: %s", 1, "refused", fault=OSError("why"))
+    log.say("pipeline.stream", logging.INFO, "lane-failed at=%s level=%s share=50%% of=%s", None, "own", {1: "y"})
+    published, odd, sentence, failed = map(json.loads, log.lines)
+    assert published["event"] == "snapshot-published"
+    assert (published["policy"], published["version"], published["id"]) == ('a "b"\n', 7, "abcdef")
+    assert published["message"] == 'snapshot-published policy=a "b"\n version=7 id=abc'
+    assert (published["level"], published["logger"]) == ("INFO", "pipeline.publish")
+    # A sentence has no name and no fields.
+    assert {"event", "level_", "of"}.isdisjoint(odd)
+    assert sentence["message"] == "Unable connect to node with id 1: refused"
+    assert "OSError: why" in sentence["exception"]
+    # What a field is called does not hide what the line says of itself.
+    assert (failed["level"], failed["level_"], failed["at"], failed["of"]) == ("INFO", "own", None, {"1": "y"})
+    for _ in range(5):
+        log.say("aiokafka", logging.ERROR, "Unable connect to node with id %s: %s", 1, "refused")
+    log.now_s += AGAIN_S
+    log.say("pipeline.stream", logging.INFO, "restored topic=%s partition=%s", "rewards", 3)
+    counted, restored = map(json.loads, log.lines[-2:])
+    assert (restored["event"], restored["topic"], restored["partition"]) == ("restored", "rewards", 3)
+    assert (counted["message"], counted["more"]) == ("Unable connect to node with id 1: refused", 3)
