@@ -24,6 +24,7 @@ from benchmarks import (
     models,
     pipeline,
     publish,
+    rebalance,
     recovery,
     replaying,
     sizing,
@@ -111,6 +112,17 @@ def freshness_command(
     if smoke:
         rates, seconds, repetitions = (500,), 2.0, 1
     tell("freshness", freshness.measure(rates, seconds, interval, repetitions), out, is_smoke=smoke)
+
+
+@main.command("rebalance")
+@click.option("--partitions", default=64, show_default=True, help="Of each topic.")
+@repetitions(1)
+@suite
+def rebalance_command(partitions: int, repetitions: int, smoke: bool, out: Path) -> None:
+    """How long policies have no new snapshots when a second worker joins; needs Java 17 and Maven."""
+    if smoke:
+        partitions, repetitions = 4, 1
+    tell("rebalance", rebalance.measure(partitions, repetitions), out, is_smoke=smoke)
 
 
 @main.command("growth")

@@ -141,6 +141,6 @@ async def _play(load: Load, dimension: int) -> tuple[float, float]:
                 spent_s["learn"] += time.process_time() - began_s
         finally:
             gc.enable()
-        await join.partitions.close()
-        await learn.partitions.close()
+        await join.partitions.close_all()
+        await learn.partitions.close_all()
     return spent_s["join"] / folded * 1e6, spent_s["learn"] / folded * 1e6

@@ -13,7 +13,8 @@ What happens to a fetched batch, and who calls whom:
      9  the lane acknowledges where reading goes on           log/lanes.py  → log/group.py Member.acknowledge
     10  Faust commits that now and then, for people                log/group.py  Member.force_commit
 
-A handler that fails goes from 7 back to 3, on what is durable; before partitions are given back lanes rest at 6.
+A handler that fails goes from 7 back to 3, on what is durable. While partitions are moved lanes rest at 6; of what
+stays they find all open when they begin anew, and at 3 there is nothing to do (log/handover.py).
 
 app.py         the whole wiring on one screen
 metrics.py     a worker's counts for Prometheus
@@ -34,6 +35,7 @@ log/           a partition's log
     reader         read partitions from given offsets on; all that reads, reads by this
     follow         read a topic from its start and keep up with it
     group          membership of the consumer group, by Faust: who owns what, and commits
+    handover       what a rebalance takes away is closed, what stays is left open
     lanes          a stage's partitions, each read, handled and acknowledged by itself
     chores         what is done on open partitions beside that: snapshots, ticks
     claim          who writes to a partition; an earlier owner is fenced

@@ -42,6 +42,7 @@ from pipeline.stream.log import topics
 from pipeline.stream.log.chores import Chores
 from pipeline.stream.log.deployment import watch_deployment
 from pipeline.stream.log.group import GroupTransport
+from pipeline.stream.log.handover import Handover
 from pipeline.stream.log.lanes import EXIT_CRASHED, EXIT_LANE_FAILED, Lanes, end_process, keep_running
 from pipeline.stream.log.outbox import Outbox
 from pipeline.stream.log.reader import LogReader
@@ -105,6 +106,7 @@ class WorkerApp(faust.App):
         self.reader = LogReader(settings.broker)
         self.lanes: list[Lanes] = []
         """Of each stage."""
+        self._handover = Handover()
         self._listener: Listener | None = None
 
     async def on_start(self) -> None:
@@ -164,15 +166,20 @@ class WorkerApp(faust.App):
         for lanes in self.lanes:
             lanes.start(self.owned(lanes.topics[0]))
 
-    async def rest(self) -> None:
-        """Read no more, and finish what is begun."""
+    async def rest(self, *_: Any, **__: Any) -> None:
+        """Read no more, and finish what is begun. What is open stays so: a rebalance may leave it here."""
         await asyncio.gather(*(lanes.rest() for lanes in self.lanes))
 
-    async def give_back(self, *_: Any, **__: Any) -> None:
+    async def hand_over(self, _: Any, assigned: Iterable[TP], **__: Any) -> None:
+        """Close what was open and is not this worker's any more, or may have been another's meanwhile."""
+        await self.rest()
+        await self._handover.assigned(self.consumer_generation_id, assigned, self.lanes)
+
+    async def give_back(self) -> None:
         """Read no more, and close what is open: rows that are in memory alone go to the disk."""
         await self.rest()
         for lanes in self.lanes:
-            await lanes.stage.partitions.close()
+            await lanes.stage.partitions.close_all()
 
     def note_lane(self, stage: str, number: int, has_failed: bool) -> None:
         """Show whether a lane has stopped for good; end the process where that was asked for, or where all have."""
@@ -283,8 +290,8 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
     async def tick_idle_partitions() -> None:
         await keep_running(ticking.run)
 
-    app.on_partitions_revoked.connect(app.give_back)
-    app.on_partitions_assigned.connect(app.give_back)
+    app.on_partitions_revoked.connect(app.rest)
+    app.on_partitions_assigned.connect(app.hand_over)
     _look_after(app, settings, lambda: [one.held for stage in stages for one in stage.partitions])
     return app
 

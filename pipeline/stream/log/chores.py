@@ -53,15 +53,16 @@ class Chores:
             if busy := [task for task in self._at_work.values() if not task.done()]:
                 await asyncio.wait(busy, timeout=LOOK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
 
-    async def rest(self, *numbers: int) -> None:
-        """Let the work on some partitions, or on all, come to an end."""
-        tasks = [task for number, task in self._at_work.items() if not numbers or number in numbers]
+    async def rest(self, *numbers: int) -> frozenset[int]:
+        """Let the work on some partitions, or on all, come to an end; return those where it was cut off."""
+        tasks = {number: task for number, task in self._at_work.items() if not numbers or number in numbers}
         if not tasks:
-            return
-        await asyncio.wait(tasks, timeout=REST_WITHIN_S)
-        for task in tasks:
+            return frozenset()
+        await asyncio.wait(tasks.values(), timeout=REST_WITHIN_S)
+        for task in tasks.values():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        return frozenset(number for number, task in tasks.items() if task.cancelled())
 
     def _begin(self, number: int) -> None:
         task = asyncio.create_task(self._attempt(number))

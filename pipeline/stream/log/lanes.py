@@ -24,6 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 from aiokafka import TopicPartition
@@ -67,8 +68,8 @@ class Stage(Protocol):
 class Rests(Protocol):
     """What works on partitions beside their lanes."""
 
-    async def rest(self, *numbers: int) -> None:
-        """Let the work on some partitions, or on all, come to an end."""
+    async def rest(self, *numbers: int) -> frozenset[int]:
+        """Let the work on some partitions, or on all, come to an end; return those where it was cut off."""
 
 
 class OnState(Protocol):
@@ -134,6 +135,8 @@ class Lanes:
         self.on_state = on_state
         self.reach = reach
         self._lanes: dict[int, _Lane] = {}
+        self._resting: dict[int, _Lane] = {}
+        """Those that were told to end and have not yet."""
         self.handled: Counter[str] = Counter()
         """Records by topic."""
 
@@ -145,14 +148,29 @@ class Lanes:
                 self.on_state(self.stage.name, number, has_failed=False)
 
     async def rest(self) -> None:
-        """End all lanes, each behind the step that it is at."""
-        lanes, self._lanes = self._lanes, {}
+        """End all lanes, each behind the step that it is at. What is open afterwards is as it is on the broker."""
+        self._resting |= self._lanes
+        self._lanes = {}
+        lanes = self._resting
         await asyncio.gather(*(lane.rest() for lane in lanes.values()))
-        await self.rest_chores()
+        cut_off = await self.rest_chores()
+        await self.stage.partitions.settle()
+        # Of what was cut off, or has failed and was not begun anew, nobody knows what memory holds.
+        broken = [number for number, lane in lanes.items() if number in cut_off or not lane.is_sound]
+        await self.stage.partitions.close(*broken)
+        for number in list(lanes):
+            self._resting.pop(number, None)
 
-    async def rest_chores(self, *numbers: int) -> None:
-        """Wait for who works on some partitions, or on all, beside their lanes; none begins on one that is not open."""
-        await asyncio.gather(*(chores.rest(*numbers) for chores in self.chores))
+    async def keep(self, numbers: Iterable[int]) -> None:
+        """Close what is open, but for these; lanes rest."""
+        await self.stage.partitions.close(*(self.stage.partitions.numbers - frozenset(numbers)))
+
+    async def rest_chores(self, *numbers: int) -> frozenset[int]:
+        """Wait for who works on some partitions, or on all, beside their lanes; return those where it was cut off.
+
+        None begins on one that is not open.
+        """
+        return frozenset(chain.from_iterable(await asyncio.gather(*(one.rest(*numbers) for one in self.chores))))
 
     def is_open(self, number: int) -> bool:
         """Whether a partition's state is open and its lane goes on: others may work on it."""
@@ -164,8 +182,9 @@ class Lanes:
 
     def fail(self, number: int, error: Exception) -> None:
         """Let a lane fail by what another did with its partition."""
-        if number in self._lanes:
-            self._lanes[number].fail(error)
+        lane = self._lanes.get(number) or self._resting.get(number)
+        if lane is not None:
+            lane.fail(error)
 
     @property
     def has_failed(self) -> Mapping[int, bool]:
@@ -189,11 +208,17 @@ class _Lane:
         self._handled_ms: dict[str, int] = {}
         self.is_open = False
         self.has_failed = False
+        self._is_whole = True
+        """Whether memory holds of the partition what is durable, or nothing."""
         self._task = asyncio.create_task(self._run())
 
     def fail(self, error: Exception) -> None:
         self._fault = error
         self._has_come.set()
+
+    @property
+    def is_sound(self) -> bool:
+        return self._is_whole and self._fault is None
 
     async def rest(self) -> None:
         self._is_resting = True
@@ -252,9 +277,10 @@ class _Lane:
     async def _step(self, batches: Sequence[Batch]) -> None:
         lanes = self._lanes
         began_s = time.monotonic()
-        self._is_stepping = True
+        self._is_stepping, self._is_whole = True, False
         try:
             await lanes.stage.handle(*batches)
+            self._is_whole = True
         finally:
             self._is_stepping = False
         self._attempts = 0
@@ -288,6 +314,7 @@ class _Lane:
         self._attempts += 1
         await self._lanes.rest_chores(number)
         await stage.partitions.close(number)
+        self._is_whole, self._fault = True, None
         if self._attempts >= ATTEMPTS:
             self.has_failed = True
             log.error(

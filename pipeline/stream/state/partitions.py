@@ -37,7 +37,7 @@ async def _approve(_partition: InMemory) -> None:
 
 
 class Partitions(Generic[T]):
-    """Opened once each, on first use, by whoever comes first; closed when partitions are taken away."""
+    """Opened once each, on first use, by whoever comes first; closed when partitions are taken away, not before."""
 
     def __init__(
         self,
@@ -69,9 +69,23 @@ class Partitions(Generic[T]):
             if future.done() and not future.cancelled() and future.exception() is None
         )
 
+    @property
+    def numbers(self) -> frozenset[int]:
+        """Those that are open, or about to be."""
+        return frozenset(self._opening)
+
+    async def settle(self) -> None:
+        """Let what is being opened come to an end: after this, no claim of a partition is on its way."""
+        if self._opening:
+            await asyncio.wait(self._opening.values())
+
+    async def close_all(self) -> None:
+        """Give all of them back."""
+        await self.close(*self._opening)
+
     async def close(self, *numbers: int) -> None:
-        """Give some back, or all of them. Whoever is cancelled meanwhile leaves them to be closed all the same."""
-        opened = [self._opening.pop(number) for number in numbers or list(self._opening) if number in self._opening]
+        """Give some back. Whoever is cancelled meanwhile leaves them to be closed all the same."""
+        opened = [self._opening.pop(number) for number in numbers if number in self._opening]
         closing = {asyncio.ensure_future(_close(opening)) for opening in opened}
         self._closing |= closing
         for task in closing:

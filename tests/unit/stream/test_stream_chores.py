@@ -101,10 +101,10 @@ async def test_what_closes_a_partition_waits_for_its_work_and_cuts_off_what_take
     async with chores_of(lanes, work) as chores:
         await until(lambda: bool(chores._at_work))
         lanes.numbers.clear()
-        await chores.rest(1)
+        assert await chores.rest(1) == frozenset()
         assert not cut.is_set()
         monkeypatch.setattr(module, "REST_WITHIN_S", 0.01)
-        await chores.rest(0)
+        assert await chores.rest(0) == {0}
         assert cut.is_set()
         assert not chores._at_work
 

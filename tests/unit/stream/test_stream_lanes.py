@@ -54,12 +54,14 @@ class Stage:
         self.faults: dict[int, Exception] = {}
         """By partition: what each handling ends with."""
         self.may_end: asyncio.Event | None = None
-        self.partitions = SimpleNamespace(close=self.close)
+        self.partitions = SimpleNamespace(close=self.close, settle=self.settle)
 
     async def open(self, number: int) -> None: ...
 
-    async def close(self, number: int) -> None:
-        self.closed.append(number)
+    async def settle(self) -> None: ...
+
+    async def close(self, *numbers: int) -> None:
+        self.closed.extend(numbers)
 
     def position(self, topic: str, partition: int) -> int:
         del topic, partition
@@ -270,3 +272,47 @@ async def test_a_lane_that_paces_itself_goes_on_when_enough_waits():
     await bench.until(lambda: len(bench.stage.handled) == 2)
     assert [record.offset for record in bench.stage.handled[1].records] == [11, 12]
     await bench.lanes.rest()
+
+
+async def test_what_rests_stays_open(bench):
+    await bench.start(3, 4)
+    bench.put(3, 10)
+    await bench.until(lambda: bench.stage.handled)
+    await bench.lanes.rest()
+    assert bench.stage.closed == []
+
+
+async def test_a_step_that_was_cut_off_leaves_a_state_that_nobody_knows_and_it_is_closed(bench, monkeypatch):
+    monkeypatch.setattr(room, "REST_WITHIN_S", 0.01)
+    bench.stage.may_end = asyncio.Event()
+    await bench.start(3, 4)
+    bench.put(3, 10)
+    await bench.until(lambda: not bench.reader.readings[TopicPartition("a", 3)].has_waiting)
+    await bench.lanes.rest()
+    assert bench.stage.closed == [3]
+
+
+async def test_what_fails_beside_a_lane_that_ends_closes_its_partition(bench):
+    class Chore:
+        async def rest(self, *numbers: int) -> frozenset[int]:
+            del numbers
+            bench.lanes.fail(4, ValueError("a snapshot could not be sent"))
+            return frozenset({3})  # was cut off
+
+    bench.lanes.chores.append(Chore())
+    await bench.start(2, 3, 4)
+    await bench.lanes.rest()
+    assert sorted(bench.stage.closed) == [3, 4]
+
+
+async def test_a_step_that_fails_while_its_lane_is_to_end_closes_its_partition_once(bench):
+    bench.stage.may_end = asyncio.Event()
+    bench.stage.faults[3] = ValueError("no")
+    await bench.start(3)
+    bench.put(3, 10)
+    await bench.until(lambda: not bench.reader.readings[TopicPartition("a", 3)].has_waiting)
+    resting = asyncio.create_task(bench.lanes.rest())
+    await asyncio.sleep(0)
+    bench.stage.may_end.set()
+    await resting
+    assert bench.stage.closed == [3]
