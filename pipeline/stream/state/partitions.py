@@ -75,9 +75,11 @@ class Partitions(Generic[T]):
         return frozenset(self._opening)
 
     async def settle(self) -> None:
-        """Let what is being opened come to an end: after this, no claim of a partition is on its way."""
+        """Let what is being opened come to an end, and forget what could not be: no claim is on its way after this."""
         if self._opening:
             await asyncio.wait(self._opening.values())
+        failed = [number for number, opening in self._opening.items() if opening.cancelled() or opening.exception()]
+        await self.close(*failed)
 
     async def close_all(self) -> None:
         """Give all of them back."""
