@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from pipeline.join.step import Changes
 from pipeline.join.stored_row import due_of, row_from_bytes, row_to_bytes
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
-from pipeline.stream.log.outbox import BUILDER_BYTES, Headers, Outgoing, Record, by_partition
+from pipeline.stream.log.outbox import BUILDER_BYTES, Headers, Outgoing, Place, Record, by_partition
 from pipeline.stream.state.durable import DurablePartition
 from pipeline.stream.state.tables import INDEX, ROW, due_key
 
@@ -64,6 +65,10 @@ class MemoryBroker:
         self.stamps = 1
         """1 as of topics that the broker stamps (LogAppendTime), 0 as of those whose producers do (CreateTime)."""
 
+        self.stuck: set[Place] = set()
+        """What takes nothing of `send_each` for now."""
+        self.waiting: list[tuple[Place, Sequence[tuple[bytes, bytes | None]], asyncio.Future[None]]] = []
+
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, timestamp_ms: int | None = None
     ) -> int:
@@ -94,6 +99,37 @@ class MemoryBroker:
             for key, value in records:
                 self.append(topic, partition, key, value)
         self.interrupt("after")
+
+    def send_each(self, outgoing: Outgoing) -> dict[Place, asyncio.Future[None]]:
+        """Let each partition take what it can, now or when it is not stuck any more."""
+        sent: dict[Place, asyncio.Future[None]] = {}
+        if not outgoing:
+            return sent
+        self.interrupt("before")
+        for place, records in outgoing.items():
+            sent[place] = asyncio.get_running_loop().create_future()
+            self.waiting.append((place, records, sent[place]))
+        self.take()
+        self.interrupt("after")
+        return sent
+
+    def take(self) -> None:
+        """Take what waits, but for what is stuck."""
+        taken, self.waiting = self.waiting, [one for one in self.waiting if one[0] in self.stuck]
+        for (topic, partition), records, future in taken:
+            if (topic, partition) in self.stuck:
+                continue
+            for key, value in records:
+                self.append(topic, partition, key, value)
+            if not future.cancelled():
+                future.set_result(None)
+
+    def cut_off(self, *, takes_first: bool) -> None:
+        """Let what waits be taken first, or be lost with whoever sent it."""
+        stuck, self.stuck = self.stuck, set() if takes_first else self.stuck
+        self.take()
+        self.waiting.clear()
+        self.stuck = stuck
 
     async def deliver_atomically(self, topic: str, partition: int, rows: Mapping[bytes, bytes | None]) -> int:
         size = sum(len(key) + len(value or b"") for key, value in rows.items())

@@ -28,7 +28,9 @@ from tests.traffic import FOREVER_MS, LIMITS, SUBJECTS, Rolled, Traffic
 
 SOURCES = (topics.DECISIONS, topics.OUTCOMES, topics.REWARDS, topics.STATISTICS)
 PUBLISH, ARRIVE, FORGET, DIRECT, TOGETHER = "publish", "arrive", "forget", "direct", "together"
-DOINGS = (*SOURCES, TOGETHER, PUBLISH, ARRIVE, FORGET, DIRECT)
+STICK, TAKE, PAY = "stick", "take", "pay"
+"""The policy's partition of `statistics` takes nothing; it takes again, what waits first; LEARN pays what it owes."""
+DOINGS = (*SOURCES, TOGETHER, PUBLISH, ARRIVE, FORGET, DIRECT, STICK, TAKE, PAY)
 
 
 ROUNDS = 3
@@ -97,7 +99,7 @@ class Worker:
         tables: dict[str, Any] = self.tables
         policies: Any = self.policies
         self.join = JoinAgent(tables["join"], broker, policies, self.is_caught_up, LIMITS)
-        self.learn = LearnAgent(tables["learn"], broker)
+        self.learn = LearnAgent(tables["learn"], broker, patience_s=0.0)
         self.publish = PublishAgent(tables["publish"], broker, policies)
 
     def is_caught_up(self, topic: str, partition: int, position: int, since_ms: int) -> bool:
@@ -117,9 +119,12 @@ class Worker:
                 await self.read_together(move.partition % self.broker.partitions, move.count)
             elif move.what == DIRECT:
                 self.direct(("rollback", "pin", "unpin")[move.partition % 3], move.count)
-            else:
+            elif move.what in SOURCES:
                 await self.read(move.what, move.partition % self.broker.partitions, move.count)
+            else:
+                await self.owe(move.what)
         except Crashed:
+            self.broker.cut_off(takes_first=bool(move.count % 2))
             if move.loses_disk:
                 for table in self.tables.values():
                     table.lose()
@@ -183,6 +188,23 @@ class Worker:
         self.acknowledged[topic, partition] = max(start, batch.resume_offset)
         return batch.resume_offset > start
 
+    async def owe(self, what: str) -> None:
+        """Play what happens between LEARN and `statistics`."""
+        if what == PAY:
+            await self.pay()
+        elif what == TAKE:
+            self.take_again()
+        else:
+            self.broker.stuck = {(topics.STATISTICS, topics.partition_for("homepage", self.broker.partitions))}
+
+    def take_again(self) -> None:
+        self.broker.stuck = set()
+        self.broker.take()
+
+    async def pay(self) -> None:
+        for partition in self.learn.partitions:
+            await self.learn.pay(partition.rows.partition)
+
     async def publish_all(self) -> None:
         for partition in self.publish.partitions:
             partition.published_at_s.clear()  # the interval has passed
@@ -206,6 +228,11 @@ class Worker:
                 await self.read_all(topics.DECISIONS)
             assert not forgetting.remaining
         await self.read_all(topics.REWARDS)
+        self.take_again()
+        for number in range(self.broker.partitions):
+            await self.learn.open(number)
+        while any(partition.owing.places for partition in self.learn.partitions):
+            await self.pay()
         await self.read_all(topics.STATISTICS)
         self.direct("unpin")
         await self.publish_all()

@@ -1,14 +1,14 @@
 """The agent around LEARN: load, fold, make durable; step by step (`stream/state/durable.py`).
 
 Table rows:   r<action_id> what an action counts for | e<action_id> it is erased | c<row key> statistics
-              | s how far the ledger is folded
+              | s how far the ledger is folded | o<…> what of it `statistics` has not taken (`owed.py`)
 """
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from pipeline.codec import avro
 from pipeline.learn.columns import COUNTED_BYTES, Piece, PieceFold, fold_piece, pieces
 from pipeline.learn.ledger import merge_deltas
 from pipeline.learn.memory import (
@@ -18,30 +18,32 @@ from pipeline.learn.memory import (
     statistics_from_bytes,
     statistics_to_bytes,
 )
+from pipeline.learn.owed import PATIENCE_S, SUMS, Owing
+from pipeline.learn.statistics_records import Told, step_told
 from pipeline.models.sums.statistics import Statistics
 from pipeline.stream.log import topics
 from pipeline.stream.log.fetch import Batch
-from pipeline.stream.log.outbox import Outbox, Record, by_partition
+from pipeline.stream.log.outbox import Outbox
 from pipeline.stream.log.sources import Resumption
 from pipeline.stream.state.durable import DurablePartition
 from pipeline.stream.state.partitions import Opens, Partitions
 from pipeline.stream.state.tables import PROGRESS, ROW, due_key
 
-SUMS = b"c"
 GONE = b"e"
 """Of an erased action. Interned for ever: whoever asks for an erasure again, it is done once."""
 FORGET_ROWS, FORGET_BYTES = 5_000, 2 << 20
-"""Expired actions forgotten in one step."""
+"""Expired actions forgotten in one step; fewer where it owes, so that it fits one record batch all the same."""
 
 
 class LearnPartition:
     """What is in memory of one partition."""
 
-    def __init__(self, held: DurablePartition) -> None:
+    def __init__(self, held: DurablePartition, patience_s: float) -> None:
         stored = held.rows.get(PROGRESS)
         self.held = held
         self.rows = held.rows
         self.state = FoldState() if stored is None else fold_state_from_bytes(stored)
+        self.owing = Owing(held, patience_s)
         self.has_erased = any(True for _ in held.rows.scan(GONE))
         """Whether any action of this partition was ever erased: most never see one, and need not look."""
 
@@ -52,7 +54,7 @@ class LearnPartition:
     def resume(self, found: Mapping[str, Resumption]) -> dict[bytes, bytes | None]:
         """Go on where the ledger goes on."""
         self.state.position = found[topics.REWARDS].position
-        return {PROGRESS: self.state.to_bytes()}
+        return {PROGRESS: self.state.to_bytes(is_owing=bool(self.owing.places))}
 
     def fold(self, piece: Piece) -> PieceFold:
         """Fold a piece into what is remembered of its actions."""
@@ -71,9 +73,9 @@ class LearnAgent:
 
     name = "learn"
 
-    def __init__(self, opener: Opens, outbox: Outbox) -> None:
+    def __init__(self, opener: Opens, outbox: Outbox, patience_s: float = PATIENCE_S) -> None:
         self._outbox = outbox
-        self.partitions = Partitions(opener.open, LearnPartition)
+        self.partitions = Partitions(opener.open, lambda held: LearnPartition(held, patience_s))
 
     async def open(self, number: int) -> LearnPartition:
         """Return a partition's memory, claimed and restored on first use after an assignment."""
@@ -96,48 +98,31 @@ class LearnAgent:
             # Behind its last record there may be offsets without one.
             partition.state.position = max(partition.state.position, batch.resume_offset)
 
+    async def pay(self, number: int) -> None:
+        """Send what an open partition owes, where it is taken."""
+        await self.partitions.known(number).owing.pay()
+
+    def owed(self) -> Mapping[int, int]:
+        """Return by partition of `statistics` how many partitions of the ledger owe something to it."""
+        return Counter(to for partition in self.partitions for to in partition.owing.places)
+
     async def _fold(self, partition: LearnPartition, piece: Piece) -> None:
         result = partition.fold(piece)
         statistics = partition.statistics(list(result.fold.deltas))
         merge_deltas(statistics, result.fold.deltas.items())
-        outputs = await self._outputs(partition, statistics)
-        partition.held.sources.reached(topics.REWARDS, partition.state.position)
-        await partition.held.make_durable(by_partition(outputs), *_changed_rows(partition, result, statistics))
-
-    async def _outputs(self, partition: LearnPartition, statistics: dict[RowKey, Statistics]) -> list[Record]:
-        """Return the changed rows, and behind those of each policy generation a mark."""
         count = await self._outbox.partition_count(topics.STATISTICS)
-        source, state = partition.rows.partition, partition.state
-        records: list[Record] = []
-        for key, row in statistics.items():
-            value = avro.encode(
-                "statistics",
-                {
-                    **key._asdict(),
-                    "source_partition": source,
-                    "ledger_offset": state.position,
-                    "dimension": row.dimension,
-                    "sums": row.to_bytes(),
-                },
-            )
-            to = topics.partition_for(key.policy, count)
-            records.append(Record(topics.STATISTICS, to, key.to_bytes() + b"@%d" % source, value))
-        for policy, generation in sorted({(key.policy, key.generation) for key in statistics}):
-            mark = {
-                "policy": policy,
-                "generation": generation,
-                "source_partition": source,
-                "ledger_offset": state.position,
-                "event_time_ms": state.watermark_ms,
-            }
-            name = f"{policy}/{generation}@{source}".encode()
-            to = topics.partition_for(policy, count)
-            records.append(Record(topics.STATISTICS, to, name, avro.encode("statistics_mark", mark)))
-        return records
+        told: defaultdict[int, list[Told]] = defaultdict(list)
+        for one in step_told(partition.rows.partition, statistics.items(), partition.state):
+            told[topics.partition_for(one.policy, count)].append(one)
+        late = await partition.owing.tell(told)
+        partition.held.sources.reached(topics.REWARDS, partition.state.position)
+        owed_bytes = sum(len(name) + COUNTED_BYTES for one in late.values() for name in one.names)
+        rows, index = _changed_rows(partition, result, statistics, FORGET_BYTES - owed_bytes)
+        await partition.owing.keep(rows, index, partition.state, late)
 
 
 def _changed_rows(
-    partition: LearnPartition, result: PieceFold, statistics: dict[RowKey, Statistics]
+    partition: LearnPartition, result: PieceFold, statistics: dict[RowKey, Statistics], forget_bytes: int
 ) -> tuple[dict[bytes, bytes | None], list[tuple[bytes, bool]]]:
     rows: dict[bytes, bytes | None] = {}
     index: list[tuple[bytes, bool]] = []
@@ -145,7 +130,7 @@ def _changed_rows(
     size = 0
     for due_ms, row_id in partition.rows.due(partition.state.watermark_ms - 1, FORGET_ROWS):
         size += len(row_id) + COUNTED_BYTES
-        if size > FORGET_BYTES:
+        if size > forget_bytes:
             break
         rows[ROW + row_id] = None
         index.append((due_key(due_ms, row_id), False))
@@ -165,5 +150,4 @@ def _changed_rows(
         index.append((due_key(counted.expires_at_ms, row_id), True))
     for key, row in statistics.items():
         rows[SUMS + key.to_bytes()] = statistics_to_bytes(row)
-    rows[PROGRESS] = partition.state.to_bytes()
     return rows, index

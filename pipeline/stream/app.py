@@ -65,6 +65,7 @@ is paid back in CPU: with 0.05 there were 1.6 times the steps. Single runs do no
 comes alone does not wait (ops/decisions/0024-pace.md)."""
 LEARN_PACE_S = 0.25
 """LEARN's, at most: it hands over statistics four times as often as the most eager policy publishes."""
+PAY_POLL_S = 0.1
 TICK_POLL_S = 0.5
 
 
@@ -252,6 +253,7 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
     )
     stages = (join, learn, publish)
     app.metrics.watch(join.partitions, publish.partitions, app.lanes, publish.watch)
+    app.metrics.count_owed(learn.owed)
     app.metrics.count_refused(lambda: app.policies.refused_count)
 
     def lanes_of(stage: Any, *names: str, pace_s: Callable[[], float] = lambda: 0.0) -> Lanes:
@@ -270,10 +272,11 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
         return lanes
 
     join_lanes = lanes_of(join, topics.DECISIONS, topics.OUTCOMES, pace_s=lambda: JOIN_PACE_S)
-    lanes_of(learn, topics.REWARDS, pace_s=partial(learn_pace_s, app.policies.book))
+    learn_lanes = lanes_of(learn, topics.REWARDS, pace_s=partial(learn_pace_s, app.policies.book))
     publish_lanes = lanes_of(publish, topics.STATISTICS)
     due = partial(publish.until_due, PUBLISH_POLL_S)
     publishing = Chores(publish_lanes, partial(app.ready, topics.STATISTICS), due, publish.publish_due)
+    paying = Chores(learn_lanes, partial(app.ready, topics.REWARDS), partial(asyncio.sleep, PAY_POLL_S), learn.pay)
     some_time = partial(asyncio.sleep, TICK_POLL_S)
     tick = partial(join.tick, idle_after_s=settings.idle_after_s)
     ticking = Chores(join_lanes, partial(app.ready, topics.DECISIONS), some_time, tick)
@@ -285,6 +288,10 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
     @app.task
     async def publish_snapshots() -> None:
         await keep_running(publishing.run)
+
+    @app.task
+    async def pay_owed_statistics() -> None:
+        await keep_running(paying.run)
 
     @app.task
     async def tick_idle_partitions() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 
@@ -73,6 +73,7 @@ class WorkerMetrics(Collector):
         self._publish_partitions: Iterable[PublishPartition] = ()
         self._lanes: Iterable[Lanes] = ()
         self._watched: Iterable[tuple[str, Watched]] = ()
+        self._owed: Callable[[], Mapping[int, int]] = dict
         self._refused: Callable[[], int] = int
         self._loop: asyncio.AbstractEventLoop | None = None
         self.registry.register(self)
@@ -94,6 +95,10 @@ class WorkerMetrics(Collector):
     def count_refused(self, refused: Callable[[], int]) -> None:
         """Tell how many records of `policies` were passed over."""
         self._refused = refused
+
+    def count_owed(self, owed: Callable[[], Mapping[int, int]]) -> None:
+        """Tell what LEARN owes to whom (`learn/owed.py`)."""
+        self._owed = owed
 
     def belongs_to(self, loop: asyncio.AbstractEventLoop) -> None:
         """Read counts in this loop."""
@@ -274,7 +279,14 @@ class WorkerMetrics(Collector):
             opened.add_metric([stage], len({each.partition for each in standings}))
             for topic, count in lanes.handled.items():
                 handled.add_metric([stage, topic], count)
-        return [lag, age, waiting, handled, opened]
+        owed = GaugeMetricFamily(
+            "pipeline_statistics_owed",
+            "From how many partitions of the ledger a partition of `statistics` has not taken what is learned.",
+            labels=["partition"],
+        )
+        for number, count in self._owed().items():
+            owed.add_metric([str(number)], count)
+        return [lag, age, waiting, handled, opened, owed]
 
     def _snapshots(self) -> list[Metric]:
         version = GaugeMetricFamily(

@@ -217,7 +217,7 @@ def test_how_far_the_ledger_was_folded_of_version_1():
         (progress_from_bytes, b"[4,{},{},0,{},0,{},{}]"),
         (counted_from_bytes, struct.pack("<Bqqq", 3, 0, 0, 0)),
         (statistics_from_bytes, struct.pack("<BI3q", 2, 0, 0, 0, 0)),
-        (fold_state_from_bytes, b"[2,0,0]"),
+        (fold_state_from_bytes, b"[3,0,0]"),
     ],
 )
 def test_state_of_a_later_release_stops_the_worker_instead_of_being_guessed_at(read, stored):

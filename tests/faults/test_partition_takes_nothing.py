@@ -16,6 +16,7 @@ from pipeline.stream.log.topics import (
     PUBLISH_TABLE,
     REWARDS,
     SNAPSHOTS,
+    STATISTICS,
     changelog_topic,
 )
 from tests.faults.cluster_trial import ClusterTrial
@@ -37,10 +38,11 @@ WRITTEN = {
     REWARDS: "by JOIN, of the decisions of one partition",
     JOIN_TABLE: "JOIN's state of one partition",
     LEARN_TABLE: "LEARN's",
+    STATISTICS: "by LEARN, of the policies that one partition publishes, from every partition of the ledger",
     PUBLISH_TABLE: "PUBLISH's, of the policies that one partition publishes",
     SNAPSHOTS: "those policies' snapshots",
 }
-OF_SOME_POLICIES = (PUBLISH_TABLE, SNAPSHOTS)
+OF_SOME_POLICIES = (STATISTICS, PUBLISH_TABLE, SNAPSHOTS)
 
 
 @pytest.mark.faults
@@ -51,7 +53,7 @@ async def test_a_worker_publishes_for_all_others(long_cluster_trial: ClusterTria
     the others    ├─ snapshots ─┼─ snapshots ─ snapshots ─ snapshots ────┼─ snapshots ────────
     """
     trial = long_cluster_trial
-    topic = written if written in (REWARDS, SNAPSHOTS) else changelog_topic(trial.place.app_id, written)
+    topic = written if written in (REWARDS, STATISTICS, SNAPSHOTS) else changelog_topic(trial.place.app_id, written)
     streams = trial.streams()
     stopped = {trial.published_at(STUCK)} if written in OF_SOME_POLICIES else set()
     others = [one for one in streams if one.policy["name"] not in stopped]

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from pipeline.codec import avro
 from pipeline.join.progress import imbalance
-from pipeline.learn.agent import SUMS
 from pipeline.learn.memory import RowKey, statistics_from_bytes
+from pipeline.learn.owed import OWED, SUMS
 from pipeline.models.sums.statistics import Statistics
 from pipeline.publish.outline import kept
 from pipeline.publish.snapshot import posterior_sha256, snapshot_id
@@ -44,6 +44,8 @@ def test_a_worker_killed_anywhere_publishes_the_naive_posterior(
         for stream in (topics.DECISIONS, topics.OUTCOMES):
             assert imbalance(partition.progress.counts, stream) == 0
         assert partition.rows.due(2**62, 1) == []
+    for partition in worker.learn.partitions:
+        assert list(partition.rows.scan(OWED)) == []
 
 
 @settings(max_examples=120)

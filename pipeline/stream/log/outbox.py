@@ -39,7 +39,9 @@ class Record(NamedTuple):
 
 Headers = Sequence[tuple[str, bytes]]
 """Beside a record's key and value."""
-Outgoing = Mapping[tuple[str, int], Sequence[tuple[bytes, bytes | None]]]
+Place = tuple[str, int]
+"""A partition of a topic."""
+Outgoing = Mapping[Place, Sequence[tuple[bytes, bytes | None]]]
 """(topic, partition) → (key, value) records, in order."""
 
 
@@ -53,6 +55,7 @@ class Outbox:
         self._producer: AIOKafkaProducer = None  # made by `start`: aiokafka wants a running loop
         self._claim: Claim | None = None
         self._keeping: asyncio.Task[None] | None = None
+        self._sending: set[asyncio.Task[None]] = set()
         self._partition_counts: dict[str, int] = {}
 
     async def start(self) -> None:
@@ -89,9 +92,10 @@ class Outbox:
 
     async def stop(self) -> None:
         """Disconnect, if it ever was connected; what nobody waits for any more is given up."""
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
+        tasks = [*self._sending, *([] if self._keeping is None else [self._keeping])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._producer is not None:
             await _let_go(self._producer)
 
@@ -127,6 +131,18 @@ class Outbox:
             sent.extend([await self._send(builder, topic, partition) for builder in self._build(topic, group, headers)])
         self._reach("outputs-sent")
         await self._acknowledged(sent)
+
+    def send_each(self, outgoing: Outgoing) -> dict[Place, asyncio.Future[None]]:
+        """Do `deliver_all` for each partition by itself: return by partition what ends when it has acknowledged.
+
+        Of what is under way for a partition, the caller waits for the end before it sends more there.
+        """
+        sent: dict[Place, asyncio.Future[None]] = {}
+        for place, group in outgoing.items():
+            sent[place] = task = asyncio.create_task(self.deliver_all({place: group}))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+        return sent
 
     async def deliver_atomically(self, topic: str, partition: int, rows: Mapping[bytes, bytes | None]) -> int:
         """Send rows as one record batch, which the broker appends whole or not at all; return the last offset.

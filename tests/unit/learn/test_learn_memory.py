@@ -50,7 +50,7 @@ def test_statistics_that_are_cut_short_stop_the_worker():
     [
         (counted_from_bytes, struct.pack("<Bqqq", 3, 1, 0, 0)),
         (statistics_from_bytes, struct.pack("<BI3q", 2, 0, 0, 0, 0)),
-        (fold_state_from_bytes, orjson.dumps([2, 0, 0])),
+        (fold_state_from_bytes, orjson.dumps([3, 0, 0])),
     ],
 )
 def test_state_of_an_unknown_version_stops_the_worker(read, stored):
