@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -79,7 +79,7 @@ class Owing:
         """The partitions of `statistics` that something is owed to."""
         return frozenset(self._debts)
 
-    async def tell(self, told: Mapping[int, Iterable[Told]]) -> dict[int, Late]:
+    async def tell(self, told: Mapping[int, Sequence[Told]]) -> dict[int, Late]:
         """Send what a step tells, by partition of `statistics`; return what is owed of it.
 
         Raises:
