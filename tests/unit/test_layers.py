@@ -70,7 +70,7 @@ PURE = {
 # What touches the world in those folders; everything else there is pure.
 WORLDLY = {
     "join": ("agent",),
-    "learn": ("agent",),
+    "learn": ("agent", "owed"),
     "publish": ("agent", "partition", "sending", "versions"),
     "client": ("http",),
     "replay": (
