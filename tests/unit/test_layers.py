@@ -18,6 +18,7 @@ PURE = {
     "models": ("errors",),
     "policy": ("errors", "models"),
     "events": ("errors",),
+    "producers": ("errors", "events", "codec", "join", "policy"),
     "outcome_id": (),
     "codec": ("errors", "events"),
     "join": ("errors", "events", "outcome_id", "codec", "policy"),
@@ -71,6 +72,7 @@ PURE = {
 WORLDLY = {
     "join": ("agent",),
     "learn": ("agent", "owed"),
+    "producers": ("tail",),
     "publish": ("agent", "partition", "sending", "versions"),
     "client": ("http",),
     "replay": (
