@@ -17,6 +17,21 @@ WIDTH, HEIGHT, A_ROW = 8, 8, 3
 NOT_FALLBACKS = "policy|holdout|killed"
 """What decides on purpose."""
 POLICY = 'policy=~"$policy"'
+MONITORS = {
+    "reward": "Rewards: mean and spread against the week before",
+    "calibration": "Earned, over what contexts foretold",
+    "regret": "Regret of a day, as a share",
+    "features": "Features: stability index",
+    "unusual": "Missing, unknown, at a bound: points more",
+    "association": "Features and rewards: change of correlation",
+    "draws": "Draws against propensities",
+    "propensities": "Drawn, over propensities",
+    "log": "Log: effective decisions",
+    "fallbacks": "Fallbacks, as a share of the sample",
+    "holdout": "Held out, over what was declared",
+    "delays": "Delays: stability index and medians",
+}
+"""A panel each."""
 
 
 class Panel(NamedTuple):
@@ -127,6 +142,31 @@ DASHBOARDS: Mapping[str, tuple[str, Sequence[Panel]]] = {
                     "{{policy}} entropy": f"pipeline_arm_entropy_ratio{{{POLICY}}} or vector(1)",
                 },
                 "percentunit",
+            ),
+            Panel(
+                "Monitors that are red",
+                {
+                    "{{policy}} {{monitor}}": (
+                        f"max by (policy, monitor) (pipeline_monitor_alarm{{{POLICY}}}) or vector(0)"
+                    )
+                },
+                kind="stat",
+            ),
+            *(
+                Panel(
+                    title,
+                    {
+                        "{{policy}} {{figure}} {{of}}": (
+                            f'pipeline_monitor_figure{{{POLICY},monitor="{name}"}} or vector(0)'
+                        )
+                    },
+                )
+                for name, title in MONITORS.items()
+            ),
+            Panel(
+                "Monitors that say nothing, and why",
+                {"{{policy}} {{monitor}} {{reason}}": f"pipeline_monitor_withheld{{{POLICY}}} or vector(0)"},
+                kind="stat",
             ),
             Panel(
                 "Guardrails that changed a decision",

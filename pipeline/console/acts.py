@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import orjson
@@ -149,6 +150,29 @@ async def _do_rollout(broker: Address, policy: str, fields: Fields, by: Operator
     return switching.rollout_in_words(await switching.roll_out(broker, policy, _share(fields), None, by))
 
 
+async def _look_release(broker: Address, policy: str, _: Fields) -> Shown:
+    current = find_policy(await read_book(broker), policy)
+    after = released(current)
+    is_possible = after.definition_hash != current.definition_hash
+    words = (
+        f"would publish {policy} whatever its outcomes do: [monitors] label_rate hold = false"
+        if is_possible
+        else f"{policy} does not wait for its outcomes: hold is false"
+    )
+    return Shown(words, tuple(map(change_in_words, changes_of(current, after))), is_possible, policy, _seal(after))
+
+
+async def _do_release(broker: Address, policy: str, _: Fields, by: Operator) -> str:
+    await apply_policy(broker, released(find_policy(await read_book(broker), policy)), by)
+    return f"{policy} is published again; to have it wait another time, apply hold = true"
+
+
+def released(definition: PolicyDefinition) -> PolicyDefinition:
+    """Return the policy that does not wait for outcomes to be as they were."""
+    rule = replace(definition.monitors.label_rate, holds=False)
+    return replace(definition, monitors=replace(definition.monitors, label_rate=rule))
+
+
 async def _look_apply(broker: Address, policy: str, fields: Fields) -> Shown:
     definition, current = await proposed(broker, policy, fields.get("text", ""))
     if current is None:
@@ -221,6 +245,7 @@ ACTS: Mapping[str, Act] = {
     "kill": Act("Switch off", "policy kill", _look_kill, _do_kill),
     "revive": Act("Switch on", "policy revive", _look_revive, _do_revive),
     "rollout": Act("Show to another share", "policy rollout", _look_rollout, _do_rollout),
+    "release": Act("Publish though outcomes are not as they were", "policy apply", _look_release, _do_release),
     "apply": Act("Apply", "policy apply", _look_apply, _do_apply),
     "letters": Act("Send dead letters again", "dead-letters replay", _look_letters, _do_letters),
 }

@@ -91,7 +91,8 @@ class Desk:
         """Return a policy's row, by all that is known."""
         followed, name = self.followed, definition.name
         live, line = followed.live.get(name), followed.lines.get(name)
-        return policy_row(definition, followed.book, live, line, followed.age_ms(name), self.nodes.alarm(name))
+        red = [monitor for monitor, told in self.nodes.monitors(name).items() if told.is_red]
+        return policy_row(definition, followed.book, live, line, followed.age_ms(name), self.nodes.alarm(name), red)
 
     def record(self, policy: str) -> tuple[int, Mapping[str, Any]] | None:
         """Return the newest record of a policy at hand, decoded, with its version; None where it lies in parts."""

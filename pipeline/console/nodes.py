@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.status.asking import ask_node, ask_worker, session
-from pipeline.status.facts import STAGES, NodeFacts, WorkerFacts
+from pipeline.status.facts import STAGES, MonitorFacts, NodeFacts, WorkerFacts
 
 EVERY_S = 2.0
 NOT_YET = "not asked yet"
@@ -45,6 +45,15 @@ class Nodes:
             if policy in seen.alarms:
                 return seen.alarms[policy], policy in seen.waiting
         return None
+
+    def label_rate(self, policy: str) -> float | None:
+        """Return what came of a policy's decisions in the last look, over what was expected; None: it is not told."""
+        told = (seen.label_rates.get(policy) for seen in self.workers.values())
+        return next((ratio for ratio in told if ratio is not None), None)
+
+    def monitors(self, policy: str) -> Mapping[str, MonitorFacts]:
+        """Return what a policy's monitors said last; the one worker that publishes it tells."""
+        return next((seen.monitors[policy] for seen in self.workers.values() if policy in seen.monitors), {})
 
     def conservation(self) -> list[Conservation]:
         """Return what all workers together read, and what became of it."""

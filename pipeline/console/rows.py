@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from pipeline.console.versions import Line
@@ -56,6 +57,7 @@ def policy_row(
     line: Line | None,
     age_ms: int | None,
     alarm: tuple[str, bool] | None = None,
+    red: Sequence[str] = (),
 ) -> PolicyRow:
     """Return a policy's row.
 
@@ -66,6 +68,7 @@ def policy_row(
         line: its versions.
         age_ms: how old `live` is.
         alarm: in which way its outcomes are not as they were, and whether publishing waits for that.
+        red: monitors whose threshold is passed.
     """
     age_s = None if age_ms is None else age_ms / 1000.0
     return PolicyRow(
@@ -78,7 +81,7 @@ def policy_row(
         age_s,
         None if live is None else sum(sum(one.counts.values()) for one in live.segments.values()),
         None if line is None else line.rate_per_minute(),
-        states_of(definition, book.directive(definition.name), book.halt(definition.name), live, age_s, alarm),
+        states_of(definition, book.directive(definition.name), book.halt(definition.name), live, age_s, alarm, red),
         definition.guardrails.holdout is not None,
     )
 
@@ -90,6 +93,7 @@ def states_of(
     live: LoadedSnapshot | None,
     age_s: float | None,
     alarm: tuple[str, bool] | None = None,
+    red: Sequence[str] = (),
 ) -> list[State]:
     """Return all that holds, the plainest word first."""
     found = []
@@ -101,6 +105,8 @@ def states_of(
         state, waits = alarm
         why = "publishing waits until they are as they were" if waits else "learning and publishing go on"
         found.append(State(f"outcomes have {state}", "bad", f"{why}: ops/runbooks/label-rate.md"))
+    if red:
+        found.append(State(f"red: {', '.join(red[:3])}", "bad", "its monitors say so: ops/runbooks/monitors.md"))
     if directive is not None and is_held(directive):
         what = f"rolled back to {directive.version}" if directive.action == ROLLBACK else f"held at {directive.version}"
         found.append(State(what, "note", "learning goes on beside it; what is learned is published after unpin"))

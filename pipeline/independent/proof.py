@@ -29,6 +29,8 @@ from pipeline.independent.spans import Spans, by_bucket, by_span
 Snapshot = Mapping[str, Any]
 MOST_BITS = 12
 SETTLED = "settled"
+WATCHED = "watch:"
+"""Before rows that monitors read: no posterior is a function of them, so they are in no hash."""
 
 
 class Folded(NamedTuple):
@@ -96,7 +98,7 @@ def posterior_hashes(plain: Plain, folded: Folded) -> list[str]:
     """Hash the sums; where contexts are told apart, in each number of bits: one is right, and no other sums give it."""
     rows: dict[int, list[list[Any]]] = {}
     for (segment, arm, bucket, tally), columns in sorted(by_span(folded.sums).sums.items()):
-        if any(columns) and (not tally or has_tallies(plain)):
+        if any(columns) and (not tally or (has_tallies(plain) and not tally.startswith(WATCHED))):
             rows.setdefault(bucket, []).append([segment, arm, tally, columns])
     digests = [[bucket, hashlib.sha256(_text(found).encode()).hexdigest()] for bucket, found in sorted(rows.items())]
     return _hashes(plain, folded, {"spans": digests})
@@ -113,7 +115,11 @@ def hashes_by_bucket(plain: Plain, folded: Folded) -> list[str]:
         ]
     }
     if has_tallies(plain):
-        parts["tallies"] = [[*row, columns] for row, columns in sums.items() if row[3] and any(columns)]
+        parts["tallies"] = [
+            [*row, columns]
+            for row, columns in sums.items()
+            if row[3] and not row[3].startswith(WATCHED) and any(columns)
+        ]
     return _hashes(plain, folded, parts)
 
 

@@ -11,11 +11,13 @@ belongs (`codec/revisions.py`). The record that settles is whole: whoever asks w
 from __future__ import annotations
 
 from pipeline.codec.reward import Reward, Tallies
+from pipeline.codec.wire import read_accepted
 from pipeline.errors import StateError
 from pipeline.join.row import UNTOLD, ActionRow
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import Credit
+from pipeline.policy.samples import Drawn, is_sampled
 from pipeline.policy.tallies import Shown, tallies_of
 
 
@@ -56,8 +58,10 @@ def _reward(action_id: str, row: ActionRow, definition: PolicyDefinition, stamp_
     is_whole = row.told == UNTOLD
     decided_at_ms = row.decided_at_ms
     tallies: Tallies = ()
-    if definition.has_tallies:
-        shown = Shown(decided_at_ms, row.vector, row.propensity, action_id)
+    sampled = definition.monitors.sample
+    drawn = drawn_by(row.raw) if sampled and is_sampled(action_id, sampled) else None
+    if definition.has_tallies or drawn is not None:
+        shown = Shown(decided_at_ms, row.vector, row.propensity, action_id, drawn)
         tallies = tallies_of(definition, credited, shown, is_settled=row.is_settled)
     return Reward(
         action_id,
@@ -81,6 +85,12 @@ def _reward(action_id: str, row: ActionRow, definition: PolicyDefinition, stamp_
         tallies=tallies,
         is_analysis=row.is_analysis,
     )
+
+
+def drawn_by(raw: bytes) -> Drawn:
+    """Return how a decision was drawn, by its record."""
+    decision = read_accepted(raw)
+    return Drawn(decision.arm, decision.eligible, decision.probabilities, decision.reason)
 
 
 def definition_of(row: ActionRow, book: PolicyBook) -> PolicyDefinition:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.monitor.label_rate import LabelRate, Look, State
 from pipeline.monitor.mix import Mix, mix_of
+from pipeline.monitor.reading import Reading
 from pipeline.monitor.totals import Totals
 from pipeline.policy.definition import PolicyDefinition
 
@@ -24,6 +25,9 @@ class Watched:
     is_held: bool = False
     """Whether publishing waits."""
     mix: Mix | None = None
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    """By monitor, what the last look said."""
+    looked_at_s: float | None = None
     _mixed: Totals | None = None
 
     def see_mix(self, totals: Totals, definition: PolicyDefinition) -> None:
@@ -65,6 +69,21 @@ class Watch:
         if look is None or look.state == before:
             return None
         return Change(before, look, watched.is_held)
+
+    def is_due(self, now_s: float, definition: PolicyDefinition) -> bool:
+        """Whether it is time for another look by all monitors."""
+        watched = self._watched.get(definition.name)
+        if watched is None:
+            return False
+        look_s = definition.monitors.label_rate.look_ms / 1000.0
+        return watched.looked_at_s is None or now_s - watched.looked_at_s >= look_s
+
+    def note(self, now_s: float, policy: str, readings: Mapping[str, Reading]) -> list[str]:
+        """Take in what they said; return which are red that were not, or no more."""
+        watched = self._watched[policy]
+        before, watched.readings, watched.looked_at_s = watched.readings, readings, now_s
+        was = {name for name, one in before.items() if one.is_red}
+        return sorted(was ^ {name for name, one in readings.items() if one.is_red})
 
     def is_held(self, policy: str) -> bool:
         """Whether a policy's publishing waits until its outcomes are as they were."""

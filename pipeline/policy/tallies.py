@@ -17,6 +17,7 @@ from pipeline.models.sums.tally import Tally
 from pipeline.policy.contexts import name_contexts
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.reward import Credit
+from pipeline.policy.samples import Came, Drawn, sample_tallies, sample_widths
 
 DELAY_ROW = "delay:"
 """Before an outcome kind: of how many decisions its first outcome came how late."""
@@ -39,6 +40,8 @@ class Shown(NamedTuple):
     propensity: float
     """Of the arm that was shown; anything where it isn't counted by."""
     action_id: str
+    drawn: Drawn | None = None
+    """How it was drawn, where it is sampled."""
 
 
 def tallies_of(
@@ -48,9 +51,10 @@ def tallies_of(
 
     Where delays are corrected for: how late the first outcome of each kind came, and if it has settled. Where kinds are
     counted apart: how much of each came, in its context. Where contexts are: in which it was. Where decisions count by
-    propensity: 1/p, and what came by it. Where they count by group: in which.
+    propensity: 1/p, and what came by it. Where they count by group: in which. Where they are sampled: what monitors
+    look at.
     """
-    decided_at_ms, vector, propensity, action_id = shown
+    decided_at_ms, vector, propensity, action_id, drawn = shown
     tallies = []
     if definition.attribution.settle == "delay_corrected":
         tallies += _delays(definition, credited, decided_at_ms)
@@ -66,6 +70,9 @@ def tallies_of(
         tallies += importance_tallies(propensity, amounts_of(definition, credited))
     if definition.counts_groups:
         tallies += group_tallies(action_id)
+    if drawn is not None:
+        came = Came(action_id, decided_at_ms, vector, credited, definition.reward.combine(credited))
+        tallies += sample_tallies(definition, drawn, came)
     return tallies
 
 
@@ -83,7 +90,8 @@ def widths_of(definition: PolicyDefinition, shown: Shown) -> dict[str, int]:
         widths[IMPORTANCE_ROW] = importance_columns_for(kinds if definition.reward.is_weighted else 1)
     if definition.counts_groups:
         widths |= {tally.row: tally.width for tally in group_tallies(shown.action_id)}
-    return widths
+    # Whether it was sampled, the definition of its time said.
+    return widths | sample_widths(definition)
 
 
 def group_tallies(action_id: str) -> list[Tally]:

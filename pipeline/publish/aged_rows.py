@@ -22,6 +22,7 @@ from pipeline.errors import StateError
 from pipeline.learn.memory import RowKey
 from pipeline.models.sums.spans import Place, span_for
 from pipeline.models.sums.statistics import Integers, Statistics
+from pipeline.policy.samples import WATCH
 
 Row = tuple[RowKey, Statistics]
 AT_ONCE = 10_000
@@ -52,7 +53,7 @@ class Span:
             rows = [
                 [key.segment, key.arm, key.tally, self.rows[key].sums]
                 for key in sorted(self.rows)
-                if has_tallies or not key.tally
+                if not key.tally or (has_tallies and not key.tally.startswith(WATCH))
             ]
             text = orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY)
             entry = b'[%d,"%b"]' % (self.bucket, hashlib.sha256(text).hexdigest().encode()) if rows else b""

@@ -22,6 +22,8 @@ import orjson
 from pipeline.codec import avro
 from pipeline.learn.memory import RowKey
 from pipeline.models.sums.statistics import Statistics
+from pipeline.monitor.monitors import look
+from pipeline.monitor.reading import Reading
 from pipeline.monitor.totals import Totals, totals_of
 from pipeline.monitor.watch import Watch
 from pipeline.policy.definition import PolicyDefinition
@@ -35,6 +37,7 @@ from pipeline.publish.sending import Write
 from pipeline.publish.signing import Signer
 from pipeline.publish.snapshot import snapshot_fields
 from pipeline.publish.versions import FindPublished, none_published
+from pipeline.publish.watched import watched_rows
 from pipeline.stream.event_loop import Steps
 from pipeline.stream.failpoints import Reach, pass_by
 from pipeline.stream.log import topics
@@ -295,9 +298,34 @@ class PublishAgent:
             # What is learned is kept, and published when its outcomes are as they were, or nobody wants it held.
             partition.dirty.add(name)
             await self._write(partition, rows)
-            return
-        await self._publish(partition, name, content, rows)
-        self._on_published(name, time.monotonic() - began_s)
+        else:
+            await self._publish(partition, name, content, rows)
+            self._on_published(name, time.monotonic() - began_s)
+        if self.watch.is_due(began_s, definition):
+            await self._look(definition, aged, max((mark.event_time_ms for mark in cut.marks.values()), default=0))
+
+    async def _look(self, definition: PolicyDefinition, aged: AgedRows, event_time_ms: int) -> None:
+        """Let all monitors look, in a thread: behind what is published, which waits for none of them."""
+
+        def work() -> dict[str, Reading]:
+            return look(definition, watched_rows(definition, aged.rows()), aged.newest, event_time_ms)
+
+        try:
+            readings = await asyncio.to_thread(work)
+        except (ArithmeticError, LookupError, ValueError):
+            log.exception("monitors-failed policy=%s", definition.name)
+            readings = {}
+        for name in self.watch.note(time.monotonic(), definition.name, readings):
+            is_red = name in readings and readings[name].is_red
+            log.log(
+                logging.WARNING if is_red else logging.INFO,
+                "monitor policy=%s monitor=%s red=%s figures=%s advice=%r",
+                definition.name,
+                name,
+                is_red,
+                {f"{one.name} {one.of}".strip(): one.value for one in (readings[name].figures if is_red else ())},
+                "see ops/runbooks/monitors.md",
+            )
 
     def _see(self, definition: PolicyDefinition, totals: Totals) -> None:
         """Look at what is learned; say it once where outcomes stop, jump, or are as they were."""

@@ -55,6 +55,7 @@ from pipeline.models.sums.statistics import Statistics
 from pipeline.policy.candidates import CANDIDATES
 from pipeline.policy.canonical import canonical_bytes, to_canonical_json
 from pipeline.policy.definition import PolicyDefinition
+from pipeline.policy.samples import WATCH
 from pipeline.publish.aged_rows import AgedRows
 from pipeline.publish.derivation import Derivation
 from pipeline.publish.exposures import count_exposures
@@ -127,7 +128,9 @@ def _delay_parts(definition: PolicyDefinition, as_of_ms: int) -> list[Any]:
 
 def _tallied(rows: Rows) -> list[Any]:
     return [
-        [key.segment, key.arm, key.bucket, key.tally, row.sums] for key, row in rows if key.tally and row.sums.any()
+        [key.segment, key.arm, key.bucket, key.tally, row.sums]
+        for key, row in rows
+        if key.tally and not key.tally.startswith(WATCH) and row.sums.any()
     ]
 
 

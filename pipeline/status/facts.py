@@ -50,6 +50,26 @@ class StreamFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class FigureFacts:
+    """One number of a monitor."""
+
+    name: str
+    of: str
+    """The feature or the like that it is of; empty: of the policy."""
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorFacts:
+    """What a monitor said at its last look."""
+
+    is_red: bool = False
+    figures: Sequence[FigureFacts] = ()
+    withheld: str = ""
+    """Why it says nothing, by a word of `monitor/reading.py`."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerFacts:
     """One worker that was asked."""
 
@@ -70,6 +90,10 @@ class WorkerFacts:
     """By policy whose outcomes are not as they were: stopped, or jumped."""
     waiting: Sequence[str] = ()
     """Policies that are not published while they are so."""
+    label_rates: Mapping[str, float] = field(default_factory=dict)
+    """By policy, what came in the last look over what was expected."""
+    monitors: Mapping[str, Mapping[str, MonitorFacts]] = field(default_factory=dict)
+    """By policy and monitor."""
 
 
 @dataclass(frozen=True, slots=True)

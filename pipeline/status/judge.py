@@ -50,6 +50,15 @@ def _of_worker(worker: WorkerFacts, behind_s: float) -> Iterator[Fault]:
     for policy, state in worker.alarms.items():
         waits = "; it is not published until they are as they were" if policy in worker.waiting else ""
         yield Fault(f"outcomes of {policy}", f"have {state}, says {worker.url}{waits}", "ops/runbooks/label-rate.md")
+    yield from _of_monitors(worker)
+
+
+def _of_monitors(worker: WorkerFacts) -> Iterator[Fault]:
+    for policy, told in worker.monitors.items():
+        for name, one in told.items():
+            if one.is_red:
+                seen = ", ".join(f"{figure.name} {figure.of} {figure.value:.3g}" for figure in one.figures[:2])
+                yield Fault(f"monitor {name} of {policy}", f"is red: {seen}", "ops/runbooks/monitors.md")
 
 
 def _of_node(node: NodeFacts, latest: dict[str, int]) -> Iterator[Fault]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.status.facts import STAGES, StageFacts, StreamFacts, WorkerFacts
+from pipeline.status.facts import STAGES, FigureFacts, MonitorFacts, StageFacts, StreamFacts, WorkerFacts
 
 Samples = Mapping[str, list[tuple[Mapping[str, str], float]]]
 """By metric: labels and value."""
@@ -47,7 +47,22 @@ def _worker_facts(url: str, text: str) -> WorkerFacts:
         held=_policies(samples, "pipeline_held_policies"),
         alarms={labels["policy"]: labels["state"] for labels, value in samples["pipeline_label_rate_alarm"] if value},
         waiting=_policies(samples, "pipeline_publishing_held"),
+        label_rates={labels["policy"]: value for labels, value in samples["pipeline_label_rate_ratio"]},
+        monitors=_monitors(samples),
     )
+
+
+def _monitors(samples: Samples) -> dict[str, dict[str, MonitorFacts]]:
+    figures: defaultdict[tuple[str, str], list[FigureFacts]] = defaultdict(list)
+    for labels, value in samples["pipeline_monitor_figure"]:
+        figures[labels["policy"], labels["monitor"]].append(FigureFacts(labels["figure"], labels["of"], value))
+    found: defaultdict[str, dict[str, MonitorFacts]] = defaultdict(dict)
+    for labels, value in samples["pipeline_monitor_alarm"]:
+        policy, name = labels["policy"], labels["monitor"]
+        found[policy][name] = MonitorFacts(bool(value), figures[policy, name])
+    for labels, _ in samples["pipeline_monitor_withheld"]:
+        found[labels["policy"]][labels["monitor"]] = MonitorFacts(withheld=labels["reason"])
+    return dict(found)
 
 
 def _policies(samples: Samples, metric: str) -> list[str]:

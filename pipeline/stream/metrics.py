@@ -326,7 +326,9 @@ class WorkerMetrics(Collector):
             "Entropy of the arms shown in them, over that of a uniform draw: 0 where one arm is left.",
             labels=["policy"],
         )
+        told = _Told()
         for policy, watched in islice(self._watched, MOST_POLICIES):
+            told.add(policy, watched)
             rate = watched.label_rate
             for state in ("stopped", "jumped"):
                 alarm.add_metric([policy, state], rate.state == state)
@@ -336,7 +338,37 @@ class WorkerMetrics(Collector):
             if watched.mix is not None:
                 coverage.add_metric([policy], watched.mix.coverage)
                 entropy.add_metric([policy], watched.mix.entropy)
-        return [ratio, alarm, held, coverage, entropy]
+        return [ratio, alarm, held, coverage, entropy, *told.families]
+
+
+class _Told:
+    """What the last look of all monitors said. Which features and arms are named is bounded by each monitor."""
+
+    def __init__(self) -> None:
+        self._figure = GaugeMetricFamily(
+            "pipeline_monitor_figure",
+            "A figure of a monitor, as it was at its last look; `of` is the feature or the like that it is of.",
+            labels=["policy", "monitor", "figure", "of"],
+        )
+        self._alarm = GaugeMetricFamily(
+            "pipeline_monitor_alarm", "1 where a monitor's threshold is passed.", labels=["policy", "monitor"]
+        )
+        self._withheld = GaugeMetricFamily(
+            "pipeline_monitor_withheld",
+            "1 where a monitor says nothing, and why.",
+            labels=["policy", "monitor", "reason"],
+        )
+        self.families = (self._figure, self._alarm, self._withheld)
+
+    def add(self, policy: str, watched: Watched) -> None:
+        """Tell of one policy."""
+        for name, reading in watched.readings.items():
+            if reading.withheld:
+                self._withheld.add_metric([policy, name, reading.withheld], 1)
+                continue
+            self._alarm.add_metric([policy, name], reading.is_red)
+            for one in reading.figures:
+                self._figure.add_metric([policy, name, one.name, one.of], one.value)
 
 
 def _now_ms() -> int:

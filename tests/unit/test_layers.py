@@ -63,7 +63,7 @@ PURE = {
     "report": ("events", "models", "policy", "evaluate.ledger"),
     "audit": ("errors", "codec"),
     "status": (),
-    "monitor": ("policy",),
+    "monitor": ("policy", "models", "learn.memory", "report.sample_ratio"),
     "independent": ("errors",),
     "analyze": ("errors", "models", "policy", "evaluate", "report.interval"),
     "rollout": ("errors", "events", "models", "policy", "evaluate", "report"),

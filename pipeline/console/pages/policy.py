@@ -10,9 +10,11 @@ from starlette.responses import JSONResponse, Response
 
 from pipeline.console.arms import segment_table
 from pipeline.console.desk import Desk, look_right, viewer, whole
+from pipeline.console.monitored import MonitorRow, label_rate_row, monitor_rows
 from pipeline.console.paging import page_of
 from pipeline.console.timeline import CONTEXT, Timeline, shown_between, timeline_of
 from pipeline.errors import ConfigError
+from pipeline.policy.definition import PolicyDefinition
 
 
 async def policy(desk: Desk, request: Request) -> Response:
@@ -27,6 +29,8 @@ async def policy(desk: Desk, request: Request) -> Response:
         "definition": definition,
         "nodes": desk.nodes.versions(name),
         "live": live,
+        "monitors": _monitors(desk, definition),
+        "waits": (desk.nodes.alarm(name) or ("", False))[1],
     }
     if live is None:
         return desk.page(request, "policy.html", **shared, table=None, segments=[], segment="", page=None, sought="")
@@ -52,6 +56,13 @@ async def policy(desk: Desk, request: Request) -> Response:
         acts=followed.acts(name)[:5],
         can_operate=viewer(request).operates(name),
     )
+
+
+def _monitors(desk: Desk, definition: PolicyDefinition) -> list[MonitorRow]:
+    nodes, name = desk.nodes, definition.name
+    is_asked = bool(nodes.workers)
+    first = label_rate_row(definition, nodes.alarm(name), nodes.label_rate(name), is_asked=is_asked)
+    return [first, *monitor_rows(definition, nodes.monitors(name), is_asked=is_asked)]
 
 
 async def drawn(desk: Desk, request: Request) -> Response:

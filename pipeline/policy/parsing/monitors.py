@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pipeline.policy.monitors import LabelRateRule, Monitors
+from functools import partial
+
+from pipeline.policy.monitors import THRESHOLDS, LabelRateRule, Monitors
 from pipeline.policy.parsing.section import Section
 
 
@@ -19,5 +21,22 @@ def read_monitors(root: Section) -> Monitors:
         holds=table.flag("hold", default=default.holds),
     )
     table.finish()
+    sample = section.number("sample", 0.0, "a share of decisions, such as 0.05", lambda share: 0.0 <= share <= 1.0)
+    declared = _read_thresholds(section.section("thresholds"))
     section.finish()
-    return Monitors(rule)
+    return Monitors(rule, sample, declared)
+
+
+def _read_thresholds(table: Section) -> tuple[tuple[str, float], ...]:
+    found = []
+    for name, known in sorted(THRESHOLDS.items()):
+        expected = f"a number above 0, at most {known.highest:g} ({known.of}), such as {known.default:g}"
+        value = table.number(name, known.default, expected, partial(_is_within, known.highest))
+        if value != known.default:
+            found.append((name, value))
+    table.finish()
+    return tuple(found)
+
+
+def _is_within(highest: float, value: float) -> bool:
+    return 0.0 < value <= highest

@@ -137,3 +137,21 @@ def test_the_share_that_a_policy_decides_for_is_changed_from_its_page(
     assert json.loads(cli(played, "policy", "show", "bolder", "--json"))[0]["rollout"]["share"] == 0.25
     told = json.loads(cli(played, "audit", "list", "--policy", "bolder", "--last", "1", "--json"))[0]
     assert (told["command"], told["state"]) == ("policy rollout", "done")
+
+
+def test_a_policy_that_waits_for_its_outcomes_is_released_from_its_page(
+    played: Played, browser: webdriver.Chrome, tmp_path: Path
+):
+    text = (TOP / "ops/policies/homepage.toml").read_text("utf-8").replace('name = "homepage"', 'name = "waiting"', 1)
+    file = tmp_path / "waiting.toml"
+    file.write_text(text + "\n[monitors]\nlabel_rate = { hold = true }\n", "utf-8")
+    cli(played, "policy", "apply", str(file))
+    address = f"{played.console}/policies/waiting/act/release"
+    until(lambda: browser.get(address) or browser.find_elements(By.NAME, "typed"), "what would be done")
+    assert "label_rate hold = false" in text_of(browser, "[data-dry-run='true']")
+    browser.find_element(By.NAME, "typed").send_keys("waiting", Keys.ENTER)
+    until(lambda: "is published again" in text_of(browser, "[data-done]"), "it is released")
+    told = json.loads(cli(played, "audit", "list", "--policy", "waiting", "--last", "1", "--json"))[0]
+    assert (told["command"], told["state"]) == ("policy apply", "done")
+    browser.get(address)
+    assert "hold is false" in until(lambda: text_of(browser, "main"), "there is nothing more to release")

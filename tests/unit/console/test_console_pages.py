@@ -10,10 +10,11 @@ from pipeline.audit.entry import Change, asked
 from pipeline.console.acts import ACTS, Act, Shown
 from pipeline.console.app import HEADERS
 from pipeline.console.pages.pipeline import redacted
+from pipeline.monitor.monitors import MONITORS
 from pipeline.policy.directive import PIN, UNPIN, Action, Directive
 from pipeline.replay.dead_letters.letters import DeadLetter, Source
 from pipeline.serve.keys import ApiKey, hash_key
-from pipeline.status.facts import WorkerFacts
+from pipeline.status.facts import FigureFacts, MonitorFacts, WorkerFacts
 from tests.samples import define, linear_policy, plain_policy
 from tests.unit.console.conftest import HOME, Console
 
@@ -89,6 +90,37 @@ async def test_outcomes_that_stop_are_said_of_their_policy_alone(console: Consol
     assert "outcomes have" not in await console.page("/policies/shop")
     console.desk.nodes.workers["w"] = replace(alarm, waiting=())
     assert "learning and publishing go on" in await console.page("/policies/homepage")
+
+
+async def test_why_snapshots_wait_is_said_on_the_policy_s_page_with_the_way_to_let_them_go(console: Console):
+    console.tell(define(plain_policy(monitors={"label_rate": {"hold": True}})))
+    console.desk.nodes.workers = {
+        "w": WorkerFacts("w", alarms={"homepage": "stopped"}, waiting=["homepage"], label_rates={"homepage": 0.04})
+    }
+    page = await console.page("/policies/homepage")
+    assert 'href="/policies/homepage/act/release"' in page
+    assert "outcomes have stopped; publishing waits" in page
+    assert "came of expected 0.04" in page
+    console.desk.nodes.workers = {"w": WorkerFacts("w")}
+    assert "act/release" not in await console.page("/policies/homepage")
+
+
+async def test_every_monitor_has_a_row_and_a_reason_where_it_says_nothing(console: Console):
+    console.tell(define(plain_policy()))
+    page = await console.page("/policies/homepage")
+    assert page.count("data-monitor=") == 1 + len(MONITORS)
+    assert page.count("--worker-metrics URL") == 1 + len(MONITORS)
+    told = {
+        "features": MonitorFacts(is_red=True, figures=[FigureFacts("stability_index", "device", 0.4567)]),
+        "draws": MonitorFacts(withheld="unsampled"),
+    }
+    console.desk.nodes.workers = {"w": WorkerFacts("w", monitors={"homepage": told})}
+    page = await console.page("/policies/homepage")
+    assert "stability index of device 0.4567" in page
+    assert "no decisions are sampled: [monitors] sample = 0.05" in page
+    # What is red comes first, behind the one that may hold publishing, and is said in the list of policies.
+    assert re.findall('data-monitor="(\\w+)" data-state="(\\w+)"', page)[1] == ("features", "bad")
+    assert ">red: features<" in await console.page("/")
 
 
 @pytest.mark.parametrize(("action", "is_stale"), [(None, True), (UNPIN, True), (PIN, False)])

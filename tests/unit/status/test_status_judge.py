@@ -6,7 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.status.facts import DeploymentFacts, NodeFacts, StageFacts, StreamFacts, TopicFacts, WorkerFacts
+from pipeline.status.facts import (
+    DeploymentFacts,
+    FigureFacts,
+    MonitorFacts,
+    NodeFacts,
+    StageFacts,
+    StreamFacts,
+    TopicFacts,
+    WorkerFacts,
+)
 from pipeline.status.judge import faults_of
 from pipeline.status.metrics_text import worker_facts
 from tests.harness.pages import TOP
@@ -82,6 +91,9 @@ pipeline_label_rate_alarm{policy="b",state="stopped"} 1
 pipeline_label_rate_alarm{policy="b",state="jumped"} 0
 pipeline_publishing_held{policy="a"} 0
 pipeline_publishing_held{policy="b"} 1
+pipeline_monitor_alarm{policy="a",monitor="features"} 1
+pipeline_monitor_figure{policy="a",monitor="features",figure="stability_index",of="device"} 0.5
+pipeline_monitor_withheld{policy="a",monitor="draws",reason="unsampled"} 1
 """
     facts = worker_facts("w", text)
     assert (facts.stages["join"].lag_records, facts.stages["join"].lag_s) == (7, 2.5)
@@ -91,6 +103,11 @@ pipeline_publishing_held{policy="b"} 1
     assert (outcomes.fates, outcomes.unaccounted, outcomes.watermark_ms) == ({"credited": 11}, 2, 1_000_500)
     assert facts.held == ["a"]
     assert (facts.alarms, facts.waiting) == ({"b": "stopped"}, ["b"])
+    figure = FigureFacts("stability_index", "device", 0.5)
+    told = {"features": MonitorFacts(is_red=True, figures=[figure]), "draws": MonitorFacts(withheld="unsampled")}
+    assert facts.monitors == {"a": told}
+    (fault,) = [one for one in faults_of(replace(WELL, workers=[facts]), 60.0) if one.what == "monitor features of a"]
+    assert (fault.seen, fault.next_step) == ("is red: stability_index device 0.5", "ops/runbooks/monitors.md")
 
 
 def test_what_is_no_worker_is_refused():
