@@ -71,6 +71,8 @@ class World:
     """A bucket, in the mean of a day."""
     shares: tuple[float, ...] = (0.7, 0.2, 0.1)
     """Of the arms, as their propensities say."""
+    least: float = 0.004
+    """That any arm has, before they are made to sum to 1."""
     draws: tuple[float, ...] | None = None
     """As they are drawn; None: by their propensities."""
     value: float = 2.0
@@ -121,7 +123,7 @@ def _bucket(rng: np.random.Generator, definition: PolicyDefinition, number: int,
     n = int(rng.poisson(world.decisions * cycle))
     # A little of chance in each decision's own propensities, so that many octaves and places are met.
     noise = rng.dirichlet(200.0 * np.array(world.shares), n)
-    told = np.maximum(noise, 0.004)
+    told = np.maximum(noise, world.least)
     told /= told.sum(1, keepdims=True)
     drawn_by = told if world.draws is None else told * np.array(world.draws) / np.array(world.shares)
     drawn_by = drawn_by / drawn_by.sum(1, keepdims=True)

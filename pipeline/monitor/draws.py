@@ -16,6 +16,8 @@ from pipeline.report.sample_ratio import Split, always_p_value
 FEWEST_OF_OCTAVE = 200
 LEAST_EFFECT = 0.005
 """Share of draws that may lie elsewhere: what propensities of four digits come to."""
+SUPPORT = 0.6
+"""Mean weight, 1 of a whole log, below which too much lies in arms that are hardly ever drawn: beyond `MOST_WEIGHT`."""
 ENOUGH = 10_000
 """Decisions from which on a log should be of use."""
 
@@ -70,7 +72,7 @@ def read_log(view: View) -> Reading:
         Figure("effective_ratio", effective * sample / count),
         Figure("mean_weight", weights / WEIGHT_ONE / count),
     )
-    return Reading(figures, effective < view.threshold("log"))
+    return Reading(figures, effective < view.threshold("log") or weights / WEIGHT_ONE / count < SUPPORT)
 
 
 MONITOR = Monitor(

@@ -63,7 +63,7 @@ FAULTS = {
     "association": (replace(World(), lift_of_age=-0.9, buys=(0.5, 0.5, 0.5)), 1),
     "draws": (replace(World(), draws=(0.62, 0.28, 0.1)), 1),
     "propensities": (replace(World(), draws=(0.75, 0.2, 0.05)), 1),
-    "log": (replace(World(), shares=(0.99992, 0.00004, 0.00004)), 8),
+    "log": (replace(World(), shares=(0.99996, 0.00002, 0.00002), least=0.00002), 8),
     "fallbacks": (replace(World(), fallback=0.05), 1),
     "holdout": (replace(World(), held_out=0.03), 1),
     "delays": (replace(World(), late_s=1_500.0), 1),
