@@ -15,7 +15,11 @@ from pipeline.status.facts import MonitorFacts
 LABEL_RATE = "label_rate"
 NOT_ASKED = "no worker is asked: start the console with --worker-metrics URL, once for each"
 NOT_TOLD = "no worker has told of it yet: it looks when the policy is published, and then as often as `look` says"
-_STATES: Mapping[str, tuple[str, Mark]] = {"red": ("red", "bad"), "well": ("as it should be", "ok")}
+_STATES: Mapping[str, tuple[str, Mark]] = {
+    "red": ("red", "bad"),
+    "well": ("as it should be", "ok"),
+    "withheld": ("withheld", "note"),
+}
 """In words."""
 
 
@@ -47,7 +51,7 @@ def label_rate_row(
         word, waits = alarm
         state, mark = f"outcomes have {word}" + ("; publishing waits" if waits else ""), "bad"
     elif ratio is None:
-        state, mark = "withheld", "note"
+        state, mark = _STATES["withheld"]
     return MonitorRow(
         LABEL_RATE,
         "rewards that came in a look, against what its decisions were worth by all before; it may hold publishing",
@@ -79,7 +83,7 @@ def _row(definition: PolicyDefinition, name: str, told: MonitorFacts | None, *, 
         figures = "; ".join(
             f"{one.name.replace('_', ' ')}{f' of {one.of}' if one.of else ''} {one.value:.4g}" for one in told.figures
         )
-    state, mark = ("withheld", "note") if why else _STATES["red" if told is not None and told.is_red else "well"]
+    state, mark = _STATES["withheld" if why else "red" if told is not None and told.is_red else "well"]
     source = "declared" if threshold != known.default else known.source
     red_from = f"{threshold:g}: {known.of}"
     return MonitorRow(name, monitor.sees, state, mark, figures, red_from, source, monitor.within, why)
