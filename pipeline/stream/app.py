@@ -273,6 +273,7 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
 
     join_lanes = lanes_of(join, topics.DECISIONS, topics.OUTCOMES, pace_s=lambda: JOIN_PACE_S)
     learn_lanes = lanes_of(learn, topics.REWARDS, pace_s=partial(learn_pace_s, app.policies.book))
+    join_lanes.downstream = learn_lanes
     publish_lanes = lanes_of(publish, topics.STATISTICS)
     due = partial(publish.until_due, PUBLISH_POLL_S)
     publishing = Chores(publish_lanes, partial(app.ready, topics.STATISTICS), due, publish.publish_due)

@@ -44,6 +44,11 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
 """Between two; twice as long each time."""
 REST_WITHIN_S = 10.0
 """A longer step is cut off, as a crash would: what it has not made durable is done again by the next owner."""
+BEHIND_AFTER_S = 1.0
+"""What waits for longer makes whoever writes it wait: four times LEARN's pace, a third of how old snapshots may be."""
+STUCK_AFTER_S = 10.0
+"""Who is at one step for so long waits for a broker, not for a turn: nobody waits for him."""
+LOOK_AGAIN_S = 0.1
 
 
 class Stage(Protocol):
@@ -134,6 +139,9 @@ class Lanes:
         self.observe = observe
         self.on_state = on_state
         self.reach = reach
+        self.downstream: Lanes | None = None
+        """Those of the stage that reads what this one writes, by the same partition numbers: lanes keep from running
+        ahead of them."""
         self._lanes: dict[int, _Lane] = {}
         self._resting: dict[int, _Lane] = {}
         """Those that were told to end and have not yet."""
@@ -176,6 +184,18 @@ class Lanes:
         """Whether a partition's state is open and its lane goes on: others may work on it."""
         return number in self._lanes and self._lanes[number].is_open
 
+    def is_behind(self, number: int) -> bool:
+        """Whether what has come to a lane waits too long, though it gets on: there are not turns enough for all."""
+        return number in self._lanes and self._lanes[number].is_behind
+
+    async def next_step(self, number: int) -> None:
+        """Wait until a lane has made a step, or a moment."""
+        has_stepped = self._lanes[number].has_stepped
+        has_stepped.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_AGAIN_S):
+                await has_stepped.wait()
+
     def standings(self) -> list[Standing]:
         """Return how far each lane is that is open."""
         return [standing for lane in self._lanes.values() if lane.is_open for standing in lane.standings()]
@@ -200,6 +220,8 @@ class _Lane:
         self._number = number
         self._has_come = asyncio.Event()
         self._has_enough = asyncio.Event()
+        self.has_stepped = asyncio.Event()
+        self._step_began_s = 0.0
         self._is_resting = False
         self._is_stepping = False
         self._fault: Exception | None = None
@@ -258,6 +280,7 @@ class _Lane:
                 self._lanes.acknowledge(tp, position)
             self.is_open = True
             while True:
+                await self._let_downstream_follow()
                 await self._has_come.wait()
                 if self._is_resting:
                     return
@@ -274,9 +297,21 @@ class _Lane:
             for reading in readings:
                 reader.finish(reading)
 
+    @property
+    def is_behind(self) -> bool:
+        if not self.is_open or all(reading.waits_s <= BEHIND_AFTER_S for reading in self._readings):
+            return False
+        return not self._is_stepping or time.monotonic() - self._step_began_s < STUCK_AFTER_S
+
+    async def _let_downstream_follow(self) -> None:
+        """Begin no step while what came of the ones before waits for too long to be taken."""
+        downstream = self._lanes.downstream
+        while downstream is not None and downstream.is_behind(self._number) and not self._is_resting:
+            await downstream.next_step(self._number)
+
     async def _step(self, batches: Sequence[Batch]) -> None:
         lanes = self._lanes
-        began_s = time.monotonic()
+        self._step_began_s = began_s = time.monotonic()
         self._is_stepping, self._is_whole = True, False
         try:
             await lanes.stage.handle(*batches)
@@ -284,6 +319,9 @@ class _Lane:
         finally:
             self._is_stepping = False
         self._attempts = 0
+        for reading in self._readings:
+            reading.note_handled()
+        self.has_stepped.set()
         lanes.observe(time.monotonic() - began_s)
         lanes.reach(f"{lanes.stage.name}.batch-done")
         for batch in batches:

@@ -96,6 +96,8 @@ class Reading:
         self._waiting_bytes = 0
         self._gone = 0
         self._fault: Exception | None = None
+        self._came: deque[tuple[int, float]] = deque()
+        """Of what is not handled yet: (the offset behind it, when it came), an entry for each answer."""
 
     @property
     def is_wanted(self) -> bool:
@@ -119,9 +121,20 @@ class Reading:
         self._waiting.extend(batches)
         self._waiting_bytes += size
         self.position = resume_offset
+        self._came.append((resume_offset, time.monotonic()))
         self._has_come.set()
         if not self.is_wanted:
             self._has_enough.set()
+
+    def note_handled(self) -> None:
+        """Note that all that was taken is done with."""
+        while self._came and self._came[0][0] <= self.taken:
+            self._came.popleft()
+
+    @property
+    def waits_s(self) -> float:
+        """How long the oldest has been here of what is not handled; 0 where nothing is."""
+        return time.monotonic() - self._came[0][1] if self._came else 0.0
 
     def fail(self, fault: Exception) -> None:
         """Let whoever takes next know that it can't go on."""

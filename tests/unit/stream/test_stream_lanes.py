@@ -316,3 +316,100 @@ async def test_a_step_that_fails_while_its_lane_is_to_end_closes_its_partition_o
     bench.stage.may_end.set()
     await resting
     assert bench.stage.closed == [3]
+
+
+class Downstream:
+    """Two stages: what one handles, the other is given; which takes a turn when it may."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.upper, self.lower = bench, Bench()
+        self.upper.lanes.downstream = self.lower.lanes
+        self.lower.stage.may_end = asyncio.Event()
+
+    async def start(self) -> None:
+        await self.upper.start(3)
+        await self.lower.start(3)
+
+    def offer(self) -> None:
+        self.upper.put_next(3)
+
+    async def until_taken(self) -> None:
+        await self.lower.until(lambda: not self.lower.reader.readings[TopicPartition("a", 3)].has_waiting)
+
+
+@pytest_asyncio.fixture
+async def two(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Downstream]:
+    monkeypatch.setattr(room, "BEHIND_AFTER_S", 0.0)
+    monkeypatch.setattr(room, "LOOK_AGAIN_S", 0.001)
+    made = Downstream(bench)
+    yield made
+    made.lower.stage.may_end.set()
+    await made.lower.lanes.rest()
+
+
+async def turns(count: int = 200) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_who_runs_ahead_waits_for_who_takes_what_it_wrote(two):
+    await two.start()
+    two.lower.put_next(3)
+    await two.until_taken()  # and is at work on it
+    two.offer()
+    # Its lane was asleep, waiting for something to come: that one is handled. The next one waits.
+    await two.upper.until(lambda: two.upper.stage.handled)
+    for _ in range(5):
+        two.offer()
+        await turns()
+    assert len(two.upper.stage.handled) == 1
+    two.lower.stage.may_end.set()
+    await two.upper.until(lambda: len(two.upper.stage.handled) == 2)  # what came meanwhile is one batch
+    assert len(two.upper.stage.handled[-1].records) == 5
+
+
+async def test_who_writes_waits_for_nobody_that_a_broker_keeps_waiting(two, monkeypatch):
+    monkeypatch.setattr(room, "STUCK_AFTER_S", 0.0)
+    await two.start()
+    two.lower.put_next(3)
+    await two.until_taken()
+    for count in range(1, 4):
+        two.offer()
+        await two.upper.until(lambda count=count: len(two.upper.stage.handled) == count)
+
+
+async def test_who_writes_waits_for_nobody_that_another_worker_has_or_that_has_stopped(two):
+    await two.upper.start(3)
+    for count in range(1, 4):
+        two.offer()
+        await two.upper.until(lambda count=count: len(two.upper.stage.handled) == count)
+
+
+async def test_partitions_wait_for_their_own(two):
+    await two.upper.start(3, 4)
+    await two.lower.start(3, 4)
+    two.lower.put_next(3)
+    await two.until_taken()
+    for count in range(1, 4):
+        two.upper.put_next(4)
+        await two.upper.until(lambda count=count: len(two.upper.stage.handled) == count)
+
+
+async def test_a_lane_that_waits_for_another_rests_at_once(two):
+    await two.start()
+    two.lower.put_next(3)
+    await two.until_taken()
+    two.offer()
+    await two.upper.until(lambda: two.upper.stage.handled)
+    await two.upper.lanes.rest()
+    assert two.upper.stage.closed == []
+
+
+async def test_what_is_handled_waits_no_more(bench):
+    await bench.start(3)
+    reading = bench.reader.readings[TopicPartition("a", 3)]
+    assert reading.waits_s == 0.0
+    bench.put(3, 10, 11)
+    assert reading.waits_s > 0.0
+    await bench.until(lambda: bench.acknowledged[-1] == (3, 12))
+    assert reading.waits_s == 0.0
