@@ -1,7 +1,7 @@
 """Cost of a publish, as a deployment ages: 10 arms × 3 segments, hourly buckets, 4 partitions of the ledger.
 
-Two years are played hour by hour through the publisher's own memory and store: of every hour each row comes in from a
-partition, and now and then a correction of one that is weeks or months old. At each age the next snapshots are taken:
+Two years are played day by day through the publisher's own memory and store: of every hour each row comes in from a
+partition, and of every day a correction of one that is weeks or months old. At each age the next snapshots are taken:
 
     the next one         each row of the newest bucket has changed in a partition: flat, age costs nothing
     of a new bucket      every weight has changed: by the logarithm of age, since so many spans are added up
@@ -45,8 +45,7 @@ PARTITIONS = 4
 ARMS, SEGMENTS = 10, 3
 TIMES = 41
 """Snapshots of one repetition, which is their median."""
-LATE_EVERY = 24
-"""Hours between corrections of something old."""
+DAY_HOURS = 24
 NEXT, NEW_BUCKET, HELD = "the next one", "of a new bucket", "held the loop"
 
 
@@ -103,12 +102,29 @@ class _Publisher:
 
     def learn(self, hour: int, source: int, rows: Sequence[tuple[str, str]] = ()) -> None:
         """Take in one more decision of each row, or of some, as the agent does; and what it writes."""
-        self._offset += 1
-        name, generation = self.definition.name, self.definition.generation
+        counted = {}
         for segment, arm in rows or self._rows:
-            key = PartialKey(RowKey(name, generation, segment, arm, FIRST_HOUR + hour), source)
+            key = self._key(hour, source, segment, arm)
             before = self.partials.merged.get(key)
-            self.partials.stage(key, self._offset, self._one if before is None else before + self._one)
+            counted[key] = self._one if before is None else before + self._one
+        self._take_in(source, hour, counted)
+
+    def learn_new(self, first: int, end: int) -> None:
+        """Take in one decision of each row in each of some new hours, those of a partition at once."""
+        for source in range(PARTITIONS):
+            hours = [hour for hour in range(first, end) if hour % PARTITIONS == source]
+            keys = (self._key(hour, source, *row) for hour in hours for row in self._rows)
+            if hours:
+                self._take_in(source, hours[-1], dict.fromkeys(keys, self._one))
+
+    def _key(self, hour: int, source: int, segment: str, arm: str) -> PartialKey:
+        definition = self.definition
+        return PartialKey(RowKey(definition.name, definition.generation, segment, arm, FIRST_HOUR + hour), source)
+
+    def _take_in(self, source: int, hour: int, rows: Mapping[PartialKey, Statistics]) -> None:
+        self._offset += 1
+        for key, row in rows.items():
+            self.partials.stage(key, self._offset, row)
         pieces = self.partials.marking(source, Mark(self._offset, (FIRST_HOUR + hour) * HOUR_MS))
         while True:
             began_s = time.thread_time()
@@ -141,12 +157,13 @@ def _played(case: Case, days: Sequence[int], repetitions: int) -> Iterator[Point
         publisher = _Publisher(case, rows)
         hour = 0
         for age in days:
-            while hour < age * 24 - 1:
-                publisher.learn(hour, hour % PARTITIONS)
-                if hour % LATE_EVERY == 0:
-                    publisher.correct(hour)
+            last = age * DAY_HOURS - 1
+            while hour < last:
+                end = min(hour + DAY_HOURS, last)
+                publisher.learn_new(hour, end)
+                publisher.correct(hour)
                 publisher.partials.aged_rows()
-                hour += 1
+                hour = end
             yield from _measured(case, publisher, age, hour, repetitions)
             hour += repetitions
         _check(publisher, rows)

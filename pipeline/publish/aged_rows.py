@@ -71,6 +71,49 @@ class Span:
         return self._shown
 
 
+class Unchanged:
+    """How many of the oldest spans are what they were the last time: what was made of them stands.
+
+    A span that changes is another object, so lists are compared without a look into them. The newest, which changes
+    mostly, is never among them.
+    """
+
+    def __init__(self) -> None:
+        self._spans: Sequence[Span] = ()
+        self.count = 0
+
+    def look(self, spans: Sequence[Span]) -> int:
+        """Compare with the last time; return how many of those known to be unchanged still are: all, or none."""
+        known = self.count if spans[: self.count] == self._spans[: self.count] else 0
+        count = known
+        for span, before in zip(spans[known:-1], self._spans[known:], strict=False):
+            if span is not before:
+                break
+            count += 1
+        self._spans, self.count = spans, count
+        return known
+
+
+class Hashed:
+    """The hashes of spans as one text, gone on from."""
+
+    def __init__(self) -> None:
+        self._unchanged = Unchanged()
+        self._text = b""
+
+    def text(self, spans: Sequence[Span], *, has_tallies: bool) -> bytes:
+        """Return the entries of all spans that have any, with a comma between any two."""
+        known = self._unchanged.look(spans)
+        count = self._unchanged.count
+        self._text = _joined(self._text if known else b"", spans[known:count], has_tallies=has_tallies)
+        return _joined(self._text, spans[count:], has_tallies=has_tallies)
+
+
+def _joined(text: bytes, spans: Sequence[Span], *, has_tallies: bool) -> bytes:
+    entries = (span.hashed(has_tallies=has_tallies) for span in spans)
+    return b",".join(filter(None, (text, *entries)))
+
+
 class AgedRows:
     """The rows of one policy generation."""
 
@@ -88,6 +131,8 @@ class AgedRows:
         """By key, in which the bucket is 0: all buckets together."""
         self._spans: dict[int, Span] = {}
         self._ordered: Sequence[Span] | None = None
+        self._hashed: dict[bool, Hashed] = {True: Hashed(), False: Hashed()}
+        """With tallies, and without."""
         iterator = iter(rows)
         while some := list(islice(iterator, AT_ONCE)):
             self.change(some)
@@ -106,8 +151,12 @@ class AgedRows:
     def spans(self) -> Sequence[Span]:
         """Return the spans, the oldest first."""
         if self._ordered is None:
-            self._ordered = [self._spans[bucket] for bucket in sorted(self._spans)]
+            self._ordered = list(map(self._spans.__getitem__, sorted(self._spans)))
         return self._ordered
+
+    def hashed(self, *, has_tallies: bool) -> bytes:
+        """Return the hashes of the spans, the oldest first, with a comma between any two."""
+        return self._hashed[has_tallies].text(self.spans, has_tallies=has_tallies)
 
     def rows(self) -> list[Row]:
         """Return each row of each span, sorted by key."""

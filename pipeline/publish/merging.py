@@ -25,7 +25,7 @@ from pipeline.policy.candidates import CANDIDATES
 from pipeline.policy.definition import Arm, PolicyDefinition
 from pipeline.policy.tallies import IMPORTANCE_ROW
 from pipeline.publish.aged_rows import AgedRows
-from pipeline.publish.fading import Fading
+from pipeline.publish.fading import Basis, Fading
 from pipeline.publish.maturity import Place, is_corrected, mature
 from pipeline.publish.objectives import rewarded
 
@@ -111,8 +111,7 @@ def weigh_buckets(
 
 def _faded(definition: PolicyDefinition, aged: AgedRows, fading: Fading) -> list[tuple[RowKey, Countable]]:
     """Sum the spans of each row by their weights, under the newest bucket: none is left to weigh."""
-    spans = fading.weigh(definition.forgetting, aged.newest, definition.bucket_ms, aged.spans)
-    sums = fading.sum(spans, is_exact=definition.forgetting.half_life_ms is None)
+    sums = fading.sum(Basis(definition.forgetting, aged.newest, definition.bucket_ms), aged.spans)
     generation = definition.generation
     return [
         (RowKey(definition.name, generation, segment, arm, aged.newest), row)

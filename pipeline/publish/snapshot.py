@@ -84,9 +84,9 @@ def posterior_sha256(
         parts["contexts"] = definition.context_bits
     if not aged.coarsens:
         return _sha256_by_bucket(definition, aged, parts)
-    hashed = (span.hashed(has_tallies=definition.has_tallies) for span in aged.spans)
     head = canonical_bytes(parts)  # no other key is behind "spans"
-    return hashlib.sha256(b'%b,"spans":[%b]}' % (head[:-1], b",".join(filter(None, hashed)))).hexdigest()
+    hashed = aged.hashed(has_tallies=definition.has_tallies)
+    return hashlib.sha256(b'%b,"spans":[%b]}' % (head[:-1], hashed)).hexdigest()
 
 
 def _sha256_by_bucket(definition: PolicyDefinition, aged: AgedRows, parts: dict[str, Any]) -> str:
