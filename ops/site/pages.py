@@ -20,7 +20,14 @@ from markdown_it import MarkdownIt
 
 TOP = Path(__file__).resolve().parents[2]
 CONFIGURATION = Path(__file__).with_name("mkdocs.yml")
-SINGLE = ("README.md", "SECURITY.md", "CHANGELOG.md", "benchmarks/README.md", "tests/faults/README.md")
+SINGLE = (
+    "README.md",
+    "SECURITY.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "benchmarks/README.md",
+    "tests/faults/README.md",
+)
 FOLDERS = ("docs", "ops/decisions", "ops/runbooks")
 
 

@@ -41,7 +41,14 @@ class Told(NamedTuple):
 
 def pages() -> list[Path]:
     """Return the pages that tell commands to people."""
-    listed = ("README.md", "SECURITY.md", "CHANGELOG.md", "benchmarks/README.md", "tests/faults/README.md")
+    listed = (
+        "README.md",
+        "SECURITY.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "benchmarks/README.md",
+        "tests/faults/README.md",
+    )
     found = [TOP / name for name in listed]
     return found + sorted((TOP / "docs").glob("*.md")) + sorted((TOP / "ops" / "runbooks").glob("*.md"))
 
