@@ -62,9 +62,9 @@ async def give(
         before, last = policies.book.parts(directive.policy), policies.book.directive(directive.policy)
         change = Change("directive", directive.policy, last and _plain(last), _plain(directive))
         await published.start()
-        version = 0
+        live: Mapping[str, Any] = {"version": 0, "rollback_of": 0}
         async for records in published.batches_to_end():
-            version = max(version, _last_version(records, directive.policy))
+            live = max([live, *_snapshots(records, directive.policy)], key=lambda fields: fields["version"])
         async with changing(broker, by, change) as outbox:
             await _write(outbox, directive, parts or {})
             await policies.refresh()
@@ -73,7 +73,10 @@ async def give(
                 await _drop(outbox, directive.policy, before.keys() - (parts or {}).keys())
             else:
                 await _give_way(outbox, directive, parts or {}, holds)
-            return None if directive.action == PIN else await _published_by(published, directive, version)
+                if directive.action != PIN and live["rollback_of"] == _content_of(directive):
+                    # The same was given at the same time, and acted on before anything was looked at here.
+                    return int(live["version"])
+            return None if directive.action == PIN else await _published_by(published, directive, live["version"])
     finally:
         await published.stop()
         await policies.stop()
@@ -118,11 +121,10 @@ def _plain(directive: Directive) -> dict[str, Any]:
 
 
 async def _published_by(published: TopicFollower, directive: Directive, version: int) -> int:
-    content_of = directive.version if directive.action == ROLLBACK else 0
     deadline = time.monotonic() + OBEYED_WITHIN_S
     while time.monotonic() < deadline:
         for fields in _snapshots(await published.poll(), directive.policy):
-            if fields["version"] > version and fields["rollback_of"] == content_of:
+            if fields["version"] > version and fields["rollback_of"] == _content_of(directive):
                 return int(fields["version"])
         await asyncio.sleep(0)
     raise UnavailableError(
@@ -131,8 +133,9 @@ async def _published_by(published: TopicFollower, directive: Directive, version:
     )
 
 
-def _last_version(records: Any, policy: str) -> int:
-    return max((fields["version"] for fields in _snapshots(records, policy)), default=0)
+def _content_of(directive: Directive) -> int:
+    """Return of which version a directive's content is; 0: what is learned."""
+    return directive.version if directive.action == ROLLBACK else 0
 
 
 def _snapshots(records: Any, policy: str) -> list[Mapping[str, Any]]:

@@ -187,6 +187,12 @@ class PeopleAtOnePolicy(RuleBasedStateMachine):
         """Give one command, or two at once."""
         self.give(*(self.made(place, floor) for place in (first, second) if place is not None))
 
+    @rule(place=places, floor=st.sampled_from([0.0, 0.05]))
+    def twice(self, place: int, floor: float) -> None:
+        """Let two people give the same command."""
+        command = self.made(place, floor)
+        self.give(command, command)
+
     @rule()
     def look_at_the_file(self) -> None:
         """Make the file what is in force: until then it is whatever it was."""
@@ -271,7 +277,7 @@ class PeopleAtOnePolicy(RuleBasedStateMachine):
             await promote_replay(self.broker, plan, BY)  # type: ignore[arg-type]
 
         def does(before: Standing) -> Standing:
-            (plan,) = found
+            plan = found[-1]
             asked = plan.definition.to_plain()
             plain = deepcopy(before.plain) | {"generation": into}
             plain["reward"]["outcomes"][0]["window"] = asked["reward"]["outcomes"][0]["window"]
