@@ -32,6 +32,25 @@ SECONDS_FROM = 100_000_000
 MILLISECONDS_FROM = 100_000_000_000
 """March 1973 in milliseconds, the year 5138 in seconds: what is below is not in milliseconds, whoever stamped it."""
 REASONS = frozenset({"policy", "fallback", "holdout"})
+UNREADABLE_CONTEXT = "unreadable-context"
+"""Of a record that is sound but for its context, which is none at all."""
+SCHEMA_MISMATCH = "schema-mismatch"
+"""Of a context vector that the policy's features did not make."""
+UNDECODABLE = "undecodable"
+"""Of a context of which a later release says why, in a word that this one does not know."""
+UNDECODABLE_REASONS = frozenset(
+    {
+        "missing-feature",
+        "wrong-feature-type",
+        "feature-not-finite",
+        "feature-out-of-bounds",
+        "unknown-category",
+        SCHEMA_MISMATCH,
+        UNREADABLE_CONTEXT,
+        UNDECODABLE,
+    }
+)
+"""Why a context gives no vector. A closed set: it is kept for ever, so it must name nobody."""
 
 
 NO_CANDIDATES: Mapping[str, Mapping[str, float]] = {}
@@ -63,6 +82,7 @@ class Decision(NamedTuple):
     guardrails: Sequence[str] = ()
     candidates: Mapping[str, Mapping[str, float]] = NO_CANDIDATES
     is_analysis: bool = False
+    undecodable: str = ""
 
 
 class Outcome(NamedTuple):
@@ -111,12 +131,12 @@ Event = Decision | Outcome | Tick | Erasure
 
 
 def decision_from(fields: Mapping[str, Any]) -> Decision:
-    """Check a decoded decision.
+    """Check a decoded decision. A context that is none makes it undecodable, and no less a decision.
 
     Raises:
         InvalidRecordError: missing-field, wrong-type, out-of-range.
     """
-    context = _typed(fields, "context", dict, {})
+    context, context_vector, undecodable = _context(fields)
     eligible = _strings(fields, "eligible")
     probabilities = _numbers(fields, "probabilities")
     propensity = _finite(fields, "propensity")
@@ -141,7 +161,7 @@ def decision_from(fields: Mapping[str, Any]) -> Decision:
         eligible=eligible,
         probabilities=probabilities,
         context=context,
-        context_vector=_vector(fields),
+        context_vector=context_vector,
         schema_hash=_typed(fields, "schema_hash", str, ""),
         decided_at_ms=_time_ms(fields, "decided_at_ms"),
         snapshot_version=_integer(fields, "snapshot_version", 0),
@@ -151,6 +171,7 @@ def decision_from(fields: Mapping[str, Any]) -> Decision:
         guardrails=tuple(_strings(fields, "guardrails")),
         candidates=_candidates(fields),
         is_analysis=_typed(fields, "is_analysis", bool, False),  # noqa: FBT003  its default
+        undecodable=undecodable,
     )
 
 
@@ -285,16 +306,22 @@ def _candidates(fields: Mapping[str, Any]) -> Mapping[str, Mapping[str, float]]:
     return candidates
 
 
-def _vector(fields: Mapping[str, Any]) -> bytes:
-    """Avro carries the encoded context as bytes, JSON as a list of integers."""
-    value = fields.get("context_vector", b"")
+def _context(fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes, str]:
+    """Return context, vector and why there is none. What can't be read is left out of what is kept."""
+    context, vector = fields.get("context", {}), _vector(fields.get("context_vector", b""))
+    told = _typed(fields, "undecodable", str, "")
+    if vector is None or not isinstance(context, dict):
+        return context if isinstance(context, dict) else {}, b"", UNREADABLE_CONTEXT
+    return context, vector, told if not told or told in UNDECODABLE_REASONS else UNDECODABLE
+
+
+def _vector(value: object) -> bytes | None:
+    """Avro carries the encoded context as bytes, JSON as a list of integers; None: it is neither."""
     if isinstance(value, bytes):
-        if len(value) % 2:
-            raise InvalidRecordError("out-of-range", f"context_vector has {len(value)} bytes, expected int16 pairs")
-        return value
+        return None if len(value) % 2 else value
     if isinstance(value, list) and all(type(x) is int and -32767 <= x <= 32767 for x in value):
         return b"".join(x.to_bytes(2, "little", signed=True) for x in value)
-    raise _wrong_type("context_vector", value, "int16 little-endian bytes, or a list of integers within ±32767")
+    return None
 
 
 def check_probabilities(eligible: Sequence[str], probabilities: Sequence[float], arm: str, propensity: float) -> None:

@@ -150,6 +150,9 @@ def in_words(report: Mapping[str, Any]) -> str:
     lines += [*_lift_in_words(report), *_tables_in_words(report)]
     if report["guardrails"]:
         lines.append("  guardrails: " + ", ".join(f"{name} {count:,}" for name, count in report["guardrails"].items()))
+    if report["undecodable"]:
+        reasons = ", ".join(f"{name} {count:,}" for name, count in report["undecodable"].items())
+        lines.append(f"  counted, and not learned from, as their context could not be encoded: {reasons}")
     if report["open"]:
         lines.append(f"  {report['open']:,} decisions are still open")
     if report["unread"]:

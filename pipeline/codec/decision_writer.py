@@ -50,6 +50,7 @@ def encode_decision(decision: Decision) -> bytes:
         guardrails,
         candidates,
         is_analysis,
+        undecodable,
     ) = decision
     count = len(probabilities)
     return b"".join(
@@ -75,6 +76,7 @@ def encode_decision(decision: Decision) -> bytes:
             _texts(tuple(guardrails)),
             _candidates(candidates) if candidates else _END,
             _TRUE if is_analysis else _FALSE,
+            _kept_text(undecodable),
         )
     )
 

@@ -15,7 +15,15 @@ from msgspec import DecodeError, Meta, Struct
 from msgspec.json import Decoder
 
 from pipeline.errors import InvalidRecordError
-from pipeline.events import MAX_ID_CHARACTERS, MAX_TIME_MS, Decision, Event, Outcome, check_probabilities
+from pipeline.events import (
+    MAX_ID_CHARACTERS,
+    MAX_TIME_MS,
+    UNDECODABLE_REASONS,
+    Decision,
+    Event,
+    Outcome,
+    check_probabilities,
+)
 
 _Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
 _TimeMs = Annotated[int, Meta(ge=0, le=MAX_TIME_MS)]
@@ -46,6 +54,7 @@ class _Decision(Struct, forbid_unknown_fields=True, gc=False):
     guardrails: tuple[str, ...] = ()
     candidates: dict[str, dict[str, float]] = {}
     is_analysis: bool = False
+    undecodable: str = ""
 
 
 class _Outcome(Struct, forbid_unknown_fields=True, gc=False):
@@ -63,6 +72,8 @@ _read_outcome = Decoder(_Outcome).decode
 def _decision(raw: bytes) -> Decision | None:
     try:
         fields = _read_decision(raw)
+        if fields.undecodable and fields.undecodable not in UNDECODABLE_REASONS:
+            return None
         if fields.probabilities:
             check_probabilities(fields.eligible, fields.probabilities, fields.arm, fields.propensity)
     except (DecodeError, UnicodeDecodeError, InvalidRecordError):
@@ -88,6 +99,7 @@ def _decision(raw: bytes) -> Decision | None:
         fields.guardrails,
         fields.candidates,
         fields.is_analysis,
+        fields.undecodable,
     )
 
 

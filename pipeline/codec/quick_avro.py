@@ -18,9 +18,16 @@ from pipeline.codec.interned import Interned
 from pipeline.codec.schemas import current_schema
 from pipeline.codec.varints import read_long, read_long_as_byte
 from pipeline.errors import InvalidRecordError
-from pipeline.events import MAX_ID_CHARACTERS, MAX_TIME_MS, REASONS, Decision, check_probabilities
+from pipeline.events import (
+    MAX_ID_CHARACTERS,
+    MAX_TIME_MS,
+    REASONS,
+    UNDECODABLE_REASONS,
+    Decision,
+    check_probabilities,
+)
 
-LAYOUT = bytes.fromhex("3b38d61bd9266f8b")
+LAYOUT = bytes.fromhex("2416c961d962dbb4")
 """Fingerprint of the decision's schema that this file knows."""
 _HEAD = avro.MARKER + LAYOUT
 _DOUBLE = Struct("<d")
@@ -52,6 +59,7 @@ class _Rest(NamedTuple):
     guardrails: tuple[str, ...]
     candidates: Mapping[str, Mapping[str, float]]
     is_analysis: bool
+    undecodable: str
 
 
 class DecisionReader:
@@ -126,6 +134,7 @@ class DecisionReader:
             rest.guardrails,
             rest.candidates,
             rest.is_analysis,
+            rest.undecodable,
         )
 
     def _read_context(self, raw: bytes, at: int) -> tuple[dict[str, Any], int]:
@@ -166,10 +175,13 @@ def _rest_in(raw: bytes) -> _Rest:
     guardrails, at = _read_texts(raw, at)
     candidates, at = _read_candidates(raw, at)
     is_analysis, at = raw[at], at + 1
+    undecodable, at = _read_text(raw, at)
     is_whole = at == len(raw) and is_analysis in (0, 1) and has_subject in (0, 1)
+    is_whole = is_whole and (not undecodable or undecodable in UNDECODABLE_REASONS)
     if not (is_whole and 0 <= snapshot_version < 2**63 and reason in REASONS):
         raise _Refused
-    return _Rest(snapshot_version, snapshot_id, subject_hash, reason, tuple(guardrails), candidates, is_analysis == 1)
+    acted = tuple(guardrails)
+    return _Rest(snapshot_version, snapshot_id, subject_hash, reason, acted, candidates, is_analysis == 1, undecodable)
 
 
 def _context_at(raw: bytes, at: int, count: int) -> _Context:

@@ -17,7 +17,7 @@ from pipeline.codec.schemas import current_schema
 from pipeline.codec.varints import behind_long, long, read_long, read_long_as_byte, text, varint
 from pipeline.errors import DecodeError
 
-LAYOUT = bytes.fromhex("9b33040eb585c06a")
+LAYOUT = bytes.fromhex("6aee171c7f4ec17d")
 """Fingerprint of the schema that this file knows. With another current one, records take the general way."""
 WHOLE = -1
 """As `outcomes_before`: nothing is left out."""
@@ -31,9 +31,9 @@ Names = tuple[str, int, str, str]
 Tallies = Sequence[tuple[str, int, int, int]]
 """(row, width, column, amount) each."""
 
-RewardFields = tuple[str, Names, int, int, int, bytes, int, int, bool, bool, Tallies, bool]
+RewardFields = tuple[str, Names, int, int, int, bytes, int, int, bool, bool, Tallies, bool, str]
 """What a fold asks for: action_id, names, bucket, revision, reward, context_vector, expires_at_ms, event_time_ms,
-is_erased, is_reward_final, tallies, is_analysis."""
+is_erased, is_reward_final, tallies, is_analysis, undecodable."""
 
 _CREDIT = ("outcome_id", "kind", "value", "occurred_at_ms")
 _TALLY = ("row", "width", "column", "amount")
@@ -65,6 +65,7 @@ class Reward(NamedTuple):
     is_reward_final: bool = False
     tallies: Tallies = ()
     is_analysis: bool = False
+    undecodable: str = ""
 
     def fields(self) -> dict[str, Any]:
         """Return the record as the schema has it."""
@@ -121,6 +122,7 @@ class RewardWriter:
             is_reward_final,
             tallies,
             is_analysis,
+            undecodable,
         ) = record
         longs, time = self._longs, self._time
         raw_id = action_id.encode()
@@ -149,6 +151,7 @@ class RewardWriter:
                 _TRUE if is_reward_final else _FALSE,
                 _tallies(tallies) if tallies else _FALSE,
                 _TRUE if is_analysis else _FALSE,
+                self._texts[undecodable] if undecodable else _FALSE,
             )
         )
 
@@ -241,8 +244,9 @@ class RewardReader:
         length, at = read_long(raw, at + 1)  # decision
         at += length
         tallies, end = ((), at + 3) if raw[at + 2] == 0 else _read_tallies(raw, at + 2)
-        if end + 1 != len(raw):
-            raise DecodeError("not-decodable", f"{len(raw)} bytes, expected a reward record of {end + 1}")
+        undecodable, stop = ("", end + 2) if raw[end + 1] == 0 else _read_text(raw, end + 1)
+        if stop != len(raw):
+            raise DecodeError("not-decodable", f"{len(raw)} bytes, expected a reward record of {stop}")
         return (
             action_id,
             names,
@@ -256,6 +260,7 @@ class RewardReader:
             raw[at + 1] != 0,
             tallies,
             raw[end] != 0,
+            undecodable,
         )
 
     def _read_time(self, raw: bytes, at: int) -> tuple[int, int]:
@@ -325,6 +330,12 @@ def _behind_text(raw: bytes, at: int) -> int:
     return at + length
 
 
+def _read_text(raw: bytes, at: int) -> tuple[str, int]:
+    end = _behind_text(raw, at)
+    length, _ = read_long(raw, at)
+    return raw[end - length : end].decode(), end
+
+
 def read_names(chunk: bytes) -> Names:
     """Read policy, generation, segment and arm as they are written one behind the other."""
     length, at = read_long(chunk, 0)
@@ -351,6 +362,7 @@ def _read_generally(raw: bytes) -> RewardFields:
         record["is_reward_final"],
         tallies_in(record["tallies"]),
         record["is_analysis"],
+        record["undecodable"],
     )
 
 

@@ -1,8 +1,9 @@
 """The ledger's records (`schemas/reward.avsc`), read a batch at a time: numpy walks through all of them side by side.
 
 Each record has its own place in the batch's bytes, and every place moves behind one field after the other. What is not
-as it mostly is, is left to `codec/reward.py`: another schema, an erasure, tallies, the analysis group, numbers of more
-than nine bytes, arrays in several blocks, and whatever is damaged, so that it is said there what is wrong.
+as it mostly is, is left to `codec/reward.py`: another schema, an erasure, tallies, the analysis group, what is
+undecodable, numbers of more than nine bytes, arrays in several blocks, and whatever is damaged, so that it is said
+there what is wrong.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ _HEAD = np.frombuffer(avro.MARKER + LAYOUT, np.uint8)
 _LONG_BYTES = 9
 """Of longs up to these, seven bits of each byte fit an int64."""
 _DOUBLE_BYTES = 8
-_LAST_FLAGS = 4
-"""Not erased, its reward not final, no tallies, not of the analysis group: bytes of zero end a plain record."""
+_LAST_FLAGS = 5
+"""Not erased, its reward not final, no tallies, not of the analysis group, not undecodable: bytes of zero end a plain
+record."""
 # A place that ran off the end of the batch still finds a header, or a long that ends.
 _PADDING = bytes(len(_HEAD) + _LONG_BYTES)
 

@@ -152,6 +152,9 @@ def _decode_fields(raw: bytes, expected: str) -> tuple[str, Mapping[str, Any]]:
 def _decode_framed(raw: bytes, expected: str, registry: Registry) -> tuple[Event, bytes]:
     """Return a framed record's event, and the bytes that say the same without a registry."""
     event = _CHECKS[expected](read_framed(raw, expected, registry))
+    if isinstance(event, Decision):
+        scalars = {name: value for name, value in event.context.items() if isinstance(value, str | float | int)}
+        event = event._replace(context=scalars)
     try:
         kept = avro.encode(expected, event._asdict())
     except Exception as error:  # fastavro raises what its encoder trips over: a context of lists, say

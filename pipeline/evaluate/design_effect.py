@@ -61,7 +61,9 @@ def seen_by_segment(entries: Iterable[Entry], arms: Sequence[str]) -> dict[str, 
     rows: dict[str, list[tuple[int, str | None, float, int]]] = {}
     for entry in entries:
         decision = entry.decision
-        if decision is None or not entry.is_settled or decision.is_analysis or decision.arm not in place:
+        if decision is None or not entry.is_settled or decision.arm not in place:
+            continue
+        if decision.is_analysis or entry.undecodable:
             continue
         row = (place[decision.arm], decision.subject_hash, entry.reward, decision.decided_at_ms)
         rows.setdefault(entry.segment, []).append(row)

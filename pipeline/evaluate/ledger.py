@@ -38,6 +38,8 @@ class Entry(NamedTuple):
     """Under which it was decided."""
     kinds: tuple[str, ...] = ()
     """Of the outcomes that were credited to it, each once."""
+    undecodable: str = ""
+    """Why its context gave no vector, so that nothing was learned from it; empty: it gave one, or none is wanted."""
 
 
 class ActionKey(NamedTuple):
@@ -121,6 +123,7 @@ class Gathering:
             is_erased=is_erased,
             generation=generation,
             kinds=() if is_erased else tuple(sorted({outcome["kind"] for outcome in fields["outcomes"]})),
+            undecodable=fields["undecodable"],
         )
 
     def check_generation(self) -> None:

@@ -7,7 +7,8 @@ new put in. Event time is the highest `event_time_ms` so far, of whatever policy
     a record whose action has expired before it   changes nothing, as nobody remembers what it would correct
     an erasure of what has not expired            takes out what is there, for ever
     an erasure of what has expired                takes out what it says itself, if it says that that is final
-    a record of the analysis group                changes nothing
+    a record of the analysis group, or of a
+    decision whose context gave no vector         changes nothing
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class Partition:
         policy = record["policy"], record["generation"]
         if self._is_all:
             self.sums.setdefault(policy, {})
-        if policy in self.sums and not record["is_analysis"]:
+        if policy in self.sums and not record["is_analysis"] and not record["undecodable"]:
             self._count(record, self.sums[policy], before_ms)
         self._let_go()
 

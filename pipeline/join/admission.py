@@ -1,13 +1,18 @@
-"""Which decisions JOIN accepts, given the policies it knows; whatever is refused has one of a closed set of reasons."""
+"""Which decisions JOIN accepts, given the policies it knows; whatever is refused has one of a closed set of reasons.
+
+No decision is refused for its context: an arm was shown, by a propensity that is known. One that gives no vector is
+told in the ledger with the reason why, and only what needs the vector passes over it.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from pipeline.errors import InvalidRecordError, RecordError
-from pipeline.events import Decision, Event, Outcome, Tick, is_id, no_id
+from pipeline.events import SCHEMA_MISMATCH, Decision, Event, Outcome, Tick, is_id, no_id
 from pipeline.join.progress import NOT_YET_MS
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.candidates import CANDIDATES, candidate_vector, features_within
@@ -16,18 +21,6 @@ from pipeline.policy.definition import PolicyDefinition
 VECTOR_ITEM_BYTES = 2
 # A producer may use segments that the policy's rules don't name, but they are names all the same.
 SEGMENT_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-
-
-def admit(decision: Decision, book: PolicyBook) -> PolicyDefinition:
-    """Return the definition that the decision was made under.
-
-    Raises:
-        InvalidRecordError: unknown-policy, unknown-generation, unknown-arm, out-of-range, schema-mismatch.
-    """
-    definition = named_definition(decision, book)
-    if decision.context_vector:
-        check_vector(decision, definition)
-    return definition
 
 
 def check_ids(decision: Decision, definition: PolicyDefinition) -> None:
@@ -50,8 +43,8 @@ def _are_ids(snapshot_id: str, schema_hash: str, guardrails: tuple[str, ...]) ->
     return all(is_id(text) for text in (snapshot_id or "-", schema_hash or "-", *guardrails))
 
 
-def named_definition(decision: Decision, book: PolicyBook) -> PolicyDefinition:
-    """Return the definition that has the decision's policy, generation, segment and arm, which all else is not asked.
+def admit(decision: Decision, book: PolicyBook) -> PolicyDefinition:
+    """Return the definition that the decision was made under.
 
     Raises:
         InvalidRecordError: unknown-policy, unknown-generation, unknown-arm, out-of-range.
@@ -95,12 +88,17 @@ def known_definition(policy: str, generation: int, book: PolicyBook) -> PolicyDe
 def encode_missing(
     admitted: Sequence[tuple[Decision, PolicyDefinition]],
 ) -> list[bytes | RecordError]:
-    """Return each decision's context vector: as logged, or encoded now where the producer sent raw context only."""
-    vectors: list[bytes | RecordError] = [decision.context_vector for decision, _ in admitted]
+    """Return each decision's context vector: as logged, or encoded now where the producer sent raw context only.
+
+    Of what is known to be undecodable there is none.
+    """
+    vectors: list[bytes | RecordError] = [
+        b"" if decision.undecodable else decision.context_vector for decision, _ in admitted
+    ]
     missing: dict[str, list[int]] = {}
     definitions: dict[str, PolicyDefinition] = {}
     for index, (decision, definition) in enumerate(admitted):
-        if definition.dimension and not decision.context_vector:
+        if definition.dimension and not decision.context_vector and not decision.undecodable:
             missing.setdefault(definition.schema_hash, []).append(index)
             definitions[definition.schema_hash] = definition
     for schema_hash, indices in missing.items():
@@ -124,32 +122,39 @@ def is_candidate(decision: Decision, definition: PolicyDefinition) -> bool:
     )
 
 
-def counted_in(decision: Decision, definition: PolicyDefinition, vector: bytes) -> tuple[str, bytes]:
-    """Return the arm whose statistics the decision counts in, and what is summed there: φ of a candidate.
+class Placed(NamedTuple):
+    """Where a decision counts, and with what."""
 
-    Raises:
-        InvalidRecordError: missing-feature, wrong-feature-type, feature-out-of-bounds.
-    """
-    if definition.candidates is None or decision.arm in definition.arm_set:
-        return decision.arm, vector
-    features = features_within(definition.candidates.features, decision.candidates[decision.arm])
-    return CANDIDATES, candidate_vector(features, vector)
+    arm: str
+    """Whose statistics."""
+    vector: bytes
+    """What is summed there: φ of a candidate."""
+    undecodable: str = ""
+    """Why there is no such vector; empty: there is, or none is wanted."""
 
 
-def check_vector(decision: Decision, definition: PolicyDefinition) -> None:
-    """Refuse a context vector that was not encoded by the definition's features: schema-mismatch."""
-    if decision.schema_hash and decision.schema_hash != definition.schema_hash:
-        raise InvalidRecordError(
-            "schema-mismatch",
-            f"context_vector was encoded by schema {decision.schema_hash}, generation {definition.generation} of "
-            f"{definition.name!r} has {definition.schema_hash}",
-        )
-    length = len(decision.context_vector) // VECTOR_ITEM_BYTES
-    if length != definition.dimension:
-        raise InvalidRecordError(
-            "schema-mismatch",
-            f"context_vector has {length} entries, policy {definition.name!r} has {definition.dimension}",
-        )
+def placed(decision: Decision, definition: PolicyDefinition, vector: bytes | RecordError) -> Placed:
+    """Return where a decision counts, given its context's vector or why there is none."""
+    arm = CANDIDATES if is_candidate(decision, definition) else decision.arm
+    why = vector.reason if isinstance(vector, RecordError) else decision.undecodable
+    if why and (definition.dimension_of(arm) or why == SCHEMA_MISMATCH):
+        return Placed(arm, b"", why)
+    known = b"" if isinstance(vector, RecordError) else vector
+    if definition.candidates is None or arm != CANDIDATES:
+        return Placed(arm, known)
+    try:
+        features = features_within(definition.candidates.features, decision.candidates[decision.arm])
+    except InvalidRecordError as error:
+        return Placed(arm, b"", error.reason)
+    return Placed(arm, candidate_vector(features, known))
+
+
+def is_of_another_schema(decision: Decision, definition: PolicyDefinition) -> bool:
+    """Whether a decision's context vector was not made by the definition's features."""
+    if not decision.context_vector:
+        return False
+    is_other = bool(decision.schema_hash) and decision.schema_hash != definition.schema_hash
+    return is_other or len(decision.context_vector) != VECTOR_ITEM_BYTES * definition.dimension
 
 
 def event_time_ms(event: Event) -> int:

@@ -58,9 +58,9 @@ def _reward(action_id: str, row: ActionRow, definition: PolicyDefinition, stamp_
     is_whole = row.told == UNTOLD
     decided_at_ms = row.decided_at_ms
     tallies: Tallies = ()
-    sampled = definition.monitors.sample
+    sampled = 0 if row.undecodable else definition.monitors.sample
     drawn = drawn_by(row.raw) if sampled and is_sampled(action_id, sampled) else None
-    if definition.has_tallies or drawn is not None:
+    if not row.undecodable and (definition.has_tallies or drawn is not None):
         shown = Shown(decided_at_ms, row.vector, row.propensity, action_id, drawn)
         tallies = tallies_of(definition, credited, shown, is_settled=row.is_settled)
     return Reward(
@@ -84,6 +84,7 @@ def _reward(action_id: str, row: ActionRow, definition: PolicyDefinition, stamp_
         row.raw if is_whole else b"",
         tallies=tallies,
         is_analysis=row.is_analysis,
+        undecodable=row.undecodable,
     )
 
 

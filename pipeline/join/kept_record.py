@@ -24,7 +24,7 @@ _NUMBER_BYTES = 8
 def kept_record(raw: bytes, decision: Decision, declared: DeclaredFields) -> bytes:
     """Return the record as it came, or where something is left out of it, written again in Avro."""
     candidates = decision.candidates
-    if decision.subject_hash is None and declared.keeps_all(decision.context, candidates):
+    if decision.subject_hash is None and not decision.undecodable and declared.keeps_all(decision.context, candidates):
         return raw
     return encode_decision(
         decision._replace(
@@ -50,13 +50,22 @@ def is_same(known: Event, other: Event | RecordError) -> bool:
     ours, theirs = _common(known.context, other.context)
     arms = known.candidates.keys() & other.candidates.keys()
     pairs = [_common(known.candidates[arm], other.candidates[arm]) for arm in arms]
-    return _nameless(known) == _nameless(other) and ours == theirs and all(a == b for a, b in pairs)
+    vectors = known.context_vector, other.context_vector
+    is_one = _nameless(known) == _nameless(other) and (vectors[0] == vectors[1] or bool(known.undecodable))
+    return is_one and ours == theirs and all(a == b for a, b in pairs)
 
 
 def _nameless(decision: Decision) -> Decision:
-    return decision._replace(subject_hash=None, context={}, candidates=NO_CANDIDATES)
+    # JOIN says in what it keeps why a context gave no vector, and leaves out what is none.
+    return decision._replace(
+        subject_hash=None, context={}, context_vector=b"", candidates=NO_CANDIDATES, undecodable=""
+    )
 
 
 def _common(known: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     names = known.keys() & other.keys()
-    return {name: known[name] for name in names}, {name: other[name] for name in names}
+    return {name: _comparable(known[name]) for name in names}, {name: _comparable(other[name]) for name in names}
+
+
+def _comparable(value: Any) -> Any:
+    return "nan" if value != value else value  # noqa: PLR0124  it is itself, read again

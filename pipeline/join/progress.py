@@ -37,6 +37,8 @@ TRUSTED_MS = 1 << 62
 
 DECISIONS = "decisions"
 OUTCOMES = "outcomes"
+UNDECODABLE = "undecodable."
+"""Before the reason: counts of decisions that are in the ledger without a vector. Not a fate: they settle."""
 
 
 @dataclass(slots=True)

@@ -73,6 +73,8 @@ class ActionRow:
     """Of the arm, where the policy counts by it; 0 elsewhere."""
     is_analysis: bool = False
     """Of the analysis group: LEARN passes over it."""
+    undecodable: str = ""
+    """Why its context gave no vector: LEARN passes over it; empty: it gave one, or none is wanted."""
     told: int = UNTOLD
     """So many of the outcomes, the first ones, stand in the ledger, and the decision with them."""
     is_erased: bool = False

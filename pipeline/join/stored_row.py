@@ -1,13 +1,13 @@
 """A row of JOIN as it is stored.
 
-Layout, version 7, and 8 of the analysis group (integers little-endian):
+Layout, version 7, and 8 of the analysis group, and 9 of what is undecodable (integers little-endian):
 
     B version | q due_ms | q decided_at_ms | q close_ms | q expires_ms | d propensity | ? settled
     | H length of names | I length of facts | H length of context vector | i outcomes told
     | names (JSON) | facts (JSON) | keys and records of waiting outcomes | vector | decision
 
-Facts are the outcomes, credited and waiting; most rows have none, and nothing stands there. Version 2 is the tombstone
-of an erased action:
+Names of version 9 end with why it is undecodable, and whether it is of the analysis group. Facts are the outcomes,
+credited and waiting; most rows have none, and nothing stands there. Version 2 is the tombstone of an erased action:
 
     B version | q due_ms
 
@@ -34,6 +34,8 @@ from pipeline.outcome_id import kept_id
 VERSION = 7
 ANALYSIS_VERSION = 8
 """Laid out as version 7."""
+UNDECODABLE_VERSION = 9
+"""Laid out as version 7, with two names more."""
 VERSIONS_WITHOUT_TOLD = (5, 6)
 """The same two of releases before."""
 VERSIONS_WITH_FREE_IDS = (3, 4)
@@ -56,10 +58,10 @@ def row_to_bytes(row: ActionRow) -> bytes:
     """Write the stored layout."""
     if row.is_erased:
         return _TOMBSTONE.pack(TOMBSTONE_VERSION, row.due_ms)
-    names = _names_to_bytes(row.policy, row.generation, row.segment, row.arm)
+    names = _names_to_bytes(row.policy, row.generation, row.segment, row.arm, row.undecodable, row.is_analysis)
     facts = _facts_to_bytes(row) if row.outcomes or row.awaiting else b""
     head = _HEAD.pack(
-        ANALYSIS_VERSION if row.is_analysis else VERSION,
+        _version_of(row),
         row.due_ms,
         row.decided_at_ms,
         row.close_ms,
@@ -81,7 +83,7 @@ def row_from_bytes(stored: bytes, action_id: str) -> ActionRow:
     Raises:
         StateError: written by a version that this code does not know.
     """
-    if stored[0] in {VERSION, ANALYSIS_VERSION}:
+    if stored[0] in {VERSION, ANALYSIS_VERSION, UNDECODABLE_VERSION}:
         return _read(stored, _HEAD)
     if stored[0] == TOMBSTONE_VERSION:
         due_ms = due_of(stored)
@@ -93,9 +95,15 @@ def row_from_bytes(stored: bytes, action_id: str) -> ActionRow:
     if stored[0] == VERSION_BEFORE:
         return _with_kept_ids(_read_before(stored), action_id)
     raise StateError(
-        f"action row of version {stored[0]}, this code reads {VERSION_BEFORE} to {ANALYSIS_VERSION}: "
+        f"action row of version {stored[0]}, this code reads {VERSION_BEFORE} to {UNDECODABLE_VERSION}: "
         "use the release that wrote it"
     )
+
+
+def _version_of(row: ActionRow) -> int:
+    if row.undecodable:
+        return UNDECODABLE_VERSION
+    return ANALYSIS_VERSION if row.is_analysis else VERSION
 
 
 def due_of(stored: bytes) -> int:
@@ -117,7 +125,7 @@ def _read(stored: bytes, layout: struct.Struct) -> ActionRow:
     )
     facts_start = layout.size + names_length
     at = facts_start + facts_length
-    policy, generation, segment, arm = _names_from_bytes(stored[layout.size : facts_start])
+    policy, generation, segment, arm, undecodable, is_analysis = _names_from_bytes(stored[layout.size : facts_start])
     outcomes: dict[str, OutcomeFact] = {}
     awaiting: list[AwaitingOutcome] = []
     if facts_length:
@@ -144,7 +152,8 @@ def _read(stored: bytes, layout: struct.Struct) -> ActionRow:
         close_ms,
         expires_ms,
         propensity,
-        is_analysis=stored[0] in _OF_ANALYSIS,
+        is_analysis=is_analysis or stored[0] in _OF_ANALYSIS,
+        undecodable=undecodable,
         told=numbers[_BEFORE_TOLD] if len(numbers) > _BEFORE_TOLD else UNTOLD,
         stored_due_ms=due_ms,
         stored_bytes=len(stored),
@@ -152,14 +161,16 @@ def _read(stored: bytes, layout: struct.Struct) -> ActionRow:
 
 
 @lru_cache(_KEPT_NAMES)
-def _names_to_bytes(policy: str, generation: int, segment: str, arm: str) -> bytes:
-    return orjson.dumps((policy, generation, segment, arm))
+def _names_to_bytes(policy: str, generation: int, segment: str, arm: str, undecodable: str, is_analysis: bool) -> bytes:
+    beside = (undecodable, is_analysis) if undecodable else ()
+    return orjson.dumps((policy, generation, segment, arm, *beside))
 
 
 @lru_cache(_KEPT_NAMES)
-def _names_from_bytes(names: bytes) -> tuple[str, int, str, str]:
-    policy, generation, segment, arm = orjson.loads(names)
-    return policy, generation, segment, arm
+def _names_from_bytes(names: bytes) -> tuple[str, int, str, str, str, bool]:
+    policy, generation, segment, arm, *beside = orjson.loads(names)
+    undecodable, is_analysis = beside or ("", False)
+    return policy, generation, segment, arm, undecodable, is_analysis
 
 
 def _facts_to_bytes(row: ActionRow) -> bytes:

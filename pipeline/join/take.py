@@ -10,6 +10,7 @@ from pipeline.errors import InvalidRecordError, RecordError, StateError
 from pipeline.events import (
     MAX_AGE_MS,
     NO_CLOCK_MS,
+    SCHEMA_MISMATCH,
     Contribution,
     Decision,
     Erasure,
@@ -22,7 +23,7 @@ from pipeline.events import (
     no_id,
     wrong_unit,
 )
-from pipeline.join.admission import admit, check_ids, counted_in, encode_missing, event_time_ms
+from pipeline.join.admission import admit, check_ids, encode_missing, event_time_ms, is_of_another_schema, placed
 from pipeline.join.budget import within_budget
 from pipeline.join.changes import (
     ActionRows,
@@ -39,7 +40,7 @@ from pipeline.join.erasure import erased_record
 from pipeline.join.erasure_check import check_contribution
 from pipeline.join.forwarding import Place, part
 from pipeline.join.kept_record import is_same, kept_record
-from pipeline.join.progress import Progress
+from pipeline.join.progress import UNDECODABLE, Progress
 from pipeline.join.row import ActionRow, AwaitingOutcome, OutcomeFact
 from pipeline.outcome_id import kept_id
 from pipeline.policy.book import PolicyBook
@@ -115,7 +116,7 @@ class _Taker:
         self.book = book
         self.limits = limits
         self.changes = changes
-        self._checked: dict[tuple[str, int, str, str, str, int], PolicyDefinition] = {}
+        self._checked: dict[tuple[str, int, str, str, str, int], tuple[PolicyDefinition, bool]] = {}
         self.fates: Counter[str] = Counter()
         """What became of how many of the stream's records; counted by `note` when all are through."""
 
@@ -151,8 +152,10 @@ class _Taker:
                 if not (-MAX_AGE_MS <= at_ms - arrival.timestamp_ms <= skew_ms and arrival.is_stamped):
                     self._check_time(arrival, event, at_ms)
                 if isinstance(event, Decision):
-                    definition = self._definition_for(event)
+                    definition, is_mismatch = self._definition_for(event)
                     check_ids(event, definition)
+                    if is_mismatch and not event.undecodable:
+                        event = event._replace(undecodable=SCHEMA_MISMATCH)
                     decisions.append((event, definition))
                     admitted.append((arrival, event, definition))
                 elif isinstance(event, Tick):
@@ -189,7 +192,8 @@ class _Taker:
         if is_timed and at_ms < earliest_ms(timestamp_ms, is_stamped=arrival.is_stamped):
             raise wrong_unit(at_ms, timestamp_ms)
 
-    def _definition_for(self, decision: Decision) -> PolicyDefinition:
+    def _definition_for(self, decision: Decision) -> tuple[PolicyDefinition, bool]:
+        """Return a decision's definition, and whether its vector was made by other features."""
         # A step's decisions share a few policies, segments and arms, and encode alike, which is checked once.
         alike = (
             decision.policy,
@@ -199,12 +203,13 @@ class _Taker:
             decision.schema_hash,
             len(decision.context_vector),
         )
-        definition = self._checked.get(alike)
-        if definition is None:
+        known = self._checked.get(alike)
+        if known is None:
             definition = admit(decision, self.book)
+            known = definition, is_of_another_schema(decision, definition)
             if decision.arm in definition.arm_set:  # a candidate is one by what its own record says
-                self._checked[alike] = definition
-        return definition
+                self._checked[alike] = known
+        return known
 
     def put(self, admitted: Sequence[Admitted], vectors: Vectors, rows: dict[str, ActionRow]) -> None:
         """Put records into rows, in order."""
@@ -221,10 +226,7 @@ class _Taker:
                 elif definition is None:
                     raise StateError(f"{type(event).__name__} was admitted without its policy")
                 else:
-                    vector = next(of_decisions)
-                    if isinstance(vector, RecordError):
-                        raise vector
-                    changed = self._put_decision(arrival, event, definition, vector, row)
+                    changed = self._put_decision(arrival, event, definition, next(of_decisions), row)
             except RecordError as error:
                 self.refuse(arrival, error)
                 continue
@@ -250,7 +252,7 @@ class _Taker:
         arrival: Arrival,
         decision: Decision,
         definition: PolicyDefinition,
-        vector: bytes,
+        context_vector: bytes | RecordError,
         row: ActionRow | None,
     ) -> ActionRow | None:
         if row is not None and row.is_erased:
@@ -268,9 +270,10 @@ class _Taker:
                 f"decided at {decision.decided_at_ms}, so its window and grace ended at {expires_ms}; the partition's "
                 f"event time is {self.progress.event_time_ms}. Replay it, or give the policy more grace",
             )
-        arm = decision.arm
-        if definition.candidates is not None:
-            arm, vector = counted_in(decision, definition, vector)
+        arm, vector, undecodable = decision.arm, context_vector, ""
+        if definition.candidates is not None or decision.undecodable or isinstance(vector, RecordError):
+            arm, vector, undecodable = placed(decision, definition, context_vector)
+            decision = decision._replace(undecodable=undecodable or decision.undecodable)
         raw = kept_record(arrival.kept, decision, definition.declared)
         if len(raw) > MAX_RECORD_BYTES:
             raise InvalidRecordError(
@@ -293,7 +296,10 @@ class _Taker:
             expires_ms,
             decision.propensity if definition.counts_propensities else 0.0,
             decision.is_analysis,
+            undecodable,
         )
+        if undecodable:
+            self.progress.counts[UNDECODABLE + undecodable] += 1
         if row is not None:
             opened.stored_due_ms = row.stored_due_ms
             for outcome in row.awaiting:

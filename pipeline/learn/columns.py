@@ -2,8 +2,9 @@
 
 It gives what `fold_ledger` gives: what an action counts for in the end, and the difference to what it counted for
 before, whatever lies between. Records of which that can't be said so simply go to `fold_ledger` itself: erasures,
-tallies, the analysis group, actions that are erased or have tallies, an action's records that disagree about its
-context or its expiry (an id that came again); and all of a batch in which time has passed over the expiry of any.
+tallies, the analysis group, what is undecodable, actions that are erased or have tallies, an action's records that
+disagree about its context or its expiry (an id that came again); and all of a batch in which time has passed over the
+expiry of any.
 """
 
 from __future__ import annotations
@@ -107,6 +108,7 @@ class RecordReader:
             is_final,
             tallies,
             is_analysis,
+            undecodable,
         ) = self._read(raw)
         key = self._keys.get((names, bucket))
         if key is None:
@@ -124,6 +126,7 @@ class RecordReader:
             is_final,
             tuple(Tally(*tally) for tally in tallies),
             is_analysis,
+            undecodable != "",
         )
 
 

@@ -6,8 +6,8 @@ A record of an action that has expired is a repeat of one folded long ago, and c
 counts for may be forgotten from then on, and when it is forgotten changes nothing either. An id that comes again after
 that is another action: what is remembered under it counts as forgotten, whether it is yet or not.
 
-A record of the analysis group tells the time and changes nothing else: nothing is remembered of it, so nothing is taken
-back either.
+A record of the analysis group, or of a decision whose context gave no vector, tells the time and changes nothing else:
+nothing is remembered of it, so nothing is taken back either.
 
 An action that is erased takes back what it counts for, once, and for ever counts for nothing. Before it has expired
 that is what is remembered of it; from then on it is what its erasure says, if that is final. Both are what this fold
@@ -45,6 +45,7 @@ class LedgerRecord(NamedTuple):
     is_reward_final: bool = False
     tallies: tuple[Tally, ...] = ()
     is_analysis: bool = False
+    is_undecodable: bool = False
 
 
 def ledger_record(offset: int, fields: Mapping[str, Any]) -> LedgerRecord:
@@ -62,6 +63,7 @@ def ledger_record(offset: int, fields: Mapping[str, Any]) -> LedgerRecord:
         is_reward_final=fields["is_reward_final"],
         tallies=tallies_from(fields["tallies"]) if fields.get("tallies") else (),
         is_analysis=fields.get("is_analysis", False),
+        is_undecodable=fields.get("undecodable", "") != "",
     )
 
 
@@ -121,7 +123,7 @@ def change_of(record: LedgerRecord, before: Counted | None, state: FoldState) ->
         before = None
     state.position = record.offset + 1
     state.watermark_ms = max(state.watermark_ms, record.event_time_ms)
-    if record.is_analysis:
+    if record.is_analysis or record.is_undecodable:
         return None, 0, 0, 0, ()
     if before is not None and record.revision < before.revision:
         return None, 0, 0, 0, ()

@@ -15,6 +15,7 @@ from pipeline.codec import avro
 from pipeline.codec.wire import decode_event
 from pipeline.errors import RecordError
 from pipeline.events import Decision, Outcome
+from pipeline.join.admission import encode_missing
 from pipeline.join.changes import Arrival
 from pipeline.join.progress import DECISIONS, OUTCOMES, Progress
 from pipeline.join.row import ActionRow
@@ -176,6 +177,11 @@ class _Joining:
                     f"decided {(self._now_ms - event.decided_at_ms) / 1_000:,.0f} s ago, so its window and grace are "
                     "over: beside newer decisions it is refused as too-late; old ones go by `pipeline backfill`"
                 )
+            shown = self._rows.held.get(event.action_id)
+            if definition is not None and shown is not None and shown.undecodable:
+                (vector,) = encode_missing([(event, definition)])
+                why = str(vector) if isinstance(vector, RecordError) else shown.undecodable
+                yield f"its context gives no vector, so it is reported and not learned from: {why}"
         row = self._rows.held.get(event.action_id) if isinstance(event, Outcome) else None
         if isinstance(event, Outcome) and (row is None or not row.has_decision):
             refusals = [definition.reward.refusal(event.kind, event.value) for definition in self._book]

@@ -53,6 +53,7 @@ def report_of(
         "segments": {name: _table(tally.groups[name].segments) for name in GROUPS},
         "reasons": dict(sorted(tally.reasons.items())),
         "guardrails": dict(sorted(tally.guardrails.items())),
+        "undecodable": dict(sorted(tally.undecodable.items())),
         "open": tally.open_count,
         "unread": tally.unread,
         "without_subject": tally.without_subject,

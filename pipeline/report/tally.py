@@ -98,6 +98,8 @@ class Tally:
     groups: dict[str, Side] = field(default_factory=lambda: {name: Side() for name in GROUPS})
     reasons: Counter[str] = field(default_factory=Counter)
     guardrails: Counter[str] = field(default_factory=Counter)
+    undecodable: Counter[str] = field(default_factory=Counter)
+    """Those that count here and were not learned from, as their context gave no vector: by the reason."""
     open_count: int = 0
     """Decisions whose window is still open: left out unless asked for."""
     without_subject: int = 0
@@ -178,6 +180,8 @@ def tally(
                 continue
         counted.reasons[decision.reason] += 1
         counted.guardrails.update(decision.guardrails)
+        if entry.undecodable:
+            counted.undecodable[entry.undecodable] += 1
         name = group_of(decision)
         subject = decision.subject_hash or f"action {decision.action_id} at {decision.decided_at_ms}"
         counted.without_subject += decision.subject_hash is None

@@ -18,7 +18,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from pipeline.join.agent import JoinPartition
-from pipeline.join.progress import NOT_YET_MS, imbalance
+from pipeline.join.progress import NOT_YET_MS, UNDECODABLE, imbalance
 from pipeline.metrics.bounded import BoundedCounts
 from pipeline.metrics.times import Times
 from pipeline.monitor.watch import Watched
@@ -211,6 +211,11 @@ class WorkerMetrics(Collector):
         unaccounted = GaugeMetricFamily(
             "pipeline_records_unaccounted", "Read, less all other fates: always 0.", labels=["stream", "partition"]
         )
+        undecodable = CounterMetricFamily(
+            "pipeline_undecodable_decisions",
+            "Decisions whose context gave no vector: told in the ledger, and not learned from.",
+            labels=["reason", "partition"],
+        )
         opened = GaugeMetricFamily("pipeline_open_actions", "Decisions not settled yet.", labels=["partition"])
         lag = GaugeMetricFamily(
             "pipeline_event_time_lag_seconds", "The clock, less a partition's event time.", labels=["partition"]
@@ -232,6 +237,9 @@ class WorkerMetrics(Collector):
         for partition in self._join_partitions:
             number, progress = str(partition.held.number), partition.progress
             for name, count in progress.counts.items():
+                if name.startswith(UNDECODABLE):
+                    undecodable.add_metric([name.removeprefix(UNDECODABLE), number], count)
+                    continue
                 stream, _, fate = name.partition(".")
                 records.add_metric([stream, fate, number], count)
                 if fate not in NO_RATE:
@@ -244,7 +252,7 @@ class WorkerMetrics(Collector):
             waits.add_metric([number], partition.waits_for_registry)
             if progress.event_time_ms != NOT_YET_MS:
                 lag.add_metric([number], (now_ms - progress.event_time_ms) / 1000.0)
-        return [records, totals, unaccounted, opened, lag, marks, waits, refused]
+        return [records, totals, unaccounted, undecodable, opened, lag, marks, waits, refused]
 
     def _stages(self) -> list[Metric]:
         labels = ["stage", "topic", "partition"]

@@ -153,6 +153,15 @@ def test_an_action_of_the_analysis_group_is_of_version_8_and_was_of_6_laid_out_a
     assert row_from_bytes(kept, "x").is_analysis
 
 
+def test_an_action_whose_context_gave_no_vector_is_of_version_9_and_its_names_say_why():
+    numbers = (1_700_000_015_000, 1_700_000_000_000, 1_700_000_010_000, 1_700_000_015_000, 0.1, True)
+    names = b'["homepage",2,"new","hybrid","missing-feature",true]'
+    stored = struct.pack("<Bqqqqd?HIHi", 9, *numbers, len(names), 0, 0, 1) + names + DECISION
+    row = row_from_bytes(stored, "x")
+    assert (row.undecodable, row.is_analysis, row.vector, row.arm) == ("missing-feature", True, b"", "hybrid")
+    assert row_to_bytes(row) == stored
+
+
 def test_outcomes_that_await_their_decision_of_version_3():
     facts = '[{},[["ö","click",-2.5,7,41,9,3,4],["p","click",1.0,8,42,9,null,2]]]'.encode()
     stored = row_3((60_007, 0, 0, 0, 0.0, False), b'["",0,"",""]', facts, b"key\0rawr2", (b"", b""))
@@ -213,7 +222,7 @@ def test_how_far_the_ledger_was_folded_of_version_1():
 @pytest.mark.parametrize(
     ("read", "stored"),
     [
-        (partial(row_from_bytes, action_id="x"), b"\x09" + row_1([False, "", 0, "", "", 0, 0, 0, {}], 0, b"", b"")[1:]),
+        (partial(row_from_bytes, action_id="x"), b"\x0a" + row_1([False, "", 0, "", "", 0, 0, 0, {}], 0, b"", b"")[1:]),
         (progress_from_bytes, b"[4,{},{},0,{},0,{},{}]"),
         (counted_from_bytes, struct.pack("<Bqqq", 3, 0, 0, 0)),
         (statistics_from_bytes, struct.pack("<BI3q", 2, 0, 0, 0, 0)),

@@ -295,6 +295,7 @@ def entry_of(record: Mapping[str, Any]) -> NaiveEntry:
         struct.unpack(f"<{len(packed) // 2}h", packed),
         frozenset(outcome["outcome_id"] for outcome in record["outcomes"]),
         is_analysis=record["is_analysis"],
+        is_undecodable=record["undecodable"] != "",
     )
 
 

@@ -30,6 +30,39 @@ def without(fields: dict[str, Any], name: str) -> bytes:
     return orjson.dumps({key: value for key, value in fields.items() if key != name})
 
 
+# Contexts that give no vector, of decisions that are sound: (reason, bytes), made when the test runs.
+UNDECODABLE = {
+    "a feature that is NaN": lambda: (
+        "feature-not-finite",
+        as_avro(DECISIONS, decision(policy="linear", context={"x": math.nan, "y": 1.0})),
+    ),
+    "a feature out of its bounds": lambda: (
+        "feature-out-of-bounds",
+        orjson.dumps(decision(policy="linear", context={"x": 1.5, "y": 1.0})),
+    ),
+    "a feature that is a list": lambda: (
+        "wrong-feature-type",
+        orjson.dumps(decision(policy="linear", context={"x": [0.5], "y": 1.0})),
+    ),
+    "no context": lambda: ("missing-feature", orjson.dumps(decision(policy="linear"))),
+    "a context that is a word": lambda: (
+        "unreadable-context",
+        orjson.dumps(decision(policy="linear", context="mobile")),
+    ),
+    "a context vector too long": lambda: (
+        "schema-mismatch",
+        orjson.dumps(decision(policy="linear", context_vector=[4096, 0, 0, 0])),
+    ),
+    "a context vector off the grid": lambda: (
+        "unreadable-context",
+        orjson.dumps(decision(policy="linear", context_vector=[40_960, 0, 0])),
+    ),
+    "a reason of a later release": lambda: (
+        "undecodable",
+        orjson.dumps(decision(policy="linear", context={"x": 0.0, "y": 1.0}, undecodable="too-quantum")),
+    ),
+}
+
 # Made when the test runs: (topic, reason, bytes), of records that are refused by themselves.
 ALONE = {
     "neither Avro nor JSON": lambda: (DECISIONS, "not-decodable", b"\x8f\x00 nonsense"),
@@ -45,21 +78,6 @@ ALONE = {
     "a time in words": lambda: (OUTCOMES, "wrong-type", orjson.dumps(plain_outcome(occurred_at_ms="today"))),
     "a propensity of 0": lambda: (DECISIONS, "propensity-out-of-range", orjson.dumps(decision(propensity=0))),
     "a propensity above 1": lambda: (DECISIONS, "propensity-out-of-range", orjson.dumps(decision(propensity=1.5))),
-    "a feature that is NaN": lambda: (
-        DECISIONS,
-        "feature-not-finite",
-        as_avro(DECISIONS, decision(policy="linear", context={"x": math.nan, "y": 1.0})),
-    ),
-    "a feature out of its bounds": lambda: (
-        DECISIONS,
-        "feature-out-of-bounds",
-        orjson.dumps(decision(policy="linear", context={"x": 1.5, "y": 1.0})),
-    ),
-    "a context vector too long": lambda: (
-        DECISIONS,
-        "schema-mismatch",
-        orjson.dumps(decision(policy="linear", context_vector=[4096, 0, 0, 0])),
-    ),
     "an unknown policy": lambda: (DECISIONS, "unknown-policy", orjson.dumps(decision(policy="checkout"))),
     "an unknown generation": lambda: (DECISIONS, "unknown-generation", orjson.dumps(decision(generation=2))),
     "an unknown arm": lambda: (DECISIONS, "unknown-arm", orjson.dumps(decision(arm="c"))),

@@ -11,11 +11,12 @@ import pytest_asyncio
 
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.codec import avro
-from pipeline.codec.wire import MAX_RECORD_BYTES
+from pipeline.codec.wire import MAX_RECORD_BYTES, decode_event
+from pipeline.events import Decision
 from pipeline.join.dead_letter import BEGINNING_BYTES
 from pipeline.stream.log.topics import DECISIONS, OUTCOMES, REWARDS
 from tests.harness.client import Client, partition_of
-from tests.harness.poison import ALONE, decision, now_ms
+from tests.harness.poison import ALONE, UNDECODABLE, decision, now_ms
 from tests.harness.worker import Worker
 from tests.samples import define, linear_policy, plain_outcome, plain_policy
 from tests.traffic import as_avro
@@ -54,6 +55,19 @@ async def loop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Loop]:
 async def test_a_bad_record_is_dead_lettered_once_and_the_partition_goes_on(loop: Loop, what: str) -> None:
     topic, reason, raw = ALONE[what]()
     await assert_refused(loop.client, topic, reason, raw)
+
+
+@pytest.mark.parametrize("what", UNDECODABLE)
+async def test_a_sound_decision_with_a_bad_context_is_in_the_ledger_and_no_dead_letter(loop: Loop, what: str) -> None:
+    reason, raw = UNDECODABLE[what]()
+    event = decode_event(raw, "decision")
+    assert isinstance(event, Decision)
+    await loop.client.send(DECISIONS, 1, raw)
+    await credited(loop.client, 1)
+    rewards = [avro.decode_as("reward", record.value) for record in await loop.client.read(REWARDS)]
+    (told,) = [one for one in rewards if one["action_id"] == event.action_id]
+    assert (told["undecodable"], told["context_vector"]) == (reason, b"")
+    assert not [letter for letter in await loop.client.dead_letters() if event.action_id.encode() in letter["raw"]]
 
 
 async def test_an_outcome_of_a_kind_that_the_policy_does_not_have(loop: Loop) -> None:

@@ -70,6 +70,8 @@ class NaiveEntry(NamedTuple):
     """Names the row of its group, where decisions are parted at random."""
     is_analysis: bool = False
     """Shown, told, and never learned from."""
+    is_undecodable: bool = False
+    """The same, of a decision whose context gave no vector."""
 
 
 def naive_ledger(policy: Fields, decisions: Iterable[Fields], outcomes: Iterable[Fields]) -> dict[str, NaiveEntry]:
@@ -232,7 +234,7 @@ def sum_up(entries: Iterable[NaiveEntry]) -> Sums:
     """Add up what the entries contribute."""
     sums: Sums = {}
     for entry in entries:
-        if entry.is_analysis:
+        if entry.is_analysis or entry.is_undecodable:
             continue
         add(sums, entry.key, contribution(entry.reward, list(entry.vector)))
         for kind, column in entry.delays:

@@ -39,6 +39,7 @@ RECORDS = st.fixed_dictionaries(
         "is_reward_final": st.sampled_from([False] * 5 + [True]),
         "tallies": st.sampled_from([[]] * 9 + [[TALLY]]),
         "is_analysis": st.sampled_from([False] * 9 + [True]),
+        "undecodable": st.sampled_from([""] * 9 + ["missing-feature"]),
     }
 )
 

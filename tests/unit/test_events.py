@@ -5,7 +5,8 @@ import math
 import pytest
 
 from pipeline.errors import InvalidRecordError
-from pipeline.events import MAX_TIME_MS, Tick, decision_from, outcome_from, tick_from
+from pipeline.events import MAX_TIME_MS, UNDECODABLE_REASONS, Tick, decision_from, outcome_from, tick_from
+from pipeline.policy.kinds import FEATURE_REASONS
 from tests.samples import plain_decision, plain_outcome
 
 NAN, INFINITY = math.nan, math.inf
@@ -52,11 +53,7 @@ def test_an_outcome_without_a_required_field_is_refused(name):
         ("eligible", ["a", 1]),
         ("probabilities", [0.5, "0.5"]),
         ("probabilities", [0.5, NAN]),
-        ("context", []),
-        ("context_vector", "AAAA"),
-        ("context_vector", [1.5]),
-        ("context_vector", [32_768]),
-        ("context_vector", [-32_768]),
+        ("undecodable", 7),
         ("schema_hash", None),
         ("decided_at_ms", 1.7e12),
         ("decided_at_ms", "2026-01-01"),
@@ -68,6 +65,36 @@ def test_an_outcome_without_a_required_field_is_refused(name):
 )
 def test_a_decision_s_field_of_the_wrong_type_is_refused(name, value):
     assert refusal(decision_from, plain_decision(**{name: value})) == "wrong-type"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("context", []),
+        ("context", None),
+        ("context", "Bern"),
+        ("context_vector", "AAAA"),
+        ("context_vector", None),
+        ("context_vector", [1.5]),
+        ("context_vector", [32_768]),
+        ("context_vector", [-32_768]),
+        ("context_vector", b"odd"),
+    ],
+)
+def test_a_decision_whose_context_is_none_is_a_decision_and_says_so(name, value):
+    decision = decision_from(plain_decision(**{"context": {"age": 30.0}, name: value}))
+    assert decision.undecodable == "unreadable-context"
+    assert (decision.context, decision.context_vector) == ({} if name == "context" else {"age": 30.0}, b"")
+
+
+@pytest.mark.parametrize("told", ["", "missing-feature", "schema-mismatch"])
+def test_a_decision_may_say_why_its_context_was_not_encoded(told):
+    assert decision_from(plain_decision(undecodable=told)).undecodable == told
+    assert decision_from(plain_decision(undecodable="a-word-of-a-later-release")).undecodable == "undecodable"
+
+
+def test_why_a_context_was_not_encoded_is_any_reason_that_a_feature_gives():
+    assert FEATURE_REASONS < UNDECODABLE_REASONS
 
 
 @pytest.mark.parametrize("propensity", [0, 0.0, -0.1, 1.0000001, 2])
@@ -96,7 +123,6 @@ def test_a_propensity_that_is_no_finite_number_is_refused(propensity):
         ("decided_at_ms", -1),
         ("decided_at_ms", MAX_TIME_MS + 1),  # microseconds: 1.7e15
         ("reason", "mood"),
-        ("context_vector", b"odd"),
     ],
 )
 def test_a_decision_s_field_out_of_its_range_is_refused(name, value):

@@ -7,7 +7,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.errors import InvalidRecordError
-from pipeline.events import NO_CANDIDATES, Decision, Erasure
+from pipeline.events import NO_CANDIDATES, UNREADABLE_CONTEXT, Decision, Erasure
 from pipeline.join.forwarding import Place
 from pipeline.join.progress import DECISIONS, OUTCOMES, TRUSTED_MS, Progress, progress_from_bytes
 from pipeline.join.step import Arrival, Changes, advance, decode_arrivals, take
@@ -156,7 +156,8 @@ class EventRecount:
             if not self._plan.is_encoded_anew:
                 return arrival
             # As if the producer had sent the raw context alone: JOIN's own step encodes it.
-            return arrival._replace(event=event._replace(context_vector=b"", schema_hash=""))
+            anew = "" if event.undecodable != UNREADABLE_CONTEXT else UNREADABLE_CONTEXT
+            return arrival._replace(event=event._replace(context_vector=b"", schema_hash="", undecodable=anew))
         foreign = event._replace(
             policy=FOREIGN,
             generation=definition.generation,
@@ -165,6 +166,7 @@ class EventRecount:
             context={},
             context_vector=bytes(2 * definition.dimension),
             schema_hash="",
+            undecodable="",
             subject_hash=None,
             candidates=NO_CANDIDATES,
         )

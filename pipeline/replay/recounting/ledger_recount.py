@@ -133,7 +133,7 @@ class LedgerRecount:
         """
         definition = self._plan.definition
         record = record_of(offset, fields, self._plan)
-        if record.is_erased:
+        if record.is_erased or record.is_undecodable:
             return record
         if definition.attribution.settle == "wait" and not fields["is_settled"]:
             return None

@@ -64,6 +64,7 @@ def _encode(snapshot: LoadedSnapshot, plans: Sequence[Plan]) -> Vectors:
     width, raw = 2 * definition.dimension, vectors.astype("<i2", copy=False).tobytes()
     for row, (plan, error) in enumerate(zip(plans, errors, strict=True)):
         if error is not None:
+            plan.undecodable = error.reason
             plan.fall_back("unencodable-context", str(error))
             continue
         plan.context_vector = raw[row * width : (row + 1) * width]

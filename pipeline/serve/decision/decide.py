@@ -15,8 +15,8 @@ Where the model can't be asked there is a fallback, and what learns from it stay
 | no snapshot                     | the caller's list    | counts in segment `unknown` of generation 1, if JOIN   |
 |                                 |                      | knows the arm and can encode the raw context           |
 | no snapshot, no list            | nothing: `NoAnswer`  | there is none                                          |
-| context can't be encoded        | the eligible arms    | logged raw, without vector: JOIN refuses it for the    |
-|                                 |                      | same reason, so it counts nowhere and can be replayed  |
+| context can't be encoded        | the eligible arms    | logged raw, with why: in the ledger, its reports and   |
+|                                 |                      | evaluations, and learned from once a replay reads it   |
 | segment not in the snapshot     | the eligible arms    | counts in that segment; equal priors are uniform too   |
 | the model finds no answer, or   | the eligible arms    | counts as usual                                        |
 | raises whatever it may          |                      |                                                        |
@@ -122,6 +122,7 @@ def draw_from(made: Plan, u: float) -> Decided:
         made.guardrails,
         _told(made, declared) if asked.candidates else NO_CANDIDATES,
         made.is_analysis,
+        made.undecodable,
     )
     return Decided(decision, made.ignored, made.fallback, made.detail)
 

@@ -73,6 +73,8 @@ class Plan:
     ignored: int = 0
     fallback: Fallback | None = None
     detail: str = ""
+    undecodable: str = ""
+    """Why there is no context vector, in a word; empty: there is one, or none is wanted."""
     is_held_out: bool = False
     is_analysis: bool = False
     """Of the analysis group: served as everybody, and not learned from."""

@@ -228,11 +228,19 @@ def test_what_is_no_schema_is_told(text):
         AvroWriter(text)
 
 
-def test_a_context_that_ours_has_no_place_for_is_refused_by_its_type():
+def test_a_context_that_ours_has_no_place_for_is_said_to_be_none():
     fields = [*DECISION_FIELDS[:-1], {"name": "context", "type": {"type": "array", "items": "int"}}]
-    with pytest.raises(RecordError) as caught:
-        read(schema(*fields, name="Shown"), DECIDED | {"context": [1]}, "decision")
-    assert caught.value.reason == "wrong-type"
+    event = read(schema(*fields, name="Shown"), DECIDED | {"context": [1]}, "decision")
+    assert isinstance(event, Decision)
+    assert (event.context, event.undecodable) == ({}, "unreadable-context")
+
+
+@pytest.mark.parametrize("strange", [[1.0], {"of": 1.0}])
+def test_a_value_of_a_context_that_ours_has_no_place_for_is_left_out(strange):
+    fields = plain_decision("x", AT_MS, context={"age": 30.0, "strange": strange})
+    event = decode_event(b"\0\0\0\0\x4d" + orjson.dumps(fields), "decision")
+    assert isinstance(event, Decision)
+    assert (event.context, event.undecodable) == ({"age": 30.0}, "")
 
 
 def test_a_record_of_something_else_names_the_fields_that_it_has():

@@ -50,6 +50,7 @@ REWARDS = st.fixed_dictionaries(
         "is_reward_final": st.booleans(),
         "tallies": st.lists(TALLIES, max_size=2),
         "is_analysis": st.booleans(),
+        "undecodable": st.just("") | TEXTS,
     },
 )
 
@@ -97,6 +98,7 @@ def of_fold(record: dict[str, Any]) -> tuple[Any, ...]:
         record.get("is_reward_final", False),
         tuple((one["row"], one["width"], one["column"], one["amount"]) for one in record.get("tallies", ())),
         record.get("is_analysis", False),
+        record.get("undecodable", ""),
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.errors import InvalidRecordError
 from pipeline.events import decision_from
-from pipeline.join.admission import admit, encode_missing
+from pipeline.join.admission import admit, encode_missing, is_of_another_schema
 from pipeline.policy.book import PolicyBook
 from tests.samples import define, linear_policy, plain_decision, plain_policy
 
@@ -61,21 +61,21 @@ def test_a_segment_that_is_no_name_is_refused(segment):
     refusal(book(BETA), segment=segment)
 
 
-@pytest.mark.parametrize("vector", [[4096], [4096, 1, 2, 3]])
-def test_a_context_vector_of_another_length_is_refused(vector):
-    error = refusal(book(LINEAR), policy="linear", context_vector=vector)
-    assert error.reason == "schema-mismatch"
-
-
-def test_a_context_vector_for_a_policy_without_features_is_refused():
-    assert refusal(book(BETA), context_vector=[4096]).reason == "schema-mismatch"
-
-
-def test_a_context_vector_of_another_feature_schema_is_refused():
-    vector = {"policy": "linear", "context_vector": [4096, 0, 0]}
-    assert refusal(book(LINEAR), **vector, schema_hash="0" * 16).reason == "schema-mismatch"
-    decision = decision_from(plain_decision(**vector, schema_hash=LINEAR.schema_hash))
-    assert admit(decision, book(LINEAR)) is LINEAR
+@pytest.mark.parametrize(
+    ("definition", "fields", "is_other"),
+    [
+        (LINEAR, {"context_vector": [4096]}, True),
+        (LINEAR, {"context_vector": [4096, 1, 2, 3]}, True),
+        (BETA, {"context_vector": [4096]}, True),
+        (LINEAR, {"context_vector": [4096, 0, 0], "schema_hash": "0" * 16}, True),
+        (LINEAR, {"context_vector": [4096, 0, 0], "schema_hash": LINEAR.schema_hash}, False),
+        (LINEAR, {"schema_hash": "0" * 16}, False),
+    ],
+)
+def test_a_context_vector_is_known_to_be_of_other_features_and_refuses_nothing(definition, fields, is_other):
+    decision = decision_from(plain_decision(policy=definition.name, **fields))
+    assert admit(decision, book(definition)) is definition
+    assert is_of_another_schema(decision, definition) == is_other
 
 
 def test_a_raw_context_is_encoded_and_an_encoded_one_is_left_alone():
@@ -87,7 +87,7 @@ def test_a_raw_context_is_encoded_and_an_encoded_one_is_left_alone():
     assert [np.frombuffer(vector, "<i2").tolist() for vector in vectors] == [[4096, -4096, 0], [1, 2, 3], []]
 
 
-def test_a_context_that_cannot_be_encoded_refuses_its_decision_alone():
+def test_a_context_that_cannot_be_encoded_is_told_of_its_decision_alone():
     contexts = [
         {"x": 0.0, "y": 9.0},
         {"x": math.nan, "y": 1.0},

@@ -76,6 +76,6 @@ def test_the_revision_counts_facts_so_every_order_of_them_ends_at_the_highest():
 
 def test_a_row_of_an_unknown_version_stops_the_worker():
     stored = bytearray(row_to_bytes(decided()))
-    stored[0] = 9
-    with pytest.raises(StateError, match="version 9, this code reads 1 to 8"):
+    stored[0] = 10
+    with pytest.raises(StateError, match="version 10, this code reads 1 to 9"):
         row_from_bytes(bytes(stored), "x")

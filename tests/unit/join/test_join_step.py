@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import struct
 from hashlib import blake2b
 from typing import Any
@@ -8,12 +9,13 @@ import orjson
 import pytest
 
 from pipeline.codec import avro
+from pipeline.codec.wire import read_accepted
 from pipeline.errors import StateError
 from pipeline.join.progress import DECISIONS, OUTCOMES, TRUSTED_MS, Progress, imbalance
 from pipeline.join.step import Changes, Limits, advance, decode_arrivals, take
 from pipeline.policy.book import PolicyBook
 from tests.doubles import MemoryActions
-from tests.samples import BASKET, define, plain_decision, plain_outcome, plain_policy
+from tests.samples import BASKET, define, linear_policy, plain_decision, plain_outcome, plain_policy
 from tests.traffic import as_avro
 
 S = 1_000
@@ -550,6 +552,84 @@ def test_a_log_that_is_older_than_told_clocks_goes_by_its_producers_timestamps_u
     assert bench.mark_s(DECISIONS) == 6
 
 
+LINEAR = linear_policy(settle="optimistic")
+UNDECODABLE = [
+    ({}, "missing-feature"),
+    ({"context": {"x": 0.5}}, "missing-feature"),
+    ({"context": {"x": 1.5, "y": 1.0}}, "feature-out-of-bounds"),
+    ({"context": {"x": "much", "y": 1.0}}, "wrong-feature-type"),
+    ({"context": {"x": [0.5], "y": {"z": 1}}}, "wrong-feature-type"),
+    ({"context": JANE}, "unreadable-context"),
+    ({"context": [JANE]}, "unreadable-context"),
+    ({"context": None}, "unreadable-context"),
+    ({"context_vector": [4096, 0]}, "schema-mismatch"),
+    ({"context_vector": [4096, 0, 0], "schema_hash": "0" * 16}, "schema-mismatch"),
+    ({"context_vector": [40_960, 0, 0]}, "unreadable-context"),
+    ({"context_vector": JANE}, "unreadable-context"),
+    ({"context": {"x": 0.0, "y": 0.0}, "undecodable": "unknown-category"}, "unknown-category"),
+    ({"context": {"x": 0.0, "y": 0.0}, "undecodable": "jane-doe"}, "undecodable"),
+]
+
+
+@pytest.mark.parametrize(("fields", "reason"), UNDECODABLE)
+def test_a_sound_decision_with_any_bad_context_is_told_and_credited_without_a_vector(fields, reason):
+    bench = Bench(LINEAR)
+    bench.decide(0, subject_hash="5e1f", **fields)
+    bench.decide(0, subject_hash="5e1f", **fields)  # a repeat is one
+    bench.click(5)
+    bench.time(10)
+    assert bench.reasons == []
+    assert [(one["undecodable"], one["context_vector"], one["tallies"]) for one in bench.rewards] == [
+        (reason, b"", [])
+    ] * 3
+    # The click is worth 1, in steps of 2^-13: rewards from -2 to 3 take two bits more than those within 1.
+    assert [one["reward"] for one in bench.rewards] == [0, 2**13, 2**13]
+    assert bench.count("decisions.settled") == bench.count("decisions.duplicate") == 1
+    assert bench.count(f"undecodable.{reason}") == 1
+    kept = bench.rewards[-1]["decision"]
+    assert JANE.encode() not in kept
+    assert b"5e1f" not in kept
+    # What is kept says itself why, so that whoever reads it again finds the same.
+    assert read_accepted(kept).undecodable == reason
+
+
+@pytest.mark.parametrize("fields", [fields for fields, reason in UNDECODABLE if reason != "schema-mismatch"])
+def test_a_policy_without_features_learns_from_a_decision_with_any_context(fields):
+    bench = Bench(plain_policy(settle="optimistic"))
+    bench.decide(0, **{name: value for name, value in fields.items() if name != "context_vector"})
+    assert bench.reasons == []
+    assert [one["undecodable"] for one in bench.rewards] == [""]
+    assert JANE.encode() not in bench.rewards[0]["decision"]
+
+
+def test_a_repeat_of_a_decision_with_a_number_that_is_none_is_a_repeat():
+    bench = Bench(LINEAR)
+    raw = as_avro(DECISIONS, plain_decision("x", 0, context={"x": math.nan, "y": 1.0}))
+    bench.read(DECISIONS, raw, raw)
+    assert (bench.reasons, bench.count("decisions.duplicate")) == ([], 1)
+
+
+def test_a_holdout_decision_whose_context_gives_no_vector_counts_in_the_ledger():
+    bench = Bench(LINEAR)
+    bench.decide(0, reason="holdout", guardrails=["holdout"])
+    assert [read_accepted(one["decision"]).reason for one in bench.rewards] == ["holdout"]
+
+
+def test_a_foreign_candidate_that_cannot_be_scored_is_told_without_a_vector():
+    policy = LINEAR | {
+        "arms": [{"name": "a", "features": {"price": 0.5}}],
+        "algorithm": {"name": "hybrid_thompson"},
+        "candidates": {"features": ["price"]},
+    }
+    bench = Bench(policy)
+    sound = {"arm": "sku-1", "context": {"x": 0.0, "y": 0.0}}
+    bench.decide(0, "x", **sound, candidates={"sku-1": {"price": 0.5}})
+    bench.decide(0, "y", **sound, candidates={"sku-1": {"price": 7.0}})
+    bench.decide(0, "z", arm="sku-1", candidates={"sku-1": {"price": 0.5}})
+    assert [one["undecodable"] for one in bench.rewards] == ["", "feature-out-of-bounds", "missing-feature"]
+    assert len({one["arm"] for one in bench.rewards}) == 1
+
+
 @pytest.mark.parametrize("wrong", [{"policy": "other"}, {"generation": 9}, {"arm": "z"}, {"segment": "not a name"}])
 def test_a_refused_decision_moves_no_time(wrong):
     bench = Bench()
@@ -602,6 +682,7 @@ def test_the_ledger_record_carries_all_that_is_needed_to_recompute_it():
         "is_reward_final": False,
         "tallies": [],
         "is_analysis": False,
+        "undecodable": "",
     }
 
 

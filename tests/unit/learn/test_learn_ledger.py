@@ -184,6 +184,14 @@ def test_every_record_moves_the_watermark():
     assert state.watermark_ms == 9
 
 
+def test_a_decision_whose_context_gave_no_vector_tells_the_time_and_changes_nothing():
+    state = FoldState()
+    without = record(1, revision=1, reward=7, event_time_ms=2)._replace(is_undecodable=True, vector=b"")
+    assert fold(without, record(3, "y", reward=2, event_time_ms=5), state=state) == {A: [1, 2, 4]}
+    assert (state.position, state.watermark_ms) == (4, 5)
+    assert fold_ledger([without, erased(3)], {}, FoldState()).deltas == {}
+
+
 def test_the_analysis_group_tells_the_time_and_changes_nothing_whatever_comes_of_it():
     state = FoldState()
     of_it = [record(n, revision=n, reward=7, event_time_ms=n)._replace(is_analysis=True) for n in (1, 2)]

@@ -99,11 +99,11 @@ def test_bytes_that_are_nothing_are_refused_with_a_reason() -> None:
     ]
 
 
-def test_a_context_that_can_not_be_encoded_is_refused_as_in_join() -> None:
+def test_a_context_that_can_not_be_encoded_is_counted_as_in_join_and_said_to_teach_nothing() -> None:
     record = plain_decision("a-1", NOW_MS) | {"context": {"x": 5.0, "y": 1.0}}
     (verdict,) = judged(record, policy=linear_policy())
-    assert verdict.reason == "feature-out-of-bounds"
-    assert "x" in verdict.detail
+    assert (verdict.fate, verdict.reason) == ("open", "")
+    assert "reported and not learned from: feature-out-of-bounds: x" in verdict.doubts[0]
 
 
 def test_a_file_is_one_record_a_list_or_lines() -> None:

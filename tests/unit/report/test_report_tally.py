@@ -56,6 +56,18 @@ def test_groups_are_the_holdout_and_all_others_that_a_snapshot_was_there_for():
     assert (counted.open_count, counted.unread) == (1, 1)
 
 
+def test_decisions_whose_context_gave_no_vector_count_on_their_side_and_are_told_by_reason():
+    missing = [
+        entry("8", 1.0, subject_hash="dan", reason="fallback")._replace(undecodable="missing-feature"),
+        entry("9", 0.5, subject_hash="fay", **HOLDOUT)._replace(undecodable="missing-feature"),
+    ]
+    report = report_of(define(plain_policy(**held(0.5))), tally([*ENTRIES, *missing]))
+    # Beside those of ENTRIES: 3 decisions of 2 subjects, and 2 of the holdout's 2.
+    assert [(report["groups"][name]["decisions"]) for name in ("policy", "holdout")] == [4, 3]
+    assert report["undecodable"] == {"missing-feature": 2}
+    assert "not learned from, as their context could not be encoded: missing-feature 2" in in_words(report)
+
+
 def test_the_analysis_group_is_a_part_of_the_policy_s_and_may_stand_against_the_holdout_alone():
     learned_not = [entry("8", 1.0, subject_hash="dan", is_analysis=True), entry("9", 0.5, is_analysis=True)]
     both = entry("10", 1.0, subject_hash="fay", is_analysis=True, **HOLDOUT)

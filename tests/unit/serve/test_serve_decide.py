@@ -16,7 +16,7 @@ from scipy.stats import chisquare
 from pipeline.codec import avro
 from pipeline.codec.wire import decode_event
 from pipeline.events import Decision
-from pipeline.join.admission import admit, encode_missing
+from pipeline.join.admission import admit, encode_missing, placed
 from pipeline.models.chances.floor import apply_floor
 from pipeline.policy.book import PolicyBook
 from pipeline.policy.declared import NOTHING_DECLARED
@@ -304,9 +304,14 @@ def test_a_context_that_cannot_be_encoded_is_answered_but_never_learned_from(
     assert answer.detail.startswith(reason)
     decision = as_join_reads(answer)
     assert (decision.segment, decision.generation, decision.context_vector) == ("other", 3, b"")
-    # JOIN finds no vector, tries the raw context, and refuses it: a dead letter, in no statistics.
-    (vector,) = encode_missing([(decision, admit(decision, book_of(linear)))])
-    assert isinstance(vector, Exception)
+    # The node says why; JOIN does not try again, and places it in the ledger without a vector.
+    assert decision.undecodable == reason
+    definition = admit(decision, book_of(linear))
+    (vector,) = encode_missing([(decision, definition)])
+    assert placed(decision, definition, vector) == (decision.arm, b"", reason)
+    # What a node of a release before logs says nothing; then it is JOIN that finds it out, by what was logged.
+    (found,) = encode_missing([(decision._replace(undecodable=""), definition)])
+    assert isinstance(found, Exception)
 
 
 def test_a_context_that_cannot_be_encoded_keeps_the_callers_list(of_linear: LoadedSnapshot) -> None:
