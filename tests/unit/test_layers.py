@@ -23,6 +23,7 @@ PURE = {
     "codec": ("errors", "events"),
     "join": ("errors", "events", "outcome_id", "codec", "policy"),
     "learn": ("errors", "models", "codec"),
+    "checkpoint": ("errors", "models", "codec", "learn.memory"),
     "publish": ("errors", "models", "policy", "codec", "learn.memory"),
     "client": ("errors", "serve"),
     "replay": ("errors", "events", "models", "policy", "codec", "join", "learn", "publish"),
