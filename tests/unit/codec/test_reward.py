@@ -130,16 +130,15 @@ def test_outcomes_in_several_blocks_with_their_sizes_are_stepped_over():
     # Avro: a block of count -1 says its size first; 03 is -2 in zigzag, 01 is -1, 0x22 = 34 / 2 = 17 bytes.
     blocks = b"\x01" + bytes([2 * len(credit)]) + credit + b"\x02" + credit + b"\x00"
     plain = avro.encode("reward", PLAIN | {"outcomes": []})
-    at = (
-        len(plain) - len(PLAIN["decision"]) - 7
-    )  # the empty array: before a count, a length, the decision, two booleans, no tally, a boolean
+    # The empty array: before a count, a length, the decision, two booleans, no tally, a boolean, an empty text.
+    at = len(plain) - len(PLAIN["decision"]) - 8
     assert plain[at] == 0
     assert RewardReader().read(plain[:at] + blocks + plain[at + 1 :]) == RewardReader().read(raw)
 
 
 def test_a_length_that_leads_backwards_is_refused_instead_of_followed():
     plain = avro.encode("reward", PLAIN | {"outcomes": []})
-    at = len(plain) - len(PLAIN["decision"]) - 7
+    at = len(plain) - len(PLAIN["decision"]) - 8
     # A million credits (80 89 7A), the first of which has an outcome_id of -1 bytes (01).
     with pytest.raises(DecodeError, match="a length of -1"):
         RewardReader().read(plain[:at] + b"\x80\x89\x7a\x01" + plain[at + 1 :])
@@ -168,7 +167,7 @@ def in_columns(raws: list[bytes]) -> list[tuple[Any, ...] | None]:
         *(a.tolist() for a in (c.bucket, c.revision, c.reward, c.expires_at_ms, c.event_time_ms)), strict=True
     )
     return [
-        (action_id.decode(), name, bucket, revision, of, vector, expires, time, False, False, (), False)
+        (action_id.decode(), name, bucket, revision, of, vector, expires, time, False, False, (), False, "")
         if plain
         else None
         for plain, action_id, name, vector, (bucket, revision, of, expires, time) in zip(

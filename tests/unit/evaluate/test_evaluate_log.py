@@ -42,6 +42,7 @@ def record(number: int, arm: str = "a", *, reward: int = 0, revision: int = 2, *
         "outcomes": [],
         "decision": orjson.dumps(decision),
         "is_erased": False,
+        "undecodable": "",
     }
 
 
