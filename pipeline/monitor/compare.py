@@ -24,7 +24,7 @@ def deviations_for(figures: int, look_ms: int) -> float:
     """Return how many deviations are no chance, for so many figures that are looked at all month (Bonferroni).
 
     >>> round(deviations_for(1, 600_000), 2), round(deviations_for(100, 600_000), 2)
-    (4.72, 5.57)
+    (4.72, 5.59)
     """
     looks = max(1.0, MONTH_MS / look_ms)
     return float(-ndtri(FALSE_ALARMS / (2.0 * looks * max(1, figures))))

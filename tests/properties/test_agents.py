@@ -76,7 +76,7 @@ def test_every_snapshot_is_the_fold_of_the_ledger_that_it_names_and_no_version_i
     assert lineage.rollbacks <= sum(directive.action == "rollback" for directive in worker.directives)
 
 
-@settings(max_examples=600)
+@settings(max_examples=300)
 @given(
     data=traffic(),
     plan=moves(),

@@ -60,6 +60,7 @@ def record(number: int, decision: dict[str, Any], reward: float) -> dict[str, An
         "outcomes": [],
         "decision": orjson.dumps(decision),
         "is_erased": False,
+        "undecodable": "",
     }
 
 
