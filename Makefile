@@ -48,7 +48,7 @@ check: setup docs  ## ruff, mypy strict, import layers, and the site of all page
 	$(BIN)/python -m pytest -q tests/unit/test_layers.py
 
 docs: setup  ## the site of all pages, with a search: out/docs/site/index.html
-	@$(BIN)/python ops/site/pages.py out/docs
+	@$(BIN)/python -m ops.site.pages out/docs
 	$(BIN)/zensical build --strict --clean --config-file out/docs/mkdocs.yml
 
 sbom: setup  ## bill of materials (CycloneDX) of the lock file, which is what the image holds: dist/sbom.cdx.json

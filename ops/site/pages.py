@@ -1,9 +1,9 @@
 """Lays out what the site is made of: the repository's own pages at their own paths, and the files that they link to.
 
-So a link reads the same in a checkout and on the site, and no page is kept twice. A folder in the navigation of
-mkdocs.yml stands for its pages.
+So a link reads the same in a checkout and on the site, and no page is kept twice: pages that are made of the code's
+declarations are made here, and lie nowhere else. A folder in the navigation of mkdocs.yml stands for its pages.
 
-python ops/site/pages.py out/docs
+python -m ops.site.pages out/docs
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 from markdown_it import MarkdownIt
+
+from tests.harness.reference.pages import PAGES as MADE
 
 TOP = Path(__file__).resolve().parents[2]
 CONFIGURATION = Path(__file__).with_name("mkdocs.yml")
@@ -38,7 +40,12 @@ def pages() -> list[Path]:
 
 def links(page: Path) -> list[str]:
     """Return what a page links to or shows, as it is written, without what lies elsewhere."""
-    tokens = MarkdownIt("commonmark").enable("table").parse(page.read_text("utf-8"))
+    return links_in(page.read_text("utf-8"))
+
+
+def links_in(text: str) -> list[str]:
+    """Return what a page of this text links to or shows."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
     spans = [child for token in tokens for child in token.children or []]
     found = [str(span.attrs.get("href") or span.attrs.get("src") or "") for span in spans]
     return [link for link in found if link and "://" not in link]
@@ -72,11 +79,15 @@ def leaves(within: Any) -> Iterator[str]:
 def lay_out(folder: Path) -> None:
     """Write the configuration and all pages under a folder."""
     shutil.rmtree(folder, ignore_errors=True)
+    made = {TOP / name: make() for name, make in MADE.items()}
     found = {*pages(), *(target(page, link) for page in pages() for link in links(page))}
+    found |= {target(page, link) for page, text in made.items() for link in links_in(text)}
     for path in sorted(path for path in found if path.is_file()):
         copy = folder / "pages" / path.relative_to(TOP)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
+    for path, text in made.items():
+        (folder / "pages" / path.relative_to(TOP)).write_text(text, "utf-8")
     configuration = yaml.safe_load(CONFIGURATION.read_text("utf-8")) | {"nav": navigation()}
     (folder / "mkdocs.yml").write_text(yaml.safe_dump(configuration, allow_unicode=True, sort_keys=False), "utf-8")
 

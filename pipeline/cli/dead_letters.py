@@ -20,6 +20,7 @@ from rich.text import Text
 from pipeline.audit.record import Operator
 from pipeline.cli import options
 from pipeline.errors import ConfigError
+from pipeline.reasons import cure_of
 from pipeline.replay.dead_letters.letters import Choice, DeadLetter, Plan, choose, describe, plan_replay
 from pipeline.replay.dead_letters.resend import Unsent, read_letters, send_back
 from pipeline.stream.log.topics import DECISIONS, OUTCOMES
@@ -87,7 +88,7 @@ def list_letters(broker: Address, as_json: bool, **chosen: Any) -> None:
 @click.option("--raw", "as_raw", is_flag=True, help="Write the record's bytes, nothing else.")
 @options.as_json
 def show(broker: Address, source: str, as_raw: bool, as_json: bool) -> None:
-    """Show one dead letter: why it was refused, and what it says.
+    """Show one dead letter: why it was refused, what mends that, and what it says.
 
     \b
     Example:
@@ -100,7 +101,12 @@ def show(broker: Address, source: str, as_raw: bool, as_json: bool) -> None:
         click.get_binary_stream("stdout").write(letter.raw)
         return
     described = describe(letter.raw)
-    fields = {**_summary(letter), "encoding": described.encoding, "content": described.content}
+    fields = {
+        **_summary(letter),
+        "cure": cure_of(letter.reason),
+        "encoding": described.encoding,
+        "content": described.content,
+    }
     if as_json:
         click.echo(orjson.dumps(fields))
         return

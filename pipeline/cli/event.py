@@ -22,6 +22,7 @@ from pipeline.policy.book import PolicyBook
 from pipeline.policy.parsing.parse import load_policy
 from pipeline.producers.check import Verdict, judge, records_in
 from pipeline.producers.example import example_decision, example_outcome
+from pipeline.reasons import cure_of
 from pipeline.registry.lookup import Schemas
 from pipeline.registry.settings import RegistrySettings
 from pipeline.stream.security import Address
@@ -72,7 +73,7 @@ def validate(
     book = asyncio.run(_book(broker, files))
     verdicts = asyncio.run(_judge(records, book, registry, expected))
     if as_json:
-        click.echo(orjson.dumps([verdict._asdict() | {"counts": verdict.counts} for verdict in verdicts]))
+        click.echo(orjson.dumps([_as_plain(verdict) for verdict in verdicts]))
     else:
         for verdict in verdicts:
             click.echo(_in_words(verdict))
@@ -137,4 +138,9 @@ async def _judge(
 
 def _in_words(verdict: Verdict) -> str:
     why = f"{verdict.reason}: {verdict.detail}" if verdict.reason else verdict.detail
-    return f"record {verdict.number}: {verdict.record} {verdict.fate}: {why}"
+    cure = f"\n  what to do: {cure_of(verdict.reason)}" if verdict.reason else ""
+    return f"record {verdict.number}: {verdict.record} {verdict.fate}: {why}{cure}"
+
+
+def _as_plain(verdict: Verdict) -> dict[str, Any]:
+    return verdict._asdict() | {"counts": verdict.counts, "cure": cure_of(verdict.reason)}

@@ -38,16 +38,17 @@ def _section(name: str) -> Iterator[str]:
     yield "|---|---|---|---|"
     for option in command.params:
         if isinstance(option, click.Option) and not option.hidden:
-            yield _row(option, context)
+            yield option_row(option, context)
     yield ""
 
 
-def _row(option: click.Option, context: click.Context) -> str:
+def option_row(option: click.Option, context: click.Context) -> str:
+    """Return an option's row: its flags, its twin, its default and its help."""
     flags = "/".join([*option.opts, *option.secondary_opts])
-    twin = str(option.envvar)
+    twin = f"`{option.envvar}`" if option.envvar else ""
     words = re.sub(r"\s*\[[^\]]*\]\s*$", "", option.help or "")
     chosen = f" One of: {', '.join(map(str, option.type.choices))}." if isinstance(option.type, click.Choice) else ""
-    return f"| `{flags}` | `{twin}` | {_default(option, context)} | {words}{chosen} |"
+    return f"| `{flags}` | {twin} | {_default(option, context)} | {words}{chosen} |"
 
 
 def _default(option: click.Option, context: click.Context) -> str:

@@ -21,7 +21,7 @@ from pipeline.cli import cli
 
 TOP = Path(__file__).parents[2]
 SHELLS = ("sh", "bash", "console", "shell", "shell-session", "zsh")
-OTHERS = ("toml", "js", "python", "")
+OTHERS = ("toml", "js", "json", "python", "")
 """What else stands in blocks: nothing to type. Without a language: a drawing."""
 COMMANDS = ("pipeline ", "make ", "python -m ", "docker ", "pytest ")
 """What a code span in a sentence begins with if it is a command."""

@@ -78,6 +78,7 @@ async def test_a_letter_is_listed_and_shown_with_its_bytes(client: Client) -> No
     assert await run(client, "dead-letters", "show", source, "--raw") == raw
     shown = await asked(client, "dead-letters", "show", source)
     assert (shown["encoding"], shown["content"], shown["bytes"]) == ("hex", raw.hex(), len(raw))
+    assert shown["cure"].startswith("mend the producer")
     assert raw.hex() in (await run(client, "dead-letters", "show", source)).decode()
     missing = await invoke(client, "dead-letters", "show", "decisions/3/999")
     assert isinstance(missing.exception, ConfigError)

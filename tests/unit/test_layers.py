@@ -18,6 +18,7 @@ PURE = {
     "models": ("errors",),
     "policy": ("errors", "models"),
     "events": ("errors",),
+    "reasons": (),
     "producers": ("errors", "events", "codec", "join", "policy"),
     "outcome_id": (),
     "codec": ("errors", "events"),

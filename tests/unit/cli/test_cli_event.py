@@ -42,6 +42,7 @@ def test_what_nothing_comes_of_is_exit_code_1_with_its_place() -> None:
     code, said, _ = run("validate", "-", given=decision + broken + b"\n")
     assert code == 1
     assert b"record 2: decision rejected: unknown-arm: arm 'carousel'" in said
+    assert b"what to do: apply the policy file that is meant" in said
 
 
 def test_a_doubt_is_told_on_standard_error() -> None:

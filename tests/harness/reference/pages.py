@@ -1,0 +1,15 @@
+"""Which page of the site is made by what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from tests.harness.reference import commands, http, policy_file, reasons, records
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "docs/policy-file.md": policy_file.page,
+    "docs/commands.md": commands.page,
+    "docs/records.md": records.page,
+    "docs/http.md": http.page,
+    "docs/reasons.md": reasons.page,
+}
