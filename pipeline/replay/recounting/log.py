@@ -67,9 +67,9 @@ class Log:
         Raises:
             StateError: the log begins later.
         """
-        begin = await self.begin()
         for reading in self._readings.values():
             self._reader.finish(reading)
+        begin = await self.begin()
         for topic, position in positions.items():
             if begin[topic][partition] > position:
                 raise StateError(

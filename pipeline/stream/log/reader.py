@@ -389,27 +389,51 @@ class LogReader:
         while left:
             if time.monotonic() > deadline_s:
                 raise UnavailableError(f"no broker tells the offsets of {left}: {fault!r}") from fault
-            for place in left:
-                try:
-                    found[place] = await self._offset(place, moment_ms, isolation)
-                except KafkaError as error:
-                    if not (error.retriable or error.invalid_metadata):
-                        raise
-                    fault = error
+            for place, told in (await self._told_offsets(left, moment_ms, isolation)).items():
+                if isinstance(told, int):
+                    found[place] = told
+                elif told.retriable or told.invalid_metadata:
+                    fault = told
+                else:
+                    raise told
             if left := [place for place in left if place not in found]:
                 await self._recover()
         return found
 
-    async def _offset(self, place: TopicPartition, moment_ms: int, isolation: int) -> int:
-        self._client.add_topic(place.topic)
-        leader = self._client.cluster.leader_for_partition(place)
+    async def _told_offsets(
+        self, places: Iterable[TopicPartition], moment_ms: int, isolation: int
+    ) -> dict[TopicPartition, int | KafkaError]:
+        """Ask each leader once.
+
+        A broker answers what comes over one connection in turn, so a request for each partition would wait as often
+        behind a fetch that finds nothing.
+        """
+        by_leader: defaultdict[int | None, list[TopicPartition]] = defaultdict(list)
+        for place in places:
+            self._client.add_topic(place.topic)
+            by_leader[self._client.cluster.leader_for_partition(place)].append(place)
+        told: dict[TopicPartition, int | KafkaError] = {}
+        for leader, of_leader in by_leader.items():
+            try:
+                told |= await self._ask_offsets(leader, of_leader, moment_ms, isolation)
+            except KafkaError as error:
+                told |= dict.fromkeys(of_leader, error)
+        return told
+
+    async def _ask_offsets(
+        self, leader: int | None, places: Iterable[TopicPartition], moment_ms: int, isolation: int
+    ) -> dict[TopicPartition, int | KafkaError]:
         if leader is None or leader < 0:
-            raise LeaderNotAvailableError(f"{place.topic}/{place.partition} has no known leader")
-        request = OffsetRequest(_CONSUMER, isolation, [(place.topic, [(place.partition, moment_ms)])])
-        answer = await self._client.send(leader, request)
-        ((_, ((_, code, *_, offset),)),) = answer.topics
-        check(code)
-        return int(offset)
+            raise LeaderNotAvailableError(f"{[tuple(place) for place in places]} have no known leader")
+        by_topic: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        for topic, number in places:
+            by_topic[topic].append((number, moment_ms))
+        answer = await self._client.send(leader, OffsetRequest(_CONSUMER, isolation, list(by_topic.items())))
+        return {
+            TopicPartition(topic, number): for_code(code)() if code else int(offset)
+            for topic, parts in answer.topics
+            for number, code, *_, offset in parts
+        }
 
 
 @asynccontextmanager

@@ -17,14 +17,14 @@ from aiokafka.protocol.offset import OffsetRequest
 from pipeline.errors import UnavailableError
 from pipeline.stream import record_batches
 from pipeline.stream.log import reader as room
-from pipeline.stream.log.reader import End, LogReader, Reading
+from pipeline.stream.log.reader import EARLIEST_MS, LATEST_MS, End, LogReader, Reading
 from tests.kafka_log import COMMIT, Answer, Read, batch, fetched, marker
 
 OUTCOMES = TopicPartition("outcomes", 0)
 DECISIONS = TopicPartition("decisions", 0)
 WITHIN_S = 20.0
 NODE = 1
-OFFSET_OUT_OF_RANGE, TOPIC_AUTHORIZATION_FAILED = 1, 29
+OFFSET_OUT_OF_RANGE, NOT_LEADER, TOPIC_AUTHORIZATION_FAILED = 1, 6, 29
 
 Log = Callable[[int], Answer | int]
 """What a partition has from an offset on."""
@@ -42,6 +42,9 @@ class Broker:
         self.logs: dict[TopicPartition, Log] = {}
         self.bounds: dict[TopicPartition, tuple[int, int]] = {}
         self.asked: list[list[TopicPartition]] = []
+        self.asked_offsets = 0
+        self.refused: dict[TopicPartition, list[int]] = {}
+        """Codes that are answered first, instead of offsets."""
         self.before_answer: Callable[[], Awaitable[None]] | None = None
         self.fault: Exception | None = None
         self.cluster = SimpleNamespace(leader_for_partition=lambda _: NODE)
@@ -54,12 +57,21 @@ class Broker:
 
     def force_metadata_update(self) -> None: ...
 
+    def _offset(self, place: TopicPartition, moment_ms: int) -> tuple[int, int, int, int]:
+        if codes := self.refused.get(place):
+            return place.partition, codes.pop(0), -1, -1
+        return place.partition, 0, 0, self.bounds[place][0 if moment_ms == EARLIEST_MS else 1]
+
     async def send(self, node: int, request: FetchRequest | OffsetRequest) -> Any:
         assert node == NODE
         if isinstance(request, OffsetRequest):
-            ((topic, ((number, moment_ms),)),) = request._topics
-            begin, end = self.bounds[TopicPartition(topic, number)]
-            return SimpleNamespace(topics=[(topic, [(number, 0, 0, begin if moment_ms == -2 else end)])])
+            self.asked_offsets += 1
+            return SimpleNamespace(
+                topics=[
+                    (topic, [self._offset(TopicPartition(topic, number), moment_ms) for number, moment_ms in some])
+                    for topic, some in request._topics
+                ]
+            )
         places = {TopicPartition(topic, p[0]): p[1] for topic, some in request.topics for p in some}
         self.asked.append(list(places))
         await (self.before_answer or pause)()
@@ -232,3 +244,26 @@ async def test_what_was_taken_before_its_end_was_read_stays_as_it_was():
     reading.end = End(2, 100)
     reading.put([], 2)
     assert reading.take().fetched_at_ms == 100
+
+
+async def test_a_broker_is_asked_once_for_the_offsets_of_all_that_it_leads(bench):
+    places = [TopicPartition(topic, number) for topic in ("decisions", "outcomes") for number in range(12)]
+    bench.broker.bounds = {place: (place.partition, 100 + place.partition) for place in places}
+    assert await bench.reader.offsets(places, EARLIEST_MS) == {place: place.partition for place in places}
+    assert await bench.reader.offsets(places, LATEST_MS) == {place: 100 + place.partition for place in places}
+    assert bench.broker.asked_offsets == 2
+
+
+async def test_of_the_offsets_only_those_that_were_refused_are_asked_for_again(bench):
+    bench.broker.bounds = {OUTCOMES: (0, 7), DECISIONS: (0, 9)}
+    bench.broker.refused = {OUTCOMES: [NOT_LEADER]}
+    assert await bench.reader.offsets([OUTCOMES, DECISIONS], LATEST_MS) == {OUTCOMES: 7, DECISIONS: 9}
+    assert bench.broker.asked_offsets == 2
+
+
+async def test_offsets_that_may_not_be_asked_for_are_not_asked_for_again(bench):
+    bench.broker.bounds = {OUTCOMES: (0, 7), DECISIONS: (0, 9)}
+    bench.broker.refused = {OUTCOMES: [TOPIC_AUTHORIZATION_FAILED]}
+    with pytest.raises(TopicAuthorizationFailedError):
+        await bench.reader.offsets([OUTCOMES, DECISIONS], LATEST_MS)
+    assert bench.broker.asked_offsets == 1
