@@ -50,7 +50,7 @@ def _bounded(connect: Any, liveness: Liveness) -> Any:
     """Let connecting take no longer than it can, whatever a request may take."""
 
     async def mended(self: Any) -> Any:
-        async with liveness.connecting((self.host, self.port)):
+        async with liveness.connecting((self.host, self.port), self.tls_context):
             return await connect(self)
 
     return mended

@@ -4,10 +4,12 @@ A host that is frozen or cut off closes nothing: its kernel, or nobody, takes wh
 long about an answer, while replicas write or members join. So of a request that is unanswered for a while its host is
 asked something that every broker answers at once (ApiVersions), on another connection. Without an answer to that the
 request is at an end, and the host is known as silent to all clients of this process: whoever has a request there asks
-at once, and one at a time tries to connect.
+at once, and nobody connects to it. Whoever would is told so, and it is asked beside, by a task that has nothing else to
+do: a client that waits for one host hears nothing from the others.
 
     request ──── SILENT_S ──── knock ── answered: wait on, and knock again
                                  └───── KNOCK_WITHIN_S: TimeoutError, the connection is closed, another is asked
+    connect ──── silent: told so ── knock beside, once a second ── answered: the next one connects
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ class Liveness:
         self._clock_s = clock_s
         self._silent: set[Host] = set()
         self._avoided_until_s: dict[Host, float] = {}
-        """Of those that are silent, or refuse connections."""
+        """Of those that refuse connections: nobody connects sooner. Of those that are silent: nobody asks sooner."""
+        self._asking: set[asyncio.Task[None]] = set()
 
     def is_silent(self, host: Host) -> bool:
         """Whether it was, when it was last asked."""
@@ -63,19 +66,20 @@ class Liveness:
             self._avoided_until_s.pop(host, None)
 
     @asynccontextmanager
-    async def connecting(self, host: Host) -> AsyncIterator[None]:
+    async def connecting(self, host: Host, context: ssl.SSLContext | None = None) -> AsyncIterator[None]:
         """Bound the time that it takes to connect, and learn from it.
 
         Raises:
-            KafkaConnectionError: it was silent a moment ago or refused, or somebody else tries just now.
-            TimeoutError: it is silent. OSError: it refuses.
+            KafkaConnectionError: it is silent, or refused a moment ago.
+            TimeoutError: it is silent, which was not known. OSError: it refuses.
         """
-        if self._clock_s() < self._avoided_until_s.get(host, 0.0):
-            await asyncio.sleep(REFUSING_S)
-            how = "does not answer" if self.is_silent(host) else "takes no connection"
-            raise KafkaConnectionError(f"{host[0]}:{host[1]} {how}; it is tried again within a second or so")
         if self.is_silent(host):
-            self._avoided_until_s[host] = self._clock_s() + CONNECT_WITHIN_S
+            self._ask_beside(host, context)
+            await asyncio.sleep(REFUSING_S)
+            raise KafkaConnectionError(f"{host[0]}:{host[1]} does not answer; it is asked again within a second or so")
+        if self._is_avoided(host):
+            await asyncio.sleep(REFUSING_S)
+            raise KafkaConnectionError(f"{host[0]}:{host[1]} takes no connection; it is tried again within a second")
         try:
             async with asyncio.timeout(CONNECT_WITHIN_S):
                 yield
@@ -83,14 +87,29 @@ class Liveness:
             self.note(host, is_silent=True)
             raise
         except asyncio.CancelledError:
-            self._avoided_until_s.pop(host, None)  # nothing is known that was not: the next one may try
-            raise
+            raise  # nothing is known that was not
         except BaseException as error:
             self.note(host, is_silent=False)
             if isinstance(error, OSError):
                 self._avoided_until_s[host] = self._clock_s() + REFUSED_S
             raise
         self.note(host, is_silent=False)
+
+    def _is_avoided(self, host: Host) -> bool:
+        return self._clock_s() < self._avoided_until_s.get(host, 0.0)
+
+    def _ask_beside(self, host: Host, context: ssl.SSLContext | None) -> None:
+        """Find out whether a silent host lives by now, unless that was done a moment ago or is being done."""
+        if self._is_avoided(host):
+            return
+        self._avoided_until_s[host] = self._clock_s() + KNOCK_WITHIN_S
+
+        async def ask() -> None:
+            self.note(host, is_silent=not await knock(host, context))
+
+        asking = asyncio.ensure_future(ask())
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
 
     async def answered(self, asking: Coroutine[Any, Any, T], host: Host, context: ssl.SSLContext | None) -> T:
         """Wait for an answer for as long as its host lives.

@@ -18,7 +18,8 @@ KNOCK_WITHIN_S = 2.0
 KNOWN_SILENT_S = 0.5
 """Instead of SILENT_S, where another request to the same host has just found it silent."""
 AVOIDED_S = 1.0
-"""Nobody connects to a host sooner after it was silent: others would wait for it one behind the other."""
+"""A host that was silent is asked no sooner whether it lives by now. Nobody connects to it before it says so: whoever
+did would wait for it, and hear from no other meanwhile."""
 REFUSED_S = 0.5
 """Nobody connects to a host sooner after it refused: a worker has a dozen clients and more, which try at once."""
 REFUSING_S = 0.1

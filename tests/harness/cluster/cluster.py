@@ -25,7 +25,7 @@ from tests.harness.cluster.process import KafkaProcess, Ports
 
 NODES = (1, 2, 3)
 JVM_OPTIONS = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-UP_WITHIN_S = 120.0
+UP_WITHIN_S = 300.0
 LOOK_S = 0.2
 GIVEN_UP_AFTER_S = 9.0
 """Kafka's default of broker.session.timeout.ms: so long the controller waits for a silent broker."""

@@ -108,23 +108,41 @@ async def test_a_host_that_refuses_lives_and_one_that_only_takes_connections_doe
         assert not await knock(host, None)
 
 
-async def test_one_at_a_time_tries_a_host_that_was_silent_and_only_some_time_later() -> None:
+async def test_nobody_waits_for_a_host_that_was_silent_which_is_asked_beside_whether_it_lives_by_now() -> None:
     now_s = 100.0
     known = Liveness(lambda: now_s)
-    host = ("kafka-2", 9092)
-    with pytest.raises(TimeoutError):
-        async with known.connecting(host):
-            await asyncio.sleep(LONG_S)
-    with pytest.raises(KafkaConnectionError, match="kafka-2:9092 does not answer"):
-        async with known.connecting(host):
-            pytest.fail("it was silent just now")
-    now_s += liveness.AVOIDED_S
-    async with known.connecting(host):
+    async with listening(lives=False) as (host, asked), asyncio.timeout(WITHIN_S):
+        with pytest.raises(TimeoutError):
+            async with known.connecting(host):
+                await asyncio.sleep(LONG_S)
+        for _ in range(3):
+            for _ in range(3):
+                with pytest.raises(KafkaConnectionError, match=f"{host[1]} does not answer"):
+                    async with known.connecting(host):
+                        pytest.fail("it is silent")
+            now_s += liveness.AVOIDED_S  # of those of the next second, one has it asked
+            with pytest.raises(KafkaConnectionError):
+                async with known.connecting(host):
+                    pytest.fail("it is silent")
+            await asked.get()
+            await asyncio.gather(*known._asking)
+            assert asked.empty()
+        assert known.is_silent(host)
+
+
+async def test_a_host_that_was_silent_and_answers_is_connected_to_by_anybody() -> None:
+    now_s = 100.0
+    known = Liveness(lambda: now_s)
+    async with listening(lives=True) as (host, _), asyncio.timeout(WITHIN_S):
+        known.note(host, is_silent=True)
+        now_s += liveness.AVOIDED_S
         with pytest.raises(KafkaConnectionError):
             async with known.connecting(host):
-                pytest.fail("somebody tries it just now")
-    async with known.connecting(host):
-        pass  # it has answered: anybody may
+                pytest.fail("it has not answered yet")
+        await asyncio.gather(*known._asking)
+        for _ in range(2):
+            async with known.connecting(host):
+                pass
 
 
 async def test_a_host_that_refuses_is_tried_again_only_some_time_later_whoever_asks() -> None:
@@ -147,15 +165,12 @@ async def test_a_host_that_refuses_is_tried_again_only_some_time_later_whoever_a
 
 
 async def test_of_a_host_that_is_tried_no_more_nothing_is_known_that_was_not() -> None:
-    now_s = 100.0
-    known = Liveness(lambda: now_s)
+    known = Liveness(lambda: 100.0)
     host = ("kafka-2", 9092)
-    known.note(host, is_silent=True)
-    now_s += liveness.AVOIDED_S
     with pytest.raises(asyncio.CancelledError):
         async with known.connecting(host):
             raise asyncio.CancelledError
-    assert known.is_silent(host)
+    assert not known.is_silent(host)
     async with known.connecting(host):
         pass  # the next one may try
 
