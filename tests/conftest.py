@@ -17,9 +17,10 @@ from tests.faults.options import add_options, leave_out_long_form
 # The same examples on every run and machine; `--hypothesis-profile=explore` looks at others, and
 # `long` lets the machine of tests/properties/test_machine.py run for an hour. How long an example
 # takes says nothing on a machine that does other things too.
-hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
-hypothesis.settings.register_profile("explore", deadline=None)
-hypothesis.settings.register_profile("long", deadline=None, max_examples=20_000, stateful_step_count=120)
+PATIENT = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("repeatable", PATIENT, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("explore", PATIENT)
+hypothesis.settings.register_profile("long", PATIENT, max_examples=20_000, stateful_step_count=120)
 hypothesis.settings.load_profile("repeatable")
 
 

@@ -26,7 +26,7 @@ from pipeline.stream.log.topics import (
 )
 from tests.harness.client import Client, partition_of
 from tests.harness.known import Traffic
-from tests.naive.fold import NaiveEntry, naive_ledger, reward_exponent, sha256_of, sum_up
+from tests.naive.fold import NaiveEntry, NaiveFold, naive_ledger, reward_exponent, sha256_of, sum_up
 from tests.naive.ledger import pieced_together
 
 PROGRESS = b"s"
@@ -174,15 +174,9 @@ class Examination:
         self._complain(f"snapshots of {name} are not the fold of their prefix of the ledger", torn)
 
     def _count_excess(self, stream: Traffic, snapshot: Mapping[str, Any]) -> None:
-        found: Counter[tuple[str, str]] = Counter()
-        for segment in snapshot["segments"]:
-            for arm, count in zip(segment["arms"], segment["counts"], strict=True):
-                found[segment["segment"], arm] += count
-        expected: Counter[tuple[str, str]] = Counter()
-        for (segment, arm, _), sums in stream.naive.sums.items():
-            expected[segment, arm] += sums[0]
-        self.lost += sum((expected - found).values())
-        self.doubled += sum((found - expected).values())
+        lost, doubled = excess(stream.naive, snapshot)
+        self.lost += lost
+        self.doubled += doubled
 
     async def _check_conservation(self) -> int:
         """Law 5 for each partition, with the very numbers that it must come to; return how many events there are."""
@@ -263,6 +257,18 @@ class Examination:
         self.doubled += (found - expected).total()
         if found != expected:
             self.complaints.append(f"dead letters: {dict(found)} instead of {dict(expected)}")
+
+
+def excess(naive: NaiveFold, snapshot: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many decisions a snapshot counts too few, and how many too many, by segment and arm."""
+    found: Counter[tuple[str, str]] = Counter()
+    for segment in snapshot["segments"]:
+        for arm, count in zip(segment["arms"], segment["counts"], strict=True):
+            found[segment["segment"], arm] += count
+    expected: Counter[tuple[str, str]] = Counter()
+    for (segment, arm, _), sums in naive.sums.items():
+        expected[segment, arm] += sums[0]
+    return (expected - found).total(), (found - expected).total()
 
 
 def plain(stream: Traffic) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

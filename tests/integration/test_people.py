@@ -16,6 +16,7 @@ from pipeline.stream.log import topics
 from pipeline.stream.log.follow import TopicFollower
 from pipeline.stream.log.outbox import Outbox
 from tests.harness.client import Client
+from tests.harness.definition_file import definition_file
 from tests.harness.topics import make_topics
 from tests.harness.worker import Worker
 from tests.integration.test_replay import (
@@ -25,7 +26,6 @@ from tests.integration.test_replay import (
     START_MS,
     Place,
     decision,
-    definition_file,
     outcomes_of,
     produce,
 )

@@ -20,10 +20,10 @@ import pytest
 from pipeline.brokers import default_cache_dir, running_broker
 from pipeline.brokers.local_kafka import LocalKafka
 from pipeline.codec import avro
-from pipeline.policy.canonical import to_canonical_json
 from pipeline.replay.recounting.run import read_base
 from pipeline.stream.log import topics
 from tests.harness.client import Client
+from tests.harness.definition_file import definition_file
 from tests.harness.foreign import producer
 from tests.harness.topics import make_topics
 from tests.harness.worker import Worker
@@ -125,26 +125,6 @@ def naive(policy: dict[str, Any], numbers: range) -> Any:
 
 def command(folder: Path, *others: str) -> tuple[str, ...]:
     return ("replay", "--policy", "homepage", "--into", "2", "--work-dir", str(folder / "work"), "--json", *others)
-
-
-def definition_file(folder: Path, policy: dict[str, Any]) -> str:
-    """Write a policy as TOML."""
-    path = folder / "definition.toml"
-    path.write_text("\n".join(toml(orjson.loads(to_canonical_json(define(policy))))), "utf-8")
-    return str(path)
-
-
-def toml(table: dict[str, Any]) -> Iterator[str]:
-    for name, value in table.items():
-        yield f"{name} = {inline(value)}"
-
-
-def inline(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {inline(one)}" for key, one in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(inline, value)) + "]"
-    return orjson.dumps(value).decode()
 
 
 async def test_promoting_under_load_loses_nothing_and_doubles_nothing(place: Place, tmp_path: Path) -> None:

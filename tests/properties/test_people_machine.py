@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,36 +40,27 @@ from pipeline.errors import ConfigError, StateError
 from pipeline.policy.directive import is_held
 from pipeline.publish.outline import kept
 from pipeline.replay.proof.lineage import Lineage
-from pipeline.replay.recounting.plan import plan_from_json
+from pipeline.replay.recounting.plan import ReplayPlan, plan_from_json
 from pipeline.replay.recounting.run import Request, read_base
 from pipeline.replay.recounting.run import replay as run_replay
 from pipeline.stream.log import topics
 from pipeline.stream.policies import Policies
+from tests import standing
 from tests.killed_worker import PAY, PUBLISH, SOURCES, STICK, TAKE, Move, Worker, history
 from tests.memory_kafka import TurningBroker, reached_in_memory
 from tests.naive.fold import naive_fold
 from tests.samples import define, plain_decision, plain_outcome, plain_policy
+from tests.standing import Does, Standing, change
 from tests.traffic import DELAYS_MS, FOREVER_MS, LIMITS, START_MS, SUBJECTS, Rolled, Traffic
 
 pytestmark = pytest.mark.timeout(3_600)
 
-IN_A_SUITE = 10
+IN_A_SUITE = 40
 BY = Operator("ada@desk", "test", tell=lambda _: None)
 NAME = "homepage"
 PARTITIONS = 2
 WINDOWS = ("10s", "3s", "6s")
 places = st.integers(0, 1_000)
-
-
-class Standing(NamedTuple):
-    """What is in force."""
-
-    plain: dict[str, Any]
-    off: frozenset[str] = frozenset()
-    is_held: bool = False
-
-
-Does = Callable[[Standing], Standing]
 
 
 class Command(NamedTuple):
@@ -78,10 +69,6 @@ class Command(NamedTuple):
     run: Callable[[], Awaitable[Any]]
     does: Does
     """What is in force behind it, where it is done."""
-
-
-class OtherOrderError(Exception):
-    """Behind the one before, a command would have been refused: what it was asked for was edited to something else."""
 
 
 class ReadPolicies(Policies):
@@ -123,8 +110,6 @@ class PeopleAtOnePolicy(RuleBasedStateMachine):
         plain["exploration"] = {"floor": 0.01}
         self.standing = Standing(plain)
         self.file = deepcopy(plain)
-        self.asked: dict[tuple[int, int], dict[str, Any]] = {}
-        """By generation and folder, the definition that a replay was begun with."""
         self.now_ms = START_MS
         self.decisions: list[dict[str, Any]] = []
         self.outcomes: list[dict[str, Any]] = []
@@ -187,6 +172,21 @@ class PeopleAtOnePolicy(RuleBasedStateMachine):
         """Give one command, or two at once."""
         self.give(*(self.made(place, floor) for place in (first, second) if place is not None))
 
+    @rule(which=st.integers(0, 2), place=places, floor=st.sampled_from([0.0, 0.05]))
+    def clash(self, which: int, place: int, floor: float) -> None:
+        """Give two commands at once that change the definition, each from what it has read."""
+        makers = [self.edit, self.roll_out, self.promote]
+        del makers[which]
+        self.give(*(make(place, floor) for make in makers))
+
+    @rule(place=places, window=st.sampled_from(WINDOWS), floor=st.none() | st.sampled_from([0.02, 0.03]))
+    def promote_among_edits(self, place: int, window: str, floor: float | None) -> None:
+        """Replay, and edit before it is promoted, and while it is."""
+        self.replay(place % 2, window, floor)
+        self.look_at_the_file()
+        self.give(self.edit(place, 0.05))
+        self.clash(place % 2, place // 2, 0.0)
+
     @rule(place=places, floor=st.sampled_from([0.0, 0.05]))
     def twice(self, place: int, floor: float) -> None:
         """Let two people give the same command."""
@@ -208,47 +208,29 @@ class PeopleAtOnePolicy(RuleBasedStateMachine):
         return makers[place % len(makers)](place // len(makers), floor)
 
     def edit(self, place: int, floor: float) -> Command:
-        plain = self.file
-        if place % 3 == 0:
-            plain["exploration"] = {"floor": floor}
-        elif place % 3 == 1:
-            arms = plain["arms"]
-            name = arms[place % len(arms)]["name"]
-            arms[place % len(arms)] = {"name": name, "retired": True} if place % 2 else {"name": name}
-            if all(arm.get("retired") for arm in arms):
-                arms[0] = {"name": arms[0]["name"]}
-        elif len(plain["arms"]) < 4:
-            plain["arms"].append({"name": "abcd"[len(plain["arms"])]})
-        return self.apply(deepcopy(plain))
+        change(self.file, place, floor)
+        return self.apply(deepcopy(self.file))
 
     def apply(self, plain: dict[str, Any]) -> Command:
-        def does(before: Standing) -> Standing:
-            share = before.plain["rollout"]["share"]
-            return before._replace(plain=plain | {"rollout": {"of": "control", "share": share}})
-
-        return Command(lambda: apply_policy(self.broker, define(plain), BY), does)  # type: ignore[arg-type]
+        return Command(lambda: apply_policy(self.broker, define(plain), BY), standing.applied(plain))  # type: ignore[arg-type]
 
     def kill(self, place: int, _: float) -> Command:
         arm = "ab"[place % 2]
-        return Command(
-            lambda: switching.kill(self.broker, NAME, [arm], BY),  # type: ignore[arg-type]
-            lambda before: before._replace(off=before.off | {arm}),
-        )
+        return Command(lambda: switching.kill(self.broker, NAME, [arm], BY), standing.killed(arm))  # type: ignore[arg-type]
 
     def revive(self, place: int, _: float) -> Command:
         arms = ["ab"[place % 2]] if place % 3 else []
         return Command(
             lambda: switching.revive(self.broker, NAME, arms, BY),  # type: ignore[arg-type]
-            lambda before: before._replace(off=before.off - set(arms or "ab")),
+            standing.revived(arms or "ab"),
         )
 
     def roll_out(self, place: int, _: float) -> Command:
         share = place % 5 / 5
-
-        def does(before: Standing) -> Standing:
-            return before._replace(plain=before.plain | {"rollout": {"of": "control", "share": share}})
-
-        return Command(lambda: switching.roll_out(self.broker, NAME, share, None, BY), does)  # type: ignore[arg-type]
+        return Command(
+            lambda: switching.roll_out(self.broker, NAME, share, None, BY),  # type: ignore[arg-type]
+            standing.rolled_out(share),
+        )
 
     def replayed(self, into: int, person: int, window: str, floor: float | None) -> Command:
         plain = deepcopy(self.standing.plain)
@@ -265,7 +247,7 @@ class PeopleAtOnePolicy(RuleBasedStateMachine):
 
     def promote(self, _: int, __: float) -> Command:
         into = self.standing.plain["generation"] + 1
-        found: list[Any] = []
+        found: list[ReplayPlan] = []
 
         async def run() -> None:
             base = await read_base(self.broker, NAME, into)  # type: ignore[arg-type]
@@ -277,29 +259,20 @@ class PeopleAtOnePolicy(RuleBasedStateMachine):
             await promote_replay(self.broker, plan, BY)  # type: ignore[arg-type]
 
         def does(before: Standing) -> Standing:
-            plan = found[-1]
-            asked = plan.definition.to_plain()
-            plain = deepcopy(before.plain) | {"generation": into}
-            plain["reward"]["outcomes"][0]["window"] = asked["reward"]["outcomes"][0]["window"]
-            for path, was in (plan.replaces or {}).items():
-                assert path == ("exploration", "floor"), path
-                if plain["exploration"]["floor"] not in (was, asked["exploration"]["floor"]):
-                    raise OtherOrderError
-                plain["exploration"] = {"floor": asked["exploration"]["floor"]}
-            return before._replace(plain=plain)
+            return standing.promoted(into, *asked_of(found[-1]))(before)
 
         return Command(run, does)
 
     def pin(self, _: int, __: float) -> Command:
         return Command(
             lambda: self.carried_out(order_pin(self.broker, NAME)),  # type: ignore[arg-type]
-            lambda before: before._replace(is_held=True),
+            standing.is_held(held=True),
         )
 
     def unpin(self, _: int, __: float) -> Command:
         return Command(
             lambda: self.carried_out(order_unpin(self.broker, NAME)),  # type: ignore[arg-type]
-            lambda before: before._replace(is_held=False),
+            standing.is_held(held=False),
         )
 
     def roll_back(self, place: int, _: float) -> Command:
@@ -307,7 +280,7 @@ class PeopleAtOnePolicy(RuleBasedStateMachine):
         version = 1 if not contents else kept(contents[place % len(contents)]).fields["version"]
         return Command(
             lambda: self.carried_out(order_rollback(self.broker, NAME, version)),  # type: ignore[arg-type]
-            lambda before: before._replace(is_held=True),
+            standing.is_held(held=True),
         )
 
     async def carried_out(self, ordering: Awaitable[Order]) -> None:
@@ -329,17 +302,10 @@ class PeopleAtOnePolicy(RuleBasedStateMachine):
                 raise end
             else:
                 done.append(command)
-        orders = [done, done[::-1]]
         found = self.do(self.look())
-        for order in orders:
-            after = self.standing
-            with suppress(OtherOrderError):
-                for command in order:
-                    after = command.does(after)
-                if same(after, found):
-                    self.standing = after
-                    return
-        raise AssertionError((found, self.standing, ended))
+        after = standing.behind(self.standing, [command.does for command in done], found)
+        assert after is not None, (found, self.standing, ended)
+        self.standing = after
 
     async def beside_a_publisher(self, commands: Sequence[Command]) -> list[Any]:
         running = asyncio.ensure_future(
@@ -444,17 +410,17 @@ class PeopleAtOnePolicy(RuleBasedStateMachine):
         raise AssertionError(faults)
 
 
+def asked_of(plan: ReplayPlan) -> tuple[str, tuple[float, float] | None]:
+    """Return a plan's window of clicks, and of its floor what it replaces and what by."""
+    asked: dict[str, Any] = plan.definition.to_plain()
+    replaces = plan.replaces or {}
+    assert replaces.keys() <= {("exploration", "floor")}
+    floors = [(was, asked["exploration"]["floor"]) for was in replaces.values()]
+    return asked["reward"]["outcomes"][0]["window"], floors[0] if floors else None
+
+
 def place_is_new(folder: Path) -> bool:
     return not folder.exists()
-
-
-def same(expected: Standing, found: Standing) -> bool:
-    """Compare definitions as they are parsed, what is off aside."""
-    wanted, seen = define(expected.plain).to_plain(), dict(found.plain)
-    for plain in (wanted, seen):
-        plain.pop("killed", None)
-    known = {arm["name"] for arm in expected.plain["arms"]}
-    return (wanted, expected.off & known, expected.is_held) == (seen, found.off, found.is_held)
 
 
 TestPeopleAtOnePolicy = PeopleAtOnePolicy.TestCase
