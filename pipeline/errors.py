@@ -10,6 +10,7 @@ PipelineError
 │   ├─ FencedError          another worker owns the state now: stop, start again
 │   └─ LogChangedError      a log is not the one that was read: an operator says what is to be
 └─ UnavailableError     a service is away; retry with backoff
+    ├─ AwayError            no broker answers, or none that may: it comes back, wait for as long as it takes
     └─ NotAllowedError      it answers, and lets this user not do it: say which grant lacks
 ```
 """
@@ -63,6 +64,10 @@ class LogChangedError(StateError):
 
 class UnavailableError(PipelineError):
     """A service does not answer in time."""
+
+
+class AwayError(UnavailableError):
+    """Brokers are away, or choose who leads: nobody's fault here, and over some time."""
 
 
 class NotAllowedError(UnavailableError):

@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from aiokafka.errors import (
+    BrokerNotAvailableError,
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     KafkaError,
+    KafkaTimeoutError,
+    ProducerClosed,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
+    UnknownTopicOrPartitionError,
 )
 
-from pipeline.errors import NotAllowedError, UnavailableError
+from pipeline.errors import AwayError, NotAllowedError, UnavailableError
 
 SEE = 'docs/brokers.md, "Grants", has all of them; `pipeline doctor` checks them'
 
@@ -36,7 +40,18 @@ def unavailable(what: str, error: KafkaError, operation: str, name: str = "") ->
     if isinstance(error, SaslAuthenticationFailed):
         told = "; ".join(str(each) for each in error.args)
         return NotAllowedError(f"{what}: the broker refuses the name or the password of PIPELINE_KAFKA_*: {told}")
-    return UnavailableError(f"{what}: {error!r}")
+    return (AwayError if is_away(error) else UnavailableError)(f"{what}: {error!r}")
+
+
+def is_away(error: KafkaError) -> bool:
+    """Whether brokers are to be waited for; False where they refuse what they are asked, or what is asked for is gone.
+
+    >>> [is_away(each()) for each in (BrokerNotAvailableError, KafkaTimeoutError, UnknownTopicOrPartitionError)]
+    [True, True, False]
+    """
+    if isinstance(error, UnknownTopicOrPartitionError):
+        return False
+    return error.retriable or isinstance(error, BrokerNotAvailableError | KafkaTimeoutError | ProducerClosed)
 
 
 def lacking(error: BaseException, operation: str, name: str = "") -> str | None:

@@ -75,7 +75,7 @@ async def test_a_rolling_restart_with_a_new_release_of_a_schema(long_trial: Tria
         shown = [of_new_arm(homepage, number) | {"arm": "a"} for number in range(50)]
         for decision in shown:
             partition = partition_of(decision["action_id"], trial.client.partitions)
-            raw = single_object(schema, in_full(decision))
+            raw = single_object(schema, in_full(schema, decision))
             await trial.client.send(DECISIONS, partition, raw)
         await flow.send_rest()
         await trial.settle(with_decisions(homepage, homepage.policy, shown), linear)
@@ -118,21 +118,8 @@ def next_release(folder: Path) -> tuple[Path, dict[str, Any]]:
     return folder, schema
 
 
-def in_full(decision: dict[str, Any]) -> dict[str, Any]:
+def in_full(schema: dict[str, Any], decision: dict[str, Any]) -> dict[str, Any]:
     """Give every field a value: Avro has no missing ones."""
-    defaults = {
-        "generation": 1,
-        "eligible": [],
-        "probabilities": [],
-        "context": {},
-        "context_vector": b"",
-        "schema_hash": "",
-        "snapshot_version": 0,
-        "snapshot_id": "",
-        "subject_hash": None,
-        "reason": "policy",
-        "guardrails": [],
-        "candidates": {},
-        "page": "home",
-    }
-    return defaults | decision
+    defaults = {field["name"]: field["default"] for field in schema["fields"] if "default" in field}
+    # As JSON a default of bytes is a string.
+    return {**defaults, "context_vector": b"", "generation": 1, "reason": "policy", "page": "home", **decision}

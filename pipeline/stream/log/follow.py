@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from pipeline.errors import UnavailableError
+from pipeline.errors import AwayError
 from pipeline.stream.log.fetch import Batch
 from pipeline.stream.log.reader import EARLIEST_MS, LATEST_MS, STILL_WITHIN_S, LogReader, Reading
 from pipeline.stream.refusals import unavailable
@@ -103,7 +103,7 @@ class TopicFollower:
             on_progress: told how many of how many offsets are behind.
 
         Raises:
-            UnavailableError: the broker gives nothing any more.
+            AwayError: the broker gives nothing any more.
         """
         ends = await self.ends()
         total = left = self._left(ends)
@@ -116,7 +116,7 @@ class TopicFollower:
             if left < before:
                 given_s = time.monotonic()
             elif time.monotonic() - given_s > STILL_WITHIN_S:
-                raise UnavailableError(f"topic {self.topic} gives nothing for {STILL_WITHIN_S:.0f} s")
+                raise AwayError(f"topic {self.topic} gives nothing for {STILL_WITHIN_S:.0f} s")
         on_progress(total, total)
 
     async def first_offsets(self) -> dict[int, int]:

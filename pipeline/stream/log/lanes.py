@@ -10,8 +10,9 @@ while a lane is busy, or before its pace allows the next step, is one batch of t
 themselves.
 
 A handler that fails leaves a state in memory that nobody knows. So the partition is closed, opened from what is durable
-and read again; nothing of what failed is acknowledged. What fails again and again is in the partition itself, or in
-what it is written to: the lane stops, says so, and leaves the others alone. What ends the process instead is a state
+and read again; nothing of what failed is acknowledged. Brokers that are away come back, however long they take: that is
+waited for. What else fails again and again is in the partition itself, or in what it is written to: the lane stops,
+says so, and leaves the others alone. What ends the process instead is a state
 that can't be trusted, and a worker whose place another has taken. Why: ops/decisions/0028-a-lane-that-fails.md.
 """
 
@@ -29,7 +30,7 @@ from typing import Any, NamedTuple, Protocol
 
 from aiokafka import TopicPartition
 
-from pipeline.errors import StateError
+from pipeline.errors import AwayError, StateError
 from pipeline.stream.failpoints import Reach, pass_by
 from pipeline.stream.log.fetch import Batch
 from pipeline.stream.log.reader import LogReader, Reading
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 EXIT_CRASHED = 70
 EXIT_LANE_FAILED = 75
 ATTEMPTS = 5
-"""To go on from the same place, the first included."""
+"""To go on from the same place, the first included; those that find brokers away do not count."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
 """Between two; twice as long each time."""
 REST_WITHIN_S = 10.0
@@ -225,7 +226,7 @@ class _Lane:
         self._is_resting = False
         self._is_stepping = False
         self._fault: Exception | None = None
-        self._attempts = 0
+        self._attempts = self._failures = 0
         self._readings: list[Reading] = []
         self._handled_ms: dict[str, int] = {}
         self.is_open = False
@@ -318,7 +319,7 @@ class _Lane:
             self._is_whole = True
         finally:
             self._is_stepping = False
-        self._attempts = 0
+        self._attempts = self._failures = 0
         for reading in self._readings:
             reading.note_handled()
         self.has_stepped.set()
@@ -347,26 +348,27 @@ class _Lane:
                 await asyncio.wait_for(self._has_enough.wait(), seconds)
 
     async def _recover(self, error: Exception) -> None:
-        """Go back to what is durable; after so many attempts, stop."""
+        """Go back to what is durable; after so many attempts that brokers are not to blame for, stop."""
         stage, number = self._lanes.stage, self._number
         self._attempts += 1
+        self._failures += not isinstance(error, AwayError)
         await self._lanes.rest_chores(number)
         await stage.partitions.close(number)
         self._is_whole, self._fault = True, None
-        if self._attempts >= ATTEMPTS:
+        if self._failures >= ATTEMPTS:
             self.has_failed = True
             log.error(
                 "lane-stopped stage=%s partition=%s attempts=%s error=%r advice=%r",
                 stage.name,
                 number,
-                self._attempts,
+                self._failures,
                 error,
                 "nothing of it is acknowledged, other lanes go on; mend what it says, then start the worker again",
                 exc_info=error,
             )
             self._lanes.on_state(stage.name, number, has_failed=True)
             return
-        pause_s = min(FIRST_PAUSE_S * 2 ** (self._attempts - 1), LONGEST_PAUSE_S)
+        pause_s = min(FIRST_PAUSE_S * 2 ** min(self._attempts - 1, ATTEMPTS), LONGEST_PAUSE_S)
         log.warning(
             "lane-failed stage=%s partition=%s attempt=%s again_in_s=%g error=%r",
             stage.name,

@@ -34,7 +34,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 
-from pipeline.errors import UnavailableError
+from pipeline.errors import AwayError, UnavailableError
 from pipeline.stream.log.fetch import Batch, content_of, unpack
 from pipeline.stream.refusals import unavailable
 from pipeline.stream.security import Address, client_options
@@ -381,14 +381,14 @@ class LogReader:
             isolation: of the end.
 
         Raises:
-            UnavailableError: no broker can say. KafkaError: it may not be asked.
+            AwayError: no broker can say. KafkaError: it may not be asked.
         """
         found: dict[TopicPartition, int] = {}
         left, deadline_s = list(partitions), time.monotonic() + STILL_WITHIN_S
         fault: KafkaError | None = None
         while left:
             if time.monotonic() > deadline_s:
-                raise UnavailableError(f"no broker tells the offsets of {left}: {fault!r}") from fault
+                raise AwayError(f"no broker tells the offsets of {left}: {fault!r}") from fault
             for place, told in (await self._told_offsets(left, moment_ms, isolation)).items():
                 if isinstance(told, int):
                     found[place] = told

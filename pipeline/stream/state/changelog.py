@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError, LeaderNotAvailableError, OffsetOutOfRang
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 
-from pipeline.errors import UnavailableError
+from pipeline.errors import AwayError
 from pipeline.stream.log.fetch import Content, content_of
 from pipeline.stream.log.reader import Part, check
 
@@ -47,7 +47,7 @@ class ChangelogReader:
         behind it in its place.
 
         Raises:
-            UnavailableError: the broker stopped answering.
+            AwayError: the broker stopped answering.
         """
         position = start
         fetching = asyncio.create_task(self._fetch(position))
@@ -78,7 +78,7 @@ class ChangelogReader:
                 await asyncio.sleep(RETRY_S)
                 await self._client.force_metadata_update()
         topic, number = self._partition
-        raise UnavailableError(
+        raise AwayError(
             f"{topic}/{number} gives nothing at offset {offset} for {STILL_WITHIN_S:.0f} s: {fault!r}"
         ) from fault
 

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from aiokafka import TopicPartition
 
-from pipeline.errors import FencedError, StateError
+from pipeline.errors import AwayError, FencedError, StateError
 from pipeline.stream.log import lanes as room
 from pipeline.stream.log.fetch import Batch
 from pipeline.stream.log.lanes import ATTEMPTS, Lanes
@@ -197,6 +197,19 @@ async def test_what_fails_again_and_again_stops_its_own_lane_and_nothing_of_it_i
     assert bench.told[-1] == (3, True)
     assert {offset for number, offset in bench.acknowledged if number == 3} == {DURABLE}
     assert not bench.lanes.is_open(3)
+
+
+async def test_brokers_that_are_away_are_waited_for_however_long_and_what_else_fails_counts_on(bench):
+    await bench.start(3)
+    faults = [*[AwayError("no broker answers")] * 3 * ATTEMPTS, *[ValueError("unexpected")] * ATTEMPTS]
+    for attempt, fault in enumerate(faults):
+        assert not bench.lanes.has_failed[3]
+        await bench.until(lambda: bench.lanes.is_open(3))
+        bench.stage.faults[3] = fault
+        bench.put(3, 10)
+        await bench.until(lambda attempt=attempt: len(bench.stage.closed) > attempt)
+    await bench.until(lambda: bench.lanes.has_failed[3])
+    assert bench.told == [(3, False), (3, True)]
 
 
 async def test_a_step_that_is_done_forgives_the_failures_before_it(bench):
