@@ -74,5 +74,5 @@ def _alter(broker: Address, changes: Sequence[Change]) -> None:
     for resource, future in admin.incremental_alter_configs(resources, request_timeout=WITHIN_S).items():
         try:
             future.result(WITHIN_S + 1.0)
-        except KafkaException as error:
-            raise UnavailableError(f"topic {resource.name} is not changed: {error}") from error
+        except (KafkaException, TimeoutError) as error:
+            raise UnavailableError(f"topic {resource.name} is not changed: {error!r}") from error

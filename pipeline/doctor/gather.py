@@ -19,6 +19,7 @@ from confluent_kafka import (
     Consumer,
     ConsumerGroupTopicPartitions,
     IsolationLevel,
+    KafkaError,
     KafkaException,
     TopicCollection,
     TopicPartition,
@@ -302,11 +303,13 @@ def _event_ms(value: bytes | None, topic: str) -> int | None:
 
 
 def _answer(future: Any) -> Any:
-    """Return an answer, or why there is none."""
+    """Return an answer, or why there is none: librdkafka's own thread may be late to say so, or never do."""
     try:
         return future.result(WITHIN_S + 1.0)
     except KafkaException as error:
         return error
+    except TimeoutError:
+        return KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001  the field's own name for it
 
 
 def _operations(told: Iterable[Any] | None) -> Operations | None:

@@ -64,6 +64,7 @@ class ClusterWatch:
         self._app_id = app_id
         self._partitions = partitions
         self._warned: frozenset[Finding] = frozenset()
+        self._is_answered = True
 
     async def run(self) -> None:
         """Look until cancelled.
@@ -83,7 +84,20 @@ class ClusterWatch:
                 look = self._look_at_all if looks % SETTINGS_EVERY == 0 else self._look_at_counts
                 await asyncio.to_thread(look, facts)
             except UnavailableError as error:
-                log.info("cluster-not-looked-at error=%s", error)
+                self._note_silence(error)
+            else:
+                self._note_answer()
+
+    def _note_silence(self, error: UnavailableError) -> None:
+        """Say that the brokers do not tell any more: once, however often they are asked."""
+        if self._is_answered:
+            log.info("cluster-not-looked-at error=%s", error)
+        self._is_answered = False
+
+    def _note_answer(self) -> None:
+        if not self._is_answered:
+            log.info("cluster-looked-at-again")
+        self._is_answered = True
 
     def _look_at_counts(self, facts: BrokerFacts) -> None:
         _stop_for(partition_findings(facts.counts(), self._app_id, self._partitions))
