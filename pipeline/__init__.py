@@ -15,6 +15,7 @@ The folders stand in the order that data flows:
     evaluate/           what another policy would have earned, from logged decisions
     analyze/            whether to personalise: what depends on whom an arm is shown to
     report/             what a policy earns, and what its holdout earns without it
+    export/             the ledger as files that others read
     rollout/            a policy that follows another one, to more subjects as the numbers allow
     replay/             re-derive a published snapshot; count the past again by other rules
     audit/              what operators did: who, when, what was before and after

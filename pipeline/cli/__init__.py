@@ -25,6 +25,7 @@ COMMANDS = (
     "doctor",
     "evaluate",
     "event",
+    "export",
     "forget",
     "policy",
     "replay",

@@ -70,6 +70,16 @@ def language(block: Token) -> str:
     return block.info.split()[0].lower() if block.info.strip() else ""
 
 
+def saved(page: Path) -> Iterator[tuple[str, str]]:
+    """Yield the files that a page has its reader make: a block, and behind it "Save it as `NAME`"."""
+    block = ""
+    for token in tokens_of(page):
+        if token.type == "fence":
+            block = token.content
+        elif token.type == "inline" and (name := re.match(r"Save it as `([^`]+)`", token.content)):
+            yield name[1], block
+
+
 def typed(page: Path) -> Iterator[Told]:
     """Yield what is told to be typed, in the page's order."""
     column, is_head, cell, line = -1, False, -1, 0

@@ -26,7 +26,7 @@ from pipeline.serve.subject import hash_subject
 from tests.harness.certificates import issue
 from tests.harness.client import partition_of
 from tests.harness.node import Node
-from tests.harness.pages import TOP, Told, check_options, check_target, name_of, pages, typed
+from tests.harness.pages import TOP, Told, check_options, check_target, name_of, pages, saved, typed
 from tests.harness.shell import Shell, kind_of, until
 from tests.open_bandit import uniform_rows, write_rows
 from tests.samples import plain_decision, plain_outcome
@@ -36,10 +36,13 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
 DOCS = TOP / "docs"
 IN_ORDER = [TOP / "README.md", DOCS / "tutorial.md", DOCS / "operate.md"]
 """What a reader goes through, in one shell."""
-OTHERS = [page for page in pages() if page not in IN_ORDER and any(typed(page))]
+NEWCOMER = DOCS / "own-service.md"
+OTHERS = [page for page in pages() if page not in [*IN_ORDER, NEWCOMER] and any(typed(page))]
 WITHIN_S = 120.0
 VISITS_EVERY_S = 0.1
 SALT = "only-of-this-test"
+VISITORS = 300
+"""Of docs/own-service.md."""
 VERSIONS = 12
 """docs/operate.md compares version 7 with 12."""
 
@@ -82,6 +85,8 @@ class Reader:
         }
         self.policies = ["homepage"]
         """What a node must know before it is asked."""
+        self.said = ""
+        """By the last command that came to its end."""
         self._action_id = ""
         settings = ["fail-with-body", "max-time = 30", f'resolve = "node.example:{self.port}:127.0.0.1"']
         (folder / ".curlrc").write_text("\n".join([*settings, f'cacert = "{folder}/authority.pem"\n']), "utf-8")
@@ -97,7 +102,7 @@ class Reader:
         return None
 
     def _do(self, told: Told) -> None:
-        text = self._with_names(told.text)
+        text = self.with_names(told.text)
         for start, (how, _) in NAMED.items():
             if text.startswith(start) and (start.endswith(" ") or text == start):
                 self._look(text, how)
@@ -113,9 +118,11 @@ class Reader:
         assert ended.code in codes, f"ended with {ended.code}: {ended.said[-1_500:]}{ended.complained[-1_500:]}"
         assert words in ended.complained
         assert "Traceback" not in ended.complained
+        self.said = ended.said
         self._remember(ended.said, ended.complained)
 
-    def _with_names(self, text: str) -> str:
+    def with_names(self, text: str) -> str:
+        """Put in the names of this deployment."""
         for pattern, name in self._names.items():
             text = re.sub(pattern, name, text)
         return text.replace("0199…", self._action_id)
@@ -325,3 +332,34 @@ def test_each_command_of_a_page_does_what_it_says(deployment: Deployment, page: 
             assert reader.do(Told("", 0, "pipeline serve")) is None
         broken = [wrong for told in typed(page) if (wrong := reader.do(told))]
     assert not broken, "\n".join(broken)
+
+
+def test_a_newcomer_comes_from_a_policy_and_a_service_of_their_own_to_a_lift_and_a_table_by_copying(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    """Nothing is there but what the page has its reader make."""
+    reader = Reader(tmp_path / "page", deployment.broker, deployment.names, {"PIPELINE_BROKER": deployment.broker})
+    reader.policies = ["basket"]
+    for name, text in saved(NEWCOMER):
+        (reader.shell.folder / name).write_text(reader.with_names(text), "utf-8")
+    said = {}
+    with reader.shell:
+        for told in typed(NEWCOMER):
+            if told.text.startswith("pipeline report"):
+                until(lambda: reported(reader.shell) == VISITORS, "all visitors to be joined", WITHIN_S)
+            assert reader.do(told) is None
+            said[told.text.partition(" basket")[0]] = reader.said
+    assert re.search(r"lift: [+-]0\.\d+ a decision .*95 %", said["pipeline report"])
+    (table,) = (text for start, text in said.items() if "import duckdb" in start)
+    counts = re.findall(r"│ (plain|pictures) +│ (holdout|policy) +│ +(\d+) │", table)
+    assert {(arm, reason) for arm, reason, _ in counts} == {
+        ("plain", "holdout"),
+        ("plain", "policy"),
+        ("pictures", "policy"),
+    }
+    assert sum(int(count) for *_, count in counts) == VISITORS
+
+
+def reported(shell: Shell) -> int:
+    groups = orjson.loads(shell.type("pipeline report basket --include-open --json").said)["groups"]
+    return sum(group["decisions"] for group in groups.values())

@@ -64,6 +64,7 @@ PURE = {
     ),
     "report": ("events", "models", "policy", "evaluate.ledger"),
     "audit": ("errors", "codec"),
+    "export": ("errors", "events", "models", "policy", "codec", "evaluate.retelling"),
     "status": (),
     "monitor": ("policy", "models", "learn.memory", "report.sample_ratio"),
     "independent": ("errors",),
@@ -127,6 +128,7 @@ WORLDLY = {
     "evaluate": ("open_bandit", "picture", "read"),
     "report": ("picture",),
     "audit": ("read", "record"),
+    "export": ("folder", "parquet", "run"),
     "status": ("asking", "gather", "metrics_text"),  # two ask, the last reads by Prometheus's own client
     "independent": ("read",),
     "analyze": ("picture",),

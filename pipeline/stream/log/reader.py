@@ -204,6 +204,11 @@ class LogReader:
             raise unavailable(f"no broker answers at {self._broker}", error, "Describe") from error
         self._running = asyncio.create_task(self._run())
 
+    @property
+    def client(self) -> Any:
+        """What it is connected by."""
+        return self._client
+
     async def stop(self) -> None:
         """Disconnect."""
         tasks = [task for task in (self._running, *self._asking.values()) if task is not None]

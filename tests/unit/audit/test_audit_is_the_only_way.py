@@ -44,6 +44,7 @@ LOOK = {
     "demo",
     "evaluate",
     "event example",
+    "export",
     "event validate",
     "policy show",
     "policy validate",

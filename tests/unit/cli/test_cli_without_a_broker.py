@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.brokers.ports import free_ports
+from pipeline.cli import main
 
 WITHIN_S = 60.0
 POLICY = str(Path(__file__).parents[3] / "ops" / "policies" / "homepage.toml")
@@ -20,6 +21,7 @@ ASKING = (
     "dead-letters show decisions/0/17",
     "dead-letters replay --reason too-late",
     "evaluate homepage --target logged",
+    "export --out out",
     "forget 0123456789abcdef0123456789abcdef",
     "forget --list",
     f"policy apply {POLICY}",
@@ -42,27 +44,45 @@ ASKING = (
     "verify --sample 10",
     "train homepage --out out.toml",
     f"warm-start {POLICY} --from-policy homepage",
-    "worker",
+    # A worker has its process to itself, as it turns its logs on: below.
 )
 
 
-def run(arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("PIPELINE_")}
+def address() -> tuple[str, str]:
     (port,) = free_ports(1)
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline", *arguments.split(), "--broker", f"127.0.0.1:{port}"],
+    return "--broker", f"127.0.0.1:{port}"
+
+
+def look(code: int, said: str) -> None:
+    assert code == 3, said
+    (line,) = [line for line in said.splitlines() if line.strip()]  # a bar of progress leaves an empty one
+    assert line.startswith("error: ")
+
+
+@pytest.mark.parametrize("arguments", ASKING)
+def test_without_a_broker_one_line_says_so_and_the_exit_code_is_3(
+    arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in os.environ if name.startswith("PIPELINE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pipeline", *arguments.split(), *address()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert isinstance(ended.value.code, int)
+    look(ended.value.code, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("arguments", ["worker", "report homepage"])
+def test_so_it_is_in_a_process_of_its_own(arguments: str, tmp_path: Path) -> None:
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("PIPELINE_")}
+    ended = subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments.split(), *address()],
         env=environment,
-        cwd=folder,
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
         timeout=WITHIN_S,
     )
-
-
-@pytest.mark.parametrize("arguments", ASKING)
-def test_without_a_broker_one_line_says_so_and_the_exit_code_is_3(arguments: str, tmp_path: Path) -> None:
-    ended = run(arguments, tmp_path)
-    assert ended.returncode == 3, ended.stdout + ended.stderr
-    (said,) = [line for line in ended.stderr.splitlines() if line.strip()]  # a bar of progress leaves an empty one
-    assert said.startswith("error: ")
+    look(ended.returncode, ended.stderr)
