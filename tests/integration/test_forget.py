@@ -9,6 +9,7 @@ from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import orjson
 import pytest
 import pytest_asyncio
@@ -56,6 +57,10 @@ async def asked(client: Client, *arguments: str) -> Any:
     result = await invoke(client, *arguments, "--json")
     assert result.exit_code == 0, (arguments, result.output, result.exception)
     return orjson.loads(result.stdout_bytes)
+
+
+def read(export: Path) -> duckdb.DuckDBPyRelation:
+    return duckdb.read_parquet(f"{export}/ledger/**/*.parquet", hive_partitioning=True)
 
 
 def decisions(start_ms: int, names: str) -> list[dict[str, Any]]:
@@ -131,10 +136,44 @@ async def test_the_ledger_names_nobody_and_who_was_forgotten_is_on_record(client
     assert hashed in (await invoke(client, "forget", "--list")).output
 
 
+async def test_an_export_is_what_the_report_counts_and_holds_nobody_who_was_forgotten_before_or_since(
+    client: Client, tmp_path: Path
+) -> None:
+    third = "7a7a" * 8
+    now_ms = round(time.time() * 1000)
+    await client.decide([{**one, "subject_hash": third} for one in decisions(now_ms, "third")])
+    await client.quiet()
+    first = await asked(client, "export", "--out", str(tmp_path / "first"))
+    # Settled are the ten that are left of two times twenty halves: the second subject's. Numbers 3 and 9 had clicks,
+    # worth 1. Open are the third's ten.
+    assert (first["rows"], first["open"], first["erased"]) == (20, 10, 10)
+    groups = (await asked(client, "report", POLICY.name))["groups"].values()
+    counted = [(group["decisions"], group["mean_reward"]) for group in groups if group["decisions"]]
+    settled = read(tmp_path / "first").filter("is_settled")
+    assert settled.aggregate("count(*), avg(reward)").fetchall() == [(10, 0.4)]
+    assert counted == [(10, pytest.approx(0.4))]
+    everything = str(read(tmp_path / "first").project("columns(*)::varchar").fetchall())
+    assert not any(subject in everything for subject in (*SUBJECTS, third))
+
+    same_end = ("--as-of", str(tmp_path / "first" / "_export.json"))
+    again = await asked(client, "export", "--out", str(tmp_path / "again"), *same_end)
+    assert again["files"] == first["files"]
+    assert (await asked(client, "forget", third))["actions"] == 10
+    await client.quiet()
+    # Up to the same offsets, where the ledger knew nothing of it.
+    since = await asked(client, "export", "--out", str(tmp_path / "again"), *same_end)
+    assert (since["rows"], since["erased"], since["rewards"]) == (10, 20, first["rewards"])
+    names = read(tmp_path / "again").project("split_part(action_id, '-', 1)").distinct().fetchall()
+    assert sorted(names) == [("expired",), ("held",)]
+    every = await asked(client, "export", "--out", str(tmp_path / "every"), "--every-revision")
+    # Each is decided, has its clicks, is settled: more revisions than decisions.
+    assert every["rows"] > since["rows"]
+
+
 async def test_nobody_s_decisions_are_none_and_that_is_on_record_too(client: Client) -> None:
     report = await asked(client, "forget", "0b0d" * 8)
     assert (report["actions"], report["taken_back"]) == (0, 0)
-    assert len(await asked(client, "forget", "--list")) == 3
+    assert len(await asked(client, "forget", "--list")) == 4
     assert (await invoke(client, "forget")).exit_code == 2
 
 
