@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SEED ?= 1
+HELM := v3.18.6
 SIDE_BY_SIDE ?= 3
 PROCESSES ?= 2
 # What a change is tried on first, and what else there is.
@@ -10,7 +11,7 @@ REST := tests $(addprefix --ignore=,$(filter tests/%,$(filter-out %.py,$(QUICK))
 # A file's tests share what they start; files go side by side.
 PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
-.PHONY: demo test test-rest test-all faults check docs sbom audit bench bench-learning peers stream-peers setup lock clean help
+.PHONY: demo test test-rest test-all faults check docs helm sbom audit bench bench-learning peers stream-peers setup lock clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -27,7 +28,7 @@ setup: .venv/.installed  ## make .venv/ from the lock file
 demo: setup  ## the whole loop on simulated visitors, about two minutes
 	$(BIN)/pipeline demo
 
-test: setup  ## units, contracts, laws, properties and one loop on a real Kafka: seven minutes on two cores
+test: setup $(if $(CI),helm)  ## units, contracts, laws, properties and one loop on a real Kafka: seven minutes on two cores
 	@echo "units, contracts, laws, properties, one loop on a real Kafka: about seven minutes on two cores. Not here:"
 	@echo "statistics, the other suites on Kafka, browsers, short forms of the faults: make test-all"
 	$(PYTEST) $(QUICK)
@@ -50,6 +51,10 @@ check: setup docs  ## ruff, mypy strict, import layers, and the site of all page
 docs: setup  ## the site of all pages, with a search: out/docs/site/index.html
 	@$(BIN)/python -m ops.site.pages out/docs
 	$(BIN)/zensical build --strict --clean --config-file out/docs/mkdocs.yml
+
+helm: setup  ## Helm for the chart's tests, where the path has none: built by Go, once, into the cache of the tests
+	@command -v helm > /dev/null || { folder=$$($(BIN)/python -c 'from pipeline.brokers import default_cache_dir; print(default_cache_dir() / "helm")'); \
+	  test -x $$folder/helm || GOBIN=$$folder nice go install helm.sh/helm/v3/cmd/helm@$(HELM); }
 
 sbom: setup  ## bill of materials (CycloneDX) of the lock file, which is what the image holds: dist/sbom.cdx.json
 	@mkdir -p dist

@@ -34,6 +34,17 @@ def known_variables() -> set[str]:
     return known
 
 
+def command_of(words: list[str]) -> click.Command:
+    """The command that some words name."""
+    command: click.Command = cli
+    for word in words:
+        assert isinstance(command, click.Group)
+        found = command.get_command(click.Context(command), word)
+        assert found is not None, words
+        command = found
+    return command
+
+
 def load(path: str) -> Any:
     return yaml.safe_load((TOP / path).read_text("utf-8"))
 
