@@ -17,6 +17,7 @@ from pipeline.cli.ramp import promote, ramp
 from pipeline.cli.switching import rollout_in_words, switched_in_words
 from pipeline.evaluate.context_log import read_contexts
 from pipeline.models import ALGORITHMS
+from pipeline.policy.assignment import FOR_EVER, SNAPSHOT
 from pipeline.policy.canonical import to_canonical_json
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.directive import is_held
@@ -185,10 +186,18 @@ def in_words(definition: PolicyDefinition) -> str:
     return (
         f"{definition.name} generation {definition.generation}, {definition.algorithm.name}{_rule(definition)}, "
         f"{len(definition.active_arms)} arms, {len(definition.segments.names)} segments, "
-        f"context of {definition.dimension}, {definition.definition_hash[:12]}"
+        f"context of {definition.dimension}{_kept(definition)}, {definition.definition_hash[:12]}"
         f"{', KILLED' if definition.switches.is_killed else ''}"
         f"{', killed arms: ' + ', '.join(definition.switches.arms) if definition.switches.arms else ''}"
     )
+
+
+def _kept(definition: PolicyDefinition) -> str:
+    assignment = definition.assignment
+    if assignment is None:
+        return ""
+    lasts = {FOR_EVER: FOR_EVER, SNAPSHOT: "until each new snapshot"}.get(assignment.epoch_text)
+    return f", one answer per person {lasts or 'for ' + assignment.epoch_text}"
 
 
 def _rule(definition: PolicyDefinition) -> str:

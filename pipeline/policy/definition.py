@@ -14,6 +14,7 @@ from pipeline.models.grid import Grid
 from pipeline.models.sums.forgetting import Forgetting
 from pipeline.models.sums.weighted import ArmPrior
 from pipeline.policy.analysis import AnalysisGroup
+from pipeline.policy.assignment import Assignment
 from pipeline.policy.candidates import CANDIDATES
 from pipeline.policy.canonical import sha256_hex
 from pipeline.policy.contexts import bits_for
@@ -127,6 +128,8 @@ class PolicyDefinition:
     """What holds its choices within bounds."""
     analysis: AnalysisGroup | None = None
     """Who is served and not learned from."""
+    assignment: Assignment | None = None
+    """How long a person is given one answer; None: each request is drawn anew."""
     rollout: Rollout | None = None
     """Which policy it is to follow, and how far that has come."""
     switches: Switches = field(default_factory=Switches)
@@ -279,6 +282,7 @@ class PolicyDefinition:
             "forgetting": {} if self.forgetting.is_none else self._forgetting(),
             "guardrails": self.guardrails.to_plain(),
             "analysis": None if self.analysis is None else self.analysis.to_plain(),
+            "assignment": None if self.assignment is None else self.assignment.to_plain(),
             "rollout": None if self.rollout is None else self.rollout.to_plain(),
             "killed": self.switches.to_plain(),
             "monitors": self.monitors.to_plain(),

@@ -13,6 +13,7 @@ from pipeline.policy.durations import duration_text
 from pipeline.policy.parsing.algorithm import read_algorithm
 from pipeline.policy.parsing.analysis import read_analysis
 from pipeline.policy.parsing.arms import read_arms
+from pipeline.policy.parsing.assignment import read_assignment
 from pipeline.policy.parsing.candidates import read_candidates
 from pipeline.policy.parsing.context import read_features
 from pipeline.policy.parsing.exploration import read_exploration
@@ -87,6 +88,7 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
     guardrails = read_guardrails(root, arms, Counting(bucket_ms, attribution.settle, reward.window_ms))
     candidates = read_candidates(root, arms, algorithm, guardrails, reward)
     analysis = read_analysis(root)
+    assignment = read_assignment(root, features, segments, guardrails, candidates, publish_interval_ms)
     rollout = read_rollout(root, name)
     switches = read_switches(root, arms)
     monitors = read_monitors(root)
@@ -110,6 +112,7 @@ def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
         floors=floors,
         guardrails=guardrails,
         analysis=analysis,
+        assignment=assignment,
         rollout=rollout,
         switches=switches,
         most_contexts=counting.most_contexts,

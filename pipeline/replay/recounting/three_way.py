@@ -24,7 +24,7 @@ Leaves = Mapping[Path, Any]
 """A definition's values by place; None: not there."""
 
 # Of these a part means nothing without the rest.
-_WHOLE = {("algorithm",), ("segments",), ("analysis",)}
+_WHOLE = {("algorithm",), ("segments",), ("analysis",), ("assignment",)}
 # Lists of tables, by what tells their entries apart.
 _KEYED = {("arms",): "name", ("reward", "outcomes"): "kind"}
 # Named by the command, or kept by another rule.

@@ -2,6 +2,9 @@
 
 Plans of one snapshot, segment and set of arms are one question, with a row for each context. A single plan takes the
 same way with one row, so a batch can't be decided by other rules.
+
+Where a person is given one answer the question is about all active arms, whichever can be shown, and what can't is left
+out of the answer: a model that is asked about fewer arms shares their weight out otherwise, and would move everybody.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from pipeline.models.many_contexts import probabilities_many
 from pipeline.policy.features import decode
 from pipeline.serve.decision.plan import Plan
 from pipeline.serve.following.snapshot import LoadedSnapshot
+from pipeline.serve.guardrails.sticky import restricted
 
 Vectors = NDArray[np.int16]
 
@@ -44,12 +48,13 @@ def _choose(snapshot: LoadedSnapshot, plans: Sequence[Plan]) -> None:
         if plan.is_held_out or plan.fallback in {"killed", "stale-snapshot"}:
             plan.propensities = _certain(plan.arms, control)
         elif plan.fallback is None and plan.candidates:
-            _ask_each(snapshot, plans, vectors, (row,))
+            _ask_each(snapshot, plan.arms, plans, vectors, (row,))
         elif plan.fallback is None:
-            questions[plan.segment, plan.arms].append(row)
+            is_kept = snapshot.definition.assignment is not None
+            questions[plan.segment, snapshot.active if is_kept else plan.arms].append(row)
     for (segment, arms), rows in questions.items():
         if len(rows) == 1 or not snapshot.needs_context:
-            _ask_each(snapshot, plans, vectors, rows)
+            _ask_each(snapshot, arms, plans, vectors, rows)
         else:
             _ask(snapshot, segment, arms, plans, vectors, rows)
     for plan in plans:
@@ -93,39 +98,38 @@ def _ask(
         times_ms = [plans[row].asked.now_ms for row in rows]
         guarded = snapshot.guards.apply_many(segment, arms, weights, times_ms)
     except Exception:  # noqa: BLE001  one context may have made all of them fail
-        _ask_each(snapshot, plans, vectors, rows)
+        _ask_each(snapshot, arms, plans, vectors, rows)
         return
     unanswered = []
     for row, (propensities, acted) in zip(rows, guarded, strict=True):
-        if not _take(plans[row], propensities, acted):
+        try:
+            check_distribution(propensities)
+        except ValueError:
             unanswered.append(row)
-    _ask_each(snapshot, plans, vectors, unanswered)
+        else:
+            _take(plans[row], arms, propensities, acted)
+    _ask_each(snapshot, arms, plans, vectors, unanswered)
 
 
-def _ask_each(snapshot: LoadedSnapshot, plans: Sequence[Plan], vectors: Vectors, rows: Iterable[int]) -> None:
+def _ask_each(
+    snapshot: LoadedSnapshot, arms: tuple[str, ...], plans: Sequence[Plan], vectors: Vectors, rows: Iterable[int]
+) -> None:
     for row in rows:
         plan = plans[row]
         try:
-            propensities, acted = snapshot.guarded(
-                plan.segment, plan.arms, vectors[row], plan.asked.now_ms, plan.candidates
-            )
+            propensities, acted = snapshot.guarded(plan.segment, arms, vectors[row], plan.asked.now_ms, plan.candidates)
             # A list of some dozens is sooner summed than an array.
             check_distribution(listed := propensities.tolist())
         except Exception as error:  # noqa: BLE001  whatever a model does wrong, there is an answer (law 10)
             plan.fall_back("model-failed", str(error) or type(error).__name__)
             continue
-        plan.propensities = listed
-        plan.guardrails += acted
+        _take(plan, arms, listed, acted)
 
 
-def _take(plan: Plan, propensities: list[float], acted: tuple[str, ...]) -> bool:
-    try:
-        check_distribution(propensities)
-    except ValueError:
-        return False
-    plan.propensities = propensities
+def _take(plan: Plan, arms: tuple[str, ...], propensities: list[float], acted: tuple[str, ...]) -> None:
+    """Note what was answered of some arms: of those that can be shown, where it was asked about more."""
+    plan.propensities = propensities if arms == plan.arms else restricted(arms, propensities, plan.arms)
     plan.guardrails += acted
-    return True
 
 
 def _hold_uniform_within_bounds(plan: Plan, snapshot: LoadedSnapshot) -> None:

@@ -4,7 +4,7 @@ An arm is drawn from an explicit vector over the eligible arms, and the entry th
 
     plan.py     which arms may be shown, and whether the model may be asked
     choose.py   contexts become vectors, and the model is asked, once for all plans that are alike
-    `draw_from` the draw, and the record
+    `draw_from` the draw, by chance or as the person's own (`guardrails/sticky.py`), and the record
 
 What guardrails do to the vector stands in `guardrails/`; each that changed something is named in the record.
 
@@ -26,6 +26,8 @@ Where the model can't be asked there is a fallback, and what learns from it stay
 | policy's `stale_after`          |                      |                                                        |
 | no arm of the list is known     | the caller's list    | counts if JOIN knows the arm by now, as when it was    |
 |                                 | less retired arms    | added a moment ago; else a dead letter                 |
+| a person is to be given one     | nothing: `NoAnswer`; | there is none; counts as usual                         |
+| answer, and nobody is named     | by chance if allowed |                                                        |
 | the list has retired arms only, | nothing: `NoAnswer`  | there is none                                          |
 | or is empty, or no rule admits  |                      |                                                        |
 | any arm                         |                      |                                                        |
@@ -52,7 +54,7 @@ from pipeline.models.chances.floor import draw
 from pipeline.policy.declared import FLOAT64_HOLDS, NOTHING_DECLARED, DeclaredFields
 from pipeline.policy.guardrails import Switches
 from pipeline.serve.decision.choose import choose
-from pipeline.serve.decision.plan import FIRST_GENERATION, Asked, Features, Plan, plan
+from pipeline.serve.decision.plan import FIRST_GENERATION, Asked, Features, Plan, plan, refusal_of
 from pipeline.serve.following.snapshot import LoadedSnapshot
 from pipeline.serve.messages.decided import Context, Decided, Fallback, NoAnswer, Reason
 
@@ -79,6 +81,9 @@ def decide(
 
     See the module for what happens where the model can't be asked.
     """
+    refusal = refusal_of(snapshot, policy, subject_hash)
+    if refusal is not None:
+        return refusal
     asked = Asked(
         policy, context, eligible, action_id, now_ms, subject_hash, switches, worn, age_ms, candidates, declared
     )
@@ -97,10 +102,10 @@ def consider(snapshot: LoadedSnapshot | None, asked: Sequence[Asked]) -> list[Pl
 
 
 def draw_from(made: Plan, u: float) -> Decided:
-    """Draw the arm whose stretch of the propensities holds u, in [0, 1), and write the record."""
+    """Draw the arm whose stretch of the propensities holds u, in [0, 1), or the person's own; and write the record."""
     asked, snapshot, arms = made.asked, made.snapshot, made.arms
     propensities = made.vector
-    drawn = draw(propensities, u)
+    drawn = draw(propensities, u) if made.ranking is None else made.ranking.first(arms, propensities)
     declared = asked.declared if snapshot is None else snapshot.definition.declared
     decision = Decision(
         asked.action_id,

@@ -19,6 +19,7 @@ from pipeline.policy.guardrails import Switches
 from pipeline.serve.following.snapshot import LoadedSnapshot
 from pipeline.serve.guardrails.assignment import is_within
 from pipeline.serve.guardrails.eligibility import admitted
+from pipeline.serve.guardrails.sticky import STICKY, Ranking
 from pipeline.serve.messages.decided import Context, Fallback, NoAnswer, Reason
 
 Features = Mapping[str, Mapping[str, object]]
@@ -80,6 +81,8 @@ class Plan:
     """Of the analysis group: served as everybody, and not learned from."""
     guardrails: tuple[str, ...] = ()
     """Names of those that changed something."""
+    ranking: Ranking | None = None
+    """The person's own order of arms, where it is given one answer; None: the draw is by chance."""
     candidates: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Those that can be scored: their features in the policy's order, by arm."""
 
@@ -111,12 +114,36 @@ def plan(snapshot: LoadedSnapshot | None, asked: Asked) -> Plan | NoAnswer:
     if filled is not asked.context:
         asked = asked._replace(context=filled)
     made = Plan(asked, snapshot, definition.segments.segment_for(asked.context), snapshot.active)
+    made.ranking = _ranking(snapshot, asked)
+    if made.ranking is not None:
+        made.guardrails += (STICKY,)
     switches = asked.switches or definition.switches
     refusal = _narrow(made, snapshot, switches)
     if refusal is not None:
         return refusal
     _look_for_what_is_amiss(made, snapshot, switches)
     return made
+
+
+def refusal_of(snapshot: LoadedSnapshot | None, policy: str, subject_hash: str | None) -> NoAnswer | None:
+    """Return why nobody may be answered; None: somebody may. A plan can be asked for all the same."""
+    assignment = None if snapshot is None else snapshot.definition.assignment
+    if assignment is None or subject_hash or assignment.anonymous == "chance":
+        return None
+    return NoAnswer(
+        "no-subject",
+        f"policy {policy!r} gives a person one answer ([assignment]), and the request names nobody: send `subject`; or "
+        'let requests without one be drawn for by chance: anonymous = "chance" in the policy',
+    )
+
+
+def _ranking(snapshot: LoadedSnapshot, asked: Asked) -> Ranking | None:
+    """Return the order of arms of whom is asked for; None: its policy keeps no answers, or nobody is known."""
+    assignment = snapshot.definition.assignment
+    if assignment is None or not asked.subject_hash:
+        return None
+    epoch = assignment.epoch_of(snapshot.version, snapshot.event_time_ms)
+    return Ranking(asked.subject_hash, snapshot.policy, epoch, assignment.salt)
 
 
 def _plan_blindly(asked: Asked) -> Plan | NoAnswer:

@@ -25,7 +25,7 @@ from pipeline.policy.declared import NOTHING_DECLARED, DeclaredFields
 from pipeline.policy.guardrails import Switches
 from pipeline.serve.decision.choose import choose
 from pipeline.serve.decision.decide import draw_from
-from pipeline.serve.decision.plan import Asked, Features, Plan, plan
+from pipeline.serve.decision.plan import Asked, Features, Plan, plan, refusal_of
 from pipeline.serve.following.snapshot import LoadedSnapshot
 from pipeline.serve.guardrails.assignment import is_within
 from pipeline.serve.guardrails.frequency import SubjectMemory
@@ -150,6 +150,7 @@ def _logged_plan(turn: _Turn) -> Plan:
         apprentice,
         arms=master.arms,
         propensities=master.vector,
+        ranking=master.ranking,
         fallback=master.fallback,
         detail=master.detail,
         ignored=master.ignored,
@@ -221,6 +222,9 @@ def _plan(known: Known, request: Request, policy: str) -> Plan | NoAnswer:
     snapshot = known.snapshots.get(policy)
     frequency = None if snapshot is None else snapshot.definition.guardrails.frequency
     subject, now_ms = request.subject_hash, request.now_ms
+    refusal = refusal_of(snapshot, policy, subject)
+    if refusal is not None:
+        return refusal
     asked = Asked(
         policy,
         request.context,

@@ -66,7 +66,7 @@ class Decided:
 class NoAnswer:
     """There is nothing that could be shown."""
 
-    reason: Literal["no-snapshot", "no-eligible-arm"]
+    reason: Literal["no-snapshot", "no-eligible-arm", "no-subject"]
     """One of a closed set."""
     detail: str
     """What was seen, what to do."""
