@@ -35,7 +35,7 @@ from pipeline.publish.partition import BASE, HOLD, MARK, VERSION, PublishPartiti
 from pipeline.publish.parts import SnapshotContent, divide
 from pipeline.publish.sending import Write
 from pipeline.publish.signing import Signer
-from pipeline.publish.snapshot import snapshot_fields
+from pipeline.publish.snapshot import event_time_of, snapshot_fields
 from pipeline.publish.versions import FindPublished, none_published
 from pipeline.publish.watched import watched_rows
 from pipeline.stream.event_loop import Steps
@@ -294,8 +294,8 @@ class PublishAgent:
             if partials.keep(cut, aged):
                 break
         self._see(definition, totals)
-        if self.watch.is_held(name) and name in partition.published:
-            # What is learned is kept, and published when its outcomes are as they were, or nobody wants it held.
+        if self._waits(partition, definition, event_time_of(cut.marks, cut.base)):
+            # What is learned is kept.
             partition.dirty.add(name)
             await self._write(partition, rows)
         else:
@@ -303,6 +303,16 @@ class PublishAgent:
             self._on_published(name, time.monotonic() - began_s)
         if self.watch.is_due(began_s, definition):
             await self._look(definition, aged, max((mark.event_time_ms for mark in cut.marks.values()), default=0))
+
+    def _waits(self, partition: PublishPartition, definition: PolicyDefinition, event_time_ms: int) -> bool:
+        """Return whether what is learned waits: for outcomes that are as they were, or for the end of an epoch.
+
+        Monitors look all the same, so it is asked when all else is done.
+        """
+        last = partition.published.get(definition.name)
+        if last is None:
+            return False
+        return self.watch.is_held(definition.name) or last.is_within_epoch(definition, event_time_ms)
 
     async def _look(self, definition: PolicyDefinition, aged: AgedRows, event_time_ms: int) -> None:
         """Let all monitors look, in a thread: behind what is published, which waits for none of them."""

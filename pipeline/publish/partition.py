@@ -22,6 +22,8 @@ from pipeline.codec import avro
 from pipeline.errors import DecodeError, StateError
 from pipeline.learn.memory import RowKey, statistics_from_bytes, statistics_to_bytes
 from pipeline.models.sums.statistics import Statistics
+from pipeline.policy.canonical import canonical_bytes
+from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.derivation import Derivation
 from pipeline.publish.hold import Hold, hold_from_bytes
 from pipeline.publish.outline import kept
@@ -52,6 +54,21 @@ class Published(NamedTuple):
     definition_hash: str
     parts: frozenset[str]
     """Names of its parts; none where it is one record."""
+    definition: str
+    """The policy as it was then; empty where only an outline is known."""
+    event_time_ms: int
+    """That it is complete up to."""
+
+    def is_within_epoch(self, definition: PolicyDefinition, event_time_ms: int) -> bool:
+        """Return whether people keep the answers of this snapshot at an event time.
+
+        They do not where the definition is another one. What is switched off is no other one: nodes see to it, and
+        whoever is not shown what is off keeps what it has.
+        """
+        assignment = definition.assignment
+        if assignment is None or not self.definition or assignment.is_over(self.event_time_ms, event_time_ms):
+            return False
+        return _unswitched(orjson.loads(self.definition)) == _unswitched(definition.to_plain())
 
 
 class Stored(Protocol):
@@ -176,7 +193,7 @@ class PublishPartition:
         """
         one = _read("published snapshot", partial(kept, content))
         policy = one.fields["policy"]
-        found = Published(one.fields["version"], one.id, one.fields["definition_hash"], _parts_of(one.fields))
+        found = _published(one.fields, one.id)
         last = self.published.get(policy)
         if last is not None and last.version >= found.version:
             return None
@@ -223,8 +240,14 @@ def _read(what: str, read: Callable[[], T]) -> T:
 def published_from(content: bytes) -> Published:
     """Return what a snapshot says of itself. Raises StateError."""
     record = stored("snapshot", content)
-    return Published(record["version"], snapshot_id(content), record["definition_hash"], _parts_of(record))
+    return _published(record, snapshot_id(content))
 
 
-def _parts_of(record: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset(part_names(record))
+def _published(record: Mapping[str, Any], id_: str) -> Published:
+    parts = frozenset(part_names(record))
+    definition, event_time_ms = record["definition"], record["event_time_ms"]
+    return Published(record["version"], id_, record["definition_hash"], parts, definition, event_time_ms)
+
+
+def _unswitched(definition: Mapping[str, object]) -> bytes:
+    return canonical_bytes({name: part for name, part in definition.items() if name != "killed"})

@@ -222,7 +222,6 @@ def snapshot_fields(
     """
     aged = AgedRows.of(rows)
     canonical = to_canonical_json(definition)
-    # A base is closed: once something is learned beside it, that says how far one is.
     alone_ms = base.event_time_ms if base else 0
     latest_ms = max((m.event_time_ms for m in marks.values()), default=alone_ms)
     return {
@@ -234,7 +233,7 @@ def snapshot_fields(
         "definition": canonical.decode(),
         "schema_hash": definition.schema_hash,
         "ledger_offsets": [{"partition": source, "offset": marks[source].ledger_offset} for source in sorted(marks)],
-        "event_time_ms": min((m.event_time_ms for m in marks.values()), default=alone_ms),
+        "event_time_ms": event_time_of(marks, base),
         "posterior_sha256": posterior_sha256(definition, aged, latest_ms),
         "segments": segment_posteriors(definition, aged, latest_ms, known),
         "rollback_of": 0,
@@ -243,6 +242,13 @@ def snapshot_fields(
         "base_cuts": base.cuts if base else [],
         "parts": [],
     }
+
+
+def event_time_of(marks: Mapping[int, Mark], base: Base | None) -> int:
+    """Return the event time that a snapshot is complete up to."""
+    # A base is closed: once something is learned beside it, that says how far one is.
+    alone_ms = base.event_time_ms if base else 0
+    return min((mark.event_time_ms for mark in marks.values()), default=alone_ms)
 
 
 def build_snapshot(
