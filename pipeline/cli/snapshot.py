@@ -83,7 +83,8 @@ def show(broker: Address, policy_name: str, version: int | None, as_json: bool) 
     """
     found = asyncio.run(find_snapshot(broker, policy_name, version))
     fields = found.fields
-    exponent = parse_policy(orjson.loads(fields["definition"]), "snapshot").reward_exponent
+    definition = parse_policy(orjson.loads(fields["definition"]), "snapshot")
+    exponent = definition.reward_exponent
     arms = [
         {
             "segment": segment["segment"],
@@ -99,6 +100,8 @@ def show(broker: Address, policy_name: str, version: int | None, as_json: bool) 
     head = {name: fields[name] for name in names}
     head |= {"id": found.id, "posterior_sha256": fields["posterior_sha256"]}
     head |= {"event_time_ms": fields["event_time_ms"], "ledger_offsets": fields["ledger_offsets"]}
+    if definition.assignment is not None:
+        head |= {"epoch": definition.assignment.epoch_of(fields["version"], fields["event_time_ms"])}
     if found.content.parts:
         head |= {"parts": len(found.content.parts), "size_bytes": sum(map(len, found.content.parts.values()))}
     if fields["base_plan"]:

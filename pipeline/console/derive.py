@@ -16,6 +16,7 @@ from pipeline.replay.proof.sample import can_be_judged, record_fault
 from pipeline.serve.decision.decide import consider
 from pipeline.serve.decision.plan import Asked, Plan
 from pipeline.serve.following.snapshot import LoadedSnapshot
+from pipeline.serve.guardrails.sticky import STICKY
 
 TOLERANCE = 1e-9
 """Linear algebra libraries differ in the last bits of a probability."""
@@ -70,6 +71,9 @@ def decision_checks(decision: Decision, snapshot: LoadedSnapshot | None) -> list
         found.append(_told("context vector", decision.context_vector.hex(), made.context_vector.hex(), ""))
     found.append(_told("reason", decision.reason, made.reason, unknown))
     found.append(_probabilities(decision, made, unknown))
+    if made.ranking is not None and STICKY in decision.guardrails and decision.probabilities:
+        own = decision.eligible[made.ranking.first(decision.eligible, decision.probabilities)]
+        found.append(_told(f"arm of the subject in epoch {made.ranking.epoch}", decision.arm, own, ""))
     return found
 
 

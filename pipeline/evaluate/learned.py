@@ -90,9 +90,7 @@ def published(
     situations_of(snapshot.definition, log)  # a log of which it can encode nothing says nothing of it
     definition, left_out = askable(snapshot.definition)
     asked = replace(snapshot, definition=definition)
-    return Learned(
-        name, (asked,), np.zeros(len(log), np.int64), (*left_out, *_never_offered(definition, log)), switches
-    )
+    return Learned(name, (asked,), np.zeros(len(log), np.int64), (*left_out, *_untold(definition, log)), switches)
 
 
 def learned_elsewhere(
@@ -111,7 +109,7 @@ def learned_elsewhere(
     for held_out in range(FOLDS):
         snapshots.append(learn(definition, log, situations, which != held_out))
         on_fold()
-    return Learned(name, tuple(snapshots), which, (*left_out, *_never_offered(definition, log)))
+    return Learned(name, tuple(snapshots), which, (*left_out, *_untold(definition, log)))
 
 
 def learn(
@@ -179,6 +177,12 @@ def _importance_of(
     return [
         (key._replace(tally=IMPORTANCE_ROW), Statistics(-len(row), row)) for key, row in zip(keys, sums, strict=True)
     ]
+
+
+def _untold(definition: PolicyDefinition, log: DecisionLog) -> list[str]:
+    """Say in words what of a policy the decisions of another one don't tell."""
+    kept = "that a person keeps its answer: what an arm earns that is shown again and again is not in the log"
+    return [*([] if definition.assignment is None else [kept]), *_never_offered(definition, log)]
 
 
 def _never_offered(definition: PolicyDefinition, log: DecisionLog) -> list[str]:

@@ -22,10 +22,17 @@ ENOUGH = 10_000
 """Decisions from which on a log should be of use."""
 
 
+def _withheld(view: View) -> str:
+    """Return why single decisions say nothing; where a person keeps an answer, its decisions are one draw."""
+    if not view.definition.monitors.sample:
+        return "unsampled"
+    return "" if view.definition.assignment is None else "sticky"
+
+
 def read(view: View) -> Reading:
     """Test whether draws fall evenly."""
-    if not view.definition.monitors.sample:
-        return Reading(withheld="unsampled")
+    if reason := _withheld(view):
+        return Reading(withheld=reason)
     places = view.month.tally(DRAWS, 2 * BINS)
     count = int(places[:BINS].sum())
     if count < FEWEST:
@@ -39,8 +46,8 @@ def read(view: View) -> Reading:
 
 def read_propensities(view: View) -> Reading:
     """Compare how often arms were drawn with the sum of their propensities, by octaves of these."""
-    if not view.definition.monitors.sample:
-        return Reading(withheld="unsampled")
+    if reason := _withheld(view):
+        return Reading(withheld=reason)
     table = view.shown.recent.tally(PROPENSITIES, 3 * OCTAVES).reshape(3, OCTAVES)
     if table[0].sum() < FEWEST:
         return Reading(withheld="few-sampled")
@@ -61,8 +68,8 @@ def read_propensities(view: View) -> Reading:
 def read_log(view: View) -> Reading:
     """Say for how many decisions the log of the last days stands, where a uniform policy is evaluated by it."""
     sample = view.definition.monitors.sample
-    if not sample:
-        return Reading(withheld="unsampled")
+    if reason := _withheld(view):
+        return Reading(withheld=reason)
     count, weights, squares = (float(one) for one in view.shown.recent.tally(LOG, 3) + view.shown.before.tally(LOG, 3))
     if count / sample < ENOUGH or count < FEWEST_OF_OCTAVE:
         return Reading(withheld="few-sampled")

@@ -21,6 +21,7 @@ WITHHELD: Mapping[str, str] = MappingProxyType(
         "no-holdout": "the policy holds nobody out",
         "one-arm": "fewer than two arms were tried often enough",
         "not-positive": "its rewards are not above 0 in the mean",
+        "sticky": "people keep their answers ([assignment]): repeats are no draws of their own",
         "alike": "rewards have fewer than eight sizes: their mean says it all",
     }
 )

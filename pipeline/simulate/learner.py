@@ -66,6 +66,7 @@ class Learner:
         self._weighed: Mapping[tuple[str, str], Sums] | None = None
         self._posteriors: dict[int, Posterior] = {}
         self._snapshot: LoadedSnapshot | None = None
+        self._live: LoadedSnapshot | None = None
         self._versions = 0
         self._learned_ms = 0
         self._is_corrected = definition.attribution.settle == "delay_corrected"
@@ -105,10 +106,11 @@ class Learner:
     @property
     def left_out(self) -> tuple[str, ...]:
         """Say in words what of the policy an environment can't be asked about."""
-        rails, rollout = self._definition.guardrails, self._definition.rollout
+        rails, rollout, sticky = self._definition.guardrails, self._definition.rollout, self._definition.assignment
         return (
             *(["its frequency cap: nobody comes twice in an environment"] if rails.frequency else []),
             *(["its stale_after: snapshots are never old here"] if rails.stale_after_ms else []),
+            *(["that a person keeps an answer: nobody comes twice in an environment"] if sticky else []),
             *([f"its rollout to {rollout.share:.4g} of {rollout.of}: it decides for everybody"] if rollout else []),
         )
 
@@ -316,7 +318,10 @@ class Learner:
         return plans
 
     def _published(self) -> LoadedSnapshot:
-        """Return what is known as a node would have it."""
+        """Return what is known as a node would have it: where people keep answers, what was known as an epoch began."""
+        assignment, live = self._definition.assignment, self._live
+        if assignment is not None and live is not None and not assignment.is_over(live.event_time_ms, self._learned_ms):
+            return live
         if self._snapshot is None:
             definition = self._definition
             counts = self._counts() if definition.floors.go_by_counts else {}
@@ -330,6 +335,7 @@ class Learner:
                 definition.name, self._versions, "", "", self._learned_ms, {}, definition, self._model, segments,
                 self._exposures(),
             )  # fmt: skip
+        self._live = self._snapshot
         return self._snapshot
 
     def _counts(self) -> Mapping[str, Mapping[str, int]]:

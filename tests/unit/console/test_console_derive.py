@@ -41,6 +41,39 @@ def test_what_a_node_decided_is_derived_again(policy: dict[str, Any], context: d
     assert {"snapshot", "segment", "probabilities", "propensity of the arm", "sum of probabilities"} <= found.keys()
 
 
+def sticky(subject: str) -> tuple[Decision, LoadedSnapshot]:
+    definition = define(
+        plain_policy(
+            assignment={"sticky": "subject", "epoch": "7d", "constant": ["visits"]}, exploration={"floor": 0.0}
+        )
+    )
+    snapshot = load_snapshot(build_snapshot(definition, [], {}, 1, ""))
+    decided = decide(
+        snapshot,
+        definition.name,
+        {"visits": 1},
+        None,
+        rng=np.random.default_rng(1),
+        action_id="a",
+        now_ms=NOW_MS,
+        subject_hash=subject,
+    )
+    assert isinstance(decided, Decided)
+    return decided.decision, snapshot
+
+
+def test_the_arm_that_a_subject_keeps_is_drawn_again():
+    decision, snapshot = sticky("ada")
+    what = "arm of the subject in epoch 0"
+    assert set(answers(decision, snapshot).values()) == {"equal"}
+    assert answers(decision, snapshot)[what] == "equal"
+    # Two arms at a half each: the other one is another's.
+    other = next(arm for arm in decision.eligible if arm != decision.arm)
+    assert answers(decision._replace(arm=other), snapshot)[what] == "different"
+    whose = next(subject for subject in "bcdefgh" if sticky(subject)[0].arm == other)
+    assert answers(decision._replace(subject_hash=whose), snapshot)[what] == "different"
+
+
 @pytest.mark.parametrize(
     ("changed", "what"),
     [

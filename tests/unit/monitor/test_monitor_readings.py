@@ -93,6 +93,19 @@ def test_a_policy_of_which_little_is_known_has_no_figures_and_a_reason_for_each(
         assert not one.figures
 
 
+def test_where_people_keep_answers_single_decisions_are_no_draws_and_their_monitors_say_so():
+    """A person who comes a hundred times lies a hundred times in one place: that is no fault of the node's."""
+    raw = plain_policy(monitors={"sample": 1.0})
+    key, rows = RowKey("homepage", 1, "new", "a", 0, "watch:draws"), np.zeros(32, np.int64)
+    rows[[3, 20]] = 50_000
+    for assignment, is_red in ((None, True), ({"sticky": "subject", "epoch": "7d", "constant": ["visits"]}, False)):
+        definition = define(raw if assignment is None else raw | {"assignment": assignment})
+        readings = look(definition, [(key, Statistics(-32, rows))], 0, 0)
+        assert readings["draws"].is_red is is_red
+        if assignment is not None:
+            assert {readings[name].withheld for name in ("draws", "propensities", "log")} == {"sticky"}
+
+
 # Buckets of 20 s: a day has 4,320, so bucket 4,319 is the last of the day that ends with 8,639.
 def test_a_day_and_the_week_before_it_do_not_overlap():
     key = RowKey("homepage", 1, "new", "a", 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -189,6 +191,28 @@ def test_a_simulation_learns_nothing_from_the_analysis_group():
     learned = sum(row.n for row in learner.statistics().values())
     # 0.75 × 4,000, standard deviation 27.
     assert 2_870 < learned < 3_130
+
+
+def test_where_people_keep_answers_what_is_learned_waits_for_the_next_epoch():
+    vectors = {}
+    minutes = {"assignment": {"sticky": "subject", "epoch": "1m", "constant": ["kind"]}}
+    for name, more in (("each", {}), ("kept", minutes)):
+        environment = Segments()
+        environment.reset(1)
+        others = {"statistics": {"bucket": "100s"}, **more}
+        definition = definition_for(environment.setting, "beta_thompson", {}, floor=FLOOR, others=others)
+        learner = Learner(name, definition, environment.setting, np.random.default_rng(1))
+        done = run(environment, learner, DECISIONS, refresh=7)
+        kinds = [environment.context(t)["kind"] for t in range(DECISIONS)]
+        vectors[name] = {
+            (kind, arm, propensity) for kind, arm, propensity in zip(kinds, done.arms, done.propensities, strict=True)
+        }
+        if more:
+            assert learner.left_out == ("that a person keeps an answer: nobody comes twice in an environment",)
+    # 400 decisions a second apart are seven minutes, with a vector a kind each. The other learns every 7 decisions.
+    most_often = Counter((kind, arm) for kind, arm, _ in vectors["kept"]).most_common(1)[0][1]
+    assert 3 < most_often <= 7
+    assert Counter((kind, arm) for kind, arm, _ in vectors["each"]).most_common(1)[0][1] > 14
 
 
 def test_a_policy_that_leaves_nothing_to_show_is_named_with_the_decision():
