@@ -196,6 +196,12 @@ name = "ARM"
 [[context]]
 name = "visits"
 kind = "boolean"
+[assignment]
+sticky = "subject"
+epoch = "7d"
+constant = ["visits"]
+anonymous = "refuse"
+salt = "spring"
 [algorithm]
 name = "logistic_ucb"
 [statistics]
