@@ -23,6 +23,7 @@ from benchmarks import (
     micro,
     models,
     pipeline,
+    proof,
     publish,
     rebalance,
     recovery,
@@ -178,6 +179,21 @@ def recovery_command(table_rows: int, decisions: int, repetitions: int, smoke: b
         table_rows, decisions, repetitions = 10_000, 2_000, 1
     rows = recovery.measure(table_rows, decisions, repetitions) + replaying.measure(decisions, repetitions)
     tell("recovery", rows, out, is_smoke=smoke)
+
+
+@main.command("proof")
+@click.option("--actions", default=1_000_000, show_default=True, help="Of the ledger, two records each.")
+@click.option(
+    "--log",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A campaign's folder of the Open Bandit dataset, to be played in place of them.",
+)
+@suite
+def proof_command(actions: int, log: Path | None, smoke: bool, out: Path) -> None:
+    """A ledger proven by `verify` and by its independent twin, and wrong snapshots of it; needs Java 17 and Maven."""
+    broker = "embedded" if smoke else "kafka"
+    rows = proof.measure(proof.SMOKE_ACTIONS if smoke else actions, log, broker=broker)
+    tell("proof", rows, out, is_smoke=smoke)
 
 
 @main.command("cluster")

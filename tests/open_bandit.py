@@ -22,15 +22,15 @@ def real_campaign(name: str) -> Path:
     return folder
 
 
-def write_rows(folder: Path, rows: list[tuple[int, int, int, float]]) -> Path:
-    """Write (item, position, click, propensity) rows, a second apart; return the folder."""
+def write_rows(folder: Path, rows: list[tuple[int, int, int, float]], *, apart_s: int = 1) -> Path:
+    """Write (item, position, click, propensity) rows, a second apart if not told; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     start = datetime(2019, 11, 24, tzinfo=UTC)
     with (folder / "campaign.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["", "timestamp", "item_id", "position", "click", "propensity_score", "user_feature_0"])
         for row, (item, position, click, propensity) in enumerate(rows):
-            writer.writerow([row, start + timedelta(seconds=row), item, position, click, propensity, "aa"])
+            writer.writerow([row, start + timedelta(seconds=row * apart_s), item, position, click, propensity, "aa"])
     return folder
 
 

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import wrong_stages as wrong
 from pipeline.codec import avro
 from pipeline.independent.fold import Partition, merged
 from pipeline.independent.proof import Folded, Proof, prove
 from pipeline.independent.records import read_record
-from pipeline.learn import ledger
-from pipeline.learn.ledger import LedgerRecord, ledger_record
-from pipeline.models.sums import spans
-from pipeline.models.sums.forgetting import Forgetting
-from pipeline.models.sums.weighted import ArmPrior
-from pipeline.publish import aged_rows
-from pipeline.publish import snapshot as publishing
+from pipeline.learn.ledger import ledger_record
 from pipeline.publish.aged_rows import AgedRows
 from pipeline.publish.partials import Mark
 from pipeline.publish.snapshot import snapshot_fields
-from pipeline.replay.proof import compare, prefixes
 from pipeline.replay.proof.compare import first_difference
 from pipeline.replay.proof.prefixes import Prefix, PrefixFold, PrefixRows
 from tests.properties.test_join_learn import Move, moves, world, worlds
@@ -78,94 +71,7 @@ def test_any_prefix_of_any_ledger_is_proven(data: Traffic, plan: list[Move], dra
     assert proven(snapshot, made).difference is None
 
 
-# What the stages may have wrong: each is a change of shared code, so that `verify`, which folds with it, sees nothing.
-
-Records = Sequence[LedgerRecord]
-Patch = pytest.MonkeyPatch
-
-
-def seen_as(change: Callable[[Records], Iterator[LedgerRecord]]) -> Callable[[Patch], None]:
-    """Let the fold see other records than are there."""
-
-    def apply(patch: Patch) -> None:
-        fold = prefixes.fold_ledger
-        patch.setattr(prefixes, "fold_ledger", lambda records, *rest: fold(list(change(records)), *rest))
-
-    return apply
-
-
-def changed_as(change: Callable[[ledger.Change], ledger.Change]) -> Callable[[Patch], None]:
-    """Let a record change something else."""
-
-    def apply(patch: Patch) -> None:
-        right = ledger.change_of
-        patch.setattr(ledger, "change_of", lambda *of: change(right(*of)))
-
-    return apply
-
-
-def squares_never_counted(patch: Patch) -> None:
-    right = ledger.sum_changes
-    patch.setattr(ledger, "sum_changes", lambda columns, *of: right(columns * np.array([[1], [1], [1], [0]]), *of))
-
-
-def half_life_halved(patch: Patch) -> None:
-    right = Forgetting.weight_for
-    patch.setattr(
-        Forgetting, "weight_for", lambda self, age_ms: right(self, 2 * age_ms if self.half_life_ms else age_ms)
-    )
-
-
-def window_off_by_a_bucket(patch: Patch) -> None:
-    right = Forgetting.weight_for
-    patch.setattr(Forgetting, "weight_for", lambda self, age_ms: right(self, max(0, age_ms - 20_000)))
-
-
-def prior_worth_twice(patch: Patch) -> None:
-    right = ArmPrior.sums
-    patch.setattr(ArmPrior, "sums", lambda self, *of: 2.0 * right(self, *of))
-
-
-def exposures_a_bucket_short(patch: Patch) -> None:
-    right = publishing.count_exposures
-
-    def short(definition: Any, aged: AgedRows, until_ms: int) -> Any:
-        return right(definition, [row for row in aged.rows() if row[0].bucket < aged.newest], until_ms)
-
-    patch.setattr(publishing, "count_exposures", short)
-    patch.setattr(compare, "count_exposures", short)
-
-
-def spans_too_wide(patch: Patch) -> None:
-    patch.setattr(spans, "FINEST", 8)
-
-
-def spans_by_their_last_bucket(patch: Patch) -> None:
-    def span_for(bucket: int, newest: int) -> spans.Place:
-        place = spans.span_for(bucket, newest)
-        return spans.Place(place.last, place.last)
-
-    patch.setattr(aged_rows, "span_for", span_for)
-
-
-def what_joins_is_lost(patch: Patch) -> None:
-    def forgets(self: AgedRows) -> None:
-        for bucket, span in self._spans.items():
-            if self.newest - bucket > 32:
-                span.rows.clear()
-
-    patch.setattr(AgedRows, "_join", forgets)
-    patch.setattr(aged_rows, "AT_ONCE", 1)
-
-
-def without_tallies(start: str) -> Callable[[Patch], None]:
-    return seen_as(
-        lambda records: (
-            one._replace(tallies=tuple(tally for tally in one.tallies if not tally.row.startswith(start)))
-            for one in records
-        )
-    )
-
+# What the stages may have wrong: `verify`, which folds with the same code, sees nothing of it.
 
 FORGETS = {"forgetting": {"half_life": "30s", "window": "100s"}}
 WINDOW = {"forgetting": {"window": "40s"}}
@@ -177,55 +83,41 @@ HOW = {"settle": "optimistic", "combine": "sum"}
 class Mutant(NamedTuple):
     """A wrong stage, and a policy that it matters to."""
 
-    apply: Callable[[Patch], None]
+    apply: wrong.Fault
     policy: Plain
 
 
 MUTANTS = {
-    "squares of rewards are never counted": Mutant(squares_never_counted, linear_policy(**HOW)),
-    "corrections are dropped": Mutant(
-        changed_as(lambda of: of if of[1] else (of[0], 0, of[3], of[3], ())), plain_policy(**HOW)
-    ),
-    "revisions are counted twice": Mutant(
-        changed_as(lambda of: of if of[1] or of[0] is None else (of[0], 1, 0, of[3], ())), plain_policy(**HOW)
-    ),
-    "of revisions the lower one counts": Mutant(
-        seen_as(lambda records: (one._replace(revision=100 - one.revision) for one in records)), plain_policy(**HOW)
-    ),
-    "negative rewards are clipped": Mutant(
-        seen_as(lambda records: (one._replace(reward=max(0, one.reward)) for one in records)), linear_policy(**HOW)
-    ),
-    "the half-life is halved": Mutant(half_life_halved, plain_policy(**HOW, **FORGETS)),
-    "the half-life is halved under contexts": Mutant(half_life_halved, linear_policy(**HOW, **FORGETS)),
-    "the window is off by a bucket": Mutant(window_off_by_a_bucket, plain_policy(**HOW, **WINDOW)),
+    "squares of rewards are never counted": Mutant(wrong.squares_never_counted, linear_policy(**HOW)),
+    "corrections are dropped": Mutant(wrong.corrections_dropped, plain_policy(**HOW)),
+    "revisions are counted twice": Mutant(wrong.revisions_counted_twice, plain_policy(**HOW)),
+    "of revisions the lower one counts": Mutant(wrong.lower_revision_counts, plain_policy(**HOW)),
+    "negative rewards are clipped": Mutant(wrong.negative_rewards_clipped, linear_policy(**HOW)),
+    "the half-life is halved": Mutant(wrong.half_life_halved, plain_policy(**HOW, **FORGETS)),
+    "the half-life is halved under contexts": Mutant(wrong.half_life_halved, linear_policy(**HOW, **FORGETS)),
+    "the window is off by a bucket": Mutant(wrong.window_off_by(20_000), plain_policy(**HOW, **WINDOW)),
     "all count in one segment": Mutant(
-        seen_as(lambda records: (one._replace(key=one.key._replace(segment="other")) for one in records)),
+        wrong.all_in_one_segment("other"),
         plain_policy(**HOW),
     ),
-    "importance is dropped": Mutant(without_tallies("importance"), exp3_policy(settle="optimistic")),
-    "groups are passed over": Mutant(without_tallies("group:"), ensemble_policy(**HOW)),
+    "importance is dropped": Mutant(wrong.without_tallies("importance"), exp3_policy(settle="optimistic")),
+    "groups are passed over": Mutant(wrong.without_tallies("group:"), ensemble_policy(**HOW)),
     "what has settled is not told": Mutant(
-        without_tallies("settled"), plain_policy(settle="delay_corrected", statistics={"bucket": "1s"})
+        wrong.without_tallies("settled"), plain_policy(settle="delay_corrected", statistics={"bucket": "1s"})
     ),
-    "the analysis group is learned from": Mutant(
-        seen_as(lambda records: (one._replace(is_analysis=False) for one in records)), plain_policy(**HOW)
-    ),
-    "erasures are ignored": Mutant(
-        seen_as(lambda records: (one for one in records if not one.is_erased)), plain_policy(**HOW)
-    ),
-    "a prior is worth twice": Mutant(prior_worth_twice, plain_policy(**HOW, **PRIOR)),
-    "exposures are a bucket short": Mutant(exposures_a_bucket_short, plain_policy(**HOW, **CAPS)),
+    "the analysis group is learned from": Mutant(wrong.analysis_group_learned_from, plain_policy(**HOW)),
+    "erasures are ignored": Mutant(wrong.erasures_ignored, plain_policy(**HOW)),
+    "a prior is worth twice": Mutant(wrong.prior_worth_twice, plain_policy(**HOW, **PRIOR)),
+    "exposures are a bucket short": Mutant(wrong.exposures_a_bucket_short, plain_policy(**HOW, **CAPS)),
 }
 
 
 AGED_MUTANTS = {
-    "spans are twice as wide": spans_too_wide,
-    "spans count by their newest bucket": spans_by_their_last_bucket,
-    "what old buckets hold is lost when they join": what_joins_is_lost,
-    "the half-life is halved": half_life_halved,
-    "the window is off by a bucket": lambda patch: patch.setattr(
-        Forgetting, "weight_for", lambda self, age_ms, right=Forgetting.weight_for: right(self, max(0, age_ms - 20_000))
-    ),
+    "spans are twice as wide": wrong.spans_too_wide,
+    "spans count by their newest bucket": wrong.spans_by_their_last_bucket,
+    "what old buckets hold is lost when they join": wrong.what_joins_is_lost,
+    "the half-life is halved": wrong.half_life_halved,
+    "the window is off by a bucket": wrong.window_off_by(20_000),
 }
 HOURS = {"half_life": "2h", "window": "30h"}
 
