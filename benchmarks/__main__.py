@@ -22,6 +22,7 @@ from benchmarks import (
     growth_outcomes,
     micro,
     models,
+    monitors,
     pipeline,
     proof,
     publish,
@@ -87,6 +88,16 @@ def micro_command(repetitions: int, smoke: bool, out: Path) -> None:
     for dimension, encoding in pipeline.KINDS:
         rows += stages.measure(dimension, encoding, runs, 2_400 if smoke else 24_000)
     tell("micro", rows + models.measure(runs), out, is_smoke=smoke)
+
+
+@main.command("monitors")
+@click.option("--decisions", default=24_000, show_default=True, help="Decisions in each run.")
+@repetitions(3)
+@suite
+def monitors_command(decisions: int, repetitions: int, smoke: bool, out: Path) -> None:
+    """What monitors cost: JOIN and LEARN with samples and without, in turn on the same events, and a look at all."""
+    rows = monitors.measure(2_000 if smoke else decisions, 1 if smoke else repetitions)
+    tell("monitors", rows, out, is_smoke=smoke)
 
 
 @main.command("pipeline")

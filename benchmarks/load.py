@@ -44,9 +44,13 @@ def policy(
     arm_count: int = ARMS,
     name: str = "bench",
     segment_count: int = 1,
+    more: str = "",
 ) -> PolicyDefinition:
-    """Return a policy whose context vector has `dimension` entries; unless named, 0 is Beta, else linear Thompson."""
-    text = policy_text(dimension, window, grace, algorithm, interval, arm_count, name, segment_count)
+    """Return a policy whose context vector has `dimension` entries; unless named, 0 is Beta, else linear Thompson.
+
+    `more` is TOML that is put behind it.
+    """
+    text = policy_text(dimension, window, grace, algorithm, interval, arm_count, name, segment_count) + more
     return load_policy(text, "benchmark policy")
 
 

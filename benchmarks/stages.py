@@ -48,9 +48,9 @@ class Fetched(NamedTuple):
 class Told:
     """Policies that are known from the start."""
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, dimension: int, more: str) -> None:
         self.book = PolicyBook()
-        self.book.put(policy(dimension))
+        self.book.put(policy(dimension, more=more))
 
     async def refresh(self) -> None:
         """There is nothing more to read."""
@@ -102,21 +102,36 @@ class Opens:
 
 def measure(dimension: int, encoding: str, repetitions: int, decisions: int = 24_000) -> list[Row]:
     """Measure both stages on a partition without rows."""
-    runs = [asyncio.run(_play(Load(decisions, dimension, encoding, seed), dimension)) for seed in range(repetitions)]
+    runs = [play(Load(decisions, dimension, encoding, seed)) for seed in range(repetitions)]
     name = f"d={dimension}, {encoding}"
     return [
-        Row(f"JOIN whole, {name}", "CPU µs/event", tuple(join for join, _ in runs)),
-        Row(f"LEARN whole, {name}", "CPU µs/event", tuple(learn for _, learn in runs)),
+        Row(f"JOIN whole, {name}", "CPU µs/event", tuple(run.join_us for run in runs)),
+        Row(f"LEARN whole, {name}", "CPU µs/event", tuple(run.learn_us for run in runs)),
     ]
 
 
-async def _play(load: Load, dimension: int) -> tuple[float, float]:
+class Played(NamedTuple):
+    """What a load has taken."""
+
+    join_us: float
+    """Of CPU an event."""
+    learn_us: float
+    records: int
+    """Of the ledger."""
+
+
+def play(load: Load, more: str = "") -> Played:
+    """Take a load through both stages; `more` is put behind the policy."""
+    return asyncio.run(_play(load, more))
+
+
+async def _play(load: Load, more: str) -> Played:
     now_ms = int(time.time() * 1000)
     topics: dict[str, list[Fetched]] = {"decisions": [], "outcomes": []}
     for sent in load.records():
         log = topics[sent.topic]
         log.append(Fetched(len(log), now_ms, sent.key, sent.value))
-    outbox, told = Unsent(), Told(dimension)
+    outbox, told = Unsent(), Told(load.dimension, more)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         join: Any = JoinAgent(Opens(path / "join", outbox, due_of), outbox, told, lambda *_: False, Limits())  # type: ignore[arg-type]
@@ -143,4 +158,4 @@ async def _play(load: Load, dimension: int) -> tuple[float, float]:
             gc.enable()
         await join.partitions.close_all()
         await learn.partitions.close_all()
-    return spent_s["join"] / folded * 1e6, spent_s["learn"] / folded * 1e6
+    return Played(spent_s["join"] / folded * 1e6, spent_s["learn"] / folded * 1e6, folded)

@@ -22,7 +22,7 @@ def test_the_hot_functions(tmp_path):
     assert any(name.startswith("join step") for name in rows_of("micro", tmp_path))
 
 
-@pytest.mark.parametrize("suite", ["growth", "publish", "cluster", "attacks"])
+@pytest.mark.parametrize("suite", ["growth", "publish", "cluster", "attacks", "monitors"])
 def test_suites_without_kafka(suite, tmp_path):
     assert rows_of(suite, tmp_path)
 
