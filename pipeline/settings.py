@@ -23,6 +23,9 @@ COMMIT_INTERVAL_S = (0.05, 60.0)
 ORPHAN_HOLD_MS = (0, 30 * 86_400_000)
 """Up to the longest window."""
 CLOCK_SKEW_MS = (0, 86_400_000)
+CHECKPOINT_EVERY_S = 0.0
+"""None, until somebody asks for them. Six hours suit: a proof folds a quarter of a day, and four heads are nothing."""
+MOST_CHECKPOINT_EVERY_S = 30 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class WorkerSettings:
     """How often source offsets are committed."""
     flush_after_s: float = 900.0
     """How long rows are in RocksDB's memory and in the changelog alone, at the most."""
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S
+    """How often LEARN's state is written to `checkpoints`; 0: never."""
     idle_after_s: float = 2.0
     """Wall-clock silence after which an idle partition's event time moves on."""
     orphan_hold_ms: int = 3_600_000
@@ -83,6 +88,7 @@ class WorkerSettings:
                 ("session_timeout_s", self.session_timeout_s, *SESSION_TIMEOUT_S),
                 ("commit_interval_s", self.commit_interval_s, *COMMIT_INTERVAL_S),
                 ("flush_after_s", self.flush_after_s, 0.0, 3_600.0),
+                ("checkpoint_every_s", self.checkpoint_every_s, 0.0, MOST_CHECKPOINT_EVERY_S),
                 ("orphan_hold_ms", self.orphan_hold_ms, *ORPHAN_HOLD_MS),
                 ("max_clock_skew_ms", self.max_clock_skew_ms, *CLOCK_SKEW_MS),
             )

@@ -8,4 +8,8 @@ lines.py    what is remembered ↔ lines of text, each saying one thing    PURE
 parts.py    lines → parts that are named by their content                PURE
 head.py     what names a checkpoint, and the one before it               PURE
 state.py    a partition of the ledger as far as it is folded ↔ lines     PURE
+topic.py    which of them the topic `checkpoints` holds, and what they say
+write.py    LEARN's stored rows → the topic, beside its lanes
+trust.py    which of them a proof may begin at
+begin.py    where it begins, and what it comes by
 """

@@ -48,8 +48,8 @@ class Head(NamedTuple):
 
     @property
     def key(self) -> bytes:
-        """Where it stands in the topic."""
-        return f"{HEAD}{self.offset}".encode()
+        """Where it stands in the topic: no other can take its place."""
+        return f"{HEAD}{self.id}".encode()
 
 
 def head_from(raw: bytes) -> Head:
@@ -76,7 +76,7 @@ def key_of(kind: str, name: str) -> bytes:
 def chain_fault(heads: Iterable[Head]) -> str:
     """Return what is wrong with a partition's heads, the oldest first, in words; empty: each stands on one before it.
 
-    A worker that was taken for dead may have written one beside its successor's: both name the same one before.
+    A worker that was taken for dead may have written one beside its successor's: both name the same before them.
     """
     known: dict[str, Head] = {}
     for head in heads:
@@ -84,7 +84,7 @@ def chain_fault(heads: Iterable[Head]) -> str:
         where = f"checkpoint {head.id[:12]} of partition {head.partition} at offset {head.offset}"
         if head.previous and before is None:
             return f"{where} names {head.previous[:12]} before it, which is missing or is another now"
-        if known and not head.previous:
+        if not head.previous and any(one.previous for one in known.values()):
             return f"{where} names none before it, and is not the first"
         if before is not None and before.offset > head.offset and before.topic_id == head.topic_id:
             return f"{where} names one before it that lies behind, at offset {before.offset}"
@@ -92,7 +92,12 @@ def chain_fault(heads: Iterable[Head]) -> str:
     return ""
 
 
-def newest_below(heads: Iterable[Head], offset: int, among: Container[str], topic_id: str) -> Head | None:
-    """Return the head of the highest offset at or below one, of those whose ids are given, in this very log."""
-    fits = [one for one in heads if one.offset <= offset and one.id in among and one.topic_id == topic_id]
+def of_log(heads: Iterable[Head], topic_id: str, partition: int) -> list[Head]:
+    """Return those of a partition of this very log; of one that nothing tells from another (no id), none."""
+    return [one for one in heads if topic_id and (one.topic_id, one.partition) == (topic_id, partition)]
+
+
+def newest_below(heads: Iterable[Head], offset: int, among: Container[str]) -> Head | None:
+    """Return the head of the highest offset at or below one, of those whose ids are given."""
+    fits = [one for one in heads if one.offset <= offset and one.id in among]
     return max(fits, key=lambda one: one.offset, default=None)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from pipeline.checkpoint.begin import Way
 from pipeline.replay.proof.compare import Difference
 from pipeline.replay.proof.lineage import Lineage
+from pipeline.replay.proof.prefixes import Passed
 from pipeline.replay.proof.verify import AtOffsets, Sampled, Verdict
 
 
@@ -19,6 +21,10 @@ class Found(NamedTuple):
     sampled: Sampled | None = None
     left_out: Sequence[str] = ()
     """What could not be looked at, in words."""
+    way: Way | None = None
+    """Where the ledger was begun at."""
+    passed: Sequence[Passed] = ()
+    """Checkpoints that were come by."""
 
     @property
     def first_fault(self) -> tuple[str, Difference] | None:
@@ -29,6 +35,11 @@ class Found(NamedTuple):
         for verdict in self.verdicts:
             if verdict.difference is not None:
                 yield verdict.policy, verdict.difference
+        for passed in self.passed:
+            if not passed.is_equal:
+                yield "", Difference(f"checkpoint {_place(passed)}", passed.head.state, "another state")
+        if self.way is not None and self.way.fault:
+            yield "", Difference("chain of checkpoints", self.way.fault, "each names one before it")
         if self.sampled is not None and self.sampled.fault is not None:
             yield "", self.sampled.fault
         for lineage in self.lineages:
@@ -58,8 +69,21 @@ class Found(NamedTuple):
             "snapshots": [{**one._asdict(), "difference": _difference(one.difference)} for one in self.verdicts],
             "at_offsets": [one._asdict() for one in self.at_offsets],
             "left_out": list(self.left_out),
+            "begun_at": [
+                {"partition": head.partition, "offset": head.offset, "checkpoint": head.id}
+                for head in (self.way.begins.values() if self.way else ())
+            ],
+            "checkpoints": [
+                {"partition": head.partition, "offset": head.offset, "checkpoint": head.id, "equal": is_equal}
+                for head, is_equal in self.passed
+            ],
             "sampled": self.sampled and {**self.sampled._asdict(), "fault": _difference(self.sampled.fault)},
         }
+
+
+def _place(passed: Passed) -> str:
+    head = passed.head
+    return f"{head.id[:12]} of ledger partition {head.partition} at offset {head.offset}"
 
 
 def _difference(difference: Difference | None) -> dict[str, str] | None:
@@ -83,12 +107,26 @@ def in_words(found: Found) -> Iterator[str]:
         yield f"{at.policy} generation {at.generation}: {counted}, {at.posterior_sha256}"
     if found.at_offsets and not found.verdicts:
         yield "no snapshot that is held is of these offsets: there is nothing to compare with"
+    yield from _way_in_words(found)
     for words in found.left_out:
         yield f"not looked at: {words}"
     if found.sampled is not None:
         yield from _sampled_in_words(found.sampled)
     for lineage in found.lineages:
         yield from _lineage_in_words(lineage)
+
+
+def _way_in_words(found: Found) -> Iterator[str]:
+    way = found.way
+    if way is None or not way.heads:
+        return
+    begun = ", ".join(f"{one.partition} at {one.offset} ({one.id[:12]})" for one in way.begins.values())
+    yield f"begun: the ledger's partition {begun}" if begun else "begun: the ledger's start"
+    for passed in found.passed:
+        word = "equal" if passed.is_equal else "different"
+        yield f"{word}: checkpoint {_place(passed)}"
+    if way.fault:
+        yield f"different: the chain of checkpoints. {way.fault}"
 
 
 def _sampled_in_words(sampled: Sampled) -> Iterator[str]:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import click
 import orjson
 from rich.console import Console
 from rich.progress import Progress
 
+from pipeline.checkpoint.begin import Way, find_way
+from pipeline.checkpoint.trust import FILE, Trust
 from pipeline.cli import options
 from pipeline.cli.directives import read_book
 from pipeline.cli.findings import Found, in_words
 from pipeline.errors import ConfigError
+from pipeline.independent.checkpoint import take_in
+from pipeline.independent.fold import Partition
 from pipeline.independent.proof import prove
 from pipeline.independent.read import fold_for
 from pipeline.independent.records import read_record
@@ -24,9 +30,11 @@ from pipeline.registry.lookup import Schemas
 from pipeline.registry.settings import RegistrySettings
 from pipeline.replay.proof.compare import Difference
 from pipeline.replay.proof.history import PolicyHistory, read_history
+from pipeline.replay.proof.prefixes import Passed
 from pipeline.replay.proof.verify import (
     OnProgress,
     Verdict,
+    asked_offsets,
     look_at_sample,
     offsets_of,
     statistics_at,
@@ -36,6 +44,24 @@ from pipeline.stream.log.topics import REWARDS
 from pipeline.stream.security import Address, client_options
 
 T = TypeVar("T")
+
+
+class Beginning(NamedTuple):
+    """Where the fold may begin."""
+
+    trust: Trust
+    from_start: bool
+
+    async def way(self, broker: Address, asked: Sequence[Kept]) -> Way:
+        """Find where it begins for these snapshots."""
+        return await find_way(broker, asked_offsets(asked), self.trust, from_start=self.from_start)
+
+    def remember(self, passed: Sequence[Passed]) -> Iterator[str]:
+        """Begin at what was come to from now on; yield what could not be done, in words."""
+        try:
+            self.trust.add(one.head.id for one in passed if one.is_equal)
+        except OSError as error:
+            yield f"the next proof: checkpoints can't be remembered, {error}. Give --trusted another file"
 
 
 class Offsets(click.ParamType):
@@ -69,6 +95,28 @@ class Offsets(click.ParamType):
     help="Fold by other code than the stages': slower. [PIPELINE_VERIFY_INDEPENDENT]",
 )
 @click.option("--sample", type=click.IntRange(1), metavar="N", help="A quick look at N ledger records, without a fold.")
+@click.option(
+    "--from-start",
+    envvar="PIPELINE_VERIFY_FROM_START",
+    is_flag=True,
+    help="Begin at offset 0, and prove every checkpoint on the way. [PIPELINE_VERIFY_FROM_START]",
+)
+@click.option(
+    "--trust",
+    envvar="PIPELINE_VERIFY_TRUST",
+    multiple=True,
+    metavar="ID",
+    help="Begin at this checkpoint without proving it: at least 12 digits of its id, or `newest`; may be repeated. "
+    "[PIPELINE_VERIFY_TRUST]",
+)
+@click.option(
+    "--trusted",
+    envvar="PIPELINE_TRUSTED_CHECKPOINTS",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=FILE,
+    show_default=True,
+    help="Where the checkpoints are remembered that this command has come to itself. [PIPELINE_TRUSTED_CHECKPOINTS]",
+)
 @options.registry
 @options.as_json
 def verify(
@@ -79,6 +127,9 @@ def verify(
     offsets: dict[int, int] | None,
     independent: bool,
     sample: int | None,
+    from_start: bool,
+    trust: tuple[str, ...],
+    trusted: Path,
     registry: RegistrySettings,
     as_json: bool,
 ) -> None:
@@ -101,6 +152,10 @@ def verify(
     against posterior_sha256, and counts, exposures and, of the simpler algorithms, posterior parameters; what it could
     not look at is named. What a replay put under a snapshot it does not count again.
 
+    The fold begins at the newest checkpoint of the ledger that this command has come to before (--trusted) or is told
+    to trust, and at offset 0 where there is none; it says which. The last checkpoint on the way is held against what
+    was come to, and remembered if it is the same. --from-start takes nobody's word, and holds every checkpoint.
+
     Exit code 0: equal. 1: different, and the first difference is named.
 
     \b
@@ -108,19 +163,26 @@ def verify(
       pipeline verify --policy homepage
       pipeline verify --last 100
       pipeline verify --independent
+      pipeline verify --from-start
+      pipeline verify --trust newest
       pipeline verify --offsets 0=120,1=98 --json
     """
     _check_usage(policies, version, last, offsets, sample)
+    if from_start and trust:
+        raise click.UsageError("--from-start trusts no checkpoint: leave --trust out")
+    # What another release came to is the word of other code.
+    code = f"{'independent' if independent else 'fold'} {metadata.version('bandit-pipeline')}"
+    beginning = Beginning(Trust(trusted, code, trust), from_start)
     if independent:
         if offsets is not None or sample is not None:
             raise click.UsageError("--independent is of published snapshots: leave --offsets and --sample out")
-        found = asyncio.run(_independently(broker, policies, version, last or 1))
+        found = asyncio.run(_independently(broker, policies, version, last or 1, beginning))
     elif offsets is not None:
         found = asyncio.run(_at_offsets(broker, policies, {p: end for p, end in offsets.items() if end}))
     elif sample is not None:
         found = asyncio.run(_sample(broker, policies, sample))
     else:
-        found = asyncio.run(_snapshots(broker, policies, version, last or 1, registry))
+        found = asyncio.run(_snapshots(broker, policies, version, last or 1, registry, beginning))
     click.echo(orjson.dumps(found.to_plain()) if as_json else "\n".join(in_words(found)))
     sys.exit(0 if found.first_fault is None else 1)
 
@@ -133,22 +195,46 @@ def _check_usage(policies: Sequence[str], version: int | None, *modes: object) -
 
 
 async def _snapshots(
-    broker: Address, policies: Sequence[str], version: int | None, last: int, registry: RegistrySettings
+    broker: Address,
+    policies: Sequence[str],
+    version: int | None,
+    last: int,
+    registry: RegistrySettings,
+    beginning: Beginning,
 ) -> Found:
     histories, asked = await _asked_for(broker, policies, version, last)
+    way = await beginning.way(broker, asked)
+    passed: list[Passed] = []
     async with Schemas(registry) as schemas:
-        verdicts = await _with_progress(lambda on_progress: verify_snapshots(broker, asked, on_progress, schemas))
-    return Found([history.lineage for history in histories], verdicts)
+        verdicts = await _with_progress(
+            lambda on_progress: verify_snapshots(broker, asked, on_progress, schemas, way, passed.append)
+        )
+    left_out = list(beginning.remember(passed))
+    return Found([history.lineage for history in histories], verdicts, left_out=left_out, way=way, passed=passed)
 
 
-async def _independently(broker: Address, policies: Sequence[str], version: int | None, last: int) -> Found:
+async def _independently(
+    broker: Address, policies: Sequence[str], version: int | None, last: int, beginning: Beginning
+) -> Found:
     histories, asked = await _asked_for(broker, policies, version, last)
     snapshots = [(one, read_record("snapshot", one.content)) for one in asked]
     alone = [one for one in snapshots if not one[1]["base_plan"]]
-    folded, strange = await _with_progress(
-        lambda on_progress: fold_for(client_options(broker), [one for _, one in alone], on_progress)
+    way = await beginning.way(broker, [one for one, _ in alone])
+    begun = {number: Partition() for number in way.begins}
+    await way.load(broker, lambda number, content: take_in(begun[number], content))
+    for number, head in way.begins.items():
+        begun[number].event_time_ms = head.event_time_ms
+    names = {number: [(head.offset, head.state) for head in heads] for number, heads in way.passes.items()}
+    starts = {number: (head.offset, head.state, begun[number]) for number, head in way.begins.items()}
+    folded, strange, equal = await _with_progress(
+        lambda on_progress: fold_for(client_options(broker), [one for _, one in alone], on_progress, starts, names)
     )
-    verdicts, left_out = [], []
+    passed = [
+        Passed(head, (number, head.offset, head.event_time_ms) in equal)
+        for number, heads in way.passes.items()
+        for head in heads
+    ]
+    verdicts, left_out = [], list(beginning.remember(passed))
     if strange:
         left_out.append(f"{REWARDS}/{strange}: no reward records")
     for (one, snapshot), prefix in zip(alone, folded, strict=True):
@@ -162,7 +248,8 @@ async def _independently(broker: Address, policies: Sequence[str], version: int 
         if snapshot["base_plan"]:
             name = f"{snapshot['policy']} version {snapshot['version']}"
             left_out.append(f"{name}: it rests on a replay, which `pipeline verify` counts again")
-    return Found([history.lineage for history in histories], verdicts, left_out=left_out)
+    lineages = [history.lineage for history in histories]
+    return Found(lineages, verdicts, left_out=left_out, way=way, passed=passed)
 
 
 async def _asked_for(

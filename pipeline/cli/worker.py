@@ -24,8 +24,10 @@ from pipeline.errors import NotAllowedError
 from pipeline.registry.lookup import Schemas
 from pipeline.registry.settings import RegistrySettings
 from pipeline.settings import (
+    CHECKPOINT_EVERY_S,
     CLOCK_SKEW_MS,
     COMMIT_INTERVAL_S,
+    MOST_CHECKPOINT_EVERY_S,
     ORPHAN_HOLD_MS,
     SESSION_TIMEOUT_S,
     LogFormat,
@@ -100,6 +102,16 @@ STOPPED_WITHIN_S = 15.0
     show_default=True,
     help="Seconds after which state goes from memory to the disk, at the latest; until then a crash reads it from its "
     "changelog. [PIPELINE_FLUSH_AFTER]",
+)
+@click.option(
+    "--checkpoint-every",
+    "checkpoint_every_s",
+    envvar="PIPELINE_CHECKPOINT_EVERY",
+    type=click.FloatRange(0.0, MOST_CHECKPOINT_EVERY_S),
+    default=CHECKPOINT_EVERY_S,
+    show_default=True,
+    help="Seconds between two checkpoints of each partition of the ledger, at which proofs can begin, 21600 for "
+    "instance; 0: none is written. [PIPELINE_CHECKPOINT_EVERY]",
 )
 @click.option(
     "--idle-after",
@@ -182,6 +194,7 @@ def worker(
     registry: RegistrySettings,
     accept_log: tuple[str, ...],
     flush_after_s: float,
+    checkpoint_every_s: float,
     idle_after_s: float,
     session_timeout_s: float,
     commit_interval_s: float,
@@ -200,6 +213,7 @@ def worker(
     Example:
       pipeline worker --broker 127.0.0.1:9092 --state-dir var/worker-1
       pipeline worker --broker 127.0.0.1:9092 --processes 4
+      pipeline worker --broker 127.0.0.1:9092 --checkpoint-every 21600
       pipeline worker --app-id pipeline-2 --take-over pipeline
       pipeline worker --accept-log outcomes=6f4d7c1e-9b7b-4a51-8f0e-6d6ac4dc0a3b@0:start
     """
@@ -212,6 +226,7 @@ def worker(
         registry=registry,
         accepted_logs=accepted_logs(accept_log),
         flush_after_s=flush_after_s,
+        checkpoint_every_s=checkpoint_every_s,
         idle_after_s=idle_after_s,
         session_timeout_s=session_timeout_s,
         commit_interval_s=commit_interval_s,

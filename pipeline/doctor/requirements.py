@@ -51,6 +51,7 @@ def needs_of(app_id: str) -> dict[str, tuple[Need, ...]]:
         ((topics.REWARDS, topics.ERASURES), (*KEPT_FOR_EVER, NOT_COMPACTED, LARGE)),
         ((topics.STATISTICS, topics.SNAPSHOTS, topics.POLICIES), (*COMPACTED, LARGE, ERASED_IN_TIME)),
         ((topics.DEPLOYMENTS,), COMPACTED),
+        ((topics.CHECKPOINTS,), tuple(need._replace(is_strict=False) for need in (*COMPACTED, LARGE, ERASED_IN_TIME))),
         (tuple(changelogs), (*COMPACTED, LARGE, TOMBSTONES_KEPT, ERASED_IN_TIME)),
         ((topics.SNAPSHOT_HISTORY,), (NOT_COMPACTED, LARGE)),
         ((topics.DEAD_LETTERS,), (REPLACED_LETTERS_GO, ERASED_IN_TIME, LARGE)),
@@ -196,6 +197,7 @@ def grants_of(role: Role, app_id: str) -> list[Grant]:
             found = _on(both, "Read", "Write")
             found += _on((topics.SNAPSHOT_HISTORY, topics.DEAD_LETTERS), "Write") + _on((topics.POLICIES,), "Read")
             found += _on((topics.DEPLOYMENTS,), "Read", "Write")
+            found.append(Grant("topic", topics.CHECKPOINTS, ("Read", "Write"), is_strict=False))
             found.append(Grant("group", app_id, ("Read",)))
         case "node":
             found = _on((topics.SNAPSHOTS, topics.POLICIES), "Read") + _on((topics.DECISIONS, topics.OUTCOMES), "Write")
@@ -210,7 +212,17 @@ def grants_of(role: Role, app_id: str) -> list[Grant]:
             found = _on((topics.DECISIONS, topics.OUTCOMES), "Write")
         case "analyst":
             read = (topics.DECISIONS, topics.OUTCOMES, topics.REWARDS, topics.STATISTICS, topics.SNAPSHOTS)
-            found = _on((*read, topics.SNAPSHOT_HISTORY, topics.POLICIES, topics.DEAD_LETTERS, topics.ERASURES), "Read")
+            found = _on(
+                (
+                    *read,
+                    topics.CHECKPOINTS,
+                    topics.SNAPSHOT_HISTORY,
+                    topics.POLICIES,
+                    topics.DEAD_LETTERS,
+                    topics.ERASURES,
+                ),
+                "Read",
+            )
     return found
 
 

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline.errors import StateError, UnavailableError
+from pipeline.independent.checkpoint import name_of
 from pipeline.independent.fold import Partition, Sums, merged
 from pipeline.independent.proof import Folded, Snapshot
 from pipeline.independent.records import read_record
@@ -21,20 +22,35 @@ MOST_TOLD = 5
 OnProgress = Callable[[int, int], None]
 
 
+Begun = Mapping[int, tuple[int, str, Partition]]
+"""By partition: the offset that is gone on from, the name of what it has come to by then, and that itself."""
+Names = Mapping[int, Sequence[tuple[int, str]]]
+"""By partition: offsets, and what it is said to have come to at each."""
+
+
 async def fold_for(
-    options: Mapping[str, Any], snapshots: Sequence[Snapshot], on_progress: OnProgress = lambda _done, _total: None
-) -> tuple[list[Folded], str]:
-    """Return each snapshot's prefix of the ledger, from one pass over it, and where in it no ledger record stands.
+    options: Mapping[str, Any],
+    snapshots: Sequence[Snapshot],
+    on_progress: OnProgress = lambda _done, _total: None,
+    begun: Begun | None = None,
+    names: Names | None = None,
+) -> tuple[list[Folded], str, set[tuple[int, int, int]]]:
+    """Return each snapshot's prefix of the ledger, from one pass over it.
+
+    And where in it no ledger record stands; and of the names those that are true, as partition, offset and event time.
 
     Args:
         options: how to speak to the brokers, as aiokafka takes it.
         snapshots: decoded.
         on_progress: told how many of how many offsets are read.
+        begun: what partitions go on from; the others begin at offset 0.
+        names: to be held against what is come to.
 
     Raises:
-        StateError: the ledger has lost its beginning or end. UnavailableError: no broker answers.
+        StateError: the ledger has lost its beginning or end, or what is gone on from has another name.
+        UnavailableError: no broker answers.
     """
-    reading = _Reading(snapshots)
+    reading = _Reading(snapshots, begun or {}, names or {})
     consumer = AIOKafkaConsumer(
         **options, group_id=None, enable_auto_commit=False, isolation_level="read_committed", auto_offset_reset="none"
     )
@@ -46,7 +62,7 @@ async def fold_for(
             await consumer.stop()
     except KafkaError as error:
         raise UnavailableError(f"the ledger can't be read: {error!r}") from error
-    return reading.folded(), reading.strange
+    return reading.folded(), reading.strange, reading.true_names
 
 
 async def _read(consumer: AIOKafkaConsumer, reading: _Reading, on_progress: OnProgress) -> None:
@@ -56,14 +72,15 @@ async def _read(consumer: AIOKafkaConsumer, reading: _Reading, on_progress: OnPr
     consumer.assign(places)
     begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
     for place in places:
-        wanted = reading.ends[place.partition]
-        if begins[place] > 0 or ends[place] < wanted:
+        wanted, start = reading.ends[place.partition], reading.starts[place.partition]
+        if begins[place] > start or ends[place] < wanted:
             raise StateError(
-                f"{LEDGER}/{place.partition} holds offsets {begins[place]} to {ends[place]}, 0 to {wanted} are needed: "
-                "what was deleted can't be folded. Give the topic unlimited retention"
+                f"{LEDGER}/{place.partition} holds offsets {begins[place]} to {ends[place]}, {start} to {wanted} are "
+                "needed: what was deleted can't be folded. Give the topic unlimited retention, or begin at a "
+                "checkpoint at or behind its first offset: see --trust, and ops/runbooks/checkpoints.md"
             )
-        consumer.seek(place, 0)
-    total, given_s = sum(reading.ends.values()), time.monotonic()
+        consumer.seek(place, start)
+    total, given_s = sum(reading.ends.values()) - sum(reading.starts.values()), time.monotonic()
     done = 0
     while waiting := [place for place in places if not reading.is_done(place.partition)]:
         batches = await consumer.getmany(*waiting, timeout_ms=POLL_MS)
@@ -83,7 +100,7 @@ async def _read(consumer: AIOKafkaConsumer, reading: _Reading, on_progress: OnPr
 class _Reading:
     """What is asked of each partition, and what has come of it."""
 
-    def __init__(self, snapshots: Sequence[Snapshot]) -> None:
+    def __init__(self, snapshots: Sequence[Snapshot], begun: Begun, names: Names) -> None:
         self._policies = [(one["policy"], one["generation"]) for one in snapshots]
         self._parts: list[list[Sums]] = [[] for _ in snapshots]
         self._records = [0] * len(snapshots)
@@ -96,14 +113,23 @@ class _Reading:
         for waiting in self._waiting.values():
             waiting.sort(reverse=True)
         self.ends = {number: waiting[0][0] for number, waiting in self._waiting.items()}
-        self._partitions = {number: Partition(set(self._policies)) for number in self.ends}
-        self._positions = dict.fromkeys(self.ends, 0)
+        self._partitions = {
+            number: begun[number][2] if number in begun else Partition(None if names.get(number) else self._policies)
+            for number in self.ends
+        }
+        self.starts = {number: begun[number][0] if number in begun else 0 for number in self.ends}
+        for number, (offset, name, partition) in begun.items():
+            if name_of(partition) != name:
+                raise StateError(f"the checkpoint of partition {number} at offset {offset} is not what its name says")
+        self.true_names: set[tuple[int, int, int]] = set()
+        self._names = {number: sorted(found, reverse=True) for number, found in names.items()}
+        self._positions = dict(self.starts)
         self._strange_count, self._strange = 0, list[str]()
 
     @property
     def reached(self) -> int:
         """Return how many offsets are read of those that are asked for."""
-        return sum(min(self._positions[number], end) for number, end in self.ends.items())
+        return sum(min(self._positions[number], end) - self.starts[number] for number, end in self.ends.items())
 
     def is_done(self, number: int) -> bool:
         """Whether nothing more is asked of a partition."""
@@ -126,9 +152,14 @@ class _Reading:
         """Give what ends below an offset its sums."""
         self._positions[number] = max(offset, self._positions[number])
         partition, waiting = self._partitions[number], self._waiting[number]
+        names = self._names.get(number, [])
+        while names and names[-1][0] <= self._positions[number]:
+            at, name = names.pop()
+            if name_of(partition) == name:
+                self.true_names.add((number, at, partition.event_time_ms))
         while waiting and waiting[-1][0] <= self._positions[number]:
             _, asker = waiting.pop()
-            sums = partition.sums[self._policies[asker]]
+            sums = partition.sums.get(self._policies[asker], {})
             self._parts[asker].append({row: list(columns) for row, columns in sums.items()})
             self._records[asker] += partition.records
             self._times_ms[asker] = max(self._times_ms[asker], partition.event_time_ms)

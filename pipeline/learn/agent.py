@@ -27,7 +27,7 @@ from pipeline.stream.log.outbox import Outbox
 from pipeline.stream.log.sources import Resumption
 from pipeline.stream.state.durable import DurablePartition
 from pipeline.stream.state.partitions import Opens, Partitions
-from pipeline.stream.state.tables import PROGRESS, ROW, due_key
+from pipeline.stream.state.tables import PROGRESS, ROW, PartitionRows, due_key
 
 GONE = b"e"
 """Of an erased action. Interned for ever: whoever asks for an erasure again, it is done once."""
@@ -85,6 +85,12 @@ class LearnAgent:
         """Return the first offset that is not in the open partition's state."""
         del topic  # it reads but one
         return self.partitions.known(partition).state.position
+
+    def rows_of(self, partition: int) -> tuple[PartitionRows, str]:
+        """Return the rows of an open partition, and the id of the ledger's topic that they are of."""
+        held = self.partitions.known(partition).held
+        mark, _ = held.sources.marks()[topics.REWARDS]
+        return held.rows, mark.topic_id
 
     async def handle(self, *batches: Batch) -> None:
         """Fold batches of the ledger."""

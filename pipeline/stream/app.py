@@ -20,6 +20,7 @@ import rocksdict
 from faust.types import TP
 from mode import Service
 
+from pipeline.checkpoint.write import Checkpoints
 from pipeline.doctor.watch import ClusterWatch
 from pipeline.errors import StateError
 from pipeline.join.agent import JoinAgent
@@ -67,6 +68,7 @@ LEARN_PACE_S = 0.25
 """LEARN's, at most: it hands over statistics four times as often as the most eager policy publishes."""
 PAY_POLL_S = 0.1
 TICK_POLL_S = 0.5
+CHECKPOINT_POLL_S = 1.0
 
 
 class WorkerApp(faust.App):
@@ -282,6 +284,17 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
     tick = partial(join.tick, idle_after_s=settings.idle_after_s)
     ticking = Chores(join_lanes, partial(app.ready, topics.DECISIONS), some_time, tick)
 
+    checkpoints = Checkpoints(
+        settings.broker,
+        learn.rows_of,
+        settings.checkpoint_every_s,
+        lambda point: app.reach(f"checkpoint.{point}"),
+        on_written=app.metrics.note_checkpoint,
+    )
+    at_times = partial(asyncio.sleep, CHECKPOINT_POLL_S)
+    owned = partial(app.ready, topics.REWARDS)
+    checkpointing = Chores(learn_lanes, owned, at_times, checkpoints.write_if_due, waits=False)
+
     @app.task
     async def follow_policies() -> None:
         await keep_running(app.policies.follow)
@@ -293,6 +306,10 @@ def build_app(settings: WorkerSettings) -> WorkerApp:
     @app.task
     async def pay_owed_statistics() -> None:
         await keep_running(paying.run)
+
+    @app.task
+    async def write_checkpoints() -> None:
+        await keep_running(checkpointing.run)
 
     @app.task
     async def tick_idle_partitions() -> None:

@@ -7,7 +7,8 @@ The points, in their order, for the stages join, learn and publish:
     before-outputs  outputs-sent  outputs-acknowledged  changelog-sent  changelog-acknowledged  rows-written  batch-done
 
 and for the process: worker.before-commit, worker.after-commit, publish.snapshot-built, publish.snapshot-sent; where a
-snapshot has parts, publish.parts-written and publish.parts-sent after each group of them.
+snapshot has parts, publish.parts-written and publish.parts-sent after each group of them. Of a checkpoint:
+checkpoint.part-sent after each part, checkpoint.parts-sent, checkpoint.head-sent, checkpoint.superseded.
 """
 
 from __future__ import annotations

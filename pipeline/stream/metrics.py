@@ -68,6 +68,7 @@ class WorkerMetrics(Collector):
         self._restored: Counter[str] = Counter()
         self._rebuilt: Counter[tuple[str, str]] = Counter()
         self._gone: Counter[tuple[str, int]] = Counter()
+        self._checkpoints: dict[int, int] = {}
         self._failed_lanes: dict[tuple[str, int], bool] = {}
         self._join_partitions: Iterable[JoinPartition] = ()
         self._publish_partitions: Iterable[PublishPartition] = ()
@@ -125,6 +126,10 @@ class WorkerMetrics(Collector):
         """Count offsets that nobody will ever read."""
         self._gone[topic, partition] += count
 
+    def note_checkpoint(self, partition: int, offset: int) -> None:
+        """Show how far the last checkpoint of a partition goes."""
+        self._checkpoints[partition] = offset
+
     def note_stall(self, seconds: float) -> None:
         """Count how late the event loop came back."""
         self._stalls.observe((), seconds)
@@ -179,6 +184,14 @@ class WorkerMetrics(Collector):
         for (topic, number), count in list(self._gone.items()):
             gone.add_metric([topic, str(number)], count)
         yield gone
+        checkpoints = GaugeMetricFamily(
+            "pipeline_checkpoint_offset",
+            "Ledger offset of the last checkpoint that this worker wrote.",
+            labels=["partition"],
+        )
+        for number, offset in list(self._checkpoints.items()):
+            checkpoints.add_metric([str(number)], offset)
+        yield checkpoints
         failed = GaugeMetricFamily(
             "pipeline_failed_lanes",
             "1 where a partition of a stage has failed again and again, and stands still.",

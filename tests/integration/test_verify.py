@@ -11,18 +11,24 @@ from typing import Any
 
 import orjson
 import pytest
+from aiokafka import TopicPartition
 
 from pipeline.audit.record import Operator
 from pipeline.brokers import running_broker
+from pipeline.checkpoint.head import LIST, PART, Head, head_from
+from pipeline.checkpoint.parts import cut, list_of
+from pipeline.checkpoint.state import LedgerState, lines_of
+from pipeline.checkpoint.topic import record_of
 from pipeline.cli.control import apply_policy
 from pipeline.codec import avro
-from pipeline.learn.ledger import ledger_record
+from pipeline.learn.ledger import fold_ledger, ledger_record
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.publish.hold import republish
 from pipeline.publish.outline import outline_of
 from pipeline.publish.snapshot import build_snapshot, posterior_sha256, snapshot_id
+from pipeline.stream.log.identity import LogLookup
 from pipeline.stream.log.outbox import Outbox, Record
-from pipeline.stream.log.topics import REWARDS, SNAPSHOT_HISTORY, SNAPSHOTS
+from pipeline.stream.log.topics import CHECKPOINTS, REWARDS, SNAPSHOT_HISTORY, SNAPSHOTS
 from tests.ledger_fold import LedgerFold
 from tests.samples import define, plain_policy
 
@@ -394,3 +400,110 @@ async def test_an_outline_of_another_snapshot_than_its_successor_names_breaks_th
     done = verify(broker)
     assert done.returncode == 1
     assert "version 2: parent" in done.stdout
+
+
+def checkpoint(end: int, previous: str = "", **others: Any) -> list[Record]:
+    """Make the records of the checkpoint of the ledger below an offset; the head is the last of them."""
+    state = LedgerState()
+    fold = fold_ledger([ledger_record(offset, fields) for offset, fields in enumerate(LEDGER[:end])], {}, state.fold)
+    parts = list(cut(lines_of(state.fold.watermark_ms, fold.counted, fold.deltas)))
+    named = list_of(part.name for part in parts)
+    head = Head("", 0, end, state.fold.watermark_ms, previous, named.name, len(parts))._replace(**others)
+    made = [record_of(0, PART, part) for part in parts] + [record_of(0, LIST, named)]
+    return [*made, Record(CHECKPOINTS, 0, head.key, head.to_bytes())]
+
+
+async def send_checkpoints(broker: str, *made: list[Record]) -> list[str]:
+    """Send checkpoints of this broker's ledger, each behind the one before; return their ids."""
+    outbox = Outbox(broker)
+    await outbox.start()
+    try:
+        topic_id = (await LogLookup(outbox.client).log(TopicPartition(REWARDS, 0))).topic_id
+        ids = [""]
+        for records in made:
+            head = head_from(records[-1].value or b"")
+            head = head._replace(topic_id=head.topic_id or topic_id, previous=head.previous or ids[-1])
+            await outbox.deliver([*records[:-1], Record(CHECKPOINTS, 0, head.key, head.to_bytes())])
+            ids.append(head.id)
+    finally:
+        await outbox.stop()
+    return ids[1:]
+
+
+@pytest.mark.parametrize("how", [(), ("--independent",)], ids=["fold", "other-code"])
+async def test_a_proof_begins_where_it_came_to_before_and_says_so(broker, tmp_path, how):
+    await publish(broker, LEDGER, *line())
+    first, second = await send_checkpoints(broker, checkpoint(8), checkpoint(19))
+    remember = (*how, "--trusted", str(tmp_path / "trusted.json"), "--json")
+
+    def proven(*options: str) -> dict[str, Any]:
+        done = verify(broker, *remember, *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found: dict[str, Any] = orjson.loads(done.stdout)
+        return found
+
+    begun = proven("--version", "3", "--policy", "homepage")
+    assert (begun["begun_at"], begun["ledger_records"]) == ([], 30)
+    assert begun["checkpoints"] == [{"partition": 0, "offset": 19, "checkpoint": second, "equal": True}]
+    again = proven("--version", "3", "--policy", "homepage")
+    assert again["begun_at"] == [{"partition": 0, "offset": 19, "checkpoint": second}]
+    assert (again["ledger_records"], again["checkpoints"]) == (11, [])
+    # Version 1 ends at 10, before what is trusted: it comes by the first one, which is trusted from then on.
+    assert [one["checkpoint"] for one in proven("--version", "1", "--policy", "homepage")["checkpoints"]] == [first]
+    assert [one["offset"] for one in proven("--last", "4")["begun_at"]] == [8]
+    whole = proven("--from-start", "--version", "3", "--policy", "homepage")
+    assert (whole["begun_at"], whole["ledger_records"]) == ([], 30)
+    assert [(one["checkpoint"], one["equal"]) for one in whole["checkpoints"]] == [(first, True), (second, True)]
+    # What the one code came to is not the other's word.
+    other = () if how else ("--independent",)
+    apart = orjson.loads(verify(broker, *other, *remember[len(how) :]).stdout)
+    assert apart["begun_at"] == []
+
+
+@pytest.mark.parametrize("how", [(), ("--independent",)], ids=["fold", "other-code"])
+async def test_an_operator_may_vouch_for_a_checkpoint_and_a_wrong_one_is_told_of(broker, tmp_path, how):
+    await publish(broker, LEDGER, snapshot())
+    (wrong_id,) = await send_checkpoints(broker, checkpoint(7, offset=9))
+    here = (*how, "--trusted", str(tmp_path / "trusted.json"))
+    found = verify(broker, *here)
+    assert found.returncode == 1
+    assert f"different: checkpoint {wrong_id[:12]} of ledger partition 0 at offset 9" in found.stdout
+    assert not (tmp_path / "trusted.json").exists()
+    # Two records are not in it, whoever vouches for it.
+    for trust in ("newest", wrong_id[:12]):
+        vouched = verify(broker, *here, "--trust", trust)
+        assert vouched.returncode == 1
+        assert f"begun: the ledger's partition 0 at 9 ({wrong_id[:12]})" in vouched.stdout
+        assert "different: homepage version 1" in vouched.stdout
+
+
+async def test_a_checkpoint_of_another_log_or_that_lacks_a_part_is_not_begun_at_whoever_vouches(broker, tmp_path):
+    await publish(broker, LEDGER, snapshot())
+    trust = ("--trusted", str(tmp_path / "trusted.json"), "--trust", "newest")
+    for refused in (checkpoint(9, topic_id="of-another-ledger"), checkpoint(9, partition=1), checkpoint(8)[1:]):
+        await send_checkpoints(broker, refused)
+        found = verify(broker, *trust)
+        assert found.returncode == 0, found.stdout
+        assert "begun: the ledger's start" in found.stdout
+    await send_checkpoints(broker, checkpoint(9))
+    assert "begun: the ledger's partition 0 at 9" in verify(broker, *trust).stdout
+
+
+async def test_a_part_that_was_changed_ends_the_proof_and_says_how_to_do_without(broker, tmp_path):
+    await publish(broker, LEDGER, snapshot())
+    part, *rest = checkpoint(9)
+    other, *_ = checkpoint(8)
+    await send_checkpoints(broker, [part._replace(value=other.value), *rest])
+    found = verify(broker, "--trusted", str(tmp_path / "trusted.json"), "--trust", "newest")
+    assert found.returncode not in (0, 1)
+    assert "it was changed" in found.stderr
+    assert "--from-start" in found.stderr
+
+
+async def test_a_chain_with_a_head_that_is_missing_is_different(broker, tmp_path):
+    await publish(broker, LEDGER, snapshot())
+    await send_checkpoints(broker, checkpoint(9), checkpoint(19, "ab" * 32))
+    found = verify(broker, "--trusted", str(tmp_path / "trusted.json"))
+    assert found.returncode == 1
+    assert "the chain of checkpoints" in found.stdout
+    assert "missing or is another now" in found.stdout

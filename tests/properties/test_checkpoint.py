@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.checkpoint import state
 from pipeline.checkpoint.parts import cut, list_of, part_of
-from pipeline.checkpoint.state import LedgerState, lines_of, stored_fold, stored_lines
+from pipeline.checkpoint.state import LedgerState, stored_fold, stored_lines
 from pipeline.codec import avro
 from pipeline.independent import checkpoint as by_other_code
 from pipeline.independent.fold import Partition
@@ -27,18 +28,18 @@ from tests.traffic import Traffic, traffic
 pytestmark = pytest.mark.timeout(600)
 
 
-def folded(ledger: Sequence[bytes], state: LedgerState | None = None) -> LedgerState:
+def folded(ledger: Sequence[bytes], begun: LedgerState | None = None) -> LedgerState:
     """Fold a ledger from where a state stands, record by record."""
-    state = state or LedgerState()
+    one = begun or LedgerState()
     for offset, raw in enumerate(ledger):
-        fold = fold_ledger([ledger_record(offset, avro.decode_as("reward", raw))], state.counted, state.fold)
-        state.counted |= fold.counted
-        merge_deltas(state.rows, fold.deltas.items())
-    return state
+        fold = fold_ledger([ledger_record(offset, avro.decode_as("reward", raw))], one.counted, one.fold)
+        one.counted |= fold.counted
+        merge_deltas(one.rows, fold.deltas.items())
+    return one
 
 
-def lines(state: LedgerState) -> bytes:
-    return b"".join(lines_of(state.fold.watermark_ms, state.counted, state.rows))
+def lines(one: LedgerState) -> bytes:
+    return b"".join(state.lines_of(one.fold.watermark_ms, one.counted, one.rows))
 
 
 def folded_by_other_code(ledger: Sequence[bytes], partition: Partition, start: int = 0) -> Partition:
@@ -55,7 +56,7 @@ def begun_at(ledger: Sequence[bytes], end: int) -> LedgerState:
     """Go on from the parts of a checkpoint, and from nothing else."""
     before = folded(ledger[:end])
     begun = LedgerState()
-    for part in cut(lines_of(before.fold.watermark_ms, before.counted, before.rows)):
+    for part in cut(state.lines_of(before.fold.watermark_ms, before.counted, before.rows)):
         begun.read(part.content)
     begun.fold.position, begun.fold.watermark_ms = end, before.fold.watermark_ms
     return begun
@@ -77,8 +78,8 @@ def assert_any_beginning_leads_here(ledger: Sequence[bytes], end: int) -> None:
     assert lines_by_other_code(folded_by_other_code(ledger, begun_by_other_code(ledger, end), end)) == lines(straight)
 
 
-def name(state: LedgerState) -> str:
-    return list_of(part.name for part in cut(lines_of(state.fold.watermark_ms, state.counted, state.rows))).name
+def name(one: LedgerState) -> str:
+    return list_of(part.name for part in cut(state.lines_of(one.fold.watermark_ms, one.counted, one.rows))).name
 
 
 @settings(max_examples=80)
@@ -142,3 +143,53 @@ def test_a_line_that_changes_leaves_parts_far_from_it_as_they_were():
     changed = {part.name for part in cut([*many[:90_000], b'["e","another",1]\n', *many[90_000:]])}
     assert len(changed - before) <= 3
     assert max(len(part.content) for part in cut(many)) <= 1 << 20
+
+
+def without_tallies(patch: pytest.MonkeyPatch) -> None:
+    right = state.open_line
+    patch.setattr(state, "open_line", lambda action, counted: right(action, counted._replace(tallies=())))
+
+
+def expired_ones_too(patch: pytest.MonkeyPatch) -> None:
+    right = state.lines_of
+    patch.setattr(state, "lines_of", lambda _event_time_ms, *rest: right(-1, *rest))
+
+
+def nobody_is_erased(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(state, "erased_line", lambda *_: b"")
+
+
+def rewards_of_open_ones_forgotten(patch: pytest.MonkeyPatch) -> None:
+    right = state.open_line
+    patch.setattr(state, "open_line", lambda action, counted: right(action, counted._replace(reward=0)))
+
+
+def rows_without_reward_left_out(patch: pytest.MonkeyPatch) -> None:
+    right = state.sums_line
+    patch.setattr(state, "sums_line", lambda key, row: right(key, row) if row.sums[1] else b"")
+
+
+def parts_cut_elsewhere(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("pipeline.checkpoint.parts.LEAST_BYTES", 2)
+    patch.setattr("pipeline.checkpoint.parts.MEAN_BYTES", 64)
+
+
+MUTANTS = {
+    "tallies of open actions are left out": (without_tallies, exp3_policy(settle="optimistic")),
+    "expired actions stay": (expired_ones_too, plain_policy(**HOW)),
+    "who is erased is forgotten": (nobody_is_erased, plain_policy(**HOW)),
+    "what open actions earned is forgotten": (rewards_of_open_ones_forgotten, plain_policy(**HOW)),
+    "rows without a reward are left out": (rows_without_reward_left_out, plain_policy(**HOW)),
+    "parts are cut elsewhere": (parts_cut_elsewhere, plain_policy(**HOW)),
+}
+
+
+@pytest.mark.parametrize("fault", MUTANTS)
+def test_a_fault_in_how_checkpoints_are_written_is_seen_by_other_code(fault, monkeypatch):
+    apply, policy = MUTANTS[fault]
+    ledgers = played(policy)
+    right = [name(folded(ledger)) for ledger in ledgers]
+    other = [by_other_code.name_of(folded_by_other_code(ledger, Partition())) for ledger in ledgers]
+    assert right == other
+    apply(monkeypatch)
+    assert [name(folded(ledger)) for ledger in ledgers] != other

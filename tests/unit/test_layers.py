@@ -27,7 +27,7 @@ PURE = {
     "checkpoint": ("errors", "models", "codec", "learn.memory"),
     "publish": ("errors", "models", "policy", "codec", "learn.memory"),
     "client": ("errors", "serve"),
-    "replay": ("errors", "events", "models", "policy", "codec", "join", "learn", "publish"),
+    "replay": ("errors", "events", "models", "policy", "codec", "join", "learn", "checkpoint", "publish"),
     "serve": (
         "errors",
         "models",
@@ -75,6 +75,7 @@ PURE = {
 WORLDLY = {
     "join": ("agent",),
     "learn": ("agent", "owed"),
+    "checkpoint": ("begin", "topic", "trust", "write"),
     "producers": ("tail",),
     "publish": ("agent", "partition", "sending", "versions"),
     "client": ("http",),

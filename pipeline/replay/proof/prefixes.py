@@ -1,5 +1,8 @@
 """Several prefixes of the ledger from one pass over it: each policy's statistics at its offset vector. Pure.
 
+Where a checkpoint is begun at, a partition goes on from what it says; where one is come by, what it names is held
+against what was come to.
+
 A prefix is complete when every partition has come to its end:
 
     partition 0   ───────┤ a ──────┤ b ──
@@ -17,6 +20,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pipeline.checkpoint.head import Head
+from pipeline.checkpoint.parts import cut, list_of
+from pipeline.checkpoint.state import LedgerState, lines_of
 from pipeline.learn.ledger import LedgerRecord, fold_ledger, merge_deltas
 from pipeline.learn.memory import Counted, FoldState, RowKey
 from pipeline.models.sums.statistics import Statistics
@@ -52,6 +58,14 @@ class PrefixRows(NamedTuple):
     """The latest event time that is in; 0 of an empty prefix."""
 
 
+class Passed(NamedTuple):
+    """A checkpoint that was come by."""
+
+    head: Head
+    is_equal: bool
+    """Whether what it names is what was come to."""
+
+
 @dataclass(slots=True)
 class _Partition:
     """One partition of the ledger, as far as it is folded."""
@@ -62,8 +76,10 @@ class _Partition:
     """Of actions that are not erased, the nearest first; one whose id came again may stand there twice."""
     rows: defaultdict[Policy, dict[RowKey, Statistics]] = field(default_factory=lambda: defaultdict(dict))
     folded: int = 0
+    keeps_all: bool = False
+    """Whether the rows of policies that nobody asks for are kept too, for checkpoints."""
     waiting: list[tuple[int, int]] = field(default_factory=list)
-    """(end, number of the prefix), the nearest end last."""
+    """(end, number of the prefix, or below 0 that of a checkpoint), the nearest end last."""
 
 
 @dataclass(slots=True)
@@ -79,7 +95,21 @@ class _Part:
 class PrefixFold:
     """The pass."""
 
-    def __init__(self, prefixes: Iterable[Prefix]) -> None:
+    def __init__(
+        self,
+        prefixes: Iterable[Prefix],
+        begun: Mapping[int, LedgerState] | None = None,
+        passes: Mapping[int, Sequence[Head]] | None = None,
+    ) -> None:
+        """Say what is asked.
+
+        Args:
+            prefixes: to be folded.
+            begun: what partitions go on from; the others begin at offset 0.
+            passes: checkpoints to come by, none behind the last prefix.
+        """
+        self.passed: list[Passed] = []
+        """Those that were come by so far."""
         self._prefixes = list(prefixes)
         self._policies = {(prefix.policy, prefix.generation) for prefix in self._prefixes}
         self._parts = [_Part({number for number, end in prefix.ends.items() if end > 0}) for prefix in self._prefixes]
@@ -88,6 +118,13 @@ class PrefixFold:
             for partition, end in prefix.ends.items():
                 if end > 0:
                     self._partitions[partition].waiting.append((end, number))
+        self._heads = [head for heads in (passes or {}).values() for head in heads]
+        for place, head in enumerate(self._heads):
+            partition_state = self._partitions[head.partition]
+            partition_state.waiting.append((head.offset, -1 - place))
+            partition_state.keeps_all = True
+        for number, state in (begun or {}).items():
+            _go_on_from(self._partitions[number], state)
         for partition_state in self._partitions.values():
             partition_state.waiting.sort(reverse=True)
 
@@ -123,7 +160,7 @@ class PrefixFold:
         partition.folded += len(records)
         deltas: defaultdict[Policy, list[tuple[RowKey, Statistics]]] = defaultdict(list)
         for key, delta in fold.deltas.items():
-            if (key.policy, key.generation) in self._policies:
+            if partition.keeps_all or (key.policy, key.generation) in self._policies:
                 deltas[key.policy, key.generation].append((key, delta))
         for policy, changes in deltas.items():
             merge_deltas(partition.rows[policy], changes)
@@ -131,6 +168,9 @@ class PrefixFold:
     def _close(self, number: int, partition: _Partition) -> Iterator[PrefixRows]:
         """Take the nearest end's prefix out of a partition that has come to it."""
         _, prefix_number = partition.waiting.pop()
+        if prefix_number < 0:
+            self._pass_by(partition, self._heads[-1 - prefix_number])
+            return
         prefix, part = self._prefixes[prefix_number], self._parts[prefix_number]
         merge_deltas(part.rows, partition.rows[prefix.policy, prefix.generation].items())
         part.folded += partition.folded
@@ -139,11 +179,27 @@ class PrefixFold:
         if not part.missing:
             yield self._complete(prefix_number)
 
+    def _pass_by(self, partition: _Partition, head: Head) -> None:
+        rows = {key: row for rows in partition.rows.values() for key, row in rows.items()}
+        event_time_ms = partition.state.watermark_ms
+        names = list_of(part.name for part in cut(lines_of(event_time_ms, partition.counted, rows)))
+        self.passed.append(Passed(head, (names.name, event_time_ms) == (head.state, head.event_time_ms)))
+
     def _complete(self, number: int) -> PrefixRows:
         part = self._parts[number]
         rows = PrefixRows(self._prefixes[number], sorted(part.rows.items()), part.folded, part.event_time_ms)
         part.rows = {}
         return rows
+
+
+def _go_on_from(partition: _Partition, state: LedgerState) -> None:
+    partition.state, partition.counted = state.fold, state.counted
+    partition.expiries = [
+        (one.expires_at_ms, action_id) for action_id, one in state.counted.items() if not one.is_erased
+    ]
+    heapq.heapify(partition.expiries)
+    for key, row in state.rows.items():
+        partition.rows[key.policy, key.generation][key] = row
 
 
 def _remember(partition: _Partition, counted: Mapping[str, Counted]) -> None:

@@ -1,4 +1,4 @@
-"""Read the partitions of a topic from their start up to given offsets."""
+"""Read the partitions of a topic from their start, or from given offsets, up to given ones."""
 
 from __future__ import annotations
 
@@ -22,41 +22,52 @@ POLL_S = 0.5
 
 
 async def read_ledger(
-    broker: Address, ends: Mapping[int, int], *, stops: Sequence[Mapping[int, int]] = ()
+    broker: Address,
+    ends: Mapping[int, int],
+    *,
+    stops: Sequence[Mapping[int, int]] = (),
+    starts: Mapping[int, int] | None = None,
 ) -> AsyncIterator[tuple[int, Sequence[tuple[int, Fields]], int]]:
     """Yield (partition, offset and fields of its rewards, how many records there were), as `read_up_to` does.
 
     What is no reward is passed over, and told of.
     """
     tell = PassedOver(REWARDS)
-    async for partition, records in read_up_to(broker, REWARDS, ends, stops=stops):
+    async for partition, records in read_up_to(broker, REWARDS, ends, stops=stops, starts=starts):
         pairs = ((record.offset, record.value) for record in records)
         rewards = [(offset, fields) for offset, _, fields in readable(partition, pairs, "reward", pass_over=tell)]
         yield partition, rewards, len(records)
 
 
 async def read_up_to(
-    broker: Address, topic: str, ends: Mapping[int, int], *, stops: Sequence[Mapping[int, int]] = ()
+    broker: Address,
+    topic: str,
+    ends: Mapping[int, int],
+    *,
+    stops: Sequence[Mapping[int, int]] = (),
+    starts: Mapping[int, int] | None = None,
 ) -> AsyncIterator[tuple[int, Sequence[Any]]]:
     """Yield (partition, records below its end), in offset order within a partition.
 
     Args:
         broker: bootstrap servers.
-        topic: its partitions are read from their start.
+        topic: what is read.
         ends: by partition.
         stops: rising offsets by partition that all partitions come to in turn, before any is read much further.
+        starts: by partition, where it is read from; the others from offset 0.
 
     Raises:
-        StateError: a partition no longer begins at offset 0, or ends before its end.
+        StateError: a partition no longer holds where it is read from, or ends before its end.
         UnavailableError: no broker answers.
     """
-    targets = {TopicPartition(topic, number): end for number, end in ends.items() if end > 0}
+    begun = starts or {}
+    targets = {TopicPartition(topic, number): end for number, end in ends.items() if end > begun.get(number, 0)}
     if not targets:
         return
     has_come = asyncio.Event()
     async with open_reader(broker) as reader:
-        await check_complete(reader, targets)
-        readings = [reader.begin(place, 0, has_come, asyncio.Event()) for place in targets]
+        await check_complete(reader, targets, begun)
+        readings = [reader.begin(place, begun.get(place.partition, 0), has_come, asyncio.Event()) for place in targets]
         for stop in (*stops, ends):
             given_s = time.monotonic()
             while behind := [r for r in readings if r.taken < min(targets[r.partition], stop.get(r.partition[1], 0))]:
@@ -73,15 +84,19 @@ async def read_up_to(
                         await asyncio.wait_for(has_come.wait(), POLL_S)
 
 
-async def check_complete(reader: LogReader, targets: Mapping[TopicPartition, int]) -> None:
-    """Raise StateError for a partition that no longer begins at offset 0, or ends before its target."""
+async def check_complete(
+    reader: LogReader, targets: Mapping[TopicPartition, int], starts: Mapping[int, int] | None = None
+) -> None:
+    """Raise StateError for a partition that no longer begins where it is read from, or ends before its target."""
     begins = await reader.offsets(targets, EARLIEST_MS)
     ends = await reader.offsets(targets, LATEST_MS)
     for partition, target in targets.items():
-        if begins[partition] > 0:
+        start = (starts or {}).get(partition.partition, 0)
+        if begins[partition] > start:
             raise StateError(
-                f"{partition.topic}/{partition.partition} begins at offset {begins[partition]}, 0 is needed: what was "
-                "deleted can't be recomputed. Give the topic unlimited retention"
+                f"{partition.topic}/{partition.partition} begins at offset {begins[partition]}, {start} is needed: "
+                "what was deleted can't be recomputed. Give the topic unlimited retention, or begin at a checkpoint at "
+                "or behind that offset: see --trust, and ops/runbooks/checkpoints.md"
             )
         if ends[partition] < target:
             raise StateError(

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import orjson
 from aiokafka import TopicPartition
 
+from pipeline.checkpoint.begin import Way
+from pipeline.checkpoint.state import LedgerState
 from pipeline.codec.readable import readable
 from pipeline.learn.ledger import ledger_record, merge_deltas
 from pipeline.learn.memory import RowKey
@@ -22,7 +24,7 @@ from pipeline.publish.snapshot import as_published, posterior_sha256, segment_po
 from pipeline.registry.lookup import Schemas
 from pipeline.replay.proof.compare import Difference, first_difference
 from pipeline.replay.proof.parts import find_parts
-from pipeline.replay.proof.prefixes import Prefix, PrefixFold, PrefixRows, Rows, waves
+from pipeline.replay.proof.prefixes import Passed, Prefix, PrefixFold, PrefixRows, Rows, waves
 from pipeline.replay.proof.read import check_complete, read_ledger
 from pipeline.replay.proof.sample import can_be_judged, record_fault, spread
 from pipeline.replay.recounting.recount_bases import Ground, count_grounds, ground_of, offsets_in, rules_of
@@ -77,7 +79,12 @@ class Sampled(NamedTuple):
 
 
 async def verify_snapshots(
-    broker: Address, snapshots: Sequence[Kept], on_progress: OnProgress, schemas: Schemas | None = None
+    broker: Address,
+    snapshots: Sequence[Kept],
+    on_progress: OnProgress,
+    schemas: Schemas | None = None,
+    way: Way | None = None,
+    on_passed: Callable[[Passed], None] = lambda _: None,
 ) -> list[Verdict]:
     """Recompute snapshots from the ledger; the verdicts are in the order of `snapshots`.
 
@@ -86,6 +93,8 @@ async def verify_snapshots(
         snapshots: as the history has them.
         on_progress: told how many of how many ledger records are folded.
         schemas: of records in a registry's frame, for what rests on a replay of the events.
+        way: where the ledger is begun at; from its start if not given.
+        on_passed: told of each checkpoint that was come by.
 
     Raises:
         StateError: the ledger does not hold what is needed. UnavailableError: no broker answers.
@@ -94,29 +103,60 @@ async def verify_snapshots(
     prefixes = [_prefix_of(id_, one.fields) for id_, one in by_id.items()]
     verdicts = {}
     grounds = await _grounds_of(broker, by_id.values(), on_progress, schemas)
-    async for done in fold_prefixes(broker, prefixes, on_progress):
+    async for done in fold_prefixes(broker, prefixes, on_progress, way, on_passed):
         verdicts[done.prefix.name] = await _verdict(broker, done, by_id[done.prefix.name], grounds)
     return [verdicts[one.id] for one in snapshots]
 
 
 async def fold_prefixes(
-    broker: Address, prefixes: Sequence[Prefix], on_progress: OnProgress
+    broker: Address,
+    prefixes: Sequence[Prefix],
+    on_progress: OnProgress,
+    way: Way | None = None,
+    on_passed: Callable[[Passed], None] = lambda _: None,
 ) -> AsyncIterator[PrefixRows]:
-    """Read the ledger once, and yield each prefix as soon as it is complete.
+    """Read the ledger once, from where the way begins, and yield each prefix as soon as it is complete.
 
     Raises:
         StateError: the ledger does not hold what is needed. UnavailableError: no broker answers.
     """
-    fold = PrefixFold(prefixes)
+    way = way or Way()
+    begun = await begun_states(broker, way)
+    starts = {number: state.fold.position for number, state in begun.items()}
+    fold = PrefixFold(prefixes, begun, way.passes)
     stops = waves(prefixes)
-    done, total = 0, sum(stops[-1].values())
-    async for partition, rewards, count in read_ledger(broker, stops[-1], stops=stops[:-1]):
+    done, total = 0, sum(end - starts.get(number, 0) for number, end in stops[-1].items())
+    async for partition, rewards, count in read_ledger(broker, stops[-1], stops=stops[:-1], starts=starts):
         for complete in fold.add(partition, [ledger_record(offset, fields) for offset, fields in rewards]):
             yield complete
         done += count
         on_progress(done, total)
     for complete in fold.finish():
         yield complete
+    for passed in fold.passed:
+        on_passed(passed)
+
+
+async def begun_states(broker: Address, way: Way) -> dict[int, LedgerState]:
+    """Return what each partition goes on from; its parts are held against the names that its checkpoint gives.
+
+    Raises:
+        StateError: a checkpoint is not what it says. UnavailableError: no broker answers.
+    """
+    states = {number: LedgerState() for number in way.begins}
+    await way.load(broker, lambda number, content: states[number].read(content))
+    for number, head in way.begins.items():
+        states[number].fold.position, states[number].fold.watermark_ms = head.offset, head.event_time_ms
+    return states
+
+
+def asked_offsets(snapshots: Sequence[Kept]) -> dict[int, tuple[int, int]]:
+    """Return, by ledger partition, the first and the last offset at which one of them ends."""
+    ends: dict[int, list[int]] = {}
+    for one in snapshots:
+        for number, end in offsets_of(one.fields).items():
+            ends.setdefault(number, []).append(end)
+    return {number: (min(found), max(found)) for number, found in ends.items()}
 
 
 async def statistics_at(

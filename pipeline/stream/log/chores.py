@@ -25,6 +25,8 @@ class Chores:
         owned: Callable[[], Iterable[int]],
         pause: Callable[[], Awaitable[None]],
         work: Callable[[int], Awaitable[None]],
+        *,
+        waits: bool = True,
     ) -> None:
         """Say what it is.
 
@@ -33,11 +35,13 @@ class Chores:
             owned: gives the partitions to look at.
             pause: waits until something may be due.
             work: does what is due of a partition.
+            waits: whether who lets it rest waits for what is at work; if not, that is cut off, which harms nothing.
         """
         self._lanes = lanes
         self._owned = owned
         self._pause = pause
         self._work = work
+        self._waits = waits
         self._at_work: dict[int, asyncio.Task[None]] = {}
         lanes.chores.append(self)
 
@@ -58,11 +62,11 @@ class Chores:
         tasks = {number: task for number, task in self._at_work.items() if not numbers or number in numbers}
         if not tasks:
             return frozenset()
-        await asyncio.wait(tasks.values(), timeout=REST_WITHIN_S)
+        await asyncio.wait(tasks.values(), timeout=REST_WITHIN_S if self._waits else 0)
         for task in tasks.values():
             task.cancel()
         await asyncio.gather(*tasks.values(), return_exceptions=True)
-        return frozenset(number for number, task in tasks.items() if task.cancelled())
+        return frozenset(number for number, task in tasks.items() if task.cancelled() and self._waits)
 
     def _begin(self, number: int) -> None:
         task = asyncio.create_task(self._attempt(number))

@@ -27,6 +27,7 @@ ERASURES = "erasures"
 SHADOW_DECISIONS = "shadow-decisions"
 AUDIT = "audit"
 DEPLOYMENTS = "deployments"
+CHECKPOINTS = "checkpoints"
 HISTORY_DECISIONS = "history-decisions"
 HISTORY_OUTCOMES = "history-outcomes"
 
@@ -116,6 +117,7 @@ def topic_specs(app_id: str, partitions: int, *, retention_days: int = 30) -> Se
         TopicSpec(SHADOW_DECISIONS, partitions, kept),
         TopicSpec(AUDIT, 1, {**kept, "cleanup.policy": "delete", "retention.ms": str(AUDIT_KEPT_DAYS * DAY_MS)}),
         TopicSpec(DEPLOYMENTS, 1, compacted),
+        TopicSpec(CHECKPOINTS, partitions, compacted),
         *(TopicSpec(table, partitions, changelog) for table in tables),
     ]
 

@@ -17,7 +17,7 @@ import shutil
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -201,6 +201,47 @@ class Prepared(NamedTuple):
     """The last of them."""
 
 
+class RowsAtOnce:
+    """Rows of a partition as they were at one moment; the database may go on, and be closed.
+
+    Its folder is not let go of before this is closed too. So cursors stand here, and not in frames, which an exception
+    may keep.
+    """
+
+    def __init__(self, snapshot: Any, watched: Callable[[str], AbstractContextManager[None]]) -> None:
+        self._snapshot = snapshot
+        self._watched = watched
+        self._cursors = [snapshot.iter()]
+
+    def close(self) -> None:
+        """Let go of the folder; nothing can be read any more."""
+        self._cursors.clear()
+        self._snapshot = None
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return one row."""
+        with self._watched("read"):
+            cursor = self._cursors[0]
+            cursor.seek(key)
+            found: bytes | None = None
+            if cursor.valid() and cursor.key() == key:
+                found = cursor.value()
+            else:
+                cursor.status()
+        return found
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the rows whose keys begin with `prefix`, by key."""
+        with self._watched("read"):
+            place, cursors = len(self._cursors), self._cursors
+            cursors.append(self._snapshot.iter())
+            cursors[place].seek(prefix)
+            while cursors[place].valid() and (key := cursors[place].key()).startswith(prefix):
+                yield key, cursors[place].value()
+                cursors[place].next()
+            cursors[place].status()
+
+
 class PartitionRows:
     """Rows of one partition of a table."""
 
@@ -265,6 +306,11 @@ class PartitionRows:
             if not key.startswith(prefix):
                 return
             yield key, cursor.value()
+
+    def moment(self) -> RowsAtOnce:
+        """Return the rows as they are now, to be read in a thread while others are written."""
+        with self._database.watched("read"):
+            return RowsAtOnce(self._database.rdict.snapshot(), self._database.watched)
 
     def _from(self, start: bytes) -> Iterator[tuple[bytes, rocksdict.RdictIter]]:
         with self._database.watched("read"):

@@ -71,6 +71,7 @@ def test_a_cluster_s_defaults_are_refused_by_topic_and_setting_with_the_command_
         "shadow-decisions",
         "audit",
         "deployments",
+        "checkpoints",
         "history-decisions",
         "history-outcomes",
     }

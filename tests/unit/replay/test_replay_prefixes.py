@@ -5,7 +5,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from pipeline.learn.ledger import LedgerRecord
+from pipeline.checkpoint.head import Head
+from pipeline.checkpoint.parts import cut, list_of
+from pipeline.checkpoint.state import LedgerState, lines_of
+from pipeline.learn.ledger import LedgerRecord, fold_ledger
 from pipeline.learn.memory import RowKey
 from pipeline.replay.proof.prefixes import WAVE_PREFIXES, Prefix, PrefixFold, PrefixRows, Rows, waves
 from tests.ledger_fold import LedgerFold
@@ -115,3 +118,33 @@ def test_memory_is_that_of_the_actions_that_are_open_at_one_time():
     assert (row.n, row.reward_sum) == (2_000, 2 * 1_960 + 40)
     # 51 are open at one time, and a batch of ten records has up to four new ones.
     assert most <= 60
+
+
+def head_at(partition: int, end: int, topic_id: str = "") -> tuple[Head, LedgerState]:
+    """Return the checkpoint of a prefix, folded by itself, and what it says."""
+    state = LedgerState()
+    fold = fold_ledger(LEDGER[partition][:end], {}, state.fold)
+    state.counted, state.rows = fold.counted, fold.deltas
+    names = [part.name for part in cut(lines_of(state.fold.watermark_ms, state.counted, state.rows))]
+    return Head(topic_id, partition, end, state.fold.watermark_ms, "", list_of(names).name, len(names)), state
+
+
+@pytest.mark.parametrize("batch", [1, 7, LENGTH])
+def test_a_prefix_from_a_checkpoint_is_that_from_the_start_and_so_is_a_checkpoint_on_the_way(batch):
+    prefixes = [Prefix(name, name, 1, {0: 50, 1: 40}) for name in POLICIES]
+    (_, begun), (on_the_way, _), (other, _) = head_at(0, 20), head_at(0, 33), head_at(1, 12)
+    changed = other._replace(state="another")
+    fold = PrefixFold(prefixes, {0: begun}, {0: [on_the_way], 1: [other, changed]})
+    done = []
+    for start in range(0, LENGTH, batch):
+        for partition, begin, end in ((0, 20, 50), (1, 0, 40)):
+            done += list(fold.add(partition, LEDGER[partition][max(begin, start) : min(end, start + batch)]))
+    done += list(fold.finish())
+    for one in done:
+        assert list(one.rows) == afresh(one.prefix.policy, one.prefix.ends)
+        assert one.ledger_records == 30 + 40
+    assert {(passed.head, passed.is_equal) for passed in fold.passed} == {
+        (on_the_way, True),
+        (other, True),
+        (changed, False),
+    }

@@ -115,3 +115,25 @@ def test_after_kill_nine_a_database_holds_a_prefix_of_its_writes_and_without_a_c
     assert sorted(there) == sorted(b"r%d" % offset for offset in range(end + 1))
     # 60 - 48: two full buffers wait to be written, the third is being filled.
     assert 12 <= len(there) <= 60 - lost_at_least
+
+
+def test_rows_at_once_are_those_of_one_moment_whatever_is_written_or_closed_since(tmp_path):
+    database = Database(tmp_path / "moment", rocksdict.Cache(1 << 20))
+    rows = PartitionRows(database, 0, "changelog")
+    rows.write({b"ra": b"1", b"rb": b"2", b"s": b"progress"}, 3, [(due_key(7, b"a"), True)])
+    moment = rows.moment()
+    rows.write({b"ra": b"other", b"rb": None, b"rc": b"3"}, 4, [(due_key(7, b"a"), False)])
+    assert [moment.get(key) for key in (b"ra", b"rb", b"rc", b"s", b"r", b"zz")] == [
+        b"1",
+        b"2",
+        None,
+        b"progress",
+        None,
+        None,
+    ]
+    scanned = moment.scan(b"r")
+    assert next(scanned) == (b"ra", b"1")
+    database.close()
+    assert list(scanned) == [(b"rb", b"2")]
+    assert list(moment.scan(b"d")) == [(due_key(7, b"a"), b"")]
+    assert list(moment.scan(b"c")) == []
