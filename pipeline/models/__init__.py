@@ -19,7 +19,7 @@
 
     regressions/     posteriors of what a reward is worth
         empirical        an arm's count, mean and variance; importance: the same by 1 / propensity
-        linear, hybrid   ridge posteriors; standardised: noise, ridge and units measured over all arms
+        linear, hybrid   ridge posteriors; standardised: noise, ridge, units and bends measured over all arms
         logistic         Laplace's posterior from counts by context; logistic_hybrid
     sums/            exact sums
         statistics       of one row, a commutative group; `fold` sums a batch of changes; tally, refined: beside them

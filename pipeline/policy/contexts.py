@@ -8,6 +8,7 @@ looked at what has come already would depend on the order of arrival.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -25,7 +26,10 @@ MAX_CONTEXTS = 2**40
 def possible_contexts(features: FeatureSchema, bits: int) -> int:
     """Return how many distinct contexts features can make in steps of 2^-bits, at most."""
     if features.encoder is not None:
-        return prod([steps_of(FEATURE_LIMIT, bits, is_signed=False)] * (features.dimension - 1))
+        units = features.dimension - features.encoder.kept
+        beside = possible_contexts(replace(features, encoder=None), bits) if features.encoder.random else 1
+        # On a grid that is coarser than the features' own, units tell apart what features don't.
+        return beside * prod([steps_of(FEATURE_LIMIT, bits, is_signed=False)] * units)
     kinds = {feature.name: feature for feature in features.features}
     possible = prod(feature.possible(bits) for feature in kinds.values())
     for left, right in features.interactions:

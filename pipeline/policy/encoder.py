@@ -7,7 +7,8 @@ Weights, inputs and units are int16 in steps of 2^-12, so a layer is a product o
 any machine, give the same integers; the last bits of a float network would not. A bias is the weight of the 1.
 
 The Bayesian head above is any model that learns from context: to it these are features as others are (Riquelme, Tucker
-& Snoek 2018, neural-linear). An encoder belongs to a generation as the features do; its hash is part of theirs.
+& Snoek 2018, neural-linear). What `random_units.py` makes stands beside the features: (1, x, h_1). An encoder belongs
+to a generation as the features do; its hash is part of theirs.
 """
 
 from __future__ import annotations
@@ -67,11 +68,18 @@ class Encoder:
     """Layers, one on the other."""
 
     layers: tuple[Layer, ...]
+    random: int = 0
+    """How many units, drawn by nobody's data, stand beside the features; 0: it was trained, and stands instead."""
+
+    @property
+    def kept(self) -> int:
+        """Entries of what goes in that come out as they are, the leading 1 included."""
+        return 1 + self.layers[0].inputs if self.random else 1
 
     @property
     def dimension(self) -> int:
         """Entries of what comes out, the leading 1 included."""
-        return 1 + self.layers[-1].units
+        return self.kept + self.layers[-1].units
 
     def encode(self, vectors: NDArray[np.int16]) -> NDArray[np.int16]:
         """Take m context vectors (m, 1 + inputs), each with the leading 1, to (m, dimension). Exact."""
@@ -83,8 +91,11 @@ class Encoder:
             np.rint(units, out=units)
             np.maximum(units, 0.0, out=units)
             np.minimum(units, FEATURE_LIMIT, out=h[:, 1:])
-        return h.astype(np.int16)
+        made = h.astype(np.int16)
+        return np.concatenate((vectors, made[:, 1:]), axis=1) if self.random else made
 
     def to_plain(self) -> dict[str, object]:
         """Give the JSON value."""
+        if self.random:
+            return {"random": self.random}
         return {"layers": [layer.to_plain() for layer in self.layers]}

@@ -139,9 +139,14 @@ class FeatureSchema:
 
     def entries(self) -> list[tuple[str, slice]]:
         """Return which entries come of what: of the intercept, each feature and interaction, or an encoder's unit."""
-        if self.encoder is not None:  # no entry is any one feature's
-            named = [f"encoder unit {unit}" for unit in range(1, self.dimension)]
-            return [(INTERCEPT, slice(0, 1)), *((name, slice(place, place + 1)) for place, name in enumerate(named, 1))]
+        if self.encoder is not None:  # no unit is any one feature's
+            first = self.encoder.kept
+            own = self._own_entries() if first > 1 else [(INTERCEPT, slice(0, 1))]
+            units = range(first, self.dimension)
+            return [*own, *((f"encoder unit {place + 1 - first}", slice(place, place + 1)) for place in units)]
+        return self._own_entries()
+
+    def _own_entries(self) -> list[tuple[str, slice]]:
         widths = {INTERCEPT: 1} | {feature.name: feature.width for feature in self.features}
         widths |= {f"{left} × {right}": widths[left] * widths[right] for left, right in self.interactions}
         starts = accumulate(widths.values(), initial=0)

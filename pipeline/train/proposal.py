@@ -62,7 +62,14 @@ def propose(definition: PolicyDefinition, log: DecisionLog, seed: int) -> Propos
     trial = train_encoder(early, arms, seed)
     after = [one._replace(vectors=trial.encode(one.vectors)) for one in (early, late)]
     encoder = train_encoder(examples, arms, seed)
-    proposed = replace(definition, generation=definition.generation + 1, features=replace(features, encoder=encoder))
+    # A network stands instead of the features, and of what `auto` had set beside them.
+    kept = {key: value for key, value in definition.algorithm.parameters.items() if key != "wide"}
+    proposed = replace(
+        definition,
+        generation=definition.generation + 1,
+        features=replace(features, encoder=encoder),
+        algorithm=replace(definition.algorithm, parameters=kept),
+    )
     return Proposal(
         proposed, count, len(errors) - count, ridge_error(early, late, arms), ridge_error(after[0], after[1], arms)
     )

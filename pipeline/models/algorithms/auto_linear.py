@@ -5,6 +5,9 @@ index of Li, Chu, Langford & Schapire 2010, algorithm 1, then has units of its o
 
     index_k = θ_kᵀx̃ + sqrt((σ² + V (n_k + 1)^-1.5) x̃ᵀ P_k x̃)      V = (high - low)² / 4
 
+Where the context vector has units that bend beside its features (`policy/random_units.py`), they are taken in where the
+evidence says that no line follows what is earned, and left out where it doesn't.
+
 The part of V is what few rewards may not have shown yet: without it rare large ones are never found. The index is
 spread over the decisions to come (`chances/lookahead.py`), so that a snapshot may serve many.
 
@@ -21,7 +24,7 @@ import numpy as np
 
 from pipeline.models.chances.lookahead import spread_ahead
 from pipeline.models.grid import Grid
-from pipeline.models.model import NORMAL_975, AlgorithmInfo, Estimates, Floats, Posterior, Sums
+from pipeline.models.model import NORMAL_975, AlgorithmInfo, Estimates, Floats, Parameter, Posterior, Sums
 from pipeline.models.regressions.empirical import unshown
 from pipeline.models.regressions.linear import predict
 from pipeline.models.regressions.standardised import standardised_posterior
@@ -30,15 +33,21 @@ AHEAD = 2.0
 """Decisions that an index is spread over: others come in other contexts, which are spread by that alone."""
 
 
+WIDE = Parameter(
+    0.0, 0.0, 255.0, "last entries of the context vector: units that bend, told by `[encoder] random`", is_implied=True
+)
+
+
 @dataclass(frozen=True)
 class AutoLinear:
     """See the module."""
 
     name: ClassVar[str] = "auto_linear"
+    wide: float = 0.0
 
     def posterior(self, statistics: Sequence[Sums], grid: Grid) -> Posterior:
-        """Return theta (K, d), covariance (K, d, d) without the noise, deviation (K,); noise and ridge of all."""
-        derived = standardised_posterior(statistics, grid)
+        """Return theta (K, d), covariance (K, d', d') without the noise, deviation (K,); noise and ridge of all."""
+        derived = standardised_posterior(statistics, grid, round(self.wide))
         low, high = grid.range
         unseen = (high - low) ** 2 / 4.0 * unshown(derived.n)
         return Posterior(
@@ -47,7 +56,11 @@ class AutoLinear:
                 "covariance": derived.covariance,
                 "deviation": np.sqrt(derived.noise * derived.noise + unseen),
             },
-            {"noise": np.array([derived.noise]), "ridge": np.array([derived.ridge])},
+            {
+                "noise": np.array([derived.noise]),
+                "ridge": np.array([derived.ridge]),
+                **({"wide_ridge": np.array([derived.wide_ridge])} if self.wide else {}),
+            },
         )
 
     def probabilities(self, posterior: Posterior, context: Floats | None) -> Floats:
@@ -58,7 +71,13 @@ class AutoLinear:
     def measured(self, posterior: Posterior) -> str:
         """See `Measures`."""
         noise, ridge = float(posterior.shared["noise"][0]), float(posterior.shared["ridge"][0])
-        return f"noise {noise:.3g} measured, ridge {ridge:.3g} by evidence, features standardised"
+        words = f"noise {noise:.3g} measured, ridge {ridge:.3g} by evidence, features standardised"
+        if not self.wide:
+            return words
+        bent = float(posterior.shared["wide_ridge"][0])
+        if not bent:
+            return f"{words}; lines explain it as well as {self.wide:.0f} units that bend would"
+        return f"{words}; lines do not explain it all, and {self.wide:.0f} units that bend have a ridge of {bent:.3g}"
 
     def estimates(self, posterior: Posterior, context: Floats | None) -> Estimates:
         """Return θ̂ᵀx ± 1.96 standard errors, by the measured noise."""
@@ -70,7 +89,7 @@ class AutoLinear:
 WORDS = "an upper bound of each arm's regression, features, noise and ridge measured"
 
 INFO = AlgorithmInfo(
-    parameters={},
+    parameters={"wide": WIDE},
     needs_context=True,
     needs_unit_reward=False,
     build=AutoLinear,

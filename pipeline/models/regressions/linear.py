@@ -33,6 +33,8 @@ class LinearPosterior(NamedTuple):
     """(K, d, d) A_post⁻¹, exactly symmetric; times the noise's variance it is the covariance of θ."""
     explained: Floats
     """(K,) bᵀθ, the part of Σr² that the regression explains, in reward units squared."""
+    roots: Floats
+    """(K, d) the diagonal of L, A_post = L Lᵀ: the product of its squares is A_post's determinant."""
 
 
 def linear_posterior(statistics: Sequence[Sums], grid: Grid, ridge: float) -> LinearPosterior:
@@ -62,10 +64,12 @@ def predict(posterior: Posterior, context: Floats | None) -> tuple[Floats, Float
     """Return θᵀx and sqrt(xᵀ A_post⁻¹ x) of each arm, (K,) each; O(K d²). Raises ValueError without context."""
     theta, covariance = posterior.parameters["theta"], posterior.parameters["covariance"]
     if context is None or context.shape != theta.shape[1:]:
-        seen = None if context is None else context.shape
-        raise ValueError(f"a linear model needs a context vector of shape {theta.shape[1:]}: seen {seen}")
+        shape = None if context is None else context.shape
+        raise ValueError(f"a linear model needs a context vector of shape {theta.shape[1:]}: seen {shape}")
+    used = covariance.shape[1]
+    seen = context if used == len(context) else context[:used]  # of entries that are left out θ is 0
     # One product of a (K d, d) matrix is sooner done than K products of (d, d) ones.
-    variance = (covariance.reshape(-1, len(context)) @ context).reshape(theta.shape) @ context
+    variance = (covariance.reshape(-1, used) @ seen).reshape(-1, used) @ seen
     return theta @ context, np.sqrt(np.maximum(variance, 0.0))
 
 
@@ -88,4 +92,4 @@ def solve(A: Floats, b: Floats, ridge: float) -> LinearPosterior:
         theta[:, : k + 1] += row * y[:, k, None]  # θ = L⁻ᵀ (L⁻¹ b)
         covariance[:, : k + 1, : k + 1] += row[:, :, None] * row[:, None, :]  # A⁻¹ = L⁻ᵀ L⁻¹
         explained += y[:, k] * y[:, k]  # bᵀ A⁻¹ b = |L⁻¹ b|²
-    return LinearPosterior(theta, covariance, explained)
+    return LinearPosterior(theta, covariance, explained, np.diagonal(table, axis1=1, axis2=2).copy())

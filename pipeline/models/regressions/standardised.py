@@ -11,6 +11,12 @@ number of steps so that it is a function of the sums:
 
     γ = Σ_k Σ_i (1 - λ P_k,ii),   S = Σ θ²,   λ ← (γ + 0.3 d) / (S / σ² + 0.3 d / λ₀)
 
+**What no line follows.** The last entries of a vector may be units that bend (`policy/random_units.py`). They are a
+block with a λ of its own, and are left out unless the sums say that they explain more than so many coefficients would
+by chance: of both regressions the one counts whose evidence is the larger,
+
+    ln p = -½ N ln σ² + ½ Σ_k (ln |Λ| - ln |Ã_k + Λ|) - ½ (Σ RSS_k + V) / σ²
+
 So everything follows when rewards are multiplied or shifted, or features stretched: no number is in anybody's unit.
 
 Invariant: as in `linear.py`, the same sums give the same bytes on every machine: elementwise, in the order written.
@@ -31,6 +37,8 @@ from pipeline.models.regressions.linear import solve
 STEPS = 5
 """Of the evidence: from the fourth on λ hardly moves."""
 FIRST_RIDGE = 1.0
+MOST = 100_000
+"""Entries of all covariances up to which units that bend are looked at: beyond, a posterior would take too long."""
 HYPERPRIOR = 0.3
 """How many effective parameters a feature the first ridge is worth."""
 
@@ -41,11 +49,13 @@ class StandardisedPosterior(NamedTuple):
     theta: Floats
     """(K, d) coefficients, reward units per feature unit."""
     covariance: Floats
-    """(K, d, d) times a variance of the noise it is the covariance of θ."""
+    """(K, d', d') times a variance of the noise it is the covariance of θ; d' < d where units are left out."""
     noise: float
     """σ, in reward units."""
     ridge: float
     """λ."""
+    wide_ridge: float
+    """λ of the units that bend; 0 where they are left out."""
     n: Floats
     """(K,) decisions."""
 
@@ -61,31 +71,71 @@ class _Moments(NamedTuple):
     scale: Floats
     mean_reward: float
 
+    def some(self, d: int) -> _Moments:
+        """Return those of the first d entries."""
+        return self._replace(A=self.A[:, :d, :d], b=self.b[:, :d], centre=self.centre[:d], scale=self.scale[:d])
 
-def standardised_posterior(statistics: Sequence[Sums], grid: Grid) -> StandardisedPosterior:
-    """Derive all arms' regressions; O(K d³). Raises StateError where an arm has n < 0."""
+
+class _Evidenced(NamedTuple):
+    """Regressions of standardised features on centred rewards, their ridges by the evidence."""
+
+    theta: Floats
+    covariance: Floats
+    variance: float
+    ridges: list[float]
+    evidence: float
+    """ln p, but for what all regressions on the same rewards have in common."""
+
+
+def standardised_posterior(statistics: Sequence[Sums], grid: Grid, wide: int = 0) -> StandardisedPosterior:
+    """Derive all arms' regressions, the last `wide` entries by the evidence; O(K d³).
+
+    Raises StateError where an arm has n < 0.
+    """
     known = _moments(statistics, grid)
-    d = known.b.shape[1]
-    spread = _sum(known.squares)
-    total = float(_sum(known.n))
-    low, high = grid.range
+    d, (low, high) = known.b.shape[1], grid.range
     widest = (high - low) ** 2 / 4.0
-    ridge = FIRST_RIDGE
-    weak = HYPERPRIOR * max(d - 1, 1)
+    narrow = d - wide
+    chosen = _evidenced(known.some(narrow), [slice(1, narrow)], widest)
+    wide_ridge = 0.0
+    if wide and len(statistics) * d * d <= MOST:
+        bent = _evidenced(known, [slice(1, narrow), slice(narrow, d)], widest)
+        if bent.evidence > chosen.evidence:
+            chosen, wide_ridge = bent, bent.ridges[1]
+    used = chosen.theta.shape[1]
+    told, covariance = _told_again(known.some(used), chosen.theta, chosen.covariance)
+    theta = np.zeros((len(told), d))
+    theta[:, :used] = told
+    return StandardisedPosterior(
+        theta, covariance, float(np.sqrt(chosen.variance)), chosen.ridges[0], wide_ridge, known.n
+    )
+
+
+def _evidenced(known: _Moments, blocks: Sequence[slice], widest: float) -> _Evidenced:
+    """Derive the regressions with a ridge for each block of features; the constant's penalty is 1."""
+    d = known.b.shape[1]
+    spread, total = _sum(known.squares), float(_sum(known.n))
+    ridges = [FIRST_RIDGE for _ in blocks]
     for step in range(STEPS + 1):
-        penalty = np.full(d, ridge)
-        penalty[:1] = 1.0
-        derived = solve(known.A + np.diag(penalty), known.b, min(ridge, 1.0))
+        penalty = np.ones(d)
+        for block, ridge in zip(blocks, ridges, strict=True):
+            penalty[block] = ridge
+        derived = solve(known.A + np.diag(penalty), known.b, float(penalty.min()))
         unexplained = np.maximum(known.squares - derived.explained, 0.0)
-        variance = (float(_sum(unexplained)) + widest + float(spread) / max(total, 1.0)) / (total + 2.0)
+        missed = float(_sum(unexplained)) + widest
+        variance = (missed + float(spread) / max(total, 1.0)) / (total + 2.0)
         if step == STEPS or d == 1:
             break
-        diagonal = np.diagonal(derived.covariance, axis1=1, axis2=2)[:, 1:]
-        effective = float(_sum(_sum((1.0 - ridge * diagonal).T)))
-        size = float(_sum(_sum((derived.theta[:, 1:] * derived.theta[:, 1:]).T)))
-        ridge = (effective + weak) / (size / variance + weak / FIRST_RIDGE)
-    theta, covariance = _told_again(known, derived.theta, derived.covariance)
-    return StandardisedPosterior(theta, covariance, float(np.sqrt(variance)), ridge, known.n)
+        for place, block in enumerate(blocks):
+            theta = derived.theta[:, block]
+            diagonal = np.diagonal(derived.covariance, axis1=1, axis2=2)[:, block]
+            weak = HYPERPRIOR * max(theta.shape[1], 1)
+            effective = float(_sum(_sum((1.0 - ridges[place] * diagonal).T)))
+            size = float(_sum(_sum((theta * theta).T)))
+            ridges[place] = (effective + weak) / (size / variance + weak / FIRST_RIDGE)
+    shrunk = 0.5 * len(known.b) * float(_sum(np.log(penalty))) - float(_sum(_sum(np.log(derived.roots).T)))
+    evidence = shrunk - 0.5 * total * float(np.log(variance)) - 0.5 * missed / variance
+    return _Evidenced(derived.theta, derived.covariance, variance, ridges, evidence)
 
 
 def _moments(statistics: Sequence[Sums], grid: Grid) -> _Moments:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.models import ALGORITHMS, AUTO, chosen_by
 from pipeline.models.model import AlgorithmInfo, Parameter
@@ -20,17 +20,21 @@ def read_algorithm(root: Section, features: FeatureSchema, reward: RewardRules, 
     """
     section = root.section("algorithm")
     name = section.choice("name", (AUTO, *ALGORITHMS))
-    if name == AUTO:
+    is_auto = name == AUTO
+    if is_auto:
         name = chosen_by(has_context=bool(features.features or root.raw.get("context")))
     info = ALGORITHMS.get(name)
     if info is None:  # without a name, no key can be called unknown
         return Algorithm(name, {})
     read = {key: _read_parameter(section, key, one) for key, one in info.parameters.items()}
+    if is_auto and features.encoder is not None and features.encoder.random:
+        read["wide"] = float(features.encoder.random)
     section.finish()
     parameters = {key: value for key, value in read.items() if not _goes_without_saying(value, info.parameters[key])}
     # Features that are there, but faulty, have been named already.
     if info.needs_context and not features.features and not root.raw.get("context"):
         root.fault("context", f"has no feature, but {name} learns from features; add one under [[context]]")
+    _check_wide(section, parameters, features)
     entries = (1 + max((len(arm.features) for arm in arms), default=0)) * features.dimension
     if info.learns_across_arms and entries > MAX_SHARED:
         root.fault(
@@ -62,6 +66,13 @@ def read_algorithm(root: Section, features: FeatureSchema, reward: RewardRules, 
             "linear_thompson or lin_ucb",
         )
     return Algorithm(name, parameters)
+
+
+def _check_wide(section: Section, parameters: Mapping[str, float], features: FeatureSchema) -> None:
+    wide = parameters.get("wide", 0.0)
+    if wide >= max(features.dimension, 1):
+        what = f"{wide:.0f} entries of {features.dimension}, expected fewer: those of `[encoder] random` at most"
+        section.fault("wide", what)
 
 
 def _goes_without_saying(value: float, parameter: Parameter) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from math import inf, isfinite
 
 from pipeline.errors import InvalidRecordError
+from pipeline.models import AUTO
 from pipeline.policy.features import FeatureSchema
 from pipeline.policy.kinds import (
     BooleanFeature,
@@ -25,10 +26,15 @@ from pipeline.policy.kinds import (
 from pipeline.policy.kinds.clock import SHOWN, zone_names
 from pipeline.policy.parsing.encoder import read_encoder
 from pipeline.policy.parsing.section import Section, as_number, is_text, note_repeats
+from pipeline.policy.random_units import order_of, random_units
 from pipeline.policy.render_value import shown
 
 MAX_DIMENSION = 256
 MAX_KNOTS = 128
+UNITS = 24
+"""Units that bend, where nobody says how many: they part four corners."""
+FEW = 25
+"""Entries, the intercept with them, that so few units can say something of; of more only a network can."""
 KINDS = (
     "numeric",
     "logarithmic",
@@ -57,11 +63,20 @@ def read_features(root: Section) -> FeatureSchema:
             "group rare categories or drop a feature",
         )
     if not root.has("encoder"):
-        return schema
+        return schema if root.faults else _with_units(root, schema)
     if not schema.features:
         root.fault("encoder", "has no features to encode; add some under [[context]], or leave [encoder] out")
         return schema
-    return FeatureSchema(schema.features, read_encoder(root, schema.dimension - 1), schema.interactions)
+    return FeatureSchema(schema.features, read_encoder(root, schema), schema.interactions)
+
+
+def _with_units(root: Section, schema: FeatureSchema) -> FeatureSchema:
+    """Set units that bend beside features that are not too many, where the file leaves all to `auto`."""
+    algorithm = root.raw.get("algorithm")
+    is_auto = isinstance(algorithm, Mapping) and algorithm.get("name") == AUTO
+    if not (is_auto and schema.features and schema.dimension <= FEW):
+        return schema
+    return replace(schema, encoder=random_units(order_of(schema.entries()), UNITS))
 
 
 def _read_feature(section: Section) -> Feature | None:

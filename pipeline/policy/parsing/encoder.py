@@ -1,4 +1,4 @@
-"""`[encoder]` → `Encoder`, which `pipeline train` writes and nobody else."""
+"""`[encoder]` → `Encoder`: a network that `pipeline train` wrote, or `random = 24` units beside the features."""
 
 from __future__ import annotations
 
@@ -8,16 +8,23 @@ from base64 import b64decode
 import numpy as np
 
 from pipeline.policy.encoder import Encoder, Layer
+from pipeline.policy.features import FeatureSchema
 from pipeline.policy.parsing.section import Section
+from pipeline.policy.random_units import order_of, random_units
 
 MAX_LAYERS = 8
 MAX_UNITS = 255
 _RETRAIN = "write the file with `pipeline train` again"
 
 
-def read_encoder(root: Section, inputs: int) -> Encoder | None:
-    """Read the network over `inputs` entries of the features' vector; None where it is at fault."""
+def read_encoder(root: Section, schema: FeatureSchema) -> Encoder | None:
+    """Read what encodes the features' vector; None where it is at fault, or nothing does."""
+    inputs = schema.dimension - 1
     section = root.section("encoder")
+    if section.has("random"):
+        units = section.integer("random", 0, MAX_UNITS)
+        section.finish()
+        return random_units(order_of(schema.entries()), units) if units else None
     layers: list[Layer] = []
     for one in section.sections("layers", 1, MAX_LAYERS):
         layer = _read_layer(one, inputs)

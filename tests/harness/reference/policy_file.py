@@ -92,6 +92,8 @@ other = true
 name = "city"
 kind = "hashed"
 slots = 16
+[encoder]
+random = 24
 [algorithm]
 name = "hybrid_thompson"
 [reward]

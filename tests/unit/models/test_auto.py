@@ -3,13 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.optimize import brentq
+from scipy.stats import multivariate_normal
 
 from pipeline.models.algorithms.auto_linear import AutoLinear
 from pipeline.models.algorithms.auto_rates import AutoRates
 from pipeline.models.chances.lookahead import spread_ahead
 from pipeline.models.grid import FEATURE_BITS, Grid
 from pipeline.models.model import Posterior
-from pipeline.models.regressions.standardised import standardised_posterior
+from pipeline.models.regressions.standardised import _evidenced, _moments, standardised_posterior
 from pipeline.models.sums.statistics import Statistics, contributions
 
 GRID = Grid(15, (0.0, 1.0))
@@ -106,6 +107,68 @@ def test_few_rewards_may_hide_large_ones_and_many_may_not():
     # V (n + 1)^-1.5 of V = 1/4: 1/32 and 1/32,128; the noise of all is below either.
     assert deviation[0] ** 2 > 1 / 32
     assert deviation[1] ** 2 < 1 / 1_000
+
+
+# What no line follows: the last entries are units that bend.
+
+
+def bent(n: int, seed: int, *, is_line: bool) -> list[Statistics]:
+    """Give two arms' sums over (1, x, |x|): what they earn goes by x, or by |x|."""
+    rng, sums = np.random.default_rng(seed), []
+    for sign in (1.0, -1.0):
+        x = np.rint(rng.uniform(-1, 1, n) * 4096) / 4096
+        X = np.column_stack((np.ones(n), x, np.abs(x)))
+        r = 0.5 + sign * (0.3 * x if is_line else 0.6 * np.abs(x) - 0.3) + 0.05 * rng.standard_normal(n)
+        rewards = np.rint(r.clip(0, 1) * ONE).astype(np.int64)
+        sums.append(Statistics(3, contributions(np.rint(X * 4096).astype(np.int16), rewards)))
+    return sums
+
+
+def test_units_that_bend_are_taken_in_where_lines_do_not_explain_what_is_earned():
+    posterior = AutoLinear(1.0).posterior(bent(100, 1, is_line=False), GRID)
+    assert posterior.parameters["covariance"].shape == (2, 3, 3)
+    # |x| moves the arms by 0.6 and -0.6, x by nothing.
+    np.testing.assert_allclose(posterior.parameters["theta"][:, 2], [0.6, -0.6], atol=0.06)
+    assert posterior.shared["wide_ridge"][0] > 0.0
+    assert "lines do not explain it all, and 1 units" in AutoLinear(1.0).measured(posterior)
+
+
+def test_units_that_bend_are_left_out_where_lines_do_and_cost_nothing():
+    sums, x = bent(100, 2, is_line=True), np.array([1.0, 0.5, 0.5])
+    with_them, without = AutoLinear(1.0).posterior(sums, GRID), AutoLinear(0.0)
+    assert with_them.shared["wide_ridge"].tolist() == [0.0]
+    assert with_them.parameters["covariance"].shape == (2, 2, 2)
+    assert with_them.parameters["theta"][:, 2].tolist() == [0.0, 0.0]
+    plain = without.posterior([_some(one) for one in sums], GRID)
+    np.testing.assert_array_equal(with_them.parameters["covariance"], plain.parameters["covariance"])
+    np.testing.assert_array_equal(
+        AutoLinear(1.0).probabilities(with_them, x), without.probabilities(plain, x[:2]), strict=True
+    )
+    assert "as well as 1 units" in AutoLinear(1.0).measured(with_them)
+
+
+def _some(sums: Statistics) -> Statistics:
+    """Leave out the last of three entries: n, Σr, Σr², b and the upper triangle of A, row by row."""
+    kept = [*range(3), 3, 4, 6, 7, 9]
+    return Statistics(2, sums.sums[kept])
+
+
+def test_the_evidence_is_that_of_the_rewards():
+    # ln N(r; 0, σ²(I + X Λ⁻¹ Xᵀ)) of each arm's decisions by scipy, and one pseudo-observation's V / 2σ² less.
+    rng = np.random.default_rng(4)
+    X = np.column_stack((np.ones(30), np.rint(rng.uniform(-1, 1, (30, 2)) * 4096) / 4096))
+    r = np.rint(rng.uniform(0, 1, 30) * ONE) / ONE
+    rewards = np.rint(r * ONE).astype(np.int64)
+    moments = _moments([Statistics(3, contributions(np.rint(X * 4096).astype(np.int16), rewards))], GRID)
+    told = np.column_stack((np.ones(30), (X[:, 1:] - X[:, 1:].mean(0)) / X[:, 1:].std(0)))
+    found = {}
+    for d, blocks in ((2, [slice(1, 2)]), (3, [slice(1, 2), slice(2, 3)])):
+        one = _evidenced(moments.some(d), blocks, 0.25)
+        prior = np.diag(1.0 / np.array([1.0, *one.ridges]))
+        spread = one.variance * (np.eye(30) + told[:, :d] @ prior @ told[:, :d].T)
+        exact = multivariate_normal(np.zeros(30), spread).logpdf(r - r.mean()) - 0.25 / (2 * one.variance)
+        found[d] = one.evidence, exact
+    assert found[3][0] - found[2][0] == pytest.approx(found[3][1] - found[2][1], abs=1e-8)
 
 
 # The rates.

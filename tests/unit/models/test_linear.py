@@ -29,7 +29,7 @@ def random_rows(rng: np.random.Generator, m: int, d: int) -> tuple[np.ndarray, n
 def test_one_feature_can_be_worked_out_by_hand():
     # x = 2, r = 3 twice, λ = 1:  A_post = 1 + 8 = 9,  b = 12,  θ = 12/9,  A_post⁻¹ = 1/9,  bθ = 16
     twice = learnt(np.array([[2 * ONE], [2 * ONE]]), np.array([3 * UNIT, 3 * UNIT]))
-    theta, covariance, explained = linear_posterior([twice], Grid(EXPONENT), ridge=1.0)
+    theta, covariance, explained, _ = linear_posterior([twice], Grid(EXPONENT), ridge=1.0)
     assert theta[0, 0] == pytest.approx(12 / 9, rel=1e-14)
     assert covariance[0, 0, 0] == pytest.approx(1 / 9, rel=1e-14)
     assert explained[0] == pytest.approx(16, rel=1e-14)
@@ -40,17 +40,18 @@ def test_one_feature_can_be_worked_out_by_hand():
 def test_it_agrees_with_a_general_solver(d, ridge):
     rng = np.random.default_rng(d)
     arms = [random_rows(rng, m, d) for m in (0, 1, 3, 500)]
-    theta, covariance, explained = linear_posterior([learnt(*arm) for arm in arms], Grid(EXPONENT), ridge)
+    theta, covariance, explained, roots = linear_posterior([learnt(*arm) for arm in arms], Grid(EXPONENT), ridge)
     for k, (X, r) in enumerate(arms):
         x, reward = X / ONE, r / UNIT
         A = ridge * np.eye(d) + x.T @ x
         np.testing.assert_allclose(theta[k], np.linalg.solve(A, x.T @ reward), rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(covariance[k], np.linalg.solve(A, np.eye(d)), rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(explained[k], x.T @ reward @ np.linalg.solve(A, x.T @ reward), rtol=1e-9)
+        np.testing.assert_allclose(2.0 * np.log(roots[k]).sum(), np.linalg.slogdet(A)[1], rtol=1e-9, atol=1e-12)
 
 
 def test_an_arm_without_decisions_has_the_prior():
-    theta, covariance, explained = linear_posterior([Statistics.zero(3)], Grid(EXPONENT), ridge=4.0)
+    theta, covariance, explained, _ = linear_posterior([Statistics.zero(3)], Grid(EXPONENT), ridge=4.0)
     assert theta.tolist() == [[0.0, 0.0, 0.0]]
     assert covariance.tolist() == [(np.eye(3) / 4).tolist()]
     assert explained.tolist() == [0.0]
@@ -96,7 +97,7 @@ def test_other_processors_derive_the_same_bytes():
 def test_billions_of_decisions_with_the_same_features_leave_a_posterior():
     # Two equal features make A singular but for λ, which beside 2**32 * 64 is all but rounded away.
     sums = contributions(np.full((1, 2), 32767, np.int16), [UNIT]) * 2**32
-    theta, covariance, _ = linear_posterior([Statistics(2, sums)], Grid(EXPONENT), ridge=1e-6)
+    theta, covariance, *_ = linear_posterior([Statistics(2, sums)], Grid(EXPONENT), ridge=1e-6)
     assert np.isfinite(theta).all()
     assert (np.diagonal(covariance[0]) > 0).all()
     x = 32767 / ONE
