@@ -29,8 +29,7 @@ name = "{second}"
 default = "all"
 
 [algorithm]
-name = "beta_thompson"
-sharpness = 2
+name = "auto"              # it has no number to choose
 
 [reward]
 low = 0.0
@@ -46,7 +45,7 @@ settle = "optimistic"
 grace = "1h"
 
 [exploration]
-floor = 0.01
+share = 0.01               # of all arms together; falls to a tenth as they are tried
 
 [guardrails.holdout]       # without it, nobody can say what the policy earns
 share = 0.05

@@ -87,7 +87,7 @@ def test_a_policy_is_written_checked_while_typing_and_applied(
     until(lambda: browser.find_elements(By.CSS_SELECTOR, "[data-valid]"), "it is a policy")
     area = browser.find_element(By.NAME, "text")
     text = str(area.get_attribute("value"))
-    broken = text.replace("worth = 1.0", "worth = 7.5").replace("beta_thompson", HOSTILE)
+    broken = text.replace("worth = 1.0", "worth = 7.5").replace('"auto"', f'"{HOSTILE}"')
     put(browser, broken)
     found = until(lambda: browser.find_elements(By.CSS_SELECTOR, "[data-fault]"), "faults")
     shown = [one.text for one in found]
@@ -102,13 +102,13 @@ def test_a_policy_is_written_checked_while_typing_and_applied(
     until(lambda: text_of(browser, "[data-dry-run='true']").startswith("would apply a new policy"), "what it would do")
     browser.find_element(By.NAME, "typed").send_keys("shop", Keys.ENTER)
     until(lambda: text_of(browser, "[data-done]").startswith("applied: shop"), "it is applied")
-    assert cli(played, "policy", "show", "shop").startswith("shop generation 1, beta_thompson, 2 arms")
+    assert cli(played, "policy", "show", "shop").startswith("shop generation 1, auto_rates (an upper bound")
     # What differs from what is in force is told before it is applied.
     until(lambda: browser.get(f"{played.console}/policies/shop/definition") or "shop" in browser.title, "its text")
     present = str(until(lambda: browser.find_element(By.NAME, "text"), "the text").get_attribute("value"))
-    put(browser, present.replace("floor = 0.01", "floor = 0.02"))
+    put(browser, present.replace("share = 0.01", "share = 0.02"))
     changes = until(lambda: browser.find_elements(By.CSS_SELECTOR, "[data-change]"), "what it changes")
-    assert [one.text for one in changes] == ["exploration.floor: 0.01 → 0.02"]
+    assert [one.text for one in changes] == ["exploration.share: 0.01 → 0.02"]
     assert faults_of(browser) == []
 
 

@@ -9,6 +9,7 @@ from tests.unit.console.conftest import Console
 def test_what_the_form_makes_is_a_policy_that_says_what_it_earns():
     text = NEW.format(name="shop", first="red", second="blue", kind="click", window="1d")
     made = load_policy(text, "the form")
+    assert made.algorithm.name == "auto_rates"  # nobody has to choose a number
     assert (made.name, made.arm_names, made.guardrails.holdout is not None) == ("shop", ("red", "blue"), True)
 
 
