@@ -290,6 +290,7 @@ def learning_command(seeds: int, kept: Path | None, names: tuple[str, ...], smok
 @main.command("untuned")
 @click.option("--seeds", default=20, show_default=True, help="Runs of each policy.")
 @click.option("--first-seed", type=int, help="Where they begin; by default where nothing was chosen.")
+@click.option("--trial-seeds", default=40, show_default=True, help="Runs that peers are tuned on, of other seeds.")
 @click.option("--kept", type=click.Path(path_type=Path, file_okay=False), help="Keep every run here, and go on there.")
 @click.option("--environment", "names", multiple=True, help="Only these.")
 @click.option("--libraries/--no-libraries", default=True, show_default=True, help="MABWiser and Vowpal Wabbit too.")
@@ -298,6 +299,7 @@ def learning_command(seeds: int, kept: Path | None, names: tuple[str, ...], smok
 def untuned_command(
     seeds: int,
     first_seed: int | None,
+    trial_seeds: int,
     kept: Path | None,
     names: tuple[str, ...],
     libraries: bool,
@@ -313,18 +315,23 @@ def untuned_command(
     """
     from benchmarks.untuned import cases, measure  # noqa: PLC0415  brings all the environments
 
-    seeds, scale = (2, 0.05) if smoke else (seeds, 1.0)
+    seeds, trial_seeds, scale = (2, 2, 0.05) if smoke else (seeds, trial_seeds, 1.0)
     first = cases.FIRST_SEED if first_seed is None else first_seed
+    judged, tried = (range(start, start + many) for start, many in ((first, seeds), (cases.TRIAL_SEED, trial_seeds)))
+    if set(judged) & set(tried):
+        words = f"peers are tuned on {tried[0]} to {tried[-1]}, and are judged by others; choose another --first-seed"
+        raise click.UsageError(f"seeds {judged[0]} to {judged[-1]}: {words}")
     found = []
     for one in measure.measure(
-        range(first, first + seeds),
+        judged,
+        tried,
         names or tuple(cases.CASES),
         scale=scale,
         libraries=libraries,
         kept=kept,
         processes=processes,
     ):
-        click.echo(f"{one.case}: {one.ratio:.2f} of {one.peer}", err=True)
+        click.echo("{}: {:.2f} of {}, {:+.4g} ± {:.2g}".format(one.case, one.ratio, one.peer, *one.behind), err=True)
         found.append(one)
     out.mkdir(parents=True, exist_ok=True)
     (out / "untuned.json").write_bytes(orjson.dumps(measure.to_plain(found), option=orjson.OPT_INDENT_2))
