@@ -7,6 +7,7 @@ log is no record.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from confluent_kafka import OFFSET_END, TopicPartition
@@ -92,9 +93,13 @@ class OneByOne:
 
     def remove(self, topic: str) -> None:
         """Remove all that a topic holds, as retention does."""
-        whole = [TopicPartition(topic, number, OFFSET_END) for number in range(self._partitions)]
-        for future in self._admin.delete_records(whole).values():
-            future.result(WITHIN_S)
+        left = [TopicPartition(topic, number, OFFSET_END) for number in range(self._partitions)]
+        deadline_s = time.monotonic() + WITHIN_S
+        while left:
+            told = self._admin.delete_records(left)
+            # A broker that is busy may have told the client of a leader that does not know it yet.
+            left = [place for place, future in told.items() if (error := future.exception(WITHIN_S)) is not None]
+            assert not left or (error.args[0].retriable() and time.monotonic() < deadline_s), error
 
     def before_anybody_reads(self) -> None:
         self.commit(DECISIONS, [plain_decision(f"gone-{n}", now()) for n in range(SOME)])
