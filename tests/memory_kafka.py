@@ -29,6 +29,9 @@ FOLLOWERS = (
 )
 LOGS = ("pipeline.replay.recounting.run", "pipeline.replay.recounting.rebuild")
 HISTORY = ("pipeline.replay.recounting.run", "pipeline.cli.control")
+CLOCKS = ("pipeline.cli.orders", "pipeline.cli.switching", "pipeline.cli.directives", "pipeline.publish.agent")
+"""Who numbers by the time, waits for a time, or does something when it has come."""
+BEGUN_NS = 1_700_000_000_000_000_000
 
 
 @contextmanager
@@ -41,10 +44,30 @@ def reached_in_memory() -> Iterator[None]:
             patched.enter_context(patch(f"{module}.open_log", open_memory_log))
         for module in HISTORY:
             patched.enter_context(patch(f"{module}.is_loaded", nothing_is_loaded))
+        clock = StepClock()
+        for module in CLOCKS:
+            patched.enter_context(patch(f"{module}.time", clock))
         patched.enter_context(patch("pipeline.audit.record.Outbox", MemoryOutbox))
         # How long a thread takes would say who is in front.
         patched.enter_context(patch("asyncio.to_thread", done_here))
         yield
+
+
+class StepClock:
+    """A millisecond later whenever somebody looks: what is played again is the same, however fast it goes."""
+
+    def __init__(self) -> None:
+        self._now_ns = BEGUN_NS
+
+    def time_ns(self) -> int:
+        self._now_ns += 1_000_000
+        return self._now_ns
+
+    def time(self) -> float:
+        return self.time_ns() / 1e9
+
+    def monotonic(self) -> float:
+        return self.time()
 
 
 async def done_here(work: Callable[..., Any], *arguments: Any) -> Any:

@@ -12,7 +12,7 @@ import os
 import random
 import sys
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from copy import deepcopy
 from functools import partial
@@ -55,7 +55,6 @@ REFUSED, NOT_YET = 1, 3
 """How a command ends that was refused, and one that was given while the worker was away."""
 COMMAND_WITHIN_S = 300.0
 SETTLED_WITHIN_S = 240.0
-STEPS = 14
 
 
 class Command(NamedTuple):
@@ -83,6 +82,7 @@ class People:
     def __init__(self, trial: Trial, plain: dict[str, Any]) -> None:
         self.trial = trial
         self.rng = random.Random(trial.seed)  # noqa: S311  nothing is kept secret with it
+        self.traffic = random.Random(trial.seed)  # noqa: S311  of its own: how fast events come says nothing to people
         self.standing = Standing(plain)
         self.file = deepcopy(plain)
         """Somebody's, which may be old."""
@@ -121,15 +121,15 @@ class People:
     def _decision(self) -> dict[str, Any]:
         plain = self.standing.plain
         # Some nodes have not seen the last promotion; arms that were added later they do not know.
-        is_behind = plain["generation"] > 1 and self.rng.random() < 0.25
+        is_behind = plain["generation"] > 1 and self.traffic.random() < 0.25
         arms = "ab" if is_behind else [arm["name"] for arm in plain["arms"]]
         fields: dict[str, Any] = {
-            "arm": self.rng.choice(arms),
-            "segment": self.rng.choice(["other", "new"]),
+            "arm": self.traffic.choice(arms),
+            "segment": self.traffic.choice(["other", "new"]),
             "generation": plain["generation"] - is_behind,
         }
         # Who asks to be forgotten does not come again.
-        if subject := self.rng.choice([None, *(one for one in SUBJECTS if one not in self.forgotten)]):
+        if subject := self.traffic.choice([None, *(one for one in SUBJECTS if one not in self.forgotten)]):
             fields["subject_hash"] = subject
         number = next(self._numbers)
         return plain_decision(f"x{number}", START_MS + number * STEP_MS, **fields)
@@ -137,21 +137,24 @@ class People:
     def _outcomes_of(self, decision: dict[str, Any]) -> list[dict[str, Any]]:
         action_id, decided_ms = decision["action_id"], decision["decided_at_ms"]
         return [
-            plain_outcome(action_id, decided_ms + self.rng.choice(DELAYS_MS), f"{action_id}-{kind}", kind=kind)
+            plain_outcome(action_id, decided_ms + self.traffic.choice(DELAYS_MS), f"{action_id}-{kind}", kind=kind)
             for kind in ("click", "like")
-            if self.rng.random() < 0.4
+            if self.traffic.random() < 0.4
         ]
 
     # What people give
 
-    async def step(self, worker: Supervised) -> None:
+    def deck(self) -> list[Callable[[], Awaitable[list[Command]]]]:
+        """Return what is done, in an order of the seed's: of every kind something."""
+        steps = [self._replays] * 3 + [self._promotion] * 3 + [self._forget] * 2 + [self._twice] * 2 + [self._two] * 4
+        self.rng.shuffle(steps)
+        return steps
+
+    async def step(self, make: Callable[[], Awaitable[list[Command]]], worker: Supervised) -> None:
         """Give a command, or two, or one twice, and look what is in force then; sometimes the worker is killed."""
         if self.rng.random() < 0.2:
             self.file = deepcopy(self.standing.plain)
-        kind = self.rng.choice(("replay", "forget", "twice", "two", "two", "two", "two"))
-        commands = await {"replay": self._replays, "forget": self._forget, "twice": self._twice, "two": self._two}[
-            kind
-        ]()
+        commands = await make()
         self.trial.injected(len(commands))
         running = asyncio.gather(*(self.run(*command.arguments) for command in commands))
         if self.rng.random() < 0.25:
@@ -192,25 +195,18 @@ class People:
         return words
 
     async def _two(self) -> list[Command]:
-        return [one for _ in range(2) if (one := await self._any())]
+        return [await self._any() for _ in range(2)]
+
+    async def _promotion(self) -> list[Command]:
+        return [await self._promote(), await self._any()]
 
     async def _twice(self) -> list[Command]:
-        return [one for one in [await self._any()] * 2 if one]
+        return [await self._any()] * 2
 
-    async def _any(self) -> Command | None:
-        makers: Sequence[Callable[[], Any]] = (
-            self._apply,
-            self._kill,
-            self._revive,
-            self._roll_out,
-            self._promote,
-            self._promote,
-            self._pin,
-            self._unpin,
-            self._roll_back,
-        )
-        made: Command | None = await self.rng.choice(makers)()
-        return made
+    async def _any(self) -> Command:
+        makers = [self._apply, self._kill, self._revive, self._roll_out, self._promote]
+        makers += [self._pin, self._unpin, self._roll_back]
+        return await self.rng.choice(makers)()
 
     async def _apply(self) -> Command:
         standing.change(self.file, self.rng.randrange(100), self.rng.choice([0.0, 0.01, 0.05]))
@@ -386,7 +382,7 @@ async def test_people_give_any_commands_at_once_while_events_come(long_trial: Tr
         async with people.deciding():
             first = partial(trial.client.snapshots, NAME)
             await trial.client.until(first, what="a first snapshot", within_s=SETTLED_WITHIN_S)
-            for _ in range(STEPS):
-                await people.step(worker)
+            for make in people.deck():
+                await people.step(make, worker)
         await people.end()
         await people.examine()

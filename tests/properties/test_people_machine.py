@@ -55,7 +55,7 @@ from tests.traffic import DELAYS_MS, FOREVER_MS, LIMITS, START_MS, SUBJECTS, Rol
 
 pytestmark = pytest.mark.timeout(3_600)
 
-IN_A_SUITE = 40
+IN_A_SUITE = 20
 BY = Operator("ada@desk", "test", tell=lambda _: None)
 NAME = "homepage"
 PARTITIONS = 2
