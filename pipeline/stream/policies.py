@@ -111,10 +111,15 @@ class Policies:
         )
 
     def _is_of_the_past(self, definition: PolicyDefinition) -> bool:
-        """Whether it is of an earlier generation that is not known: written again, it stands behind later ones."""
+        """Whether it is of an earlier generation that is not known, or known as just this.
+
+        Written again, it stands behind later ones: whoever gave it was not refused.
+        """
         latest = self.book.latest(definition.name)
-        is_known = self.book.find(definition.name, definition.generation) is not None
-        return latest is not None and definition.generation < latest.generation and not is_known
+        if latest is None or definition.generation >= latest.generation:
+            return False
+        known = self.book.find(definition.name, definition.generation)
+        return known is None or known.definition_hash == definition.definition_hash
 
     def _take_directive(self, directive: Directive) -> None:
         if directive.action == ROLLBACK:

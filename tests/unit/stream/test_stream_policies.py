@@ -167,8 +167,10 @@ def test_an_earlier_generation_that_was_written_again_is_known_whatever_is_read_
         [written(OLD, ""), written(later, OLD), written(OLD, None)],
         [written(later, OLD), written(OLD, None)],
     ):
-        book = taken(*records).book
+        policies = taken(*records)
+        book = policies.book
         assert (book.latest("homepage"), book.find("homepage", 1)) == (define(later), define(OLD))
+        assert (policies.refused, policies.refused_count) == ({}, 0)
 
 
 def test_of_two_directives_given_at_once_the_first_in_the_log_holds():
