@@ -12,7 +12,7 @@ from pipeline.models.grid import FEATURE_BITS
 from pipeline.models.model import Floats
 from pipeline.models.sums.statistics import Statistics
 from pipeline.monitor.compare import is_sure
-from pipeline.monitor.features import has_features, placed
+from pipeline.monitor.features import placed
 from pipeline.monitor.reading import Figure, Monitor, Reading, worst
 from pipeline.monitor.rewards import moments
 from pipeline.monitor.view import FEWEST, View
@@ -23,7 +23,7 @@ RIDGE = 1.0
 
 def read_calibration(view: View) -> Reading:
     """Hold what was earned against what the contexts foretold."""
-    if not has_features(view.definition):
+    if not view.definition.features.stand_in_the_vector:
         return Reading(withheld="no-context")
     pair = view.earned
     if pair.withheld:
@@ -62,7 +62,7 @@ def _foretold(now: Statistics, was: Statistics, step: float) -> tuple[float, flo
 
 def read_association(view: View) -> Reading:
     """Compare each feature's correlation with rewards with that of before (Fisher's z)."""
-    if not has_features(view.definition):
+    if not view.definition.features.stand_in_the_vector:
         return Reading(withheld="no-context")
     pair = view.earned
     if pair.withheld:

@@ -73,11 +73,6 @@ def entry_moments(pooled: Statistics) -> Moments:
     return Moments(pooled.n, exact[0], np.diag(exact))
 
 
-def has_features(definition: PolicyDefinition) -> bool:
-    """Whether entries are those of features that have names."""
-    return bool(definition.features.features) and definition.features.encoder is None
-
-
 def categories(one: Placed, known: Moments) -> Floats | None:
     """Return how many decisions had each of a feature's values; None for a number."""
     inner = slice(one.start, one.start + one.plain.width)
@@ -130,7 +125,7 @@ def _of_numbers(one: Placed, recent: Moments, before: Moments, deviations: float
 
 def _pooled(view: View) -> tuple[Moments, Moments] | str:
     """Return the moments of the two periods, or why there are none."""
-    if not has_features(view.definition):
+    if not view.definition.features.stand_in_the_vector:
         return "no-context"
     if view.shown.withheld:
         return view.shown.withheld

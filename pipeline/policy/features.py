@@ -137,6 +137,11 @@ class FeatureSchema:
         except InvalidRecordError as error:
             return np.zeros((1, self.dimension), np.int16), [error.with_traceback(None)]
 
+    @property
+    def stand_in_the_vector(self) -> bool:
+        """Whether there are features, and the vector begins with their entries; a trained network's stands instead."""
+        return bool(self.features) and (self.encoder is None or self.encoder.kept > 1)
+
     def entries(self) -> list[tuple[str, slice]]:
         """Return which entries come of what: of the intercept, each feature and interaction, or an encoder's unit."""
         if self.encoder is not None:  # no unit is any one feature's

@@ -123,7 +123,7 @@ def _entries(definition: PolicyDefinition, drawn: Drawn, came: Came) -> Iterator
         first = min(came.credited, key=lambda credit: credit.occurred_at_ms)
         late_ms = first.occurred_at_ms - came.decided_at_ms
         yield DELAYS, column_for(late_ms, definition.reward.window_ms_for(first.kind)), 1
-    if definition.features.features and definition.features.encoder is None:
+    if definition.features.stand_in_the_vector:
         yield BOUNDS, 0, 1
         entries = np.frombuffer(came.vector, "<i2").tolist()
         for number, (place, feature) in enumerate(_bounded(definition.features.features), 1):

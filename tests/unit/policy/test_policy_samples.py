@@ -7,6 +7,7 @@ from scipy.stats import chisquare
 
 from pipeline.policy.samples import (
     BINS,
+    BOUNDS,
     DRAWS,
     LOG,
     OCTAVES,
@@ -109,3 +110,16 @@ def test_a_sample_has_its_share_and_is_the_same_whenever_it_is_asked():
     assert abs(len(chosen) - 1_000) < 155
     assert all(is_sampled(one, 0.1) for one in chosen)
     assert not any(is_sampled(one, 0.0) for one in ids)
+
+
+def test_a_feature_at_its_bound_counts_also_where_units_that_bend_stand_beside_it():
+    feature = {"name": "age", "kind": "numeric", "low": 0.0, "high": 10.0}
+    for name in ("lin_ucb", "auto"):
+        plain = plain_policy() | {"context": [feature], "algorithm": {"name": name}}
+        plain["reward"] |= {"low": 0.0, "high": 1.0}
+        policy = define(plain)
+        assert (policy.features.encoder is not None) == (name == "auto")
+        for age, is_at_bound in ((10.0, True), (5.0, False)):
+            came = Came("x", 0, policy.features.encode({"age": age}).astype("<i2").tobytes(), (), 0)
+            found = [(one.row, one.column) for one in sample_tallies(policy, Drawn("c", ARMS, SHARES, "policy"), came)]
+            assert ((BOUNDS, 0) in found, (BOUNDS, 1) in found) == (True, is_at_bound)
