@@ -65,6 +65,7 @@ LOOK = {
 WRITERS = {
     "Outbox": {
         "audit/record.py",
+        "checkpoint/write.py",
         "stream/app.py",
         "stream/state/restore.py",
         "stream/log/deployment.py",
