@@ -204,42 +204,36 @@ class Prepared(NamedTuple):
 class RowsAtOnce:
     """Rows of a partition as they were at one moment; the database may go on, and be closed.
 
-    Its folder is not let go of before this is closed too. So cursors stand here, and not in frames, which an exception
-    may keep.
+    A cursor sees what was there when it was made, so all are made then: those of a snapshot of rocksdict's see what is
+    there by now. The folder is not let go of before this is closed too.
     """
 
-    def __init__(self, snapshot: Any, watched: Callable[[str], AbstractContextManager[None]]) -> None:
-        self._snapshot = snapshot
+    def __init__(self, database: Any, watched: Callable[[str], AbstractContextManager[None]]) -> None:
         self._watched = watched
-        self._cursors = [snapshot.iter()]
+        self._looking, self._scanning = database.iter(), database.iter()
 
     def close(self) -> None:
         """Let go of the folder; nothing can be read any more."""
-        self._cursors.clear()
-        self._snapshot = None
+        del self._looking, self._scanning
 
     def get(self, key: bytes) -> bytes | None:
         """Return one row."""
         with self._watched("read"):
-            cursor = self._cursors[0]
-            cursor.seek(key)
-            found: bytes | None = None
-            if cursor.valid() and cursor.key() == key:
-                found = cursor.value()
-            else:
-                cursor.status()
-        return found
+            self._looking.seek(key)
+            if self._looking.valid() and self._looking.key() == key:
+                found: bytes = self._looking.value()
+                return found
+            self._looking.status()
+            return None
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the rows whose keys begin with `prefix`, by key."""
+        """Yield the rows whose keys begin with `prefix`, by key; one such scan at a time."""
         with self._watched("read"):
-            place, cursors = len(self._cursors), self._cursors
-            cursors.append(self._snapshot.iter())
-            cursors[place].seek(prefix)
-            while cursors[place].valid() and (key := cursors[place].key()).startswith(prefix):
-                yield key, cursors[place].value()
-                cursors[place].next()
-            cursors[place].status()
+            self._scanning.seek(prefix)
+            while self._scanning.valid() and (key := self._scanning.key()).startswith(prefix):
+                yield key, self._scanning.value()
+                self._scanning.next()
+            self._scanning.status()
 
 
 class PartitionRows:
@@ -310,7 +304,7 @@ class PartitionRows:
     def moment(self) -> RowsAtOnce:
         """Return the rows as they are now, to be read in a thread while others are written."""
         with self._database.watched("read"):
-            return RowsAtOnce(self._database.rdict.snapshot(), self._database.watched)
+            return RowsAtOnce(self._database.rdict, self._database.watched)
 
     def _from(self, start: bytes) -> Iterator[tuple[bytes, rocksdict.RdictIter]]:
         with self._database.watched("read"):
