@@ -35,7 +35,7 @@ class Assignment:
         """Name the epoch of a snapshot.
 
         >>> week = Assignment(7 * 86_400_000)
-        >>> week.epoch_of(17, 1_700_000_000_000), week.epoch_of(18, 1_700_100_000_000)
+        >>> week.epoch_of(17, 1_700_000_000_000), week.epoch_of(18, 1_700_050_000_000)
         ('2810', '2810')
         >>> Assignment("snapshot").epoch_of(17, 0)
         'version 17'
