@@ -39,8 +39,8 @@ test-rest: setup  ## what `make test` leaves out: half an hour
 
 test-all: test test-rest  ## every test but the long form of the faults
 
-faults: setup  ## every fault scenario in its long form, on real Kafkas, and one table: SEED="1 2 3"
-	$(BIN)/python -m pytest -m faults --numprocesses $(SIDE_BY_SIDE) --maxschedchunk 1 --seed "$(SEED)" tests/faults
+faults: setup  ## every fault scenario and other test in its long form, and one table: SEED="1 2 3"
+	$(BIN)/python -m pytest -m faults --numprocesses $(SIDE_BY_SIDE) --maxschedchunk 1 --seed "$(SEED)" tests
 
 check: setup docs  ## ruff, mypy strict, import layers, and the site of all pages
 	$(BIN)/ruff check .

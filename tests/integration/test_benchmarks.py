@@ -40,6 +40,14 @@ def test_a_log_that_a_worker_played_is_proven_and_ten_faults_in_it_are_seen(tmp_
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("suite", ["pipeline", "freshness", "recovery", "serving"])
+@pytest.mark.parametrize(
+    "suite",
+    [
+        pytest.param("pipeline", marks=pytest.mark.faults),
+        "freshness",
+        pytest.param("recovery", marks=pytest.mark.faults),
+        "serving",
+    ],
+)
 def test_suites_on_kafka(suite, tmp_path):
     assert rows_of(suite, tmp_path)

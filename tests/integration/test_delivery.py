@@ -133,7 +133,7 @@ async def test_a_frozen_kafka_is_away_too_and_records_arrive_when_it_thaws(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("has_disk", [True, False])
+@pytest.mark.parametrize("has_disk", [True, pytest.param(False, marks=pytest.mark.faults)])
 async def test_a_kafka_that_freezes_and_thaws_again_and_again_costs_a_node_neither_its_life_nor_a_decision(
     own_kafka: LocalKafka, tmp_path: Path, has_disk: bool
 ) -> None:

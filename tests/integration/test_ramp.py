@@ -79,6 +79,7 @@ def ramp(own_kafka: LocalKafka, tmp_path: Path) -> Ramp:
     return Ramp(deployment)
 
 
+@pytest.mark.faults
 async def test_a_ramp_goes_up_on_proof_back_on_harm_and_halts_where_the_groups_are_not_as_they_were_to_be(
     ramp: Ramp,
 ) -> None:
