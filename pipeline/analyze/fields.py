@@ -11,7 +11,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata
 
 from pipeline.evaluate.log import DecisionLog, Indices
 from pipeline.models.model import Floats
@@ -107,6 +106,8 @@ def _number(name: str, numbers: Floats) -> Field | str:
         codes = np.searchsorted(edges, numbers, side="left")
         between = (f"above {low:g} to {high:g}" for low, high in pairwise(edges))
         levels = (f"to {edges[0]:g}", *between, f"above {edges[-1]:g}")
+    from scipy.stats import rankdata  # noqa: PLC0415  half a second to import, and few commands need it
+
     ranks = np.zeros(len(numbers))
     if there.any():
         ranks[there] = 2.0 * (rankdata(numbers[there]) - 0.5) / there.sum() - 1.0

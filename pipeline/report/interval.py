@@ -33,7 +33,6 @@ from math import inf, sqrt
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import betainc, betaincc, betainccinv, betaincinv, ndtr, stdtrit
 
 from pipeline.models.model import Floats
@@ -233,6 +232,8 @@ def _root(excess: Callable[[float], float], outer: float, inner: float) -> float
         return outer
     if excess(inner) <= 0.0:
         return inner
+    from scipy.optimize import brentq  # noqa: PLC0415  half a second to import, and few commands need it
+
     return float(brentq(excess, outer, inner, xtol=1e-300, rtol=1e-12))
 
 

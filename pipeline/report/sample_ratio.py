@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import binomtest
 
 from pipeline.models.model import Floats
 
@@ -68,4 +67,6 @@ def p_value_now(splits: Mapping[float, Split]) -> float | None:
     if len(splits) != 1:
         return None
     ((share, split),) = splits.items()
+    from scipy.stats import binomtest  # noqa: PLC0415  half a second to import, and few commands need it
+
     return float(binomtest(split.held_out, split.subjects, share).pvalue)
