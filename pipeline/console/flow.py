@@ -13,7 +13,8 @@ from aiokafka.errors import KafkaError
 from pipeline.doctor.facts import Deployment
 from pipeline.errors import PipelineError
 from pipeline.status.gather import deployment_of
-from pipeline.stream.log.reader import LATEST_MS, LogReader
+from pipeline.stream.log.offsets import LATEST_MS
+from pipeline.stream.log.reader import LogReader
 from pipeline.stream.log.topics import (
     DEAD_LETTERS,
     DECISIONS,

@@ -21,7 +21,8 @@ from pipeline.codec.wire import decode_event, read_accepted
 from pipeline.errors import ConfigError, RecordError, StateError, UnavailableError
 from pipeline.events import MAX_ID_CHARACTERS, Decision
 from pipeline.stream.log.follow import entries, taken
-from pipeline.stream.log.reader import EARLIEST_MS, LATEST_MS, STILL_WITHIN_S, LogReader
+from pipeline.stream.log.offsets import EARLIEST_MS, LATEST_MS
+from pipeline.stream.log.reader import STILL_WITHIN_S, LogReader
 from pipeline.stream.log.topics import DECISIONS, REWARDS
 from pipeline.stream.security import Address
 

@@ -24,8 +24,9 @@ from pipeline.export.parquet import write
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.replay.proof.read import read_up_to
 from pipeline.stream.log.identity import LogLookup
+from pipeline.stream.log.offsets import LATEST_MS
 from pipeline.stream.log.passed_over import PassedOver
-from pipeline.stream.log.reader import LATEST_MS, open_reader
+from pipeline.stream.log.reader import open_reader
 from pipeline.stream.log.topics import REWARDS
 from pipeline.stream.policies import Policies
 from pipeline.stream.security import Address

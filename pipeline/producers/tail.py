@@ -9,7 +9,8 @@ from pipeline.codec.framed import schema_ids
 from pipeline.producers.told import TOPICS, Told, told_of
 from pipeline.registry.lookup import Schemas
 from pipeline.stream.log.follow import entries, taken
-from pipeline.stream.log.reader import LATEST_MS, LogReader
+from pipeline.stream.log.offsets import LATEST_MS
+from pipeline.stream.log.reader import LogReader
 from pipeline.stream.security import Address
 
 

@@ -15,7 +15,8 @@ from pipeline.errors import UnavailableError
 from pipeline.status.asking import ask_node, ask_worker, session
 from pipeline.status.facts import STAGES, DeploymentFacts, NodeFacts, TopicFacts, WorkerFacts
 from pipeline.stream.log import topics
-from pipeline.stream.log.reader import LATEST_MS, LogReader, open_reader
+from pipeline.stream.log.offsets import LATEST_MS
+from pipeline.stream.log.reader import LogReader, open_reader
 from pipeline.stream.security import Address
 
 TOPICS = (*(topic for read in STAGES.values() for topic in read), topics.SNAPSHOTS, topics.DEAD_LETTERS)

@@ -7,7 +7,7 @@ What happens to a fetched batch, and who calls whom:
      3  a lane opens its state: claims, restores, compares    log/lanes.py  → stage.open → state/partitions.py
      4  and begins a reading at the offset where it ends      log/lanes.py  → log/reader.py LogReader.begin
      5  the reader asks brokers, keeps what is committed      log/reader.py → log/fetch.py content_of
-     6  the lane takes all that has come, as one `Batch`      log/lanes.py  → log/reader.py Reading.take
+     6  the lane takes all that has come, as one `Batch`      log/lanes.py  → log/reading.py Reading.take
      7  JOIN, LEARN or PUBLISH makes steps of it              log/lanes.py  → join|learn|publish/agent.py handle
      8  a step is durable: outputs, changelog, disk           agent.py      → state/durable.py make_durable
      9  the lane acknowledges where reading goes on           log/lanes.py  → log/group.py Member.acknowledge
@@ -32,6 +32,8 @@ state/         tables of a partition
 log/           a partition's log
     topics         which topics there are, and how they are made
     fetch          what of it is committed, and which offsets that covers
+    offsets        where partitions begin and end, by one request to each leader
+    reading        one partition that is read: what has come, and was not taken yet
     reader         read partitions from given offsets on; all that reads, reads by this
     follow         read a topic from its start and keep up with it
     group          membership of the consumer group, by Faust: who owns what, and commits

@@ -19,6 +19,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
     UnknownTopicOrPartitionError,
+    for_code,
 )
 
 from pipeline.errors import AwayError, NotAllowedError, UnavailableError
@@ -43,15 +44,24 @@ def unavailable(what: str, error: KafkaError, operation: str, name: str = "") ->
     return (AwayError if is_away(error) else UnavailableError)(f"{what}: {error!r}")
 
 
-def is_away(error: KafkaError) -> bool:
+def is_away(error: BaseException) -> bool:
     """Whether brokers are to be waited for; False where they refuse what they are asked, or what is asked for is gone.
 
-    >>> [is_away(each()) for each in (BrokerNotAvailableError, KafkaTimeoutError, UnknownTopicOrPartitionError)]
-    [True, True, False]
+    >>> [is_away(each()) for each in (KafkaTimeoutError, UnknownTopicOrPartitionError, ValueError)]
+    [True, False, False]
     """
     if isinstance(error, UnknownTopicOrPartitionError):
         return False
-    return error.retriable or isinstance(error, BrokerNotAvailableError | KafkaTimeoutError | ProducerClosed)
+    if isinstance(error, AwayError | BrokerNotAvailableError | KafkaTimeoutError | ProducerClosed):
+        return True
+    return isinstance(error, KafkaError) and bool(error.retriable)
+
+
+def check(code: int) -> None:
+    """Raise the error that a code in an answer means."""
+    if code:
+        error: KafkaError = for_code(code)()
+        raise error
 
 
 def lacking(error: BaseException, operation: str, name: str = "") -> str | None:

@@ -30,8 +30,9 @@ from pipeline.replay.dead_letters.letters import (
     restored,
 )
 from pipeline.stream.log.follow import TopicFollower, taken
+from pipeline.stream.log.offsets import EARLIEST_MS, LATEST_MS
 from pipeline.stream.log.outbox import BUILDER_BYTES, Outbox, Record
-from pipeline.stream.log.reader import EARLIEST_MS, LATEST_MS, LogReader
+from pipeline.stream.log.reader import LogReader
 from pipeline.stream.log.topics import DEAD_LETTERS
 from pipeline.stream.security import Address
 

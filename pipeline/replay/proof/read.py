@@ -13,8 +13,9 @@ from aiokafka import TopicPartition
 from pipeline.codec.readable import Fields, readable
 from pipeline.errors import StateError, UnavailableError
 from pipeline.stream.log.follow import taken
+from pipeline.stream.log.offsets import EARLIEST_MS, LATEST_MS
 from pipeline.stream.log.passed_over import PassedOver
-from pipeline.stream.log.reader import EARLIEST_MS, LATEST_MS, STILL_WITHIN_S, LogReader, open_reader
+from pipeline.stream.log.reader import STILL_WITHIN_S, LogReader, open_reader
 from pipeline.stream.log.topics import REWARDS
 from pipeline.stream.security import Address
 

@@ -13,7 +13,9 @@ from pipeline.errors import ConfigError, StateError, UnavailableError
 from pipeline.join.step import STEP_BYTES
 from pipeline.replay.recounting.rows import Raw
 from pipeline.stream.log.follow import taken
-from pipeline.stream.log.reader import EARLIEST_MS, LATEST_MS, STILL_WITHIN_S, LogReader, Reading, open_reader
+from pipeline.stream.log.offsets import EARLIEST_MS, LATEST_MS
+from pipeline.stream.log.reader import STILL_WITHIN_S, LogReader, open_reader
+from pipeline.stream.log.reading import Reading
 from pipeline.stream.security import Address
 
 CREATE_TIME = 0

@@ -13,7 +13,9 @@ from aiokafka.errors import KafkaError
 
 from pipeline.errors import AwayError
 from pipeline.stream.log.fetch import Batch
-from pipeline.stream.log.reader import EARLIEST_MS, LATEST_MS, STILL_WITHIN_S, LogReader, Reading
+from pipeline.stream.log.offsets import EARLIEST_MS, LATEST_MS
+from pipeline.stream.log.reader import STILL_WITHIN_S, LogReader
+from pipeline.stream.log.reading import Reading
 from pipeline.stream.refusals import unavailable
 from pipeline.stream.security import Address
 

@@ -20,16 +20,13 @@ from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import (
     KafkaError,
-    LeaderNotAvailableError,
     OffsetOutOfRangeError,
     UnknownTopicOrPartitionError,
-    for_code,
 )
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest_v5
-from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.protocol.types import (
     Array,
     Boolean,
@@ -44,16 +41,14 @@ from aiokafka.protocol.types import (
 )
 
 from pipeline.errors import NotAllowedError
+from pipeline.stream.log.offsets import CONSUMER, EARLIEST_MS, LATEST_MS, READ_UNCOMMITTED, ask_offsets, sure
 from pipeline.stream.record_batches import RecordBatches
-from pipeline.stream.refusals import unavailable
+from pipeline.stream.refusals import check, unavailable
 
 ANSWERED_WITHIN_S = 30.0
 RETRY_S = 0.2
 UNKNOWN_EPOCH = -1
 NO_TOPIC = uuid.UUID(int=0)
-_CONSUMER = -1
-_READ_UNCOMMITTED = 0
-_EARLIEST_MS, _LATEST_MS = -2, -1
 _ONE_BATCH_BYTES = 1
 """The broker gives the first record batch whole, however little is asked for."""
 _FETCH_BYTES = 64 << 20
@@ -225,7 +220,7 @@ class EpochEndRequest(Request[EpochStruct]):
     def build(self, request_struct_class: type[EpochStruct]) -> EpochStruct:
         """Return it in the version that the broker knows."""
         if request_struct_class is OffsetForLeaderEpochRequest_v3:
-            return OffsetForLeaderEpochRequest_v3(_CONSUMER, self._topics)
+            return OffsetForLeaderEpochRequest_v3(CONSUMER, self._topics)
         return OffsetForLeaderEpochRequest_v2(self._topics)
 
 
@@ -280,7 +275,7 @@ class LogLookup:
             except NotImplementedError:  # a broker that knows no epochs
                 return -1
             ((_, ((code, _, _, end_offset),)),) = answer.topics
-            _check(code)
+            check(code)
             return int(end_offset)
 
         return await self._again(ask, f"{partition.topic}/{partition.partition}")
@@ -299,12 +294,12 @@ class LogLookup:
 
         async def ask() -> Any | None:
             wanted = [(partition.topic, [(partition.partition, offset, _ONE_BATCH_BYTES)])]
-            request = FetchRequest(_FETCH_WAIT_MS, 1, _FETCH_BYTES, _READ_UNCOMMITTED, wanted)
+            request = FetchRequest(_FETCH_WAIT_MS, 1, _FETCH_BYTES, READ_UNCOMMITTED, wanted)
             answer = await self._client.send(log.leader, request)
-            _check(getattr(answer, "error_code", 0))
+            check(getattr(answer, "error_code", 0))
             ((_, ((_, code, *_, content),)),) = answer.topics
             try:
-                _check(code)
+                check(code)
             except OffsetOutOfRangeError:
                 return None
             return _record_at(content or b"", offset)
@@ -323,8 +318,8 @@ class LogLookup:
                     by_leader[each["leader"]][partition] = found
         logs = {}
         for leader, partitions in by_leader.items():
-            firsts = await self._offsets(leader, partitions, _EARLIEST_MS)
-            ends = await self._offsets(leader, partitions, _LATEST_MS)
+            firsts = await self._offsets(leader, partitions, EARLIEST_MS)
+            ends = await self._offsets(leader, partitions, LATEST_MS)
             for partition, (topic_id, epoch) in partitions.items():
                 logs[partition] = Log(
                     answer["cluster_id"] or "", topic_id, leader, epoch, firsts[partition], ends[partition]
@@ -339,18 +334,8 @@ class LogLookup:
     async def _offsets(
         self, leader: int, partitions: Iterable[TopicPartition], at_ms: int
     ) -> dict[TopicPartition, int]:
-        if leader < 0:
-            raise LeaderNotAvailableError
-        by_topic: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-        for topic, number in partitions:
-            by_topic[topic].append((number, at_ms))
-        answer = await self._client.send(leader, OffsetRequest(_CONSUMER, _READ_UNCOMMITTED, list(by_topic.items())))
-        offsets = {}
-        for topic, asked in answer.topics:
-            for number, code, *_, offset in asked:
-                _check(code)
-                offsets[TopicPartition(topic, number)] = int(offset)
-        return offsets
+        told = await ask_offsets(self._client, leader, partitions, at_ms, READ_UNCOMMITTED)
+        return {partition: sure(one) for partition, one in told.items()}
 
     async def _again(self, ask: Callable[[], Awaitable[T]], what: str) -> T:
         """Ask until there is an answer: leaders move, and topics are being made."""
@@ -375,9 +360,3 @@ def _record_at(content: bytes, offset: int) -> Any | None:
             if record.offset >= offset:
                 return record if record.offset == offset else None
     return None
-
-
-def _check(code: int) -> None:
-    if code:
-        error: KafkaError = for_code(code)()
-        raise error

@@ -30,10 +30,12 @@ from typing import Any, NamedTuple, Protocol
 
 from aiokafka import TopicPartition
 
-from pipeline.errors import AwayError, StateError
+from pipeline.errors import StateError
 from pipeline.stream.failpoints import Reach, pass_by
 from pipeline.stream.log.fetch import Batch
-from pipeline.stream.log.reader import LogReader, Reading
+from pipeline.stream.log.reader import LogReader
+from pipeline.stream.log.reading import Reading
+from pipeline.stream.refusals import is_away
 
 log = logging.getLogger(__name__)
 
@@ -351,7 +353,7 @@ class _Lane:
         """Go back to what is durable; after so many attempts that brokers are not to blame for, stop."""
         stage, number = self._lanes.stage, self._number
         self._attempts += 1
-        self._failures += not isinstance(error, AwayError)
+        self._failures += not is_away(error)
         await self._lanes.rest_chores(number)
         await stage.partitions.close(number)
         self._is_whole, self._fault = True, None

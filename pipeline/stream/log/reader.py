@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict, defaultdict, deque
+from collections import OrderedDict, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -32,11 +32,19 @@ from aiokafka.errors import (
     for_code,
 )
 from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.protocol.offset import OffsetRequest
 
 from pipeline.errors import AwayError, UnavailableError
-from pipeline.stream.log.fetch import Batch, content_of, unpack
-from pipeline.stream.refusals import unavailable
+from pipeline.stream.log.fetch import content_of
+from pipeline.stream.log.offsets import (
+    EARLIEST_MS,
+    LATEST_MS,
+    READ_COMMITTED,
+    READ_UNCOMMITTED,
+    Told,
+    ask_offsets,
+)
+from pipeline.stream.log.reading import End, Reading
+from pipeline.stream.refusals import check, unavailable
 from pipeline.stream.security import Address, client_options
 from pipeline.stream.timeouts import ANSWER_WITHIN_MS
 
@@ -49,126 +57,12 @@ FETCH_PACE_S = 0.01
 FETCH_BYTES = 50 << 20
 PARTITION_BYTES = 1 << 20
 """Of a partition in one answer; a larger record batch comes whole, and alone."""
-ENOUGH_BYTES = 2 << 20
-"""Of a partition, no more is asked for while this much waits."""
 RETRY_S = 0.1
 
-_CONSUMER = -1
-_READ_UNCOMMITTED, _READ_COMMITTED = 0, 1
-LATEST_MS, EARLIEST_MS = -1, -2
-"""Moments that the protocol has numbers for."""
 STILL_WITHIN_S = 60.0
 """A broker that says nothing for so long is not there."""
 NOWHERE = -1
 """Instead of a broker: of partitions that have no known leader."""
-
-
-class End(NamedTuple):
-    """Where a log ended when a fetch was answered."""
-
-    stable_offset: int
-    """Below it every transaction is decided."""
-    answered_at_ms: int
-
-
-class Reading:
-    """One partition, from an offset on: what has come of it and was not taken yet."""
-
-    def __init__(
-        self,
-        partition: TopicPartition,
-        offset: int,
-        has_come: asyncio.Event,
-        has_enough: asyncio.Event,
-        has_room: asyncio.Event,
-    ) -> None:
-        self.partition = partition
-        self.position = offset
-        """What is asked for next."""
-        self.end: End | None = None
-        """None before the first answer."""
-        self.taken = offset
-        """Below it, all was taken."""
-        self._has_come = has_come
-        self._has_enough = has_enough
-        self._has_room = has_room
-        self._waiting: deque[Any] = deque()
-        self._waiting_bytes = 0
-        self._gone = 0
-        self._fault: Exception | None = None
-        self._came: deque[tuple[int, float]] = deque()
-        """Of what is not handled yet: (the offset behind it, when it came), an entry for each answer."""
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether more is to be asked for."""
-        return self._waiting_bytes < ENOUGH_BYTES and not self._gone and self._fault is None
-
-    @property
-    def waiting_bytes(self) -> int:
-        """How much was fetched and is not taken."""
-        return self._waiting_bytes
-
-    @property
-    def has_waiting(self) -> bool:
-        """Whether there is something to take."""
-        return self.position > self.taken or self._fault is not None
-
-    def put(self, batches: Sequence[Any], resume_offset: int, size: int = 0) -> None:
-        """Take in what a fetch brought."""
-        if resume_offset == self.position:
-            return
-        self._waiting.extend(batches)
-        self._waiting_bytes += size
-        self.position = resume_offset
-        self._came.append((resume_offset, time.monotonic()))
-        self._has_come.set()
-        if not self.is_wanted:
-            self._has_enough.set()
-
-    def note_handled(self) -> None:
-        """Note that all that was taken is done with."""
-        while self._came and self._came[0][0] <= self.taken:
-            self._came.popleft()
-
-    @property
-    def waits_s(self) -> float:
-        """How long the oldest has been here of what is not handled; 0 where nothing is."""
-        return time.monotonic() - self._came[0][1] if self._came else 0.0
-
-    def fail(self, fault: Exception) -> None:
-        """Let whoever takes next know that it can't go on."""
-        self._fault = fault
-        self._has_come.set()
-
-    def pass_over(self, first_offset: int) -> None:
-        """Go on at the first offset that is kept; what is gone is taken with what came before it."""
-        self._gone = first_offset - self.position
-        self.position = first_offset
-        self._has_come.set()
-
-    def take(self) -> Batch | None:
-        """Return all that waits as one batch; None where nothing does.
-
-        Raises:
-            Exception: what keeps the log from being read on.
-        """
-        first = self.taken
-        if first == self.position:
-            if self._fault is not None:
-                raise self._fault
-            return None
-        records = unpack(self._waiting, first)
-        behind, gone = self.position, self._gone
-        if self._waiting:  # more than is taken at once
-            behind, gone = self._waiting[0].base_offset, 0
-            self._has_come.set()
-        else:
-            self._waiting_bytes = self._gone = 0
-            self._has_room.set()
-        self.taken = behind
-        answered_at_ms = self.end.answered_at_ms if self.end else 0
-        return Batch(self.partition.topic, self.partition.partition, first, records, behind, gone, answered_at_ms)
 
 
 class LogReader:
@@ -295,7 +189,7 @@ class LogReader:
         by_topic: dict[str, list[tuple[int, int, int]]] = {}
         for (topic, number), (_, offset) in asked.items():
             by_topic.setdefault(topic, []).append((number, offset, PARTITION_BYTES))
-        request = FetchRequest(FETCH_WAIT_MS, 1, FETCH_BYTES, _READ_COMMITTED, list(by_topic.items()))
+        request = FetchRequest(FETCH_WAIT_MS, 1, FETCH_BYTES, READ_COMMITTED, list(by_topic.items()))
         # By topic, as the request has them.
         first = TopicPartition(request.topics[0][0], request.topics[0][1][0][0])
         answer = await self._client.send(node, request)
@@ -344,7 +238,7 @@ class LogReader:
         """Go on at the first offset that is kept; a log that ends before what was read of it may be another one."""
         topic, number = place = reading.partition
         begin = (await self.offsets([place], EARLIEST_MS))[place]
-        end = (await self.offsets([place], LATEST_MS, isolation=_READ_UNCOMMITTED))[place]
+        end = (await self.offsets([place], LATEST_MS, isolation=READ_UNCOMMITTED))[place]
         if reading.position > end:
             # A reader knows offsets alone: which log this is, they find out who open it again (`sources.py`).
             reading.fail(
@@ -376,7 +270,7 @@ class LogReader:
         return [TopicPartition(topic, number) for number in sorted(numbers)]
 
     async def offsets(
-        self, partitions: Iterable[TopicPartition], moment_ms: int, *, isolation: int = _READ_COMMITTED
+        self, partitions: Iterable[TopicPartition], moment_ms: int, *, isolation: int = READ_COMMITTED
     ) -> dict[TopicPartition, int]:
         """Return by partition the offset of the first record that the broker took at a moment or later.
 
@@ -407,38 +301,18 @@ class LogReader:
 
     async def _told_offsets(
         self, places: Iterable[TopicPartition], moment_ms: int, isolation: int
-    ) -> dict[TopicPartition, int | KafkaError]:
-        """Ask each leader once.
-
-        A broker answers what comes over one connection in turn, so a request for each partition would wait as often
-        behind a fetch that finds nothing.
-        """
+    ) -> dict[TopicPartition, Told]:
         by_leader: defaultdict[int | None, list[TopicPartition]] = defaultdict(list)
         for place in places:
             self._client.add_topic(place.topic)
             by_leader[self._client.cluster.leader_for_partition(place)].append(place)
-        told: dict[TopicPartition, int | KafkaError] = {}
+        told: dict[TopicPartition, Told] = {}
         for leader, of_leader in by_leader.items():
             try:
-                told |= await self._ask_offsets(leader, of_leader, moment_ms, isolation)
+                told |= await ask_offsets(self._client, leader, of_leader, moment_ms, isolation)
             except KafkaError as error:
                 told |= dict.fromkeys(of_leader, error)
         return told
-
-    async def _ask_offsets(
-        self, leader: int | None, places: Iterable[TopicPartition], moment_ms: int, isolation: int
-    ) -> dict[TopicPartition, int | KafkaError]:
-        if leader is None or leader < 0:
-            raise LeaderNotAvailableError(f"{[tuple(place) for place in places]} have no known leader")
-        by_topic: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-        for topic, number in places:
-            by_topic[topic].append((number, moment_ms))
-        answer = await self._client.send(leader, OffsetRequest(_CONSUMER, isolation, list(by_topic.items())))
-        return {
-            TopicPartition(topic, number): for_code(code)() if code else int(offset)
-            for topic, parts in answer.topics
-            for number, code, *_, offset in parts
-        }
 
 
 @asynccontextmanager
@@ -475,10 +349,3 @@ class Part(NamedTuple):
 
 
 _WITH_REPLICA = 11
-
-
-def check(code: int) -> None:
-    """Raise the error that a code in an answer means."""
-    if code:
-        error: KafkaError = for_code(code)()
-        raise error

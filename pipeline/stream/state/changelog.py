@@ -16,21 +16,18 @@ from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, LeaderNotAvailableError, OffsetOutOfRangeError
 from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.protocol.offset import OffsetRequest
 
 from pipeline.errors import AwayError
 from pipeline.stream.log.fetch import Content, content_of
-from pipeline.stream.log.reader import Part, check
+from pipeline.stream.log.offsets import EARLIEST_MS, READ_COMMITTED, ask_offsets, sure
+from pipeline.stream.log.reader import Part
+from pipeline.stream.refusals import check
 
 FETCH_BYTES = 16 << 20
 FETCH_WAIT_MS = 200
 RETRY_S = 0.1
 STILL_WITHIN_S = 60.0
 """A broker that gives nothing for so long, before the end that it named, is not there."""
-
-_CONSUMER = -1
-_READ_COMMITTED = 1
-_EARLIEST_MS = -2
 
 
 class ChangelogReader:
@@ -85,7 +82,10 @@ class ChangelogReader:
     async def _ask(self, offset: int) -> Content:
         topic, number = self._partition
         wanted = [(topic, [(number, offset, FETCH_BYTES)])]
-        answer = await self._send(FetchRequest(FETCH_WAIT_MS, 1, FETCH_BYTES, _READ_COMMITTED, wanted))
+        leader = self._client.cluster.leader_for_partition(self._partition)
+        if leader is None or leader < 0:
+            raise LeaderNotAvailableError
+        answer = await self._client.send(leader, FetchRequest(FETCH_WAIT_MS, 1, FETCH_BYTES, READ_COMMITTED, wanted))
         check(getattr(answer, "error_code", 0))
         ((_, ((_, code, high_watermark, *rest),)),) = answer.topics
         check(code)
@@ -96,14 +96,6 @@ class ChangelogReader:
 
     async def _earliest(self) -> int:
         """Return the first offset that the broker still has."""
-        topic, number = self._partition
-        answer = await self._send(OffsetRequest(_CONSUMER, _READ_COMMITTED, [(topic, [(number, _EARLIEST_MS)])]))
-        ((_, ((_, code, *_, offset),)),) = answer.topics
-        check(code)
-        return int(offset)
-
-    async def _send(self, request: Any) -> Any:
         leader = self._client.cluster.leader_for_partition(self._partition)
-        if leader is None or leader < 0:
-            raise LeaderNotAvailableError
-        return await self._client.send(leader, request)
+        told = await ask_offsets(self._client, leader, [self._partition], EARLIEST_MS)
+        return sure(told[self._partition])

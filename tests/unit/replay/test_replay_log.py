@@ -12,7 +12,8 @@ from pipeline.join.step import STEP_BYTES
 from pipeline.replay.recounting.cuts import parse_offsets
 from pipeline.replay.recounting.log import Log
 from pipeline.stream.log.fetch import Batch
-from pipeline.stream.log.reader import EARLIEST_MS, Reading
+from pipeline.stream.log.offsets import EARLIEST_MS
+from pipeline.stream.log.reading import Reading
 from tests.kafka_log import Read
 
 # Offsets 3 and 4 are a gap, as markers of transactions leave one; 6 is very large.

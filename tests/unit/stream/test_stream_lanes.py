@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError, NotLeaderForPartitionError
 
 from pipeline.errors import AwayError, FencedError, StateError
 from pipeline.stream.log import lanes as room
 from pipeline.stream.log.fetch import Batch
 from pipeline.stream.log.lanes import ATTEMPTS, Lanes
-from pipeline.stream.log.reader import ENOUGH_BYTES, End, Reading
+from pipeline.stream.log.reading import ENOUGH_BYTES, End, Reading
 from tests.kafka_log import Read
 
 WITHIN_S = 20.0
@@ -201,7 +202,8 @@ async def test_what_fails_again_and_again_stops_its_own_lane_and_nothing_of_it_i
 
 async def test_brokers_that_are_away_are_waited_for_however_long_and_what_else_fails_counts_on(bench):
     await bench.start(3)
-    faults = [*[AwayError("no broker answers")] * 3 * ATTEMPTS, *[ValueError("unexpected")] * ATTEMPTS]
+    away = [AwayError("no broker answers"), KafkaConnectionError("refused"), NotLeaderForPartitionError()]
+    faults = [*away * ATTEMPTS, *[ValueError("unexpected")] * ATTEMPTS]
     for attempt, fault in enumerate(faults):
         assert not bench.lanes.has_failed[3]
         await bench.until(lambda: bench.lanes.is_open(3))

@@ -21,8 +21,10 @@ LONG_S = 3_600.0
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("SILENT_S", "KNOCK_WITHIN_S", "KNOWN_SILENT_S", "CONNECT_WITHIN_S"):
+    for name in ("SILENT_S", "KNOWN_SILENT_S", "CONNECT_WITHIN_S"):
         monkeypatch.setattr(liveness, name, 0.05)
+    # In which a connection is made on a busy machine too: a host that was not asked has not been silent.
+    monkeypatch.setattr(liveness, "KNOCK_WITHIN_S", 0.5)
     monkeypatch.setattr(liveness, "REFUSING_S", 0.0)
     return
 

@@ -16,8 +16,10 @@ from aiokafka.protocol.offset import OffsetRequest
 
 from pipeline.errors import UnavailableError
 from pipeline.stream import record_batches
-from pipeline.stream.log import reader as room
-from pipeline.stream.log.reader import EARLIEST_MS, LATEST_MS, End, LogReader, Reading
+from pipeline.stream.log import reading as reading_room
+from pipeline.stream.log.offsets import EARLIEST_MS, LATEST_MS
+from pipeline.stream.log.reader import LogReader
+from pipeline.stream.log.reading import End, Reading
 from tests.kafka_log import COMMIT, Answer, Read, batch, fetched, marker
 
 OUTCOMES = TopicPartition("outcomes", 0)
@@ -153,7 +155,7 @@ async def test_nothing_behind_the_stable_end_is_waited_for(bench):
 
 
 async def test_a_partition_of_which_enough_waits_is_not_asked_for_until_it_is_taken(bench, monkeypatch):
-    monkeypatch.setattr(room, "ENOUGH_BYTES", 1)
+    monkeypatch.setattr(reading_room, "ENOUGH_BYTES", 1)
     bench.broker.logs[OUTCOMES] = log_of((0, batch(0, b"r")), end=1)
     bench.broker.logs[DECISIONS] = log_of(end=0)
     reading = bench.begin(OUTCOMES, 0)
