@@ -28,7 +28,7 @@ setup: .venv/.installed  ## make .venv/ from the lock file
 demo: setup  ## the whole loop on simulated visitors, about two minutes
 	$(BIN)/pipeline demo
 
-test: setup $(if $(CI),helm)  ## units, contracts, laws, properties and one loop on a real Kafka: seven minutes on two cores
+test: setup  ## units, contracts, laws, properties and one loop on a real Kafka: seven minutes on two cores
 	@echo "units, contracts, laws, properties, one loop on a real Kafka: about seven minutes on two cores. Not here:"
 	@echo "statistics, the other suites on Kafka, browsers, short forms of the faults: make test-all"
 	$(PYTEST) $(QUICK)
