@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -21,6 +21,7 @@ from pipeline.export.folder import MANIFEST, replacing
 from pipeline.export.latest import Every, Held, Key, Latest, key_of
 from pipeline.export.ledger import LedgerRows
 from pipeline.export.parquet import write
+from pipeline.export.until import Log, read_as_of
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.replay.proof.read import read_up_to
 from pipeline.stream.log.identity import LogLookup
@@ -36,19 +37,6 @@ OnProgress = Callable[[int, int], None]
 TABLE = "ledger"
 _IS_ERASED = 8
 """Where a `RewardReader` says so."""
-
-
-class Log(NamedTuple):
-    """A topic, as it is read."""
-
-    topic_id: str
-    """Empty: the brokers tell none."""
-    ends: Mapping[int, int]
-    """By partition: up to where."""
-
-    def plain(self) -> dict[str, Any]:
-        """Give the JSON value."""
-        return {"topic_id": self.topic_id, "ends": {str(number): end for number, end in self.ends.items()}}
 
 
 async def export_ledger(
@@ -76,7 +64,7 @@ async def export_ledger(
     """
     definitions = await _definitions(broker, policies)
     present = await _log(broker)
-    until = present if as_of is None else _as_of(as_of, present)
+    until = present if as_of is None else read_as_of(as_of, present)
     with replacing(folder) as place:
         total = sum(present.ends.values()) + sum(until.ends.values())
         done = 0
@@ -204,17 +192,3 @@ async def _log(broker: Address) -> Log:
         logs = await lookup.logs(partitions)
         ids = {one.topic_id for one in logs.values()}
     return Log(ids.pop() if len(ids) == 1 else "", {place.partition: end for place, end in sorted(ends.items())})
-
-
-def _as_of(path: Path, present: Log) -> Log:
-    try:
-        told = orjson.loads(path.read_bytes())[REWARDS]
-        log = Log(str(told["topic_id"]), {int(number): int(end) for number, end in told["ends"].items()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError("--as-of", [f"{path} is no export's {MANIFEST}: {error!r}"]) from error
-    if log.topic_id != present.topic_id:
-        fault = f"{path} is of the topic {log.topic_id!r}; {REWARDS} is another one now: {present.topic_id!r}"
-        raise ConfigError("--as-of", [fault])
-    if unknown := sorted(log.ends.keys() - present.ends.keys()):
-        raise ConfigError("--as-of", [f"{path} names partitions that {REWARDS} does not have: {unknown}"])
-    return log

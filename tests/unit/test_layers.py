@@ -129,7 +129,7 @@ WORLDLY = {
     "evaluate": ("open_bandit", "picture", "read"),
     "report": ("picture",),
     "audit": ("read", "record"),
-    "export": ("folder", "parquet", "run"),
+    "export": ("folder", "parquet", "run", "until"),
     "status": ("asking", "gather", "metrics_text"),  # two ask, the last reads by Prometheus's own client
     "independent": ("read",),
     "analyze": ("picture",),
