@@ -168,7 +168,9 @@ def test_processes_join_learn_are_started_again_and_stop_in_time_even_if_the_bro
             assert parent.wait(STOPPED_WITHIN_S) == 0
         finally:
             deployment.kafka.resume()
-        # By themselves, before their parent would have killed them.
-        assert deployment.log.read_text("utf-8").count("stopped-at-once") == 2
+        # By themselves, before their parent would have killed them: at once where somebody waits for the broker, and
+        # in order where nobody does.
+        said = deployment.log.read_text("utf-8")
+        assert said.count("stopped-at-once") + said.count("Closing event loop") >= 2, said[-3_000:]
     with deployment.workers():
         deployment.until(lambda: deployment.learned() == 90, "90 clicks")
