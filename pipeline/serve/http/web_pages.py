@@ -9,9 +9,14 @@ another origin without asking first. A key would hold all of this off, as a page
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 from pipeline.serve.addresses import is_loopback
 from pipeline.serve.http.refused import RefusedError, Scope
+
+MOST_REMEMBERED = 256
+"""Host headers of which it is remembered whether they name this server: callers send the same one again and again."""
 
 
 class WebPages:
@@ -23,6 +28,7 @@ class WebPages:
         self._names = frozenset(name.lower() for name in server_names)
         self._is_local = is_loopback(host)
         self._checks_names = self._is_local or bool(self._names)
+        self._is_own = lru_cache(MOST_REMEMBERED)(self._names_us)
 
     def check(self, scope: Scope) -> None:
         """Let through what no foreign page can have sent.
@@ -30,8 +36,9 @@ class WebPages:
         Raises:
             RefusedError: 403, 415.
         """
-        self.check_source(scope)
-        content_type = _header(scope, b"content-type")
+        told = _told_by(scope)
+        self._check_source(scope, told)
+        content_type = told.content_type
         if scope["method"] == "POST" and content_type.partition(";")[0].strip().lower() != "application/json":
             raise RefusedError(
                 415,
@@ -46,7 +53,10 @@ class WebPages:
         Raises:
             RefusedError: 403.
         """
-        host, origin = _header(scope, b"host"), _header(scope, b"origin")
+        self._check_source(scope, _told_by(scope))
+
+    def _check_source(self, scope: Scope, told: _Told) -> None:
+        host, origin = told.host, told.origin
         if host and self._checks_names and not self._is_own(host):
             raise RefusedError(
                 403,
@@ -63,7 +73,7 @@ class WebPages:
                 "started with --origin of theirs",
             )
 
-    def _is_own(self, host: str) -> bool:
+    def _names_us(self, host: str) -> bool:
         name = _name_of(host)
         return name in self._names or (self._is_local and is_loopback(name))
 
@@ -74,10 +84,25 @@ class WebPages:
         return self._checks_names and origin.lower() == f"{scope['scheme']}://{host.lower()}"
 
 
-def _header(scope: Scope, wanted: bytes) -> str:
-    """Return a header's last value; empty where it is not there."""
-    found = [value for name, value in scope["headers"] if name == wanted]
-    return found[-1].decode("latin-1") if found else ""
+class _Told(NamedTuple):
+    """What a browser says of a request, and no page can leave out or choose; empty where a header is not there."""
+
+    host: str
+    origin: str
+    content_type: str
+
+
+def _told_by(scope: Scope) -> _Told:
+    """Return the last value of each header."""
+    host = origin = content_type = b""
+    for name, value in scope["headers"]:
+        if name == b"host":
+            host = value
+        elif name == b"origin":
+            origin = value
+        elif name == b"content-type":
+            content_type = value
+    return _Told(host.decode("latin-1"), origin.decode("latin-1"), content_type.decode("latin-1"))
 
 
 def _name_of(host: str) -> str:
