@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ WITHIN_S = 60.0
 FAST = POLICY.replace('window = "10s"', 'window = "1s"').replace('grace = "30s"', 'grace = "5s"')
 FOLLOWER = '[rollout]\nof = "homepage"\nshare = 0.0\n'
 OLD, SHARE = 1_600, 0.2
+FIRST_STEP = 0.05
+"""Of `pipeline policy ramp` as it comes."""
 # Subjects and the share of them that click. Of the old policy 20 % do. 400 of 2,000 are 20 %, 900 of 2,500 are not.
 NEW = {"better": (400, 0.6), "worse": (400, 0.0), "uneven": (900, 0.6)}
 
@@ -77,6 +80,22 @@ def ramp(own_kafka: LocalKafka, tmp_path: Path) -> Ramp:
         (tmp_path / f"{name}.toml").write_text(declared, "utf-8")
         deployment.do("policy", "apply", f"{name}.toml")
     return Ramp(deployment)
+
+
+async def test_of_two_people_who_ramp_at_once_one_goes_a_step_up_and_the_other_finds_it_done(ramp: Ramp) -> None:
+    asked = [(name, seat) for name in NEW for seat in range(2)]
+    with ThreadPoolExecutor(len(asked)) as seats:  # all of them at once: each policy by two processes
+        ended = list(seats.map(lambda one: ramp.deployment.run("policy", "ramp", one[0], "--yes", "--json"), asked))
+    for (name, _), one in zip(asked, ended, strict=True):
+        assert one.returncode == 0, (name, one.stdout, one.stderr)
+        assert orjson.loads(one.stdout)["share"] == FIRST_STEP
+    for name in NEW:
+        assert ramp.share(name) == FIRST_STEP
+    # What is recorded is what has come to be: of one policy twice where both wrote the same, never a second step.
+    audits = latest_of_each(await read_audits(ramp.deployment.kafka.bootstrap_servers))
+    steps = [(one.policy, orjson.loads(one.after)) for one in audits if one.command == "policy ramp"]
+    assert {name for name, _ in steps} == set(NEW)
+    assert all(after["rollout"]["share"] == FIRST_STEP for _, after in steps), steps
 
 
 @pytest.mark.faults
