@@ -34,6 +34,8 @@ QUANTUM_S = 0.0003
 """Of a go: half of what a short request takes over loopback. A piece that is longer has a go of its own."""
 COST_S = 40e-6
 """What a cost of 1 takes: a decision among few arms."""
+GO_COST = 8
+"""What takes longer than a go is decided in pieces (`ServingNode.put`)."""
 SHARED_COST = 4
 """Of the asks in one go, where there are several callers: a quantum, with what it takes to read and write them."""
 LONELY_COST = 32
@@ -109,8 +111,12 @@ class Turn(Generic[Ask, Answer]):
     async def work(self, pieces: Pieces[Made], caller: str) -> Made:
         """Have a long work done as the caller's turns come; it is closed where nobody waits for it any more."""
         future: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
-        self._put(_Wanted(pieces, future, 0, is_work=True), caller)
+        self.put_work(pieces, future, caller)
         return await future
+
+    def put_work(self, pieces: Pieces[Made], waiter: Waiter[Made], caller: str) -> None:
+        """Have a long work done, and `waiter` told."""
+        self._put(_Wanted(pieces, waiter, 0, is_work=True), caller)
 
     def put(self, asked: Ask, waiter: Waiter[Answer], caller: str = "", cost: int = 1) -> None:
         """Have `waiter` answered, with others."""

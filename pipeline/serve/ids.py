@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 RANDOM_BYTES = 10
+_VARIANT = "89ab"
 _BLOCK = 400
 """Ids for which random bytes are fetched at once: the system is asked for a few bytes as long as for a page."""
 
@@ -37,7 +38,5 @@ def time_ordered_id(now_ms: int, random: bytes) -> str:
     >>> time_ordered_id(1, bytes(10))
     '00000000000170008000000000000000'
     """
-    low = int.from_bytes(random[:RANDOM_BYTES], "big")
-    version_7 = 0x7000 | (low >> 68 & 0xFFF)
-    variant = 0b10 << 62 | (low & (1 << 62) - 1)
-    return f"{now_ms & (1 << 48) - 1:012x}{version_7:04x}{variant:016x}"
+    digits = random.hex()
+    return f"{now_ms & (1 << 48) - 1:012x}7{digits[:3]}{_VARIANT[random[1] & 3]}{digits[5:20]}"

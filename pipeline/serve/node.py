@@ -22,10 +22,10 @@ from pipeline.errors import InvalidRecordError
 from pipeline.events import Outcome
 from pipeline.outcome_id import kept_id
 from pipeline.publish.signing import read_verifier
-from pipeline.serve.batching import SHARED_COST, Turn, Waiter
+from pipeline.serve.batching import GO_COST, SHARED_COST, Turn, Waiter
 from pipeline.serve.costs import decision_cost
 from pipeline.serve.decision.explain import explaining
-from pipeline.serve.decision.rollout import Known, Request, answer_many
+from pipeline.serve.decision.rollout import Known, Request, answer_many, answering
 from pipeline.serve.decision.rollout import answer as answer_request
 from pipeline.serve.delivery.delivery import Delivery
 from pipeline.serve.delivery.journal import Journal, Written, check_size
@@ -175,7 +175,10 @@ class ServingNode:
         """
         await self._room()
         asked = DecideBody(context, eligible, subject, action_id, candidates)
-        return await self._turn.ask(self._intake.request(policy, asked, _now_ms()), caller, self.cost_of(policy, asked))
+        request, cost = self._intake.request(policy, asked, _now_ms()), self.cost_of(policy, asked)
+        if cost <= GO_COST:
+            return await self._turn.ask(request, caller, cost)
+        return await self._turn.work(self._deciding_alone(request), caller)
 
     def put(self, policy: str, asked: DecideBody, waiter: Waiter[Decided | NoAnswer], caller: str, cost: int) -> None:
         """Do what `decide` does, for who waits in another way, and never for room.
@@ -184,7 +187,10 @@ class ServingNode:
             InvalidRecordError: as `decide` does; or the waiter is told.
         """
         request = self._intake.request(policy, asked, _now_ms())
-        self._turn.put(request, waiter, caller, cost)
+        if cost <= GO_COST:
+            self._turn.put(request, waiter, caller, cost)
+        else:
+            self._turn.put_work(self._deciding_alone(request), waiter, caller)
 
     async def decide_many(
         self, policy: str, requests: Sequence[DecideBody], *, caller: str = ""
@@ -217,6 +223,27 @@ class ServingNode:
         """Have a short thing done when the caller's turn comes."""
         self._turn.later(done, caller)
 
+    def _deciding_alone(self, request: Request) -> Pieces[Decided | NoAnswer]:
+        """Decide what takes longer than a go, and log it."""
+        written = yield from self._writing(self._known_now(), request)
+        yield
+        return self._noted(written).answer
+
+    def _writing(self, known: Known, request: Request) -> Pieces[Written]:
+        """Do what `_write_all` does, for one request, in pieces."""
+        first = self.journal.recall(request.policy, request.action_id)
+        if first is not None:
+            return first
+        answer = yield from answering(known, request, self._rng)
+        yield
+        return self.journal.write(
+            request.policy, answer, None if isinstance(answer, NoAnswer) else _snapshot_of(known, answer)
+        )
+
+    def _known_now(self) -> Known:
+        """Return what is known, with the snapshots of this moment, for all goes that a work takes."""
+        return dataclasses.replace(self._known, snapshots=dict(self._known.snapshots))
+
     def _deciding(self, policy: str, requests: Sequence[DecideBody]) -> Pieces[list[Decided | NoAnswer]]:
         identifier("policy", policy)
         now_ms = _now_ms()
@@ -224,14 +251,16 @@ class ServingNode:
         for request in requests:
             asked.append(self._intake.request(policy, request, now_ms))
             yield
-        # The snapshots of this moment, for all goes that it takes.
-        known = dataclasses.replace(self._known, snapshots=dict(self._known.snapshots))
+        known = self._known_now()
         made: list[Written] = []
         for rows in self._alike_in_cost(policy, requests):
-            for each in self._write_all(known, asked[rows]):
-                if isinstance(each, Exception):
-                    raise each
-                made.append(each)
+            if self.cost_of(policy, requests[rows.start]) > GO_COST:
+                made.append((yield from self._writing(known, asked[rows.start])))
+            else:
+                for each in self._write_all(known, asked[rows]):
+                    if isinstance(each, Exception):
+                        raise each
+                    made.append(each)
             yield
         yield from self._noting(made)
         return [each.answer for each in made]
@@ -259,13 +288,17 @@ class ServingNode:
         return written
 
     def _alike_in_cost(self, policy: str, requests: Sequence[DecideBody]) -> Iterator[slice]:
-        """Yield which requests of a batch are decided at once."""
+        """Yield which requests of a batch are decided at once; one that takes longer than a go stands alone."""
         start = cost = 0
-        for place, request in enumerate(requests, 1):
-            cost += self.cost_of(policy, request)
-            if cost >= SHARED_COST or place == len(requests):
+        for place, request in enumerate(requests):
+            costs = self.cost_of(policy, request)
+            if costs > GO_COST and place > start:
                 yield slice(start, place)
                 start, cost = place, 0
+            cost += costs
+            if cost >= SHARED_COST or place + 1 == len(requests):
+                yield slice(start, place + 1)
+                start, cost = place + 1, 0
 
     def explaining(
         self,

@@ -30,6 +30,7 @@ from pipeline.serve.following.snapshot import LoadedSnapshot
 from pipeline.serve.guardrails.assignment import is_within
 from pipeline.serve.guardrails.frequency import SubjectMemory
 from pipeline.serve.messages.decided import Context, Decided, NoAnswer
+from pipeline.serve.pieces import Pieces, exhausted
 
 NOT_FOR_IT = frozenset({"killed", "stale-snapshot", "no-known-arm"})
 
@@ -75,8 +76,19 @@ class Request(NamedTuple):
 
 def answer(known: Known, request: Request, rng: np.random.Generator) -> Decided | NoAnswer:
     """Let the policy decide whose turn it is, and those in its shadow."""
-    (answered,) = answer_many(known, [request], rng)
-    return answered
+    return exhausted(answering(known, request, rng))
+
+
+def answering(known: Known, request: Request, rng: np.random.Generator) -> Pieces[Decided | NoAnswer]:
+    """Do what `answer` does, in pieces: `known` must stay as it is between them."""
+    turn = _turn(known, request)
+    if isinstance(turn, NoAnswer):
+        return turn
+    for each in turn.plans:
+        yield
+        choose([each])
+    yield
+    return _settle(known, turn, rng)
 
 
 def answer_many(known: Known, requests: Sequence[Request], rng: np.random.Generator) -> list[Decided | NoAnswer]:
@@ -121,6 +133,9 @@ def _answer_turn(known: Known, requests: Sequence[Request], rng: np.random.Gener
 
 def _turn(known: Known, request: Request) -> _Turn | NoAnswer:
     serving, shadowing, apprentices = followers(known, request)
+    if not (serving or shadowing or apprentices):  # as for most
+        made = _plan(known, request, request.policy)
+        return made if isinstance(made, NoAnswer) else _Turn(request.policy, made, "", ())
     for name in serving[:1]:
         made = _plan(known, request, name)
         if isinstance(made, Plan) and made.fallback not in NOT_FOR_IT:
@@ -187,19 +202,16 @@ def followers(known: Known, request: Request) -> tuple[list[str], list[str], lis
 
     They are those that serve, that shadow and that are apprentices.
     """
-    named = sorted(name for name, one in known.snapshots.items() if _follows(one, request.policy))
+    named = [name for name, one in known.snapshots.items() if one.follows == request.policy]
     if not named or _is_held_out(known, request):
         return [], [], []
-    within = [name for name in named if not known.is_killed(name) and _is_in_share(known.snapshots[name], request)]
+    within = [
+        name for name in sorted(named) if not known.is_killed(name) and _is_in_share(known.snapshots[name], request)
+    ]
     serving, shadowing, apprentices = (
         [name for name in within if _mode(known.snapshots[name]) == mode] for mode in ("serve", "shadow", "apprentice")
     )
     return serving, shadowing, apprentices
-
-
-def _follows(snapshot: LoadedSnapshot, policy: str) -> bool:
-    rollout = snapshot.definition.rollout
-    return rollout is not None and rollout.of == policy
 
 
 def _mode(snapshot: LoadedSnapshot) -> str:

@@ -133,11 +133,12 @@ class Delivery:
     def send(self, topic: str, key: bytes, value: bytes) -> None:
         """Take a record; without room it is dropped, counted and logged."""
         parcel = Parcel(topic, key, value)
+        size = parcel.size
         if self.is_failing and self._spilled(parcel):
             return
-        if self._waiting_bytes + self._stuck.held_bytes + parcel.size <= self._capacity_bytes:
+        if self._waiting_bytes + self._stuck.held_bytes + size <= self._capacity_bytes:
             self._waiting.append(parcel)
-            self._waiting_bytes += parcel.size
+            self._waiting_bytes += size
             if self._waiting_bytes > self._half:
                 self._has_room.clear()
         elif not self._spilled(parcel):

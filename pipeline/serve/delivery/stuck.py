@@ -52,7 +52,7 @@ class StuckPartitions:
     @property
     def held_bytes(self) -> int:
         """What those take up."""
-        return sum(backlog.held_bytes for backlog in self._backlogs.values())
+        return sum(backlog.held_bytes for backlog in self._backlogs.values()) if self._backlogs else 0
 
     def watch(self, destination: Destination, sent: asyncio.Future[Any], parcels: list[Parcel]) -> None:
         """Look how a batch ends that is still in flight: what it delivers does not go again."""

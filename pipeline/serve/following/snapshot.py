@@ -88,6 +88,8 @@ class LoadedSnapshot:
     """How often each arm was shown lately, where guardrails go by it."""
     active: tuple[str, ...] = field(init=False)
     """Arms that can be chosen, sorted; those that are switched off included."""
+    follows: str = field(init=False)
+    """The policy whose subjects it is to have some of; empty: none."""
     needs_context: bool = field(init=False)
     """Whether propensities depend on the context beyond its segment."""
     guards: Guards = field(init=False, repr=False)
@@ -103,6 +105,7 @@ class LoadedSnapshot:
         kept_weights = lru_cache(KEPT_VECTORS)(partial(_weights, self.model, self.segments, None))
         derived = {
             "active": tuple(sorted(self.definition.active_arms)),
+            "follows": "" if self.definition.rollout is None else self.definition.rollout.of,
             "needs_context": ALGORITHMS[self.model.name].needs_context,
             "guards": guards,
             "_kept_weights": kept_weights,

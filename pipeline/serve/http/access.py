@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from msgspec import structs
@@ -17,6 +18,8 @@ from pipeline.serve.messages.decided import Decided
 from pipeline.serve.settings import ServeSettings
 
 BEARER = b"bearer "
+MOST_REMEMBERED = 1_024
+"""Addresses whose name as a caller is kept."""
 CLAIM_MS = 86_400_000
 """How long a claim holds where it is not known until when an outcome counts."""
 
@@ -40,6 +43,11 @@ class Caller(NamedTuple):
         return self.key is not None and bool(self.key.claims)
 
 
+@lru_cache(MOST_REMEMBERED)
+def _caller_at(address: str) -> Caller:
+    return Caller(f"address {address}")
+
+
 class Access:
     """A node's keys, claims and rate limits."""
 
@@ -52,6 +60,8 @@ class Access:
         self._proxies = frozenset(settings.proxies)
         self._limit = RateLimit(settings.rate_per_s, settings.burst) if settings.rate_per_s else None
         self._page_limit = RateLimit(settings.page_rate_per_s, settings.burst) if settings.page_rate_per_s else None
+        self._limits = self._limit is not None or self._page_limit is not None
+        """Whether anything is counted."""
         self._callers: dict[str, Caller] = {}
         """Of keys that stand in no page, by hash: made once."""
 
@@ -76,7 +86,7 @@ class Access:
             RefusedError: 401, 403, 429.
         """
         if not self._needs_keys:
-            caller = Caller(f"address {self._address(scope)}")
+            caller = _caller_at(self._address(scope))
         else:
             key = self._key(scope)
             if not key.may(right, policy):
@@ -85,7 +95,8 @@ class Access:
                     403, "forbidden", f"key {key.name} lacks {what}: has {sorted(key.rights)} of {_policies(key)}"
                 )
             caller = self._caller_of(key, scope)
-        self._count(caller, 1)
+        if self._limits:
+            self._count(caller, 1)
         connection = scope.get(CONNECTION)
         if connection is not None and not connection.owner:
             connection.belong(caller.bucket)
@@ -114,7 +125,7 @@ class Access:
         Raises:
             RefusedError: 429.
         """
-        if cost > 1:
+        if self._limits and cost > 1:
             self._count(caller, cost, paid=1)
 
     def check_named(self, caller: Caller, action_ids: Sequence[str | None]) -> None:

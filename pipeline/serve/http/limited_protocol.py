@@ -291,11 +291,13 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _hold_to_http(self, *, is_upgrade: bool) -> None:
         """Refuse what two readers could understand in two ways (RFC 9112, 3.2)."""
-        names = [name for name, _ in self.headers]
-        hosts = names.count(b"host")
+        hosts = 0
+        for name, _ in self.headers:
+            if name == b"host":
+                hosts += 1
         if hosts > 1 or (not hosts and self.parser.get_http_version() != "1.0"):
             raise _BeyondError(Refused(400, "not-http", f"the request has {hosts} Host headers, expected one"))
-        if is_upgrade and (b"content-length" in names or b"transfer-encoding" in names):
+        if is_upgrade and any(name in {b"content-length", b"transfer-encoding"} for name, _ in self.headers):
             raise _BeyondError(
                 Refused(
                     400, "upgrade-refused", "nothing is offered to upgrade to, and the body would be lost: leave it out"

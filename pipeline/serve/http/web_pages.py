@@ -16,7 +16,15 @@ from pipeline.serve.addresses import is_loopback
 from pipeline.serve.http.refused import RefusedError, Scope
 
 MOST_REMEMBERED = 256
-"""Host headers of which it is remembered whether they name this server: callers send the same one again and again."""
+"""Sets of headers whose verdict is remembered: callers send the same ones again and again."""
+
+
+class _Refusal(NamedTuple):
+    """What a refused request is told."""
+
+    status: int
+    word: str
+    detail: str
 
 
 class WebPages:
@@ -28,7 +36,7 @@ class WebPages:
         self._names = frozenset(name.lower() for name in server_names)
         self._is_local = is_loopback(host)
         self._checks_names = self._is_local or bool(self._names)
-        self._is_own = lru_cache(MOST_REMEMBERED)(self._names_us)
+        self._refusal_of = lru_cache(MOST_REMEMBERED)(self._find_refusal)
 
     def check(self, scope: Scope) -> None:
         """Let through what no foreign page can have sent.
@@ -36,16 +44,7 @@ class WebPages:
         Raises:
             RefusedError: 403, 415.
         """
-        told = _told_by(scope)
-        self._check_source(scope, told)
-        content_type = told.content_type
-        if scope["method"] == "POST" and content_type.partition(";")[0].strip().lower() != "application/json":
-            raise RefusedError(
-                415,
-                "not-json",
-                f"Content-Type is {content_type[:100]!r}, expected application/json: any web page "
-                "can send other types, and this node asks for no key (curl: -H 'content-type: application/json')",
-            )
+        self._check(scope, is_post=scope["method"] == "POST")
 
     def check_source(self, scope: Scope) -> None:
         """Let through what is asked by a name of this server's, and by no page of another origin.
@@ -53,56 +52,60 @@ class WebPages:
         Raises:
             RefusedError: 403.
         """
-        self._check_source(scope, _told_by(scope))
+        self._check(scope, is_post=False)
 
-    def _check_source(self, scope: Scope, told: _Told) -> None:
-        host, origin = told.host, told.origin
+    def _check(self, scope: Scope, *, is_post: bool) -> None:
+        host = origin = content_type = b""
+        for name, value in scope["headers"]:  # of several of one name, the last
+            if name == b"host":
+                host = value
+            elif name == b"content-type":
+                content_type = value
+            elif name == b"origin":
+                origin = value
+        refusal = self._refusal_of(host, origin, content_type if is_post else None, scope["scheme"])
+        if refusal is not None:
+            raise RefusedError(*refusal)
+
+    def _find_refusal(
+        self, host_sent: bytes, origin_sent: bytes, content_type_sent: bytes | None, scheme: str
+    ) -> _Refusal | None:
+        """Return why a request with these headers is refused; None: it is not."""
+        host, origin = host_sent.decode("latin-1"), origin_sent.decode("latin-1")
         if host and self._checks_names and not self._is_own(host):
-            raise RefusedError(
+            return _Refusal(
                 403,
                 "foreign-host",
                 f"Host is {host[:100]!r}, no name of this node, and it asks for no key, so a page "
                 "whose name was made to resolve here could read everything: ask by localhost or 127.0.0.1, or start "
                 "the node with --server-name of this name, or with --api-keys",
             )
-        if origin and not self._is_allowed(origin, scope, host):
-            raise RefusedError(
+        if origin and not self._is_allowed(origin, scheme, host):
+            return _Refusal(
                 403,
                 "foreign-origin",
                 f"Origin is {origin[:100]!r}: pages of other origins may ask this node only if it is "
                 "started with --origin of theirs",
             )
+        content_type = None if content_type_sent is None else content_type_sent.decode("latin-1")
+        if content_type is not None and content_type.partition(";")[0].strip().lower() != "application/json":
+            return _Refusal(
+                415,
+                "not-json",
+                f"Content-Type is {content_type[:100]!r}, expected application/json: any web page "
+                "can send other types, and this node asks for no key (curl: -H 'content-type: application/json')",
+            )
+        return None
 
-    def _names_us(self, host: str) -> bool:
+    def _is_own(self, host: str) -> bool:
         name = _name_of(host)
         return name in self._names or (self._is_local and is_loopback(name))
 
-    def _is_allowed(self, origin: str, scope: Scope, host: str) -> bool:
+    def _is_allowed(self, origin: str, scheme: str, host: str) -> bool:
         if origin in self._origins or "*" in self._origins:
             return True
         # The node's own page, under a name that was found to be its own.
-        return self._checks_names and origin.lower() == f"{scope['scheme']}://{host.lower()}"
-
-
-class _Told(NamedTuple):
-    """What a browser says of a request, and no page can leave out or choose; empty where a header is not there."""
-
-    host: str
-    origin: str
-    content_type: str
-
-
-def _told_by(scope: Scope) -> _Told:
-    """Return the last value of each header."""
-    host = origin = content_type = b""
-    for name, value in scope["headers"]:
-        if name == b"host":
-            host = value
-        elif name == b"origin":
-            origin = value
-        elif name == b"content-type":
-            content_type = value
-    return _Told(host.decode("latin-1"), origin.decode("latin-1"), content_type.decode("latin-1"))
+        return self._checks_names and origin.lower() == f"{scheme}://{host.lower()}"
 
 
 def _name_of(host: str) -> str:

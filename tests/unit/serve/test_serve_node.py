@@ -9,16 +9,19 @@ from hashlib import blake2b
 import numpy as np
 import pytest
 
+from benchmarks import deciding
 from pipeline.codec.wire import decode_event
 from pipeline.errors import InvalidRecordError
 from pipeline.events import Decision, Event, Outcome
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.guardrails import Rollout, Switches
+from pipeline.publish.parts import SnapshotContent
 from pipeline.serve import Decided, NoAnswer, load_snapshot
-from pipeline.serve.messages.bodies import OutcomeBody
+from pipeline.serve.messages.bodies import DecideBody, OutcomeBody
 from pipeline.serve.node import ServingNode
 from pipeline.serve.settings import ServeSettings
 from pipeline.stream.log.topics import DECISIONS, OUTCOMES, SHADOW_DECISIONS
+from tests.harness.taught import taught
 
 SETTINGS = ServeSettings("127.0.0.1:1", "0123456789abcdef", drain_timeout_s=0.05)
 Content = Callable[..., bytes]
@@ -187,3 +190,58 @@ async def test_of_outcomes_told_together_all_are_logged_or_none(node: ServingNod
         await node.take_outcomes([OutcomeBody("x1", "click"), OutcomeBody("x2", "\ud800")])
     assert logged(node) == []
     assert node.outcomes_taken == 0
+
+
+MANY = {f"new-{number}": {f"z{i}": (number + i) % 7 / 7 for i in range(4)} for number in range(100)}
+FEATURES: dict[str, object] = {f"f{i}": 0.5 for i in range(15)}
+
+
+def among_candidates(seed: int) -> ServingNode:
+    """Return a node with a policy that takes candidates, another one in its shadow, and one of few arms."""
+    node = ServingNode(SETTINGS, rng=np.random.default_rng(seed))
+    scored = deciding.policy(1, "hybrid_thompson", candidates=True)
+    beside = replace(scored, name="beside", rollout=Rollout(scored.name, 1.0, "shadow"))
+    for definition in (scored, beside, deciding.policy(3)):
+        few = definition if definition.candidates else replace(definition, name="few")
+        node.follower.snapshots[few.name] = load_snapshot(SnapshotContent(taught(few, 1), {}))
+    return node
+
+
+async def test_who_asks_for_little_is_answered_while_another_s_decision_among_many_candidates_is_made() -> None:
+    node = among_candidates(1)
+    answered: list[str] = []
+
+    async def ask(policy: str, caller: str, candidates: dict[str, dict[str, float]] | None = None) -> None:
+        assert isinstance(await node.decide(policy, FEATURES, candidates=candidates, caller=caller), Decided)
+        answered.append(caller)
+
+    await asyncio.gather(ask("bench", "hostile", MANY), ask("few", "other"))
+    assert answered == ["other", "hostile"]
+
+
+async def test_a_decision_in_pieces_is_the_one_that_is_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_pieces, at_once = among_candidates(7), among_candidates(7)
+    for number in range(20):
+        one = await in_pieces.decide("bench", FEATURES, action_id=f"a{number}", candidates=MANY)
+        with monkeypatch.context() as patched:
+            patched.setattr("pipeline.serve.node.GO_COST", 10**9)
+            other = await at_once.decide("bench", FEATURES, action_id=f"a{number}", candidates=MANY)
+        assert isinstance(one, Decided)
+        assert isinstance(other, Decided)
+        assert replace(one, decision=one.decision._replace(decided_at_ms=0), shadows=()) == replace(
+            other, decision=other.decision._replace(decided_at_ms=0), shadows=()
+        )
+    assert [parcel.topic for parcel in in_pieces.delivery._waiting] == [DECISIONS, SHADOW_DECISIONS] * 20
+
+
+async def test_an_action_that_is_asked_for_twice_at_once_among_many_candidates_is_decided_once() -> None:
+    node = among_candidates(3)
+    dear = DecideBody(FEATURES, None, None, "x1", MANY)
+    alone, again, (row,) = await asyncio.gather(
+        node.decide("bench", FEATURES, action_id="x1", candidates=MANY, caller="one"),
+        node.decide("bench", FEATURES, action_id="x1", candidates=MANY, caller="two"),
+        node.decide_many("bench", [dear], caller="three"),
+    )
+    told = {(each.arm, each.propensity) for each in (alone, again, row) if isinstance(each, Decided)}
+    assert len(told) == 1
+    assert [parcel.topic for parcel in node.delivery._waiting] == [DECISIONS, SHADOW_DECISIONS]
