@@ -37,7 +37,7 @@ def part(
     if place.partitions == 1 or since is None:
         return arrivals, []
     here, places = place.number, _homes(arrivals, place.partitions)
-    if all(home == here for home in places):
+    if places.count(here) == len(places):
         return arrivals, []
     kept, forwards = [], []
     held = set(rows)

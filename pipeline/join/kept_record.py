@@ -15,6 +15,7 @@ from pipeline.errors import RecordError
 from pipeline.events import NO_CANDIDATES, Decision, Event
 from pipeline.policy.declared import DeclaredFields
 
+_AVRO = MARKER[:1]
 _DEFAULTS_BYTES = 64
 """Of fields that JSON leaves out, and the schema's fingerprint."""
 _NUMBER_BYTES = 8
@@ -37,9 +38,11 @@ def kept_record(raw: bytes, decision: Decision, declared: DeclaredFields) -> byt
 
 def bound_kept(raw: bytes, decision: Decision) -> int:
     """Return how long the record may be that `kept_record` gives."""
-    if raw[:1] == MARKER[:1]:
+    if raw.startswith(_AVRO):
         return len(raw)
-    numbers = len(decision.probabilities) + len(decision.context) + sum(map(len, decision.candidates.values()))
+    numbers = len(decision.probabilities) + len(decision.context)
+    if decision.candidates:
+        numbers += sum(map(len, decision.candidates.values()))
     return len(raw) + _DEFAULTS_BYTES + _NUMBER_BYTES * numbers
 
 
