@@ -147,25 +147,30 @@ def _context(context: Mapping[str, Any]) -> bytes:
 
 def _candidates(candidates: Mapping[str, Mapping[str, float]]) -> bytes:
     parts = [_varint(len(candidates))]
+    told_before: tuple[str, ...] = ()
     for arm, features in candidates.items():
         parts.append(_text(arm))
-        if features:
-            parts.append(_varint(len(features)))
-            for name, value in features.items():
-                parts += (_kept_text(name), _double(value))
-        parts.append(_END)
+        told = tuple(features)
+        if not told:
+            parts.append(_END)
+            continue
+        if told != told_before:  # those of one policy are told by the same names
+            layout, fixed = _layout(told, b"")
+            packed, told_before = list(fixed), told
+        packed[1:-1:2] = features.values()
+        parts.append(layout.pack(*packed))
     return b"".join((*parts, _END))
 
 
 def _numbers(names: tuple[str, ...]) -> tuple[Struct, list[Any]]:
     """Return a layout of a map of numbers, and what it packs: before each number its name and branch, then the end."""
-    layout, packed = _layout(names)
+    layout, packed = _layout(names, _NUMBER)
     return layout, list(packed)
 
 
 @lru_cache(_KEPT_LISTS)
-def _layout(names: Sequence[str]) -> tuple[Struct, tuple[Any, ...]]:
-    prefixes = [_text(name) + _NUMBER for name in names]
+def _layout(names: Sequence[str], branch: bytes) -> tuple[Struct, tuple[Any, ...]]:
+    prefixes = [_text(name) + branch for name in names]
     prefixes[0] = _varint(len(names)) + prefixes[0]
     packed: list[Any] = []
     for prefix in prefixes:

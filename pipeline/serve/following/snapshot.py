@@ -55,11 +55,13 @@ class SegmentPosterior:
             return self.posterior
         if not candidates:
             return self.posterior.take([self.index[arm] for arm in arms])
-        own = self.posterior.take([self.index[arm] for arm in arms if arm not in candidates])
-        brought = np.array([arm in candidates for arm in arms])
-        features = chain.from_iterable(candidates[arm] for arm in arms if arm in candidates)
-        z = np.fromiter(features, np.float64).reshape(brought.sum(), -1)
-        return join_candidates(own, z, brought)
+        found = list(map(candidates.get, arms))
+        own = self.posterior.take([self.index[arm] for arm, z in zip(arms, found, strict=True) if z is None])
+        brought = [z for z in found if z is not None]
+        if not brought:  # shown too often: none of them is among the arms
+            return own
+        z = np.fromiter(chain.from_iterable(brought), np.float64).reshape(len(brought), -1)
+        return join_candidates(own, z, np.array([z is not None for z in found]))
 
 
 @dataclass(frozen=True, eq=False)

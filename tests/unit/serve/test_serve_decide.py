@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from benchmarks import deciding
 from pipeline.codec import avro
 from pipeline.codec.wire import decode_event
 from pipeline.events import Decision
@@ -23,13 +24,16 @@ from pipeline.policy.declared import NOTHING_DECLARED
 from pipeline.policy.definition import Candidates, PolicyDefinition
 from pipeline.policy.features import decode
 from pipeline.policy.parsing.parse import load_policy
+from pipeline.publish.parts import SnapshotContent
 from pipeline.serve import Decided, LoadedSnapshot, NoAnswer, decide, load_snapshot
 from pipeline.serve.decision.decide import draw_from
 from pipeline.serve.decision.plan import Asked, Plan
+from tests.harness.taught import taught
 
 CLICKS = {"news": (30, 100), "best": (40, 100), "fresh": (1, 2)}
 SOUND = {"age": 30.0, "device": "mobile"}
 ACTIVE = ("best", "fresh", "news")
+
 NOW_MS = 1_700_000_000_000
 Content = Callable[..., bytes]
 
@@ -393,3 +397,28 @@ def test_the_example_policies_decide_from_their_first_snapshot(name: str, conten
     answer = answered(snapshot, context)
     assert answer.reason == "policy"
     assert answer.decision.probabilities == pytest.approx([1 / 3] * 3, abs=1e-6)
+
+
+def test_where_every_candidate_was_shown_too_often_the_model_is_asked_about_the_other_arms() -> None:
+    scored = deciding.policy(3, "hybrid_thompson", candidates=True)
+    snapshot = load_snapshot(SnapshotContent(taught(scored, 1), {}))
+    offered = {"sku-1": {f"z{i}": 0.5 for i in range(4)}, "sku-2": {f"z{i}": -0.5 for i in range(4)}}
+    answers = [
+        decide(
+            snapshot,
+            scored.name,
+            deciding.context(),
+            None,
+            rng=np.random.default_rng(1),
+            action_id="a",
+            now_ms=NOW_MS,
+            candidates=candidates,
+            worn={*offered, scored.arm_names[0]},
+        )
+        for candidates in (offered, {})
+    ]
+    for answer in answers:
+        assert isinstance(answer, Decided)
+        assert (answer.fallback, answer.detail) == (None, "")
+    worn, without = (answer.decision for answer in answers if isinstance(answer, Decided))
+    assert (worn.eligible, worn.probabilities) == (without.eligible, without.probabilities)
