@@ -1,6 +1,6 @@
 """The node's HTTP routes: `operations.py` is the table, and `/openapi.json` says what each takes and answers.
 
-`decide` is asked a thousand times as often as all others, so it is served in front of the router (`front.py`).
+`decide` is asked a thousand times as often as all others, so it is served in front of the router (`fast_path.py`).
 
 Every error has a body {error, detail}: a word of a closed set, and what was seen and what to do.
 """
