@@ -26,7 +26,6 @@ from pipeline.serve.batching import GO_COST, SHARED_COST, Turn, Waiter
 from pipeline.serve.costs import decision_cost
 from pipeline.serve.decision.explain import explaining
 from pipeline.serve.decision.rollout import Known, Request, answer_many, answering
-from pipeline.serve.decision.rollout import answer as answer_request
 from pipeline.serve.delivery.delivery import Delivery
 from pipeline.serve.delivery.journal import Journal, Written, check_size
 from pipeline.serve.delivery.spill_folder import SpillFolder
@@ -309,11 +308,12 @@ class ServingNode:
     ) -> Pieces[Explanation | NoAnswer]:
         """Tell what would be decided, and why; nothing is logged."""
         request = self._intake.request(policy, DecideBody(context, eligible, candidates=candidates), _now_ms())
-        answer = answer_request(self._known, request, self._rng)
+        known = self._known_now()
+        answer = yield from answering(known, request, self._rng)
         if isinstance(answer, NoAnswer):
             return answer
         yield
-        explanation = yield from explaining(answer, _snapshot_of(self._known, answer))
+        explanation = yield from explaining(answer, _snapshot_of(known, answer))
         return structs.replace(explanation, action_id=UNSET, arm=UNSET, propensity=UNSET, decided_at_ms=UNSET)
 
     def explaining_decision(self, action_id: str) -> Pieces[Explanation | None]:
