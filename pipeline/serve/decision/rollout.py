@@ -133,9 +133,6 @@ def _answer_turn(known: Known, requests: Sequence[Request], rng: np.random.Gener
 
 def _turn(known: Known, request: Request) -> _Turn | NoAnswer:
     serving, shadowing, apprentices = followers(known, request)
-    if not (serving or shadowing or apprentices):  # as for most
-        made = _plan(known, request, request.policy)
-        return made if isinstance(made, NoAnswer) else _Turn(request.policy, made, "", ())
     for name in serving[:1]:
         made = _plan(known, request, name)
         if isinstance(made, Plan) and made.fallback not in NOT_FOR_IT:
