@@ -6,9 +6,11 @@ import subprocess
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
 from pipeline.brokers import default_cache_dir, running_broker
+from pipeline.codec import avro
 from pipeline.stream.log.outbox import Outbox, Record
 from pipeline.stream.log.topics import SNAPSHOTS
 from tests.harness.client import Client
@@ -61,7 +63,7 @@ async def test_what_the_worker_signs_goes_live_and_is_kept_and_what_nobody_signe
                     await client.until(is_later, what="the next signed snapshot in use, over a forged record")
 
                     async def is_kept() -> bool:
-                        return any(kept.iterdir())
+                        return any(version_in(file) >= live for file in kept.glob("*.snapshot"))
 
                     await client.until(is_kept, what="the live snapshot on the node's disk")
     assert kept.stat().st_mode & 0o777 == 0o700
@@ -75,6 +77,12 @@ async def version_of(node: Node) -> int | None:
     async with httpx.AsyncClient(base_url=node.url) as client:
         answer = await client.post("/v1/policies/homepage/decide", json={})
     return answer.json()["snapshot_version"] or None if answer.status_code == 200 else None
+
+
+def version_in(file: Path) -> int:
+    """Read a kept snapshot's version: behind its hash stands [format, policy, record, …]."""
+    _, _, record, *_ = msgspec.msgpack.decode(file.read_bytes()[32:])
+    return int(avro.decode_as("snapshot", record)["version"])
 
 
 async def forge(broker: str, content: bytes) -> None:

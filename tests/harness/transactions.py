@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
-from confluent_kafka import Producer
+from confluent_kafka import IsolationLevel, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 WITHIN_S = 30.0
+POLL_S = 0.02
 LONGEST = 12
 """Records in a transaction that commits."""
 ABORTED, OPENED = 0.3, 0.1
@@ -59,6 +62,9 @@ class Sinks:
         self._committing = Transactional(broker, "sink-0")
         self._failing = Transactional(broker, "sink-1")
         self._slow = Transactional(broker, "sink-2")
+        self._admin = AdminClient({"bootstrap.servers": broker, "log_level": 0})
+        self._places: set[tuple[str, int]] = set()
+        """Topics and partitions that hold records of theirs."""
         self._rng = rng
         self._open_for = 0
         self.aborted = 0
@@ -66,6 +72,7 @@ class Sinks:
 
     def send(self, records: Sequence[Sent]) -> None:
         """Commit all of them, in order, in transactions of any length, among others that abort or stay open."""
+        self._places |= {(one.topic, one.partition) for one in records}
         start = 0
         while start < len(records):
             some = records[start : start + self._rng.randint(1, LONGEST)]
@@ -91,10 +98,23 @@ class Sinks:
                 self._slow.commit()
 
     def finish(self) -> None:
-        """Commit what is open."""
+        """Commit what is open, and wait until all logs say so.
+
+        A commit is answered when the coordinator has decided it; the markers come to the partitions afterwards. Until
+        then who reads what is committed is at its end before those records.
+        """
         if self._open_for:
             self._open_for = 0
             self._slow.commit()
+        deadline_s = time.monotonic() + WITHIN_S
+        while self._ends(IsolationLevel.READ_COMMITTED) != self._ends(IsolationLevel.READ_UNCOMMITTED):
+            assert time.monotonic() < deadline_s, f"a transaction is still open after {WITHIN_S:.0f} s"
+            time.sleep(POLL_S)
+
+    def _ends(self, level: IsolationLevel) -> dict[TopicPartition, int]:
+        asked = {TopicPartition(*place): OffsetSpec.latest() for place in self._places}
+        told = self._admin.list_offsets(asked, isolation_level=level)
+        return {place: one.result(WITHIN_S).offset for place, one in told.items()}
 
 
 def _never(value: bytes) -> bytes:
