@@ -354,7 +354,7 @@ def untuned_command(
 def coverage_command(
     runs: int, only: tuple[str, ...], kept: Path | None, as_json: bool, markdown: bool, into: Path | None
 ) -> None:
-    """How often intervals and tests of report, evaluate and advise are right; needs no Kafka, and half an hour.
+    """How often intervals and tests of report, evaluate and advise are right; needs no Kafka, and an hour and a half.
 
     Exit code 1: a figure is right in less than 94 %, by more than two standard errors.
 

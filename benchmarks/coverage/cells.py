@@ -25,8 +25,6 @@ class Cell(NamedTuple):
     tools: str
     kind: str
     run: Run
-    part: float = 1.0
-    """Of the runs that are asked for: sixty looks take sixty times as long as one."""
 
     @property
     def name(self) -> str:
@@ -83,20 +81,11 @@ _ANALYZED = {
     "10 expected of the arm that is shown to one in twenty": analyzing.Kind(1_000, b=0.05),
 }
 
-_DAILY = (
-    "adaptive log, looked at daily for 30 days",
-    "moving allocation and level, daily",
-    "100 people who come back, looked at daily for 20 days",
-)
-
 CELLS = (
     *(Cell("report, evaluate", kind, partial(_both, draw=draw)) for kind, draw in _DRAWN.items()),
     Cell("evaluate", "guarded target", partial(_evaluated, draw=worlds.guarded)),
-    Cell("report", "A/A, looked at daily for 60 days", peek, part=0.1),
-    Cell("report", "A/A of people who come back, daily", partial(peek, come_back=True), part=0.1),
-    *(
-        Cell("advise", kind, partial(advising.advice, draw=draw), part=0.2 if kind in _DAILY else 1.0)
-        for kind, draw in _ADVISED.items()
-    ),
+    Cell("report", "A/A, looked at daily for 60 days", peek),
+    Cell("report", "A/A of people who come back, daily", partial(peek, come_back=True)),
+    *(Cell("advise", kind, partial(advising.advice, draw=draw)) for kind, draw in _ADVISED.items()),
     *(Cell("analyze", name, partial(analyzing.analysis, kind=kind)) for name, kind in _ANALYZED.items()),
 )

@@ -86,9 +86,8 @@ def measure(
 ) -> list[Found]:
     """Run every cell `runs` times, a hundred of each in turn, so that what is cut off has some of all."""
     found = {cell.name: _load(cell, folder) for cell in cells}
-    wanted = {cell.name: max(round(runs * cell.part), 1) for cell in cells}
-    total = sum(wanted.values())
-    for cell, chunk in _chunks(cells, wanted, found):
+    total = runs * len(cells)
+    for cell, chunk in _chunks(cells, runs, found):
         one = found[cell.name]
         started = time.perf_counter()
         for run in range(one.runs, one.runs + chunk):
@@ -96,15 +95,14 @@ def measure(
         one.seconds += time.perf_counter() - started
         if folder is not None:
             _path(cell, folder).write_bytes(orjson.dumps(asdict(one), option=orjson.OPT_INDENT_2))
-        on_progress(cell.name, sum(min(found[name].runs, wanted[name]) for name in wanted), total)
+        on_progress(cell.name, sum(min(one.runs, runs) for one in found.values()), total)
     return list(found.values())
 
 
-def _chunks(cells: Sequence[Cell], wanted: dict[str, int], found: dict[str, Found]) -> Iterator[tuple[Cell, int]]:
-    while waiting := [cell for cell in cells if found[cell.name].runs < wanted[cell.name]]:
+def _chunks(cells: Sequence[Cell], runs: int, found: dict[str, Found]) -> Iterator[tuple[Cell, int]]:
+    while waiting := [cell for cell in cells if found[cell.name].runs < runs]:
         for cell in waiting:
-            most = max(round(CHUNK * cell.part), 1)
-            yield cell, min(most, wanted[cell.name] - found[cell.name].runs)
+            yield cell, min(CHUNK, runs - found[cell.name].runs)
 
 
 def _number(cell: Cell) -> int:
