@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -31,6 +32,8 @@ from pipeline.registry.settings import RegistrySettings
 from pipeline.stream.log.topics import DECISIONS, DEFAULT_PARTITIONS, REWARDS
 from pipeline.stream.security import Address, security_of
 
+TOLD_WITHIN_S = 15.0
+LOOK_AGAIN_S = 0.2
 MARKS = {"ok": "[green]✓[/green]", "warn": "[yellow]![/yellow]", "fail": "[red]✗[/red]"}
 
 
@@ -80,11 +83,12 @@ def doctor(
       pipeline doctor --registry https://registry.example:8081
       pipeline doctor --fix
     """
-    findings = list(look(broker, app_id, roles, state_dir, registry))
+    look_now = partial(look, broker, app_id, roles, state_dir, registry)
+    findings = list(look_now())
     changes = list(dict.fromkeys(finding.change for finding in findings if finding.change is not None))
     if fix and changes:
         _fix(broker, app_id, by, changes, is_asked=not yes, is_quiet=as_json)
-        findings = list(look(broker, app_id, roles, state_dir, registry))
+        findings = _look_after(look_now, changes)
     if as_json:
         rows = [finding._asdict() | {"change": finding.change and finding.change._asdict()} for finding in findings]
         click.echo(orjson.dumps({"status": checks.worst(findings), "findings": rows}))
@@ -109,6 +113,19 @@ def look(
         yield from _look_at(cluster, broker, app_id, roles)
     yield from asyncio.run(registry_findings(registry))
     yield checks.folder_finding(look_at_folder(state_dir))
+
+
+def _look_after(look_now: Callable[[], Iterable[Finding]], changes: Sequence[Change]) -> list[Finding]:
+    """Look until the brokers tell of what was changed, or for long enough to say that they don't.
+
+    A change is answered when the controller has it; each broker tells of it a moment later, a busy one some seconds.
+    """
+    deadline_s = time.monotonic() + TOLD_WITHIN_S
+    while True:
+        findings = list(look_now())
+        if time.monotonic() > deadline_s or not any(finding.change in changes for finding in findings):
+            return findings
+        time.sleep(LOOK_AGAIN_S)
 
 
 def _look_at(cluster: Cluster, broker: Address, app_id: str, roles: tuple[Role, ...]) -> Iterator[Finding]:
