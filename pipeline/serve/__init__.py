@@ -18,6 +18,7 @@ Rooms, upper ones first; each uses itself and those below it:
         delivery      decisions and outcomes; batch_sender: by the batch; stuck, backlog: what one
                       partition does not take; spill_folder, spill: what waits on disk
         journal       what was decided: logged, kept for a while, counted; recent: that while                PURE
+    deciding.py   requests → answers with their records: a go of many, one alone, a batch                     PURE
     intake.py     bodies → what is decided and logged                                                        PURE
     decision/     one decision
         decide        snapshot + context → arm, propensity, decision record                                  PURE

@@ -6,28 +6,24 @@ A decision and its outcomes have one key, the action_id, and so one partition, w
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
-from msgspec import UNSET, structs
 
 from pipeline.codec import avro
-from pipeline.errors import InvalidRecordError
 from pipeline.events import Outcome
 from pipeline.outcome_id import kept_id
 from pipeline.publish.signing import read_verifier
-from pipeline.serve.batching import GO_COST, SHARED_COST, Turn, Waiter
-from pipeline.serve.costs import decision_cost
-from pipeline.serve.decision.explain import explaining
-from pipeline.serve.decision.rollout import Known, Request, answer_many, answering
+from pipeline.serve.batching import GO_COST, Turn, Waiter
+from pipeline.serve.deciding import Deciding
+from pipeline.serve.decision.rollout import Known, Request
 from pipeline.serve.delivery.delivery import Delivery
-from pipeline.serve.delivery.journal import Journal, Written, check_size
+from pipeline.serve.delivery.journal import Journal, check_size
 from pipeline.serve.delivery.spill_folder import SpillFolder
 from pipeline.serve.following.follower import OnLive, SnapshotFollower
 from pipeline.serve.following.kept import KeptSnapshots
@@ -73,12 +69,12 @@ class ServingNode:
         self.journal = Journal(self.delivery, settings.recent_bytes, self._is_known)
         self.outcomes_taken = 0
         """Outcomes logged."""
-        self._known = Known(
+        known = Known(
             self.follower.snapshots, self._switches.switches, SubjectMemory(), self._age_ms, self._switches.fields
         )
         # Seeded by the system, so no two nodes draw alike.
-        self._rng = rng or np.random.default_rng()
-        self._turn: Turn[Request, Decided | NoAnswer] = Turn(self._answer_all)
+        self._deciding = Deciding(known, self.journal, rng or np.random.default_rng())
+        self._turn: Turn[Request, Decided | NoAnswer] = Turn(self._deciding.go)
         self._intake = Intake(TimeOrderedIds(secrets.token_bytes), settings.subject_salt)
         self._status = Status(self.follower, self.delivery, self.journal, settings.ready_within_s)
         self._tasks: list[asyncio.Task[None]] = []
@@ -177,7 +173,7 @@ class ServingNode:
         request, cost = self._intake.request(policy, asked, _now_ms()), self.cost_of(policy, asked)
         if cost <= GO_COST:
             return await self._turn.ask(request, caller, cost)
-        return await self._turn.work(self._deciding_alone(request), caller)
+        return await self._turn.work(self._deciding.alone(request), caller)
 
     def put(self, policy: str, asked: DecideBody, waiter: Waiter[Decided | NoAnswer], caller: str, cost: int) -> None:
         """Do what `decide` does, for who waits in another way, and never for room.
@@ -189,7 +185,7 @@ class ServingNode:
         if cost <= GO_COST:
             self._turn.put(request, waiter, caller, cost)
         else:
-            self._turn.put_work(self._deciding_alone(request), waiter, caller)
+            self._turn.put_work(self._deciding.alone(request), waiter, caller)
 
     async def decide_many(
         self, policy: str, requests: Sequence[DecideBody], *, caller: str = ""
@@ -200,19 +196,18 @@ class ServingNode:
             InvalidRecordError: as `decide` does, by the first request that can't be taken.
         """
         await self._room()
-        return await self._turn.work(self._deciding(policy, requests), caller)
+        return await self._turn.work(self._deciding_many(policy, requests), caller)
 
     def cost_of(self, policy: str, request: DecideBody) -> int:
         """Return what a decision costs, in those among few arms."""
-        arms = self.arms(policy)
-        if request.eligible is not None:
-            arms = min(arms, len(request.eligible))
-        return decision_cost(arms, 0 if request.candidates is None else len(request.candidates))
+        eligible, brought = request.eligible, request.candidates
+        return self._deciding.cost(
+            policy, None if eligible is None else len(eligible), 0 if brought is None else len(brought)
+        )
 
     def arms(self, policy: str) -> int:
         """Return how many arms a policy has here."""
-        snapshot = self.follower.snapshots.get(policy)
-        return 0 if snapshot is None else len(snapshot.active)
+        return self._deciding.arms(policy)
 
     async def in_turn(self, pieces: Pieces[Made], caller: str) -> Made:
         """Have a long work done as the caller's turns come."""
@@ -222,82 +217,14 @@ class ServingNode:
         """Have a short thing done when the caller's turn comes."""
         self._turn.later(done, caller)
 
-    def _deciding_alone(self, request: Request) -> Pieces[Decided | NoAnswer]:
-        """Decide what takes longer than a go, and log it."""
-        written = yield from self._writing(self._known_now(), request)
-        yield
-        return self._noted(written).answer
-
-    def _writing(self, known: Known, request: Request) -> Pieces[Written]:
-        """Do what `_write_all` does, for one request, in pieces."""
-        first = self.journal.recall(request.policy, request.action_id)
-        if first is not None:
-            return first
-        answer = yield from answering(known, request, self._rng)
-        yield
-        return self.journal.write(
-            request.policy, answer, None if isinstance(answer, NoAnswer) else _snapshot_of(known, answer)
-        )
-
-    def _known_now(self) -> Known:
-        """Return what is known, with the snapshots of this moment, for all goes that a work takes."""
-        return dataclasses.replace(self._known, snapshots=dict(self._known.snapshots))
-
-    def _deciding(self, policy: str, requests: Sequence[DecideBody]) -> Pieces[list[Decided | NoAnswer]]:
+    def _deciding_many(self, policy: str, requests: Sequence[DecideBody]) -> Pieces[list[Decided | NoAnswer]]:
         identifier("policy", policy)
         now_ms = _now_ms()
         asked: list[Request] = []
         for request in requests:
             asked.append(self._intake.request(policy, request, now_ms))
             yield
-        known = self._known_now()
-        made: list[Written] = []
-        for rows in self._alike_in_cost(policy, requests):
-            if self.cost_of(policy, requests[rows.start]) > GO_COST:
-                made.append((yield from self._writing(known, asked[rows.start])))
-            else:
-                for each in self._write_all(known, asked[rows]):
-                    if isinstance(each, Exception):
-                        raise each
-                    made.append(each)
-            yield
-        yield from self._noting(made)
-        return [each.answer for each in made]
-
-    def _noting(self, made: list[Written]) -> Iterator[None]:
-        """Log all of a batch, also where nobody waits for it any more: it has begun."""
-        left = iter(range(len(made)))
-        try:
-            for place in left:
-                made[place] = self._noted(made[place])
-                yield
-        finally:
-            for place in left:
-                self._noted(made[place])
-
-    def _noted(self, written: Written) -> Written:
-        """Log an answer, unless its action was decided meanwhile: by a row above it, or by somebody else."""
-        answer = written.answer
-        if isinstance(answer, Decided):
-            with suppress(InvalidRecordError):  # another policy's: JOIN takes the first of the two
-                again = self.journal.recall(written.asked, answer.decision.action_id)
-                if again is not None:
-                    return again
-        self.journal.note(written)
-        return written
-
-    def _alike_in_cost(self, policy: str, requests: Sequence[DecideBody]) -> Iterator[slice]:
-        """Yield which requests of a batch are decided at once; one that takes longer than a go stands alone."""
-        start = cost = 0
-        for place, request in enumerate(requests):
-            costs = self.cost_of(policy, request)
-            if costs > GO_COST and place > start:
-                yield slice(start, place)
-                start, cost = place, 0
-            cost += costs
-            if cost >= SHARED_COST or place + 1 == len(requests):
-                yield slice(start, place + 1)
-                start, cost = place + 1, 0
+        return (yield from self._deciding.batch(asked))
 
     def explaining(
         self,
@@ -308,13 +235,7 @@ class ServingNode:
     ) -> Pieces[Explanation | NoAnswer]:
         """Tell what would be decided, and why; nothing is logged."""
         request = self._intake.request(policy, DecideBody(context, eligible, candidates=candidates), _now_ms())
-        known = self._known_now()
-        answer = yield from answering(known, request, self._rng)
-        if isinstance(answer, NoAnswer):
-            return answer
-        yield
-        explanation = yield from explaining(answer, _snapshot_of(known, answer))
-        return structs.replace(explanation, action_id=UNSET, arm=UNSET, propensity=UNSET, decided_at_ms=UNSET)
+        return (yield from self._deciding.explaining(request))
 
     def explaining_decision(self, action_id: str) -> Pieces[Explanation | None]:
         """Tell why a decision of this node was what it was, while it is remembered."""
@@ -385,51 +306,6 @@ class ServingNode:
         if self.settings.when_full == "slow":
             await self.delivery.wait_for_room(self.settings.slow_s)
 
-    def _answer_all(self, requests: Sequence[Request]) -> list[Decided | NoAnswer | Exception]:
-        """Decide all of them by the snapshots of this moment, and log what was decided."""
-        answers: list[Decided | NoAnswer | Exception] = []
-        for written in self._write_all(self._known, requests):
-            if isinstance(written, Exception):
-                answers.append(written)
-            else:
-                self.journal.note(written)
-                answers.append(written.answer)
-        return answers
-
-    def _write_all(self, known: Known, requests: Sequence[Request]) -> list[Written | Exception]:
-        """Decide all of them, and write the records; an action that was decided before is answered as it was then."""
-        written: list[Written | Exception | None] = []
-        fresh: dict[str, int] = {}
-        for place, request in enumerate(requests):
-            if request.action_id in fresh:
-                written.append(None)
-                continue
-            try:
-                written.append(self.journal.recall(request.policy, request.action_id))
-            except InvalidRecordError as error:
-                written.append(error)
-            if written[-1] is None:
-                fresh[request.action_id] = place
-        answers = answer_many(known, [requests[place] for place in fresh.values()], self._rng)
-        for place, answer in zip(fresh.values(), answers, strict=True):
-            snapshot = None if isinstance(answer, NoAnswer) else _snapshot_of(known, answer)
-            try:
-                written[place] = self.journal.write(requests[place].policy, answer, snapshot)
-            except InvalidRecordError as error:
-                written[place] = error
-        return [
-            self._again(written[fresh[request.action_id]], request) if each is None else each
-            for request, each in zip(requests, written, strict=True)
-        ]
-
-    def _again(self, first: Written | Exception | None, request: Request) -> Written | Exception:
-        """Return what a request is answered whose action is decided by one before it."""
-        if isinstance(first, Written) and first.asked != request.policy:
-            return InvalidRecordError("action-id-taken", f"action_id {request.action_id} is asked for of two policies")
-        if isinstance(first, Written) and isinstance(first.answer, Decided):
-            return first._replace(record=b"", shadows=())  # there is nothing more to log of it
-        return first or RuntimeError("an action without an answer")
-
     def _is_known(self, policy: str) -> bool:
         return policy in self.follower.snapshots or self._switches.is_known(policy)
 
@@ -440,12 +316,6 @@ class ServingNode:
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 task.result()
-
-
-def _snapshot_of(known: Known, answer: Decided) -> LoadedSnapshot | None:
-    """Return the snapshot that made a decision just now."""
-    snapshot = known.snapshots.get(answer.decision.policy)
-    return snapshot if snapshot is not None and snapshot.version == answer.snapshot_version else None
 
 
 def _now_ms() -> int:

@@ -173,7 +173,7 @@ async def test_what_goes_wrong_within_is_an_error_that_says_no_more_than_its_nam
     started: Callable[..., ServingNode], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with connected(started()) as connection:
-        for place in ("pipeline.serve.http.fast_path.decided_answer", "pipeline.serve.node.answer_many"):
+        for place in ("pipeline.serve.http.fast_path.decided_answer", "pipeline.serve.deciding.answer_many"):
             with monkeypatch.context() as broken:
                 broken.setattr(place, lambda *_: 1 / 0)
                 status, _, told = await connection.ask(request({"context": SOUND}))
