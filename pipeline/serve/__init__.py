@@ -14,11 +14,11 @@ Rooms, upper ones first; each uses itself and those below it:
         web_pages     what a page of a stranger's could make a browser send                                  PURE
         metrics       the node's counts for Prometheus
     node.py       `ServingNode`: all below in one process; status.py: what it says of itself
+    deciding.py   requests → answers with their records: a go of many, one alone, a batch
     delivery/     what was decided, on its way to the broker
         delivery      decisions and outcomes; batch_sender: by the batch; stuck, backlog: what one
                       partition does not take; spill_folder, spill: what waits on disk
         journal       what was decided: logged, kept for a while, counted; recent: that while                PURE
-    deciding.py   requests → answers with their records: a go of many, one alone, a batch                     PURE
     intake.py     bodies → what is decided and logged                                                        PURE
     decision/     one decision
         decide        snapshot + context → arm, propensity, decision record                                  PURE
