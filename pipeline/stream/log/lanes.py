@@ -45,6 +45,8 @@ ATTEMPTS = 5
 """To go on from the same place, the first included; those that find brokers away do not count."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
 """Between two; twice as long each time."""
+LONGEST_AWAY_PAUSE_S = 2.0
+"""Where brokers are away: an attempt costs a question or two then, and who sleeps when they are back is late."""
 REST_WITHIN_S = 10.0
 """A longer step is cut off, as a crash would: what it has not made durable is done again by the next owner."""
 BEHIND_AFTER_S = 1.0
@@ -352,8 +354,9 @@ class _Lane:
     async def _recover(self, error: Exception) -> None:
         """Go back to what is durable; after so many attempts that brokers are not to blame for, stop."""
         stage, number = self._lanes.stage, self._number
+        is_brokers = is_away(error)
         self._attempts += 1
-        self._failures += not is_away(error)
+        self._failures += not is_brokers
         await self._lanes.rest_chores(number)
         await stage.partitions.close(number)
         self._is_whole, self._fault = True, None
@@ -370,7 +373,8 @@ class _Lane:
             )
             self._lanes.on_state(stage.name, number, has_failed=True)
             return
-        pause_s = min(FIRST_PAUSE_S * 2 ** min(self._attempts - 1, ATTEMPTS), LONGEST_PAUSE_S)
+        longest_s = LONGEST_AWAY_PAUSE_S if is_brokers else LONGEST_PAUSE_S
+        pause_s = min(FIRST_PAUSE_S * 2 ** min(self._attempts - 1, ATTEMPTS), longest_s)
         log.warning(
             "lane-failed stage=%s partition=%s attempt=%s again_in_s=%g error=%r",
             stage.name,

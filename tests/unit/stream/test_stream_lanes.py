@@ -200,6 +200,22 @@ async def test_what_fails_again_and_again_stops_its_own_lane_and_nothing_of_it_i
     assert not bench.lanes.is_open(3)
 
 
+async def test_who_waits_for_brokers_asks_again_soon_and_what_fails_for_another_reason_ever_later(
+    bench, monkeypatch, caplog
+):
+    monkeypatch.setattr(room, "LONGEST_AWAY_PAUSE_S", 0.002)
+    monkeypatch.setattr(room, "LONGEST_PAUSE_S", 0.008)
+    await bench.start(3)
+    for attempt in range(8):
+        await bench.until(lambda: bench.lanes.is_open(3))
+        bench.stage.faults[3] = AwayError("no broker answers") if attempt < 4 else ValueError("unexpected")
+        bench.put(3, 10)
+        await bench.until(lambda attempt=attempt: len(bench.stage.closed) > attempt)
+    pauses = [record.args[3] for record in caplog.records if record.msg.startswith("lane-failed")]
+    # 0.001 doubled each time: held at 0.002 for those that are away; the fifth would be 0.016.
+    assert pauses == [0.001, 0.002, 0.002, 0.002, 0.008, 0.008, 0.008, 0.008]
+
+
 async def test_brokers_that_are_away_are_waited_for_however_long_and_what_else_fails_counts_on(bench):
     await bench.start(3)
     away = [AwayError("no broker answers"), KafkaConnectionError("refused"), NotLeaderForPartitionError()]
