@@ -161,7 +161,10 @@ class Client:
 
         # A stage acknowledges what it has read when everything that came of it is delivered, so the ends of the
         # later topics stand still once the earlier ones are read.
-        await self.until(self._is_all_read, what="the workers to read everything", within_s=within_s)
+        try:
+            await self.until(self._is_all_read, what="the workers to read everything", within_s=within_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\nacknowledged, of so many: {await self._unread()}") from error
 
     async def acknowledged(self, topic: str) -> dict[int, int]:
         """Return what the workers have acknowledged of each partition of a topic."""
@@ -223,11 +226,19 @@ class Client:
         await asyncio.gather(*sent)
 
     async def _is_all_read(self) -> bool:
+        return not await self._unread()
+
+    async def _unread(self) -> dict[str, tuple[int, int]]:
+        """Return what is acknowledged and where the log ends, of each partition where these differ."""
         partitions = [TopicPartition(topic, number) for topic in SOURCES for number in range(self.partitions)]
         self._consumer.assign(partitions)
-        committed = [await self._consumer.committed(partition) or 0 for partition in partitions]
+        committed = {place: await self._consumer.committed(place) or 0 for place in partitions}
         ends = await self._consumer.end_offsets(partitions)
-        return committed == [ends[partition] for partition in partitions]
+        return {
+            f"{place.topic}/{place.partition}": (committed[place], ends[place])
+            for place in partitions
+            if committed[place] != ends[place]
+        }
 
 
 async def _looked(look: Callable[[], Awaitable[T]]) -> T | None:
