@@ -8,7 +8,8 @@ Invariant: features lie within ±1, so that no product leaves the grid; an entry
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from math import isfinite
 
 import numpy as np
@@ -35,6 +36,17 @@ def features_within(names: Sequence[str], features: Mapping[str, object]) -> tup
     if _FLOAT.issuperset(map(type, found)) and all(-BOUND <= value <= BOUND for value in found):  # type: ignore[operator]
         return found  # type: ignore[return-value]  # as most are
     return tuple(_within(name, features) for name in names)
+
+
+def all_features_within(
+    names: Sequence[str], candidates: Collection[Mapping[str, object]]
+) -> list[tuple[float, ...]] | None:
+    """Return what `features_within` gives of many candidates, sooner; None where any of them has to be looked at."""
+    found = [tuple(map(features.get, names)) for features in candidates]
+    if not _FLOAT.issuperset(map(type, chain.from_iterable(found))):
+        return None
+    values = np.fromiter(chain.from_iterable(found), np.float64)
+    return found if (np.abs(values) <= BOUND).all() else None  # type: ignore[return-value]  # false for NaN
 
 
 def candidate_vector(features: Sequence[float], context_vector: bytes) -> bytes:

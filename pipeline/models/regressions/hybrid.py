@@ -217,7 +217,8 @@ def least_covariance(found: Scores) -> float:
     """Return the least entry of `found.shared` beside its diagonal, a block of rows at a time; of one arm 0."""
     K, least = len(found.mean), np.inf
     for start in range(0, K if K > 1 else 0, BLOCK_ROWS):
-        pairs = found.weighted[start : start + BLOCK_ROWS] @ found.directions.T
-        pairs.reshape(-1)[start :: K + 1] = np.inf
+        # It is symmetric: what stands to the left of a block's own columns was seen above it.
+        pairs = found.weighted[start : start + BLOCK_ROWS] @ found.directions[start:].T
+        pairs.reshape(-1)[:: K - start + 1] = np.inf
         least = min(least, float(pairs.min()))
     return least if K > 1 else 0.0

@@ -20,16 +20,23 @@ from pipeline.models.many_contexts import probabilities_many
 from pipeline.policy.features import decode
 from pipeline.serve.decision.plan import Plan
 from pipeline.serve.following.snapshot import LoadedSnapshot
+from pipeline.serve.guardrails.chain import Guarded
 from pipeline.serve.guardrails.sticky import restricted
+from pipeline.serve.pieces import Pieces, exhausted
 
 Vectors = NDArray[np.int16]
 
 
 def choose(plans: Sequence[Plan]) -> None:
     """Fill in the propensities of plans; each keeps the snapshot that it was made with."""
+    exhausted(choosing(plans))
+
+
+def choosing(plans: Sequence[Plan]) -> Pieces[None]:
+    """Do what `choose` does, in pieces where candidates are brought."""
     if len(plans) == 1:
         if plans[0].snapshot is not None:
-            _choose(plans[0].snapshot, plans)
+            yield from _choosing(plans[0].snapshot, plans)
         return
     of_snapshot: defaultdict[int, list[Plan]] = defaultdict(list)
     for plan in plans:
@@ -37,10 +44,10 @@ def choose(plans: Sequence[Plan]) -> None:
     for alike in of_snapshot.values():
         snapshot = alike[0].snapshot
         if snapshot is not None:
-            _choose(snapshot, alike)
+            yield from _choosing(snapshot, alike)
 
 
-def _choose(snapshot: LoadedSnapshot, plans: Sequence[Plan]) -> None:
+def _choosing(snapshot: LoadedSnapshot, plans: Sequence[Plan]) -> Pieces[None]:
     vectors = _encode(snapshot, plans)
     control = snapshot.definition.guardrails.control
     questions: defaultdict[tuple[str, tuple[str, ...]], list[int]] = defaultdict(list)
@@ -48,7 +55,7 @@ def _choose(snapshot: LoadedSnapshot, plans: Sequence[Plan]) -> None:
         if plan.is_held_out or plan.fallback in {"killed", "stale-snapshot"}:
             plan.propensities = _certain(plan.arms, control)
         elif plan.fallback is None and plan.candidates:
-            _ask_each(snapshot, plan.arms, plans, vectors, (row,))
+            yield from _asking(snapshot, plan, vectors[row])
         elif plan.fallback is None:
             is_kept = snapshot.definition.assignment is not None
             questions[plan.segment, snapshot.active if is_kept else plan.arms].append(row)
@@ -117,13 +124,30 @@ def _ask_each(
     for row in rows:
         plan = plans[row]
         try:
-            propensities, acted = snapshot.guarded(plan.segment, arms, vectors[row], plan.asked.now_ms, plan.candidates)
-            # A list of some dozens is sooner summed than an array.
-            check_distribution(listed := propensities.tolist())
+            _hold(plan, arms, snapshot.guarded(plan.segment, arms, vectors[row], plan.asked.now_ms))
         except Exception as error:  # noqa: BLE001  whatever a model does wrong, there is an answer (law 10)
-            plan.fall_back("model-failed", str(error) or type(error).__name__)
-            continue
-        _take(plan, arms, listed, acted)
+            _fail(plan, error)
+
+
+def _asking(snapshot: LoadedSnapshot, plan: Plan, vector: NDArray[np.int16]) -> Pieces[None]:
+    """Ask about the candidates of one plan, and the arms beside them."""
+    try:
+        guarded = yield from snapshot.guarding(plan.segment, plan.arms, vector, plan.asked.now_ms, plan.candidates)
+        _hold(plan, plan.arms, guarded)
+    except Exception as error:  # noqa: BLE001  as above
+        _fail(plan, error)
+
+
+def _hold(plan: Plan, arms: tuple[str, ...], guarded: Guarded) -> None:
+    """Take what was answered, if it is a distribution. Raises ValueError."""
+    propensities, acted = guarded
+    # A list of some dozens is sooner summed than an array.
+    check_distribution(listed := propensities.tolist())
+    _take(plan, arms, listed, acted)
+
+
+def _fail(plan: Plan, error: Exception) -> None:
+    plan.fall_back("model-failed", str(error) or type(error).__name__)
 
 
 def _take(plan: Plan, arms: tuple[str, ...], propensities: list[float], acted: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pipeline.errors import InvalidRecordError
 from pipeline.events import NO_CANDIDATES
-from pipeline.policy.candidates import features_within
+from pipeline.policy.candidates import all_features_within, features_within
 from pipeline.policy.declared import NOTHING_DECLARED, DeclaredFields
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.guardrails import Switches
@@ -193,12 +193,19 @@ def _narrow(made: Plan, snapshot: LoadedSnapshot, switches: Switches) -> NoAnswe
 
 def _take_candidates(made: Plan, snapshot: LoadedSnapshot, switches: Switches) -> None:
     """Put the candidates that can be scored beside the arms; others are left out and counted, and the first is told."""
-    for arm, features in made.asked.candidates.items():
-        try:
-            made.candidates[arm] = _scorable(arm, features, snapshot.definition, switches)
-        except InvalidRecordError as error:
-            made.ignored += 1
-            made.detail = made.detail or f"candidate {arm!r} was left out: {error}"
+    brought, definition = made.asked.candidates, snapshot.definition
+    all_features = None
+    if definition.candidates is not None and brought.keys().isdisjoint((*definition.arm_set, *switches.arms)):
+        all_features = all_features_within(definition.candidates.features, brought.values())
+    if all_features is not None:  # as most are
+        made.candidates = dict(zip(brought, all_features, strict=True))
+    else:
+        for arm, features in brought.items():
+            try:
+                made.candidates[arm] = _scorable(arm, features, definition, switches)
+            except InvalidRecordError as error:
+                made.ignored += 1
+                made.detail = made.detail or f"candidate {arm!r} was left out: {error}"
     made.arms = tuple(sorted((*made.arms, *made.candidates)))
 
 

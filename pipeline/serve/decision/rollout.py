@@ -23,7 +23,7 @@ import numpy as np
 from pipeline.events import NO_CANDIDATES, Decision
 from pipeline.policy.declared import NOTHING_DECLARED, DeclaredFields
 from pipeline.policy.guardrails import Switches
-from pipeline.serve.decision.choose import choose
+from pipeline.serve.decision.choose import choose, choosing
 from pipeline.serve.decision.decide import draw_from
 from pipeline.serve.decision.plan import Asked, Features, Plan, plan, refusal_of
 from pipeline.serve.following.snapshot import LoadedSnapshot
@@ -86,7 +86,7 @@ def answering(known: Known, request: Request, rng: np.random.Generator) -> Piece
         return turn
     for each in turn.plans:
         yield
-        choose([each])
+        yield from choosing([each])
     yield
     return _settle(known, turn, rng)
 

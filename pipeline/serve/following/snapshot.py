@@ -26,6 +26,7 @@ from pipeline.policy.parsing.parse import load_canonical_json
 from pipeline.publish.parts import SnapshotContent, whole
 from pipeline.publish.snapshot import snapshot_id
 from pipeline.serve.guardrails.chain import Exposures, Guarded, Guards
+from pipeline.serve.pieces import Pieces, exhausted
 
 # Vectors kept for a snapshot of a model without context, one for each (segment, eligible arms) that was asked
 # for: at a hundred arms 256 of them are below 1 MB.
@@ -134,12 +135,29 @@ class LoadedSnapshot:
         A model without context computes it once for each (segment, arms). Raises KeyError for a segment or arm that
         isn't here, ValueError where the model has no answer.
         """
+        if candidates:
+            return exhausted(self.guarding(segment, arms, context_vector, now_ms, candidates))
         if self.needs_context:
-            weights = _weights(self.model, self.segments, decode(context_vector), segment, arms, candidates)
+            weights = _weights(self.model, self.segments, decode(context_vector), segment, arms)
         elif self.guards.is_timeless:
             return self._kept(segment, arms)
         else:
             weights = self._kept_weights(segment, arms)
+        return self.guards.apply(segment, arms, weights, now_ms)
+
+    def guarding(
+        self,
+        segment: str,
+        arms: tuple[str, ...],
+        context_vector: NDArray[np.int16],
+        now_ms: int,
+        candidates: Features,
+    ) -> Pieces[Guarded]:
+        """Do what `guarded` does of hundreds of candidates, in pieces."""
+        posterior = self.segments[segment].of(arms, candidates)
+        yield
+        weights = self.model.probabilities(posterior, decode(context_vector))
+        yield
         return self.guards.apply(segment, arms, weights, now_ms)
 
 
@@ -179,9 +197,8 @@ def _weights(
     context: Floats | None,
     segment: str,
     arms: tuple[str, ...],
-    candidates: Features = NO_FEATURES,
 ) -> Floats:
-    return model.probabilities(segments[segment].of(arms, candidates), context)
+    return model.probabilities(segments[segment].of(arms), context)
 
 
 def _estimates(
