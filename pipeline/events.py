@@ -146,8 +146,8 @@ def decision_from(fields: Mapping[str, Any]) -> Decision:
     if probabilities:
         check_probabilities(eligible, probabilities, arm, propensity)
     reason = fields.get("reason", "policy")
-    if reason not in REASONS:
-        raise InvalidRecordError("out-of-range", f"reason is {reason!r}, expected one of {sorted(REASONS)}")
+    if not isinstance(reason, str) or reason not in REASONS:
+        raise InvalidRecordError("out-of-range", f"reason is {_shown(reason)}, expected one of {sorted(REASONS)}")
     subject_hash = fields.get("subject_hash")
     if subject_hash is not None and not isinstance(subject_hash, str):
         raise _wrong_type("subject_hash", subject_hash, "a string or null")

@@ -20,8 +20,10 @@ from typing import Any, NamedTuple, Protocol
 
 import fastavro.schema
 import orjson
+from fastavro._read_py import schemaless_reader as slow_reader
 
 from pipeline.codec import avro
+from pipeline.codec.nesting import check_nesting, read_json
 from pipeline.codec.schemas import current_schema
 from pipeline.errors import ConfigError, DecodeError
 
@@ -80,10 +82,7 @@ class JsonWriter:
 
     def read(self, body: bytes, expected: str) -> dict[str, Any]:
         """Return the object; its schema says nothing that the checks of its fields don't."""
-        try:
-            fields = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise DecodeError("not-decodable", f"not the JSON that its schema says: {error}") from error
+        fields = read_json(body)
         if not isinstance(fields, dict):
             raise DecodeError("not-decodable", f"JSON {type(fields).__name__}, expected an object of a {expected}")
         return {name: _plain(value) for name, value in fields.items() if value is not None}
@@ -119,25 +118,29 @@ class AvroWriter:
         """
         named: dict[str, Any] = {}
         try:
-            for reference in references:
-                fastavro.schema.parse_schema(_plainly(orjson.loads(reference)), named_schemas=named)
+            referred = [orjson.loads(reference) for reference in references]
+            for each in referred:
+                fastavro.schema.parse_schema(_plainly(each), named_schemas=named)
             plain = orjson.loads(text)
             self._parsed = fastavro.schema.parse_schema(_plainly(plain), named_schemas=named)
         except Exception as error:  # fastavro raises what its parser trips over
             raise ConfigError("registry schema", [f"not an Avro schema: {error!r}"]) from error
+        # A schema that contains itself is as deep as the record says: the compiled reader takes the process along.
+        self._read = slow_reader if _contains_itself([*referred, plain]) else fastavro.schemaless_reader
         self._fields = [field for record in _records_of(plain) for field in record.get("fields", ())]
 
     def read(self, body: bytes, expected: str) -> dict[str, Any]:
         """Return the fields by the names that ours have."""
         buffer = io.BytesIO(body)
         try:
-            record = fastavro.schemaless_reader(buffer, self._parsed, None)
+            record = self._read(buffer, self._parsed, None)
         except Exception as error:  # fastavro raises what its decoder trips over: EOFError, ValueError, …
             raise DecodeError("not-decodable", f"not a record of the schema that it names: {error!r}") from error
         if buffer.tell() != len(body):
             raise DecodeError("not-decodable", f"{len(body) - buffer.tell()} bytes follow the record")
         if not isinstance(record, dict):
             raise DecodeError("not-decodable", f"its schema is of a {type(record).__name__}, expected a {expected}")
+        check_nesting(record)
         return self._named(record, expected)
 
     def _named(self, record: Mapping[str, Any], expected: str) -> dict[str, Any]:
@@ -253,6 +256,20 @@ def _records_of(schema: Any) -> Sequence[Mapping[str, Any]]:
     """Return the records that a schema is, or is one of."""
     branches = schema if isinstance(schema, list) else [schema]
     return [branch for branch in branches if isinstance(branch, Mapping) and branch.get("type") == "record"]
+
+
+def _contains_itself(schema: Any, around: frozenset[str] = frozenset()) -> bool:
+    """Whether a name is used inside what it names, so that records of it are as deep as they say."""
+    if isinstance(schema, str):
+        return schema.rpartition(".")[2] in around
+    if isinstance(schema, list):
+        return any(_contains_itself(branch, around) for branch in schema)
+    if not isinstance(schema, Mapping):
+        return False
+    if isinstance(name := schema.get("name"), str) and "fields" in schema:
+        around |= {name.rpartition(".")[2]}
+    fields = [field.get("type") for field in schema.get("fields", ())]
+    return _contains_itself([*fields, *(schema[key] for key in ("type", "items", "values") if key in schema)], around)
 
 
 def _plainly(schema: Any) -> Any:

@@ -17,10 +17,11 @@ import orjson
 
 from pipeline.codec import avro
 from pipeline.codec.framed import UNDECLARED, OwnWriter, Registry, Writer, read_framed
+from pipeline.codec.nesting import read_json
 from pipeline.codec.quick import QUICK
 from pipeline.codec.quick_avro import DecisionReader
 from pipeline.codec.unreadable import Unreadable
-from pipeline.errors import DecodeError
+from pipeline.errors import DecodeError, RecordError
 from pipeline.events import Decision, Event, decision_from, erasure_from, outcome_from, tick_from
 
 # The largest record that is kept in state; a decision with 10,000 arms and 256 features is below 300 KB.
@@ -54,6 +55,15 @@ def decode_event(raw: bytes | None, expected: str, registry: Registry = UNDECLAR
         UnresolvedSchemaError: the registry is to be asked first. DecodeError: the bytes are no record.
         InvalidRecordError: a record, but not an acceptable one.
     """
+    try:
+        return _decode(raw, expected, registry)
+    except RecordError:
+        raise
+    except Exception as error:
+        raise _tripped(error) from error
+
+
+def _decode(raw: bytes | None, expected: str, registry: Registry) -> Event:
     if isinstance(raw, Unreadable):
         raise raw.error
     if not raw:
@@ -71,6 +81,11 @@ def decode_event(raw: bytes | None, expected: str, registry: Registry = UNDECLAR
     if name != expected and name not in _BESIDE[expected]:
         raise DecodeError("unexpected-record", f"a {name} record where a {expected} belongs: check the topic")
     return _CHECKS[name](fields)
+
+
+def _tripped(error: Exception) -> DecodeError:
+    """Return the refusal of a record that its readers did not foresee: it is that record's matter alone."""
+    return DecodeError("not-decodable", f"reading it failed by {error!r}")
 
 
 def read_accepted(raw: bytes) -> Decision:
@@ -110,19 +125,24 @@ class BatchReader:
 
     def read(self, raw: bytes | None) -> Event:
         """Decode one record; raises what `decode_event` does."""
-        if raw and len(raw) <= self._limit:
-            event: Event | None = None
-            if raw[0] == _BRACE:
-                event = self._read_json(raw)
-            elif self._decisions is not None and raw[0] == avro.MARKER[0]:
-                event = self._decisions.read(raw)
-            elif raw[0] == 0:
-                event, self.rewritten = _decode_framed(raw, self._expected, self._registry)
-            if event is not None:
-                return event
-        event = decode_event(raw, self._expected, self._registry)
-        if isinstance(event, Decision) and raw is not None and raw[0] == _BRACE:
-            self.rewritten = _without_strange_fields(raw)
+        try:
+            if raw and len(raw) <= self._limit:
+                event: Event | None = None
+                if raw[0] == _BRACE:
+                    event = self._read_json(raw)
+                elif self._decisions is not None and raw[0] == avro.MARKER[0]:
+                    event = self._decisions.read(raw)
+                elif raw[0] == 0:
+                    event, self.rewritten = _decode_framed(raw, self._expected, self._registry)
+                if event is not None:
+                    return event
+            event = _decode(raw, self._expected, self._registry)
+            if isinstance(event, Decision) and raw is not None and raw[0] == _BRACE:
+                self.rewritten = _without_strange_fields(raw)
+        except RecordError:
+            raise
+        except Exception as error:
+            raise _tripped(error) from error
         return event
 
 
@@ -140,10 +160,7 @@ def _decode_fields(raw: bytes, expected: str) -> tuple[str, Mapping[str, Any]]:
         if raw[:2] != avro.MARKER:
             raise DecodeError("not-decodable", f"first bytes {raw[:2].hex()}, expected {avro.MARKER.hex()} or JSON")
         return avro.decode(raw)
-    try:
-        fields = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise DecodeError("not-decodable", f"neither Avro nor JSON (first bytes {raw[:8].hex()}): {error}") from error
+    fields = read_json(raw)
     if not isinstance(fields, dict):
         raise DecodeError("not-decodable", f"JSON {type(fields).__name__}, expected an object")
     return ("tick" if fields.keys() == {"event_time_ms"} else expected), fields

@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.codec import avro
 from pipeline.codec.framed import AvroWriter, Declared, UnresolvedSchemaError, schema_ids, writer_of
+from pipeline.codec.nesting import MAX_NESTING
 from pipeline.codec.wire import BatchReader, decode_event, read_accepted
 from pipeline.errors import ConfigError, DecodeError, RecordError
 from pipeline.events import Decision, Outcome
@@ -226,6 +227,21 @@ def test_a_cut_body_is_refused(cut):
 def test_what_is_no_schema_is_told(text):
     with pytest.raises(ConfigError, match="not an Avro schema"):
         AvroWriter(text)
+
+
+@pytest.mark.parametrize("is_referred", [False, True])
+def test_a_record_of_a_schema_that_contains_itself_is_read_and_refused_where_it_is_too_deep(is_referred):
+    # 02 chooses the branch that goes deeper, 00 the one that ends: each level is one byte.
+    node = {"type": "record", "name": "shop.Node", "fields": [{"name": "next", "type": ["null", "Node"]}]}
+    text = schema(*TEXTS, VALUE, TIME, {"name": "path", "type": ["null", "shop.Node" if is_referred else node]})
+    writer = AvroWriter(text, [json.dumps(node)] if is_referred else [])
+    sound = written(schema(*TEXTS, VALUE, TIME), SAID)
+    assert decode_event(sound + b"\x02" * MAX_NESTING + b"\0", "outcome", {11: writer}) == OUTCOME
+    # The deepest would take the compiled reader's stack, and the process with it.
+    for depth in (MAX_NESTING + 1, 1_000, 60_000):
+        with pytest.raises(DecodeError) as caught:
+            decode_event(sound + b"\x02" * depth + b"\0", "outcome", {11: writer})
+        assert caught.value.reason == "not-decodable"
 
 
 def test_a_context_that_ours_has_no_place_for_is_said_to_be_none():

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import json
+
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipeline.codec import avro
-from pipeline.codec.framed import Declared
+from pipeline.codec import avro, wire
+from pipeline.codec.framed import UNDECLARED, Declared
+from pipeline.codec.nesting import MAX_NESTING
 from pipeline.codec.schemas import current_schema
-from pipeline.codec.wire import MAX_RECORD_BYTES, decode_event
+from pipeline.codec.wire import MAX_RECORD_BYTES, decode_event, read_accepted
 from pipeline.errors import DecodeError, InvalidRecordError, RecordError
 from pipeline.events import Decision, Outcome, Tick
+from pipeline.join.changes import decode_arrivals
 from tests.samples import plain_decision, plain_outcome
 from tests.traffic import as_avro
 
@@ -132,3 +138,56 @@ def test_an_avro_number_that_is_not_finite_is_refused():
     with pytest.raises(InvalidRecordError) as caught:
         decode(avro.encode("outcome", plain_outcome(value=float("nan"))), "outcome")
     assert caught.value.reason == "value-not-finite"
+
+
+# Whatever a field holds: the odd values that JSON has, and any in lists and objects.
+ODD = st.recursive(
+    st.sampled_from([None, True, 0, -1, 2**63, 2**64, 1e300, "", "x", "\0", "é" * 300]) | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "x"]), inner, max_size=2),
+)
+SAMPLES = {"decision": plain_decision("x", 1_000), "outcome": plain_outcome("x", 1_000, "o")}
+FIELDS = [("decision", name) for name in Decision._fields] + [("outcome", name) for name in Outcome._fields]
+
+
+def read_or_refused(record: str, raw: bytes) -> RecordError | None:
+    """Take a record as JOIN does; what is accepted is kept in bytes that say the same."""
+    (arrival,) = decode_arrivals(f"{record}s", [(0, 1_000, None, raw)], UNDECLARED)
+    if isinstance(arrival.event, RecordError):
+        return arrival.event
+    if isinstance(arrival.event, Decision):
+        kept = read_accepted(arrival.kept)
+        # What is no context can't be kept, and there is none in either.
+        assert kept._replace(context={}, undecodable="") == arrival.event._replace(context={}, undecodable="")
+    return None
+
+
+@pytest.mark.parametrize("frame", [b"", b"\0\0\0\0\x4d"])
+@given(field=st.sampled_from([*FIELDS, ("decision", "strange"), ("outcome", "strange")]), value=ODD)
+def test_whatever_a_field_holds_is_this_record_s_matter(frame, field, value):
+    record, name = field
+    read_or_refused(record, frame + json.dumps(SAMPLES[record] | {name: value}).encode())
+
+
+@pytest.mark.parametrize("frame", [b"", b"\0\0\0\0\x4d"])
+@pytest.mark.parametrize(("opens", "closes"), [("[", "]"), ('{"a":', "}")])
+@pytest.mark.parametrize(("record", "name"), [*FIELDS, ("decision", "strange"), ("outcome", "strange")])
+def test_what_is_nested_too_deep_is_refused_in_whatever_field_before_anybody_walks_it(
+    frame, opens, closes, record, name
+):
+    body = orjson.dumps({key: value for key, value in SAMPLES[record].items() if key != name})[:-1]
+    for depth in (MAX_NESTING, MAX_NESTING + 1, 250, 900, 5_000):
+        raw = frame + body + f',"{name}":{opens * depth}1{closes * depth}}}'.encode()
+        error = read_or_refused(record, raw)
+        if depth > MAX_NESTING:
+            assert error is not None
+            assert error.reason == "not-decodable"
+
+
+def test_a_reader_that_trips_over_a_record_refuses_that_record(monkeypatch):
+    monkeypatch.setattr(wire, "_CHECKS", {"decision": {}.__getitem__, "outcome": {}.__getitem__})
+    raw = orjson.dumps(SAMPLES["decision"] | {"strange": 1})
+    with pytest.raises(DecodeError, match="TypeError"):
+        decode(raw)
+    error = read_or_refused("decision", raw)
+    assert error is not None
+    assert error.reason == "not-decodable"
