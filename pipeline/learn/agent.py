@@ -98,7 +98,8 @@ class LearnAgent:
             partition = await self.open(batch.partition)
             partition.held.sources.take(batch)
             position = partition.state.position
-            fresh = [(record.offset, record.value) for record in batch.records if record.offset >= position]
+            # Of no value, the reader says where it stands, as of any other that is no ledger record.
+            fresh = [(r.offset, b"" if r.value is None else r.value) for r in batch.records if r.offset >= position]
             for piece in pieces(fresh):
                 await self._fold(partition, piece)
             # Behind its last record there may be offsets without one.

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.codec.reward import Names, RewardReader, read_names
 from pipeline.codec.reward_columns import Integers, Mask, RewardColumns, read_columns
+from pipeline.errors import DecodeError
 from pipeline.learn.ledger import Fold, LedgerRecord, fold_ledger, merge_deltas, sum_changes
 from pipeline.learn.memory import (
     COUNTED,
@@ -153,7 +154,10 @@ def read_piece(records: Sequence[tuple[int, bytes]]) -> Piece:
     odd: dict[int, LedgerRecord] = {}
     reader = RecordReader()
     for place in np.flatnonzero(~columns.is_plain).tolist():
-        odd[place] = one = reader.read(offsets[place], raws[place])
+        try:
+            odd[place] = one = reader.read(offsets[place], raws[place])
+        except DecodeError as error:
+            raise DecodeError(error.reason, f"at offset {offsets[place]} of the ledger: {error.detail}") from error
         columns.action_ids[place], columns.names[place], columns.vectors[place] = one.action_id.encode(), b"", b""
         columns.bucket[place] = 0
         columns.expires_at_ms[place], columns.event_time_ms[place] = one.expires_at_ms, one.event_time_ms

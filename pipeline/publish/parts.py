@@ -140,13 +140,16 @@ def part_key(policy: str, name: str) -> bytes:
 
 
 def part_of(key: bytes | None) -> tuple[str, str] | None:
-    """Return the policy and name of the part that a record's key is of; None of any other key.
+    r"""Return the policy and name of the part that a record's key is of; None of any other key.
 
-    >>> part_of(b"homepage/part/5e1f"), part_of(b"homepage")
-    (('homepage', '5e1f'), None)
+    >>> part_of(b"homepage/part/5e1f"), part_of(b"homepage"), part_of(b"\xff/part/5e1f")
+    (('homepage', '5e1f'), None, None)
     """
     policy, separator, name = (key or b"").partition(b"/part/")
-    return (policy.decode(), name.decode()) if separator else None
+    try:
+        return (policy.decode(), name.decode()) if separator else None
+    except UnicodeDecodeError:
+        return None
 
 
 def _gathered(segments: Sequence[Fields]) -> Iterator[list[dict[str, Any]]]:

@@ -44,8 +44,9 @@ async def last_published(outbox: Outbox, number: int) -> dict[str, bytes]:
             since_ms = latest_ms.get(partition.partition) if topic == topics.SNAPSHOT_HISTORY else None
             async for record in _records(outbox, partition, since_ms):
                 latest_ms[partition.partition] = max(latest_ms.get(partition.partition, 0), record.timestamp)
-                if record.value is not None and not part_of(record.key):
-                    found[record.key.decode()] = record.value
+                if record.value is not None and record.key and not part_of(record.key):
+                    # Under a key that is no name of ours, somebody else's.
+                    found[record.key.decode(errors="replace")] = record.value
     count = await outbox.partition_count(topics.STATISTICS)
     return {policy: value for policy, value in found.items() if topics.partition_for(policy, count) == number}
 

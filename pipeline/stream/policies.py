@@ -72,7 +72,7 @@ class Policies:
                     self.book.put_part(*part, record.value)
                 elif record.value is not None:
                     self._take_record(record.value, f"policies@{record.offset}")
-            except (PipelineError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001  whatever it is, no record ends all that follow the policies
                 # The commands check before they write: this was written by something else, or by two of them at once.
                 self.refused_count += 1
                 log.error("policy-record-refused offset=%s error=%s", record.offset, error)  # noqa: TRY400  no traceback

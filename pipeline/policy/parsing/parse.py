@@ -59,17 +59,17 @@ def load_canonical_json(text: str | bytes, source: str) -> PolicyDefinition:
         raw = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(source, [f"is not JSON: {error}"]) from error
-    if not isinstance(raw, dict):
-        raise ConfigError(source, [f"is a JSON {type(raw).__name__}, expected an object"])
     return parse_policy(raw, source)
 
 
-def parse_policy(raw: Mapping[str, object], source: str) -> PolicyDefinition:
+def parse_policy(raw: object, source: str) -> PolicyDefinition:
     """Check a policy given as the plain values of its TOML or JSON.
 
     Raises:
         ConfigError: with every fault as `place: value seen, what is accepted, what to do`.
     """
+    if not isinstance(raw, Mapping):
+        raise ConfigError(source, [f"is a JSON {type(raw).__name__}, expected an object"])
     root = Section(raw, "", [])
     name = root.name("name")
     generation = root.integer("generation", 1, MAX_GENERATION, default=1)

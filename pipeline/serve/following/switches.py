@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from pipeline.codec import avro
-from pipeline.errors import PipelineError, UnavailableError
+from pipeline.errors import UnavailableError
 from pipeline.policy.declared import DeclaredFields
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.policy.guardrails import Switches
@@ -62,15 +62,15 @@ class SwitchFollower:
 
     def _take(self, records: Sequence[Any]) -> None:
         for record in records:
-            if record.value is None or part_of(record.key):
-                continue
             try:
+                if record.value is None or part_of(record.key):
+                    continue
                 kind, fields = avro.decode(record.value)
                 if kind == "switch":
                     self._show(self._board.turn(fields).policy)
                 elif kind == "policy":  # directives to the publisher stand in the same topic
                     self._declare(load_canonical_json(fields["definition"], f"policies@{record.offset}"))
-            except PipelineError as error:
+            except Exception as error:  # noqa: BLE001  whatever it is, no record ends the following of switches
                 log.error("policy-record-refused offset=%s error=%s", record.offset, error)  # noqa: TRY400  no traceback
 
     def _declare(self, definition: PolicyDefinition) -> None:

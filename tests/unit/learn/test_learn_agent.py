@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.codec import avro
+from pipeline.errors import DecodeError
 from pipeline.learn.agent import FORGET_ROWS, LearnAgent
 from pipeline.learn.columns import STEP_BYTES, STEP_RECORDS, fold_piece, pieces
 from pipeline.learn.memory import FoldState, expires_of, statistics_to_bytes
@@ -50,7 +51,7 @@ class Bench:
         self.agent = LearnAgent(self.table, self.broker)
         self.length = 0
 
-    async def fold(self, *values: bytes) -> None:
+    async def fold(self, *values: bytes | None) -> None:
         records = [SimpleNamespace(offset=self.length + i, value=value) for i, value in enumerate(values)]
         self.length += len(values)
         await self.agent.handle(Batch(topics.REWARDS, PARTITION, records[0].offset, records, self.length))
@@ -167,6 +168,13 @@ def test_the_names_of_tallies_count_among_what_a_step_writes():
         written = sum(len(one) + len(counted.to_bytes()) for one, counted in done.fold.counted.items())
         written += sum(len(key.to_bytes()) + len(statistics_to_bytes(row)) for key, row in done.fold.deltas.items())
         assert written <= piece.bound_bytes <= STEP_BYTES
+
+
+@pytest.mark.parametrize(("value", "seen"), [(None, "first bytes ,"), (b"{}", "first bytes 7b7d")])
+async def test_what_is_no_ledger_record_stops_with_the_place_where_it_stands(bench, value, seen):
+    await bench.fold(reward("x"))
+    with pytest.raises(DecodeError, match=f"at offset 1 of the ledger: {seen}"):
+        await bench.fold(value)
 
 
 async def test_actions_with_the_longest_ids_fit_their_steps(bench):

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
@@ -88,11 +89,16 @@ async def test_what_cannot_be_read_is_passed_over(beta, caplog):
     topic = Topic()
     async with following(topic) as follower:
         directive = {"policy": "homepage", "number": 1, "action": "pin", "version": 3, "content": b""}
-        topic.put(b"junk", None, avro.encode("directive", directive), record(killed(beta)))
+        topic.put(b"junk", None, avro.encode("directive", directive))
+        strange = avro.encode("policy", {"name": "x", "generation": 1, "definition": "null"})
+        nobody_s = SimpleNamespace(partition=0, offset=3, key=b"\xff/part/x", value=strange, timestamp=0, headers=())
+        topic.fetches.put_nowait([nobody_s])
+        topic.put(record(killed(beta)))
         await until(lambda: "homepage" in follower.switches)
     assert follower.switches["homepage"].is_killed
     assert "policy-record-refused offset=0" in caplog.text
-    assert caplog.text.count("policy-record-refused") == 1
+    assert "policy-record-refused offset=3" in caplog.text
+    assert caplog.text.count("policy-record-refused") == 2
     assert "policy-switched name=homepage killed=True" in caplog.text
 
 

@@ -127,6 +127,26 @@ def test_a_definition_that_may_not_follow_is_refused_here_too_told_and_counted(c
     assert "keep it with retired = true" in caplog.text
 
 
+def of_text(definition: str) -> bytes:
+    return avro.encode("policy", {"name": "homepage", "generation": 1, "definition": definition})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["null", "[]", "7", '"homepage"', "{", "[" * 900 + "]" * 900, '{"name":' + "[" * 900 + "]" * 900 + "}"],
+    ids=["null", "list", "number", "text", "cut", "deep", "deep inside"],
+)
+def test_a_definition_that_is_no_object_or_none_that_can_be_read_is_refused_and_told(text, caplog):
+    policies = taken(of_text(text), policy())
+    assert policies.book.latest("homepage") == HOMEPAGE
+    assert policies.refused_count == 1
+    assert "policy-record-refused offset=0" in caplog.text
+
+
+def test_a_key_that_is_no_text_is_nobody_s_part():
+    assert taken_with_parts((b"\xff/part/x", policy())).book.latest("homepage") == HOMEPAGE
+
+
 def written(policy: dict, follows: dict | str | None) -> bytes:
     """Give the record of a definition that was made from another one."""
     definition, hash_ = define(policy), follows if not isinstance(follows, dict) else define(follows).definition_hash
