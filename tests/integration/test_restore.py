@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,11 +18,14 @@ from typing import Any
 import pytest
 import rocksdict
 from aiokafka.producer.transaction_manager import PidAndEpoch
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from pipeline.brokers.local_kafka import LocalKafka
-from pipeline.errors import FencedError, StateError
+from pipeline.errors import FencedError, LogChangedError, StateError
 from pipeline.stream.failpoints import failpoint
 from pipeline.stream.log import claim, topics
+from pipeline.stream.log.continuity import Accepted, accepted_logs
 from pipeline.stream.log.identity import Log, LogLookup
 from pipeline.stream.state import changelog, restore, tables
 from pipeline.stream.state.durable import DurablePartition
@@ -33,6 +36,7 @@ pytestmark = pytest.mark.kafka
 
 STEPS = 40
 KILLED_AT = 35
+WITHIN_S = 60.0
 
 
 class Bench:
@@ -45,7 +49,7 @@ class Bench:
         self.folder = folder
         self.opened: list[DurablePartition] = []
 
-    async def open(self, folder: str) -> DurablePartition:
+    async def open(self, folder: str, accepted: Mapping[str, Accepted] | None = None) -> DurablePartition:
         path = self.folder / folder / "learn-0.db"
         table: Any = SimpleNamespace(name=topics.LEARN_TABLE, changelog=self.changelog, path=lambda _: path)
         opener = restore.Opener(
@@ -55,6 +59,7 @@ class Bench:
             cache=rocksdict.Cache(1 << 20),
             index=lambda stored: int(stored[:8]),
             reach=failpoint(os.environ.get("PIPELINE_FAILPOINT", "")),
+            accepted=accepted,
         )
         self.opened.append(await opener.open(0))
         return self.opened[-1]
@@ -122,6 +127,33 @@ async def test_an_owner_that_renews_its_claim_goes_on_and_an_earlier_one_can_t(
         await work(zombie, 20, 21)
     await work(successor, 20)
     assert content(await bench.open("third")) == expected()
+
+
+async def test_a_changelog_that_lost_its_beginning_is_not_taken_for_a_whole_one(bench: Bench) -> None:
+    first = await bench.open("first")
+    await work(first)
+    end = first.rows.end().offset
+    await first.close()
+    bench.opened.clear()
+    # As a cluster's defaults have it, until somebody mends them: the last rows are still there.
+    await asyncio.to_thread(cut, bench, "compact,delete", end - 5)
+    await asyncio.to_thread(cut, bench, "compact")
+    with pytest.raises(LogChangedError, match=r"lost its beginning: seen a first offset of \d+, expected 0,") as caught:
+        await bench.open("second")
+    assert content(await bench.open("first")) == expected()
+    word = caught.value.args[0].partition("--accept-log ")[2].partition("`")[0]
+    assert content(await bench.open("third", accepted=accepted_logs([word]))).items() < expected().items()
+
+
+def cut(bench: Bench, policy: str, before: int | None = None) -> None:
+    """Give the changelog a `cleanup.policy`, and delete its records before an offset."""
+    admin = AdminClient({"bootstrap.servers": bench.broker, "log_level": 0})
+    entry = ConfigEntry("cleanup.policy", policy, incremental_operation=AlterConfigOpType.SET)
+    topic = ConfigResource(ResourceType.TOPIC, bench.changelog, incremental_configs=[entry])
+    admin.incremental_alter_configs([topic])[topic].result(WITHIN_S)
+    if before is not None:
+        (told,) = admin.delete_records([TopicPartition(bench.changelog, 0, before)]).values()
+        assert told.result(WITHIN_S).low_watermark == before
 
 
 async def test_an_earlier_copy_of_the_disk_is_brought_up(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

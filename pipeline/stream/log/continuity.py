@@ -163,3 +163,15 @@ def lost(place: tuple[str, int], topic_id: str, leader_epoch: int, output: str, 
         f"hold: `pipeline worker --accept-log {changelog}={topic_id}@{max(leader_epoch, 0)}:start` (what had been "
         "settled and let go of counts again if its sources are still there). See ops/runbooks/another-log.md"
     )
+
+
+def cut_off(place: tuple[str, int], topic_id: str, leader_epoch: int, start: int, first_offset: int) -> LogChangedError:
+    """Return the error of a changelog that has lost rows which nobody has: neither it nor the folder on disk."""
+    changelog, number = place
+    return LogChangedError(
+        f"{changelog}/{number} lost its beginning: seen a first offset of {first_offset}, expected {start}, which the "
+        "state folder goes on from. Rows that were last written before it are in neither, and what they count is not "
+        "known: compaction takes none, retention or a deletion of records did. Start with a state folder that reaches "
+        "further, or restore the topic. If nothing was there that counts: `pipeline worker --accept-log "
+        f"{changelog}={topic_id}@{max(leader_epoch, 0)}:position`. See ops/runbooks/another-log.md"
+    )

@@ -7,6 +7,9 @@ taken, so what is read up to it is all there will ever be. Then RocksDB takes wh
 A database that can't be used is removed and built from the whole changelog: one that is broken; one of another
 changelog, by cluster or topic id; one whose last record stands in the changelog with another content, or no more (an
 unclean election cut it off); and one so old that the changelog may have dropped tombstones which it has not seen.
+
+And a changelog that retention has once been at has lost rows: where the database does not reach behind its first
+offset, nobody has them, and the partition is not opened.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from aiokafka import TopicPartition
 
 from pipeline.errors import StateError
 from pipeline.stream.failpoints import Reach
-from pipeline.stream.log.continuity import Accepted
+from pipeline.stream.log.continuity import Accepted, cut_off
 from pipeline.stream.log.identity import Log, LogLookup
 from pipeline.stream.log.outbox import Outbox
 from pipeline.stream.log.sources import LOGS, Sources
@@ -99,7 +102,8 @@ class Opener:
         """Claim a partition and restore its rows.
 
         Raises:
-            StateError: RocksDB can't be written. UnavailableError: the broker does not answer.
+            StateError: RocksDB can't be written, or the changelog has lost its beginning. UnavailableError: the broker
+                does not answer.
         """
         changelog, name = self._table.changelog, self._table.name
 
@@ -116,6 +120,7 @@ class Opener:
             rows = await self._rows(number, changelog, claim, found, lookup)
             undone.callback(rows.close)
             rows.belongs_to(found)
+            self._refuse_cut(rows, claim, found)
             await self._restore(rows, ChangelogReader(outbox.client, changelog, number), claim, reach)
             sources = Sources(number, rows.get(LOGS), lookup, accepted=self._accepted, on_gone=self._on_gone)
             undone.pop_all()
@@ -137,6 +142,22 @@ class Opener:
             return rows
         rows.close()
         return self._rebuilt(path, number, changelog, *fault)
+
+    def _refuse_cut(self, rows: PartitionRows, claim: int, found: Log) -> None:
+        """Refuse a changelog whose beginning is gone where the rows do not reach behind it.
+
+        One of which nothing is left but the claim is a lost one: a stage begins anew, or says why it can't.
+
+        Raises:
+            LogChangedError: an operator has not said that it is to be read as it is.
+        """
+        start, place = rows.end().offset + 1, (rows.changelog, rows.partition)
+        if not start < found.first_offset < claim:
+            return
+        accepted = self._accepted.get(rows.changelog)
+        if accepted is None or accepted.topic_id != found.topic_id:
+            raise cut_off(place, found.topic_id, found.leader_epoch, start, found.first_offset)
+        log.warning("log-accepted topic=%s partition=%s fault=cut-off from=%s", *place, found.first_offset)
 
     def _rebuilt(self, path: Path, number: int, changelog: str, word: str, fault: str) -> PartitionRows:
         log.warning("state-rebuilt topic=%s partition=%s folder=%s reason=%r", changelog, number, path, fault)
