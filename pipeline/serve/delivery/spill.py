@@ -42,6 +42,8 @@ class _Segment:
     """How many of it wait."""
     is_damaged: bool = False
     """Whether some of it can't be read."""
+    lost: int = 0
+    """Whole frames that were found unsound as it was opened."""
 
 
 class Spill:
@@ -165,7 +167,7 @@ class Spill:
                 self._taken = Frames([], self._offset, 0)
             except OSError as error:
                 raise UnavailableError(f"{self._folder / segment.name} can't be read: {error}") from error
-            segment.is_damaged |= self._taken.passed_over > 0
+            segment.is_damaged |= self._taken.unsound > 0
             if self._taken.parcels:
                 return self._taken.parcels
             self.bytes -= self._taken.offset - self._offset
@@ -247,7 +249,7 @@ class Spill:
                 self._disk.remove(segment.name)
                 return
             name = segment.name.removesuffix(_SUFFIX) + _SET_ASIDE
-            log.error("spill-set-aside file=%s lost=%s", self._folder / name, segment.records)
+            log.error("spill-set-aside file=%s lost=%s", self._folder / name, segment.records + segment.lost)
             self._disk.rename(segment.name, name)
             self.set_aside_bytes += self._disk.size(name)
         except OSError as error:  # the next process delivers it once more
@@ -261,7 +263,9 @@ class Spill:
             while (read := read_frames(file, segment.size, end, 1_000_000, SEGMENT_BYTES)).offset > segment.size:
                 segment.size = read.offset
                 segment.records += len(read.parcels)
-                segment.is_damaged |= read.passed_over > 0
+                segment.is_damaged |= read.unsound > 0
+                segment.lost += read.unsound
+        self.lost += segment.lost
         self.records += segment.records
         self.bytes += segment.size
         if torn := end - segment.size:
@@ -283,7 +287,7 @@ class Spill:
 def file_number(name: str, prefix: str) -> int | None:
     """Return the number in a file's name; None: it is not one of those with this prefix."""
     stem = name.removeprefix(prefix).partition(".")[0]
-    return int(stem) if name.startswith(prefix) and stem.isdigit() else None
+    return int(stem) if name.startswith(prefix) and stem.isascii() and stem.isdigit() else None
 
 
 def _write_whole(file: AppendFile, frame: bytes) -> None:

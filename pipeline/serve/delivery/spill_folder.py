@@ -95,4 +95,5 @@ def _destination_of(name: str) -> Destination | None:
     """Return which partition a file is of: its name is `topic@partition.number.suffix`."""
     topic, at, rest = name.rpartition("@")
     partition = rest.partition(".")[0]
-    return (topic, int(partition)) if at and partition.removeprefix("-").isdigit() else None
+    is_number = partition.isascii() and partition.removeprefix("-").isdigit()
+    return (topic, int(partition)) if at and is_number else None

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,8 +11,9 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
 from pipeline.serve.delivery import spill as module
-from pipeline.serve.delivery.frames import Parcel
+from pipeline.serve.delivery.frames import Parcel, frame_of
 from pipeline.serve.delivery.spill import Spill
+from pipeline.serve.delivery.spill_folder import SpillFolder
 
 ROOM = 1 << 20
 Opened = Callable[..., Spill]
@@ -240,6 +243,65 @@ def test_a_frame_that_was_changed_is_not_delivered_nor_deleted(opened: Opened, t
     assert drain(spill) == [parcel(0), parcel(2)]
     assert (spill.records, spill.lost, spill.bytes) == (0, 1, 0)
     assert (tmp_path / "00000001.unread").read_bytes() == content
+
+
+def test_a_frame_that_was_changed_while_nobody_had_the_folder_is_counted_as_lost(
+    opened: Opened, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spill = opened(tmp_path)
+    for number in range(3):
+        spill.append(parcel(number))
+    spill.close()
+    (name,) = segments(tmp_path)
+    content = bytearray((tmp_path / name).read_bytes())
+    content[len(content) // 2] ^= 1  # in the second of three frames
+    (tmp_path / name).write_bytes(content)
+    found = opened(tmp_path)
+    assert (found.records, found.lost) == (2, 1)
+    assert drain(found) == [parcel(0), parcel(2)]
+    assert (found.records, found.lost, found.bytes) == (0, 1, 0)
+    assert f"file={tmp_path / '00000001.unread'} lost=1" in caplog.text
+
+
+def sound_crc(rest: bytes) -> bytes:
+    return struct.pack(">II", len(rest), zlib.crc32(rest)) + rest
+
+
+@pytest.mark.attack
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    strange=st.binary(min_size=1, max_size=100)
+    | st.integers(1, 10_000).map(bytes)  # zeros: what a machine leaves at a file's end where it stopped
+    | st.builds(sound_crc, st.binary(max_size=20)),
+    count=st.integers(0, 3),
+)
+def test_whatever_bytes_stand_behind_sound_frames_those_are_delivered_and_the_file_is_set_aside(
+    strange: bytes, count: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("spill")
+    written = [parcel(number) for number in range(count)]
+    content = b"".join(map(frame_of, written)) + strange
+    (folder / "00000001.spill").write_bytes(content)
+    spill = Spill(folder, ROOM)
+    drained = drain(spill)
+    assert drained[:count] == written
+    assert (spill.records, spill.bytes) == (0, 0)
+    if drained == written:  # which were not made up
+        assert (folder / "00000001.unread").read_bytes() == content
+    assert spill.append(parcel(9))
+    assert drain(spill) == [parcel(9)]
+    spill.close()
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize("name", ["²3.spill", "٣.spill", "decisions@²3.00000001.spill", "decisions@x.1.spill"])
+def test_a_file_of_somebody_else_s_naming_is_left_alone(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"theirs")
+    folder = SpillFolder(tmp_path, ROOM)
+    assert folder.waiting.append(parcel(1))
+    assert drain(folder.waiting) == [parcel(1)]
+    folder.close()
+    assert (tmp_path / name).read_bytes() == b"theirs"
 
 
 def test_a_segment_that_somebody_removed_is_counted_as_lost(opened: Opened, tmp_path: Path) -> None:
