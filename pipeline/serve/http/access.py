@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from msgspec import structs
 
+from pipeline.serve.addresses import network_of, plain
 from pipeline.serve.claims import MAX_CLAIM_CHARACTERS, Claim, ClaimError, Claims
 from pipeline.serve.http.rate_limit import RateLimit
 from pipeline.serve.http.refused import CONNECTION, RefusedError, Scope
@@ -57,7 +58,7 @@ class Access:
         self._needs_keys = bool(settings.keys)
         self._ring = KeyRing(settings.keys)
         self._claims = Claims(settings.claim_secrets)
-        self._proxies = frozenset(settings.proxies)
+        self._proxies = frozenset(map(plain, settings.proxies))
         self._limit = RateLimit(settings.rate_per_s, settings.burst) if settings.rate_per_s else None
         self._page_limit = RateLimit(settings.page_rate_per_s, settings.burst) if settings.page_rate_per_s else None
         self._limits = self._limit is not None or self._page_limit is not None
@@ -243,16 +244,16 @@ class Access:
         return key
 
     def _address(self, scope: Scope) -> str:
-        """Return the caller's address: of a trusted proxy's caller, what the proxy says."""
+        """Return what counts as the caller's address: of a trusted proxy's caller, by what the proxy says."""
         client = scope.get("client")
-        address: str = client[0] if client else ""
+        address = plain(client[0]) if client else ""
         if address not in self._proxies:
-            return address
+            return network_of(address)
         named = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for").decode("latin-1")
-        for each in reversed([part.strip() for part in named.split(",") if part.strip()]):
+        for each in reversed([plain(part.strip()) for part in named.split(",") if part.strip()]):
             if each not in self._proxies:
-                return each
-        return address
+                return network_of(each)
+        return network_of(address)
 
 
 def _policies(key: ApiKey) -> str:

@@ -13,6 +13,7 @@ from pipeline.errors import ConfigError
 from pipeline.policy.definition import PolicyDefinition
 from pipeline.serve import load_snapshot
 from pipeline.serve.http import access as module
+from pipeline.serve.http.refused import RefusedError
 from pipeline.serve.http.routes import OPERATIONS, build_routes
 from pipeline.serve.http.server import listening
 from pipeline.serve.keys import ApiKey, Right, hash_key
@@ -212,3 +213,35 @@ async def test_a_page_s_key_is_charged_what_a_decision_costs_though_no_other_rat
         dear = await client.post(decide, json={"candidates": candidates}, headers=bearer("page"))
         assert dear.status_code == 200
         assert (await client.post(decide, json={}, headers=bearer("page"))).status_code == 429
+
+
+def scope_from(client: str, *forwarded: str) -> dict[str, Any]:
+    headers = [(b"authorization", b"Bearer pk_page")]
+    headers += [(b"x-forwarded-for", each.encode()) for each in forwarded]
+    return {"client": (client, 4_711), "headers": headers}
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("2001:db8:0:1::1",), ("2001:db8:0:1:a:b:c:d",)),
+        (("127.0.0.1", "2001:db8:0:1::1"), ("127.0.0.1", "192.0.2.1, 2001:DB8::1:0:0:0:2")),
+        # A listener for both kinds tells an address of IPv4 so.
+        (("::ffff:192.0.2.7",), ("192.0.2.7",)),
+        (("::ffff:127.0.0.1", "192.0.2.7"), ("127.0.0.1", "::ffff:192.0.2.7")),
+    ],
+)
+def test_whoever_has_many_addresses_of_one_network_has_one_rate(one: tuple[str, ...], other: tuple[str, ...]) -> None:
+    page = ApiKey("page", hash_key("pk_page"), frozenset({"decide", "outcomes"}), claims={"click": 1.0})
+    settings = ServeSettings(
+        "127.0.0.1:1", keys=(page,), proxies=("127.0.0.1",), page_rate_per_s=0.001, burst=2, claim_secrets=(b"x" * 16,)
+    )
+    access = module.Access(settings)
+    access.admit(scope_from(*one), "decide", "homepage")
+    access.admit(scope_from(*other), "decide", "homepage")
+    for each in (one, other):
+        with pytest.raises(RefusedError, match="too-many-requests"):
+            access.admit(scope_from(*each), "decide", "homepage")
+    access.admit(scope_from("2001:db8:0:2::1"), "decide", "homepage")
+    access.admit(scope_from("::ffff:192.0.2.8"), "decide", "homepage")

@@ -84,3 +84,11 @@ def test_there_are_never_more_than_there_are_places_and_nothing_is_kept_of_the_g
     assert not places._of_address
     assert not places._known
     assert not places._owner
+
+
+def test_addresses_of_ipv4_at_a_listener_for_both_are_told_apart() -> None:
+    places: Connections[Peer] = Connections(10, 1)
+    first = Peer()
+    places.enter(first, "::ffff:192.0.2.7")
+    assert places.enter(Peer(), "::ffff:192.0.2.8") == []
+    assert places.enter(Peer(), "::ffff:192.0.2.7") == [first]
