@@ -65,6 +65,7 @@ def head(site: Site, *lines: bytes, version: bytes = b"HTTP/1.1", path: bytes = 
         ((b"host: a", b"transfer-encoding: chunked, identity"), CHUNKED + b"\r\n" + HIDDEN),
         ((b"host: a", b"transfer-encoding: xchunked"), CHUNKED + b"\r\n" + HIDDEN),
         ((b"host: a", b"transfer-encoding : chunked"), CHUNKED + b"\r\n"),
+        ((b"host: a", b"transfer-encoding: gzip, chunked"), CHUNKED + b"\r\n"),
         ((b"host: a", b"transfer-encoding: chunked"), b"ffffffffffffffffff\r\n{}"),
         ((b"host: a", b"content-length: -2"), b"{}"),
         ((b"host: a", b"content-length: +2"), b"{}"),
@@ -99,6 +100,9 @@ def test_an_old_or_absolute_request_is_answered_as_any_other(site: Site) -> None
     absolute = head(site, b"host: a", b"content-length: 2", path=b"http://a/v1/policies/small/decide")
     assert statuses(site, last(absolute) + b"{}") == [200]
     assert statuses(site, b"GET /healthz\r\n\r\n") == [400]
+    # A reader of HTTP/1.0 takes the first chunk for the next request (RFC 9112, 6.1).
+    old = head(site, b"host: a", b"connection: keep-alive", b"transfer-encoding: chunked", version=b"HTTP/1.0")
+    assert statuses(site, old + CHUNKED + b"\r\n" + HIDDEN) == [400]
 
 
 def test_what_asks_for_another_protocol_is_answered_in_this_one_and_ends(site: Site) -> None:

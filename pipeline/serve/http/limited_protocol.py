@@ -289,12 +289,20 @@ class LimitedProtocol(HttpToolsProtocol):
                 Refused(413, "body-too-large", f"expected at most {self._limits.body_bytes} bytes, and few trailers")
             )
 
+    def _is_chunked(self, coding: bytes) -> bool:
+        """Return whether a body comes in chunks to every reader: HTTP/1.0 knows none, and other codings hide theirs."""
+        return coding.strip().lower() == b"chunked" and self.parser.get_http_version() != "1.0"
+
     def _hold_to_http(self, *, is_upgrade: bool) -> None:
         """Refuse what two readers could understand in two ways (RFC 9112, 3.2)."""
         hosts = 0
-        for name, _ in self.headers:
+        for name, value in self.headers:
             if name == b"host":
                 hosts += 1
+            elif name == b"transfer-encoding" and not self._is_chunked(value):
+                raise _BeyondError(
+                    Refused(400, "not-http", f"Transfer-Encoding is {_shown(value)}, expected chunked, of HTTP/1.1")
+                )
         if hosts > 1 or (not hosts and self.parser.get_http_version() != "1.0"):
             raise _BeyondError(Refused(400, "not-http", f"the request has {hosts} Host headers, expected one"))
         if is_upgrade and any(name in {b"content-length", b"transfer-encoding"} for name, _ in self.headers):
@@ -365,6 +373,10 @@ class LimitedProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
         else:
             self.transport.close()
+
+
+def _shown(value: bytes) -> str:
+    return repr(value[:100].decode("latin-1"))
 
 
 def _announced_bytes(scope: Any) -> int:
