@@ -28,7 +28,7 @@ class Intake:
             InvalidRecordError: out-of-range, wrong-type, subject-not-accepted.
         """
         return Request(
-            identifier("policy", policy),
+            kept_identifier("policy", policy),
             asked.context,
             None if asked.eligible is None else identifiers("eligible", asked.eligible),
             self._ids.next(now_ms) if asked.action_id is None else kept_identifier("action_id", asked.action_id),
@@ -47,8 +47,9 @@ class Intake:
         outcome = outcome_from(
             {
                 "outcome_id": self._ids.next(now_ms) if given is None else identifier("outcome_id", given),
-                "action_id": identifier("action_id", told.action_id),
-                "kind": identifier("kind", told.kind),
+                # No decision has another, and no policy a kind of another name: it would be logged for nothing.
+                "action_id": kept_identifier("action_id", told.action_id),
+                "kind": kept_identifier("kind", told.kind),
                 "value": told.value,
                 "occurred_at_ms": now_ms if at_ms is None else int(at_ms) if float(at_ms).is_integer() else at_ms,
             }

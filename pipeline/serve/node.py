@@ -33,7 +33,7 @@ from pipeline.serve.guardrails.frequency import SubjectMemory
 from pipeline.serve.ids import TimeOrderedIds
 from pipeline.serve.intake import Intake
 from pipeline.serve.messages.answers import Explanation, LiveSnapshot, PolicyAnswer, ReadyAnswer
-from pipeline.serve.messages.bodies import DecideBody, OutcomeBody, identifier
+from pipeline.serve.messages.bodies import DecideBody, OutcomeBody, kept_identifier
 from pipeline.serve.messages.decided import Decided, NoAnswer
 from pipeline.serve.pieces import Made, Pieces, exhausted
 from pipeline.serve.settings import ServeSettings
@@ -218,7 +218,7 @@ class ServingNode:
         self._turn.later(done, caller)
 
     def _deciding_many(self, policy: str, requests: Sequence[DecideBody]) -> Pieces[list[Decided | NoAnswer]]:
-        identifier("policy", policy)
+        kept_identifier("policy", policy)
         now_ms = _now_ms()
         asked: list[Request] = []
         for request in requests:

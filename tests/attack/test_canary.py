@@ -115,6 +115,7 @@ def by_http() -> list[tuple[str, str, Any]]:
         (f"{decide}/batch", {"requests": [{"context": contexts[-3]}, {"context": contexts[-2]}]}),
         ("/v1/policies/shop/explain", {"context": contexts[-3]}),
         (f"/v1/policies/{mark('policy')}/decide", {"context": SOUND, "eligible": ["bestseller"]}),
+        (f"/v1/policies/{JANE}/decide", {"context": SOUND, "eligible": ["bestseller"]}),
         (f"/{mark('path')}?q={mark('query')}", {}),
         (outcomes, {"action_id": "of-nothing", "kind": "click", "outcome_id": mark("outcome_id")}),
         (outcomes, {"action_id": "of-nothing", "kind": mark("kind")}),

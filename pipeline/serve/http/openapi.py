@@ -10,6 +10,7 @@ import msgspec
 
 from pipeline.serve.keys import Right
 from pipeline.serve.messages.answers import ErrorAnswer
+from pipeline.serve.messages.bodies import KEPT_PATTERN
 
 TITLE = "Serving node of a streaming bandit"
 _REFERENCE = "#/components/schemas/{name}"
@@ -83,7 +84,7 @@ def _operation(operation: Operation, *, needs_keys: bool) -> dict[str, Any]:
                 "in": "path",
                 "required": True,
                 "description": PARAMETERS[name],
-                "schema": {"type": "string", "minLength": 1, "maxLength": 256},
+                "schema": {"type": "string", "minLength": 1, "maxLength": 256, "pattern": KEPT_PATTERN},
             }
             for name in names
         ]

@@ -117,7 +117,7 @@ class _Handlers:
         return _json(200, answer)
 
     async def explain_decision(self, request: Request, _: None) -> Response:
-        action_id = bodies.identifier("action_id", request.path_params["action_id"])
+        action_id = bodies.kept_identifier("action_id", request.path_params["action_id"])
         caller = request.state.caller
         answer = await self._node.in_turn(self._node.explaining_decision(action_id), caller.name)
         if answer is None:

@@ -19,7 +19,8 @@ MAX_BATCH = 500
 MAX_CANDIDATES = 500
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
-KeptIdentifier = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARACTERS, pattern="^[!-?A-~]+$")]
+KEPT_PATTERN = "^[!-?A-~]+$"
+KeptIdentifier = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARACTERS, pattern=KEPT_PATTERN)]
 """Of what is kept for ever (`events.is_id`)."""
 Eligible = Annotated[
     Sequence[KeptIdentifier], Meta(max_length=MAX_ARMS, description="Arms that can be shown; null: all active ones.")
@@ -100,8 +101,8 @@ class DecideManyRows(Struct, forbid_unknown_fields=True, frozen=True):
 class OutcomeBody(Struct, forbid_unknown_fields=True, frozen=True):
     """Something that came of a decision."""
 
-    action_id: Annotated[Identifier, Meta(description="The decision that it came of.")]
-    kind: Annotated[Identifier, Meta(description="One of the policy's outcome kinds.")]
+    action_id: Annotated[KeptIdentifier, Meta(description="The decision that it came of.")]
+    kind: Annotated[KeptIdentifier, Meta(description="One of the policy's outcome kinds.")]
     value: Annotated[float, Meta(description="Size of the outcome, where the kind has one.")] = 1.0
     outcome_id: (
         Annotated[

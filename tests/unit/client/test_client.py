@@ -135,6 +135,6 @@ async def test_both_clients_do_all_that_a_node_offers() -> None:
         assert {arm.arm for arm in (await client.ask(asked.explain("homepage", {}))).arms} == {"a", "b"}
         assert (await client.ask(asked.explain_decision(shown.action_id))).arm == "a"
         assert [policy.policy for policy in await client.ask(asked.policies())] == ["homepage"]
-        with pytest.raises(NodeError, match="409 no-snapshot"):
+        with pytest.raises(NodeError, match="400 out-of-range: policy is 'other c'"):
             await client.ask(asked.decide("other c", {}))
     assert node.delivery.undelivered == 4

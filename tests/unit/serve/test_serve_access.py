@@ -245,3 +245,16 @@ def test_whoever_has_many_addresses_of_one_network_has_one_rate(one: tuple[str, 
             access.admit(scope_from(*each), "decide", "homepage")
     access.admit(scope_from("2001:db8:0:2::1"), "decide", "homepage")
     access.admit(scope_from("::ffff:192.0.2.8"), "decide", "homepage")
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize("name", ["jane@example.org", "Jane%20Doe", "%e2%82%ac", "%00", "%ff", "a%0d%0ab"])
+async def test_a_path_names_nobody_where_it_would_be_logged(client: httpx.AsyncClient, name: str) -> None:
+    for what, body in (
+        ("decide", {"eligible": ["a"]}),
+        ("decide/batch", {"requests": [{"eligible": ["a"]}]}),
+        ("explain", {"eligible": ["a"]}),
+    ):
+        answer = await client.post(f"/v1/policies/{name}/{what}", json=body, headers=bearer("shop"))
+        assert (answer.status_code, answer.json()["error"]) == (400, "out-of-range")
+        assert "must name nobody" in answer.json()["detail"]

@@ -74,6 +74,8 @@ def test_a_faulty_request_to_decide_is_refused_with_its_fault(raw: bytes, fault:
         (b'{"action_id": "x", "kind": "click", "occurred_at_ms": true}', "wrong-type: occurred_at_ms"),
         (b'{"action_id": "x", "kind": "click", "occurred_at_ms": -1}', "out-of-range: occurred_at_ms is -1"),
         (b'{"action_id": 1, "kind": "click"}', "wrong-type: action_id"),
+        (b'{"action_id": "jane@example.org", "kind": "click"}', "out-of-range: action_id"),
+        (b'{"action_id": "x", "kind": "Jane Doe"}', "out-of-range: kind"),
     ],
 )
 def test_a_faulty_outcome_is_refused_with_its_fault(raw: bytes, fault: str) -> None:
