@@ -125,6 +125,8 @@ class AvroWriter:
             self._parsed = fastavro.schema.parse_schema(_plainly(plain), named_schemas=named)
         except Exception as error:  # fastavro raises what its parser trips over
             raise ConfigError("registry schema", [f"not an Avro schema: {error!r}"]) from error
+        if _has_endless_array([*referred, plain], set()):
+            raise ConfigError("registry schema", ["an array of what takes no bytes: a record says at will how many"])
         # A schema that contains itself is as deep as the record says: the compiled reader takes the process along.
         self._read = slow_reader if _contains_itself([*referred, plain]) else fastavro.schemaless_reader
         self._fields = [field for record in _records_of(plain) for field in record.get("fields", ())]
@@ -268,8 +270,40 @@ def _contains_itself(schema: Any, around: frozenset[str] = frozenset()) -> bool:
         return False
     if isinstance(name := schema.get("name"), str) and "fields" in schema:
         around |= {name.rpartition(".")[2]}
+    return _contains_itself(_inner(schema), around)
+
+
+def _inner(schema: Mapping[str, Any]) -> list[Any]:
+    """Return the schemas that stand in one."""
     fields = [field.get("type") for field in schema.get("fields", ())]
-    return _contains_itself([*fields, *(schema[key] for key in ("type", "items", "values") if key in schema)], around)
+    return [*fields, *(schema[key] for key in ("type", "items", "values") if key in schema)]
+
+
+def _has_endless_array(schema: Any, empty: set[str]) -> bool:
+    """Whether there is an array of what takes no bytes: a few of them say how many there are, and there is no end.
+
+    Args:
+        schema: each name stands in it, or in one before it, as what it names before it is used.
+        empty: names of what takes no bytes, as far as they are known; those of this schema are added.
+    """
+    if isinstance(schema, list):
+        return sum(_has_endless_array(branch, empty) for branch in schema) > 0  # each adds its names
+    if not isinstance(schema, Mapping):
+        return False
+    is_endless = _has_endless_array(_inner(schema), empty)
+    if isinstance(name := schema.get("name"), str) and _takes_nothing(schema, empty):
+        empty.add(name.rpartition(".")[2])
+    return is_endless or (schema.get("type") == "array" and _takes_nothing(schema.get("items"), empty))
+
+
+def _takes_nothing(schema: Any, empty: set[str]) -> bool:
+    if isinstance(schema, str):
+        return schema == "null" or schema.rpartition(".")[2] in empty
+    if not isinstance(schema, Mapping):
+        return False  # one byte says which of a union it is
+    if schema.get("type") == "record":
+        return all(_takes_nothing(field.get("type"), empty) for field in schema.get("fields", ()))
+    return schema.get("size") == 0 or _takes_nothing(schema.get("type"), empty)
 
 
 def _plainly(schema: Any) -> Any:

@@ -229,6 +229,29 @@ def test_what_is_no_schema_is_told(text):
         AvroWriter(text)
 
 
+EMPTY = {"type": "record", "name": "Nothing", "fields": [{"name": "none", "type": "null"}]}
+ENDLESS = {
+    "nulls": ("null", []),
+    "empty records": (EMPTY, []),
+    "of no size": ({"type": "fixed", "name": "F", "size": 0}, []),
+    "by name": ("Nothing", [EMPTY]),
+    "of a record of one": ({"type": "record", "name": "Around", "fields": [{"name": "in", "type": EMPTY}]}, []),
+}
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+def test_a_schema_of_which_few_bytes_are_any_number_of_values_is_refused(what):
+    items, before = ENDLESS[what]
+    named = [{"name": f"before{at}", "type": one} for at, one in enumerate(before)]
+    many = {"name": "many", "type": nullable({"type": "array", "items": items})}
+    with pytest.raises(ConfigError, match="an array of what takes no bytes"):
+        AvroWriter(schema(*TEXTS, VALUE, TIME, *named, many))
+    # One byte for each says which it is, and what is no array is there once.
+    counted = {"name": "many", "type": {"type": "array", "items": nullable("string")}}
+    text = schema(*TEXTS, VALUE, TIME, {"name": "once", "type": EMPTY}, counted)
+    assert read(text, SAID | {"once": {"none": None}, "many": [None, "x"]}) == OUTCOME
+
+
 @pytest.mark.parametrize("is_referred", [False, True])
 def test_a_record_of_a_schema_that_contains_itself_is_read_and_refused_where_it_is_too_deep(is_referred):
     # 02 chooses the branch that goes deeper, 00 the one that ends: each level is one byte.
