@@ -60,6 +60,13 @@ class Member(driver.Consumer):
         """Tell Faust, which asks it of changelogs alone, that there is nothing to recover: `state/restore.py` does."""
         return dict.fromkeys(partitions, 0)
 
+    async def earliest_offsets(self, *partitions: TP) -> dict[TP, int]:
+        """Tell Faust, which asks it of changelogs alone, the same of their beginning.
+
+        It ends a worker where one begins behind the end that it was told.
+        """
+        return dict.fromkeys(partitions, 0)
+
     def highwater(self, tp: TP) -> int | None:
         """Return the last stable offset, by the last fetch; None before there was one."""
         end = self.app.reader.end(TopicPartition(*tp))
