@@ -20,6 +20,7 @@ import numpy as np
 import orjson
 
 from pipeline.codec import avro
+from pipeline.errors import DecodeError
 from pipeline.learn.memory import RowKey
 from pipeline.models.sums.statistics import Statistics
 from pipeline.monitor.monitors import look
@@ -108,7 +109,7 @@ class PublishAgent:
         for record in batch.records:
             if record.value is None:
                 continue
-            name, fields = avro.decode(record.value)
+            name, fields = _read(record)
             if name == "statistics":
                 self._stage(partition, record.offset, fields)
             elif name == "statistics_mark":
@@ -391,3 +392,12 @@ class PublishAgent:
 
     def _writer(self, partition: PublishPartition) -> Write:
         return partial(self._write, partition)
+
+
+def _read(record: Any) -> tuple[str, dict[str, Any]]:
+    """Read a record of `statistics`. Raises DecodeError with the place where none stands."""
+    try:
+        return avro.decode(record.value)
+    except DecodeError as error:
+        place = f"at offset {record.offset} of {topics.STATISTICS}"
+        raise DecodeError(error.reason, f"{place}: {error.detail}") from error

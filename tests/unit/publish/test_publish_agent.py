@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pipeline.errors import StateError
+from pipeline.errors import DecodeError, StateError
 from pipeline.publish.partition import VERSION
 from pipeline.publish.snapshot import snapshot_id
 from pipeline.stream.log import topics
@@ -30,6 +30,12 @@ async def test_a_change_is_published_when_the_interval_has_passed(bench):
     bench.now_s += 0.1
     await bench.publish()
     assert bench.counts == [0, 3]
+
+
+async def test_what_is_no_record_of_statistics_stops_with_the_place_where_it_stands(bench):
+    await bench.read(statistics(3, 10), mark(10))
+    with pytest.raises(DecodeError, match="at offset 2 of statistics: "):
+        await bench.read(b"junk")
 
 
 async def test_nothing_new_is_not_published_again(bench):
