@@ -170,10 +170,10 @@ class ServingNode:
         """
         await self._room()
         asked = DecideBody(context, eligible, subject, action_id, candidates)
-        request, cost = self._intake.request(policy, asked, _now_ms()), self.cost_of(policy, asked)
+        cost = self.cost_of(policy, asked)
         if cost <= GO_COST:
-            return await self._turn.ask(request, caller, cost)
-        return await self._turn.work(self._deciding.alone(request), caller)
+            return await self._turn.ask(self._intake.request(policy, asked, _now_ms()), caller, cost)
+        return await self._turn.work(self._deciding_alone(policy, asked), caller)
 
     def put(self, policy: str, asked: DecideBody, waiter: Waiter[Decided | NoAnswer], caller: str, cost: int) -> None:
         """Do what `decide` does, for who waits in another way, and never for room.
@@ -181,11 +181,10 @@ class ServingNode:
         Raises:
             InvalidRecordError: as `decide` does; or the waiter is told.
         """
-        request = self._intake.request(policy, asked, _now_ms())
         if cost <= GO_COST:
-            self._turn.put(request, waiter, caller, cost)
+            self._turn.put(self._intake.request(policy, asked, _now_ms()), waiter, caller, cost)
         else:
-            self._turn.put_work(self._deciding.alone(request), waiter, caller)
+            self._turn.put_work(self._deciding_alone(policy, asked), waiter, caller)
 
     async def decide_many(
         self, policy: str, requests: Sequence[DecideBody], *, caller: str = ""
@@ -216,6 +215,11 @@ class ServingNode:
     def later(self, done: Callable[[], None], caller: str) -> None:
         """Have a short thing done when the caller's turn comes."""
         self._turn.later(done, caller)
+
+    def _deciding_alone(self, policy: str, asked: DecideBody) -> Pieces[Decided | NoAnswer]:
+        request = self._intake.request(policy, asked, _now_ms())
+        yield
+        return (yield from self._deciding.alone(request))
 
     def _deciding_many(self, policy: str, requests: Sequence[DecideBody]) -> Pieces[list[Decided | NoAnswer]]:
         kept_identifier("policy", policy)

@@ -268,3 +268,8 @@ def _try_out(snapshot: LoadedSnapshot) -> None:
         if not all(np.isfinite(array).all() for array in segment.posterior.arrays().values()):
             raise StateError(f"segment {name!r} has parameters that are no finite numbers")
         snapshot.propensities(name, snapshot.active, vector)
+        if definition.candidates is not None and segment.posterior.shared:
+            # What is loaded when it is first used, such as compiled loops, is loaded now.
+            brought = dict.fromkeys(("*1", "*2"), (0.0,) * len(definition.candidates.features))
+            arms = tuple(sorted((*snapshot.active, *brought)))
+            snapshot.guarded(name, arms, vector, snapshot.event_time_ms, brought)

@@ -26,10 +26,13 @@ from pipeline.serve.messages.bodies import PARTS, DecideBody
 from pipeline.serve.messages.decided import Decided, NoAnswer
 from pipeline.serve.messages.reading import reader_of
 from pipeline.serve.node import ServingNode
+from pipeline.serve.pieces import Pieces
 
 log = logging.getLogger(__name__)
 
 _STATUSES = {"body-too-large": 413, "record-too-large": 413, "action-id-taken": 409}
+SHORT_BYTES = 4 << 10
+"""Of a body that is read sooner than a turn is waited for."""
 STRANGERS = "strangers"
 """Whose turn it is to be refused, of all that show no key."""
 _BEFORE, _AFTER = "/v1/policies/", "/decide"
@@ -160,13 +163,18 @@ class DecideFront:
                 return
         await self._others(scope, receive, send)
 
+    def _reading(self, raw: bytes) -> Pieces[DecideBody]:
+        """Read a long body when it is its caller's turn: of many that have come at once each is a piece."""
+        yield
+        return self._read(raw)  # type: ignore[no-any-return]  # what it was made for
+
     async def _serve(self, scope: Scope, receive: Receive, policy: str) -> tuple[int, bytes, dict[str, str]]:
         caller = self._admit(scope, policy)
         raw = await _body(receive, self._node.settings.limits.body_bytes)
         if raw is None:
             status, word, detail, headers = CLIENT_GONE
             return status, self._write(ErrorAnswer(word, detail)), headers
-        body = self._read(raw)
+        body = self._read(raw) if len(raw) <= SHORT_BYTES else await self._node.in_turn(self._reading(raw), caller.name)
         self._check(caller, policy, body)
         answer = await self._node.decide(
             policy, body.context, body.eligible, body.subject, body.action_id, body.candidates, caller=caller.name
