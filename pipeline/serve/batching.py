@@ -30,8 +30,8 @@ Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")
 Answered = TypeVar("Answered", contravariant=True)  # noqa: PLC0105  the name says what, `contravariant` how
 
-QUANTUM_S = 0.0003
-"""Of a go: half of what a short request takes over loopback. A piece that is longer has a go of its own."""
+QUANTUM_S = 0.00015
+"""Of a go: a quarter of what a short request takes over loopback. A piece that is longer has a go of its own."""
 COST_S = 40e-6
 """What a cost of 1 takes: a decision among few arms."""
 GO_COST = 8
