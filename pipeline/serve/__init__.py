@@ -10,6 +10,7 @@ Rooms, upper ones first; each uses itself and those below it:
         batches       long requests, row by row
         routes        all routes; operations: what is served, as a table; openapi: that table as a document  PURE
         renewal       files that change while the node runs; tls: the listener's certificates
+        handshakes    a listener of TLS, whose connections have places before anybody can be asked
         access        who may ask, and how often; rate_limit: a bucket                                       PURE
         web_pages     what a page of a stranger's could make a browser send                                  PURE
         metrics       the node's counts for Prometheus

@@ -113,6 +113,7 @@ WORLDLY = {
         "http.access",
         "http.batches",
         "http.edge",
+        "http.handshakes",
         "http.limited_protocol",
         "batching",
         "deciding",

@@ -22,7 +22,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from pipeline.serve.http.edge import Edge
+from pipeline.serve.http.edge import Edge, Watched
 from pipeline.serve.http.refused import CONNECTION
 from pipeline.serve.http.tls import names_of
 from pipeline.serve.messages.answers import ErrorAnswer
@@ -75,6 +75,8 @@ class LimitedProtocol(HttpToolsProtocol):
         """Who it has turned out to be of."""
         self.certificate_names: tuple[str, ...] = ()
         """Of the caller's TLS certificate, which an authority of ours has signed."""
+        self.handshake: Watched | None = None
+        """What had its place before it."""
         self._edge = edge
         self._limits = edge.limits
         self._since_s = edge.now_s
@@ -151,6 +153,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self.address = self.client[0] if self.client else ""
         self.certificate_names = names_of(transport.get_extra_info("peercert"))
         self._since_s = self._edge.now_s
+        if self.handshake is not None:
+            self._edge.leave(self.handshake)
+            self.handshake = None
         self._edge.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

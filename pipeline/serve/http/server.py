@@ -28,6 +28,7 @@ from pipeline.models.chances.trapezoid import kernel
 from pipeline.serve.claims import parse_secrets
 from pipeline.serve.http.access import Access
 from pipeline.serve.http.edge import Edge
+from pipeline.serve.http.handshakes import accept
 from pipeline.serve.http.metrics import NodeMetrics
 from pipeline.serve.http.protocol import DirectProtocol
 from pipeline.serve.http.renewal import Renewed, keep_renewed
@@ -77,9 +78,10 @@ async def listening(node: ServingNode, host: str, port: int) -> AsyncIterator[st
 
 @asynccontextmanager
 async def _serving(app: ASGIApp, edge: Edge, host: str, port: int, tls: Tls | None = None) -> AsyncIterator[str]:
+    protocol = partial(DirectProtocol, edge=edge)
     config = uvicorn.Config(
         app,
-        http=cast("Any", partial(DirectProtocol, edge=edge)),
+        http=cast("Any", protocol),
         lifespan="off",
         ws="none",
         log_config=None,
@@ -88,17 +90,23 @@ async def _serving(app: ASGIApp, edge: Edge, host: str, port: int, tls: Tls | No
         timeout_graceful_shutdown=FINISH_WITHIN_S,
         # None of our answers depends on what a proxy says of itself.
         proxy_headers=False,
-        ssl_context_factory=None if tls is None else lambda *_: tls.listener,
     )
     config.load()
     listener = listen(host, port)
     shown_host = f"[{host}]" if ":" in host else host
     server = without_signals(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    watching = asyncio.create_task(edge.watch())
+    serving = asyncio.create_task(server.serve(sockets=[listener] if tls is None else []))
+    tasks = [asyncio.create_task(edge.watch())]
+    if tls is not None:
+        made = partial(protocol, config, server.server_state, {})
+        tasks.append(asyncio.create_task(accept(listener, edge, tls, made)))
     try:
         yield f"{'http' if tls is None else 'https'}://{shown_host}:{listener.getsockname()[1]}"
     finally:
+        watching, *accepting = tasks
+        for each in accepting:
+            await _ended(each)
+            listener.close()
         server.should_exit = True
         await serving
         await _ended(watching)
