@@ -48,7 +48,7 @@ class Claims:
 
     def sign(self, name: str, action_id: str, claim: Claim, expires_at_ms: int) -> str:
         """Return the claim of a key's name to an action."""
-        kinds = ";".join(f"{kind}={most:g}" for kind, most in claim.kinds.items())
+        kinds = ";".join(f"{kind}={most!r}" for kind, most in claim.kinds.items())
         expiry = max(0, -(-expires_at_ms // 1000)).to_bytes(EXPIRY_BYTES, "big")
         content = expiry + f"{claim.policy}\n{kinds}".encode()
         signature = _signature(self._secrets[0], name, action_id, content)

@@ -5,8 +5,10 @@ Every operation may raise OSError, and a write may take less than it was given: 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -74,9 +76,16 @@ class FolderDisk:
         folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         self._descriptors = [os.open(folder, os.O_RDONLY | os.O_DIRECTORY)]
         try:
-            if os.fstat(self._descriptors[0]).st_uid == os.geteuid():
+            about = os.fstat(self._descriptors[0])
+            if about.st_uid == os.geteuid():
                 os.fchmod(self._descriptors[0], FOLDER_MODE)
-            self._descriptors.append(os.open(folder / "lock", os.O_CREAT | os.O_WRONLY, FILE_MODE))
+            elif about.st_mode & stat.S_IWOTH:
+                raise PermissionError(
+                    errno.EPERM, f"it is of user {about.st_uid} and everybody may write there: records could be put in"
+                )
+            # What is no file would be waited for: a pipe that nobody reads.
+            flags = os.O_CREAT | os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW
+            self._descriptors.append(os.open(folder / "lock", flags, FILE_MODE))
             fcntl.flock(self._descriptors[1], fcntl.LOCK_EX | fcntl.LOCK_NB)
             for name in self.names():
                 with suppress(PermissionError):  # an earlier release left them to everybody; others' are others'

@@ -22,6 +22,12 @@ def test_a_claim_says_what_was_signed_until_it_expires() -> None:
         Claims([NEW]).read("page", "a-1", signed(), UNTIL_MS + 7_000)
 
 
+@pytest.mark.parametrize("most", [1234567.0, 0.1 + 0.2, 1e300])
+def test_a_claim_says_the_largest_value_to_the_bit(most: float) -> None:
+    claims, claim = Claims([NEW]), Claim("homepage", {"sale": most})
+    assert claims.read("page", "a-1", claims.sign("page", "a-1", claim, UNTIL_MS), UNTIL_MS) == claim
+
+
 @pytest.mark.parametrize(("name", "action_id"), [("page", "a-2"), ("page2", "a-1"), ("pag", "ea-1")])
 def test_it_holds_for_its_action_and_its_key_alone(name: str, action_id: str) -> None:
     with pytest.raises(ClaimError, match="not given out"):

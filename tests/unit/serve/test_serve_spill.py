@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -313,3 +314,27 @@ def test_a_segment_that_somebody_removed_is_counted_as_lost(opened: Opened, tmp_
     assert (spill.records, spill.lost, spill.bytes) == (0, 3, 0)
     assert spill.append(parcel(4))
     assert drain(spill) == [parcel(4)]
+
+
+@pytest.mark.attack
+def test_a_folder_of_another_user_that_everybody_may_write_to_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o777)
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(ConfigError, match="everybody may write there"):
+        SpillFolder(tmp_path, ROOM)
+    tmp_path.chmod(0o775)
+    SpillFolder(tmp_path, ROOM).close()
+
+
+@pytest.mark.attack
+def test_a_lock_that_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    os.mkfifo(lock)
+    with pytest.raises(ConfigError, match="can't be used"):
+        SpillFolder(tmp_path, ROOM)
+    lock.unlink()
+    lock.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="can't be used"):
+        SpillFolder(tmp_path, ROOM)
