@@ -13,6 +13,7 @@ there after it.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from aiokafka.errors import KafkaError
 
 from pipeline.codec import avro
 from pipeline.errors import PipelineError, StateError, UnavailableError
+from pipeline.policy.render_value import shown
 from pipeline.publish.parts import SnapshotContent, part_names, part_of
 from pipeline.publish.signing import Verifier
 from pipeline.publish.snapshot import snapshot_id
@@ -268,6 +270,9 @@ class SnapshotFollower:
         if part is None:
             self._room.drop(policy, name)
             return False
+        # Here, and not only as it is used: it would take the place of the one that its name is of.
+        if (found := hashlib.sha256(part).hexdigest()) != name:
+            raise StateError(f"a part of snapshots of {policy} has hash {found}, its name is {shown(name)}")
         is_known = policy in self._lines or self._is_known(policy)
         before = self._room.passed_over
         is_kept = self._room.keep(policy, name, part, is_known=is_known)

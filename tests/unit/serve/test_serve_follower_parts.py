@@ -182,6 +182,21 @@ async def test_an_altered_part_is_refused_and_the_live_snapshot_stays(build: Bui
         assert (follower.snapshots["homepage"].version, follower.refused) == (1, 1)
 
 
+@pytest.mark.attack
+async def test_a_forged_part_does_not_take_the_place_of_the_one_that_it_is_named_after(build: Build) -> None:
+    topic = Topic()
+    one = build({"news": (1, 9)}, 1)
+    two = build({"news": (2, 9)}, 2, one)
+    async with following(topic) as follower:
+        topic.put(*parts(one), itself(one))
+        await follower.wait_ready("homepage", 1)
+        kept = next(name for name in one.parts if name in two.parts)
+        topic.put((part_key("homepage", kept), b"forged"), *parts(two, without=one), itself(two))
+        assert (await follower.wait_ready("homepage", 2)).id == snapshot_id(two.record)
+        assert follower.refused == 1
+        assert "its name is" in follower.last_refusal
+
+
 class KeptTopic(Topic):
     """Hands out all that it has at each start, as a topic does, and nothing more."""
 
