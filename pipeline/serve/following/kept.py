@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 VERSION = 1
 _SUFFIX = ".snapshot"
 _HASH_BYTES = 32
+_Row = tuple[int, str, bytes, dict[str, bytes], tuple[tuple[str, bytes], ...], int]
+_decode = msgspec.msgpack.Decoder(_Row).decode
 
 
 class KeptSnapshot(NamedTuple):
@@ -47,7 +49,9 @@ class KeptSnapshots:
         self._sizes: dict[str, int] = {}
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._sizes = {path.name: path.stat().st_size for path in folder.glob(f"*{_SUFFIX}")}
+            if folder.stat().st_uid == os.geteuid():
+                folder.chmod(0o700)
+            self._sizes = {path.name: path.stat().st_size for path in folder.glob(f"*{_SUFFIX}") if path.is_file()}
         except OSError as error:
             raise ConfigError("snapshot_dir", [f"{folder} can't be used: {error}"]) from error
         self._is_failing = False
@@ -61,13 +65,14 @@ class KeptSnapshots:
                 if hashlib.sha256(raw[_HASH_BYTES:]).digest() != raw[:_HASH_BYTES]:
                     log.error("kept-snapshot-refused file=%s error=its bytes have another hash", path)
                     continue
-                version, policy, record, parts, headers, at_ms = msgspec.msgpack.decode(raw[_HASH_BYTES:])
+                version, policy, record, parts, headers, at_ms = _decode(raw[_HASH_BYTES:])
             except (OSError, ValueError, msgspec.MsgspecError) as error:
                 log.error("kept-snapshot-refused file=%s error=%s", path, error)  # noqa: TRY400  no traceback
                 continue
-            if version == VERSION:
-                pairs = tuple((header, value) for header, value in headers)
-                yield KeptSnapshot(policy, SnapshotContent(record, parts), pairs, at_ms)
+            if version != VERSION:
+                log.error("kept-snapshot-refused file=%s error=format %s, expected %s", path, version, VERSION)
+                continue
+            yield KeptSnapshot(policy, SnapshotContent(record, parts), headers, at_ms)
 
     def write(self, kept: KeptSnapshot) -> None:
         """Replace a policy's; without room or disk the one before it stays, and that is told once."""

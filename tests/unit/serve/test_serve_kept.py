@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -124,6 +127,30 @@ def test_a_file_that_was_altered_is_passed_over(tmp_path: Path, caplog: pytest.L
     file.write_bytes(file.read_bytes()[:-1])
     assert list(KeptSnapshots(tmp_path, ROOM).read()) == []
     assert "kept-snapshot-refused" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1, 7, b"record", {}, [], 0],
+        [1, "homepage", b"record", {}, [7], 0],
+        [1, "homepage", b"record", {"part": 7}, [["signature", 7]], 0],
+        [1, "homepage", b"record", {}, [], None],
+        [1, "homepage"],
+        [2, "homepage", b"record", {}, [], 0],
+        {},
+    ],
+)
+def test_whatever_a_file_with_a_sound_hash_holds_is_taken_or_told_of(
+    content: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = msgspec.msgpack.encode(content)
+    (tmp_path / "a.snapshot").write_bytes(sha256(body).digest() + body)
+    os.mkfifo(tmp_path / "b.snapshot")
+    tmp_path.chmod(0o755)
+    assert list(KeptSnapshots(tmp_path, ROOM).read()) == []
+    assert caplog.text.count("kept-snapshot-refused") == 1
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
 
 
 def test_no_more_is_kept_than_there_is_room_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
