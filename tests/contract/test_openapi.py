@@ -62,6 +62,8 @@ def test_every_answer_is_as_the_document_says_and_never_a_5xx(operation: Operati
             excluded += [negative_data_rejection, positive_data_acceptance]
         if b'"far-future"' in response.content:  # what is too far ahead depends on the clock, which no document knows
             excluded += [positive_data_acceptance]
+        if b"must name nobody" in response.content:  # what it puts into a path is not always of the path's pattern
+            excluded += [positive_data_acceptance]
         case.validate_response(response, excluded_checks=excluded)
 
     ask()
