@@ -23,6 +23,8 @@ DELIMITERS = (",", ";", "\t", "|")
 FAULTS_SHOWN = 10
 MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 """Byte order marks."""
+LOST = "\ufffd"
+"""Stands for what can't be read."""
 WORKBOOK = b"PK\x03\x04"
 _MAYBE_GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}[.,]\d{3}")
 """1,234: a number of thousands, or one with three decimals."""
@@ -204,20 +206,28 @@ def _split(text: str, delimiter: str, source: str, skipped: int) -> list[list[st
 def _decoded(raw: bytes, source: str, doubts: Counter[str]) -> str:
     for mark, encoding in MARKS:
         if raw.startswith(mark):
-            return raw[len(mark) :].decode(encoding, errors="replace")
+            return _read_as(encoding, raw[len(mark) :], doubts)
     if raw.startswith(WORKBOOK):
         raise ConfigError(source, ["is a workbook, no table of text: save it as CSV"])
     head = raw[:200]
     if head.count(0) > len(head) // 4:  # every second byte of what is mostly ASCII, without a mark
         encoding = "utf-16-le" if raw[1:2] == b"\0" else "utf-16-be"
         doubts[f"no byte order mark: read as {encoding}"] = 1
-        return raw.decode(encoding, errors="replace")
+        return _read_as(encoding, raw, doubts)
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
-        found = raw.decode("cp1252", errors="replace")
         doubts["letters are no UTF-8 and were read as Windows-1252"] = sum(byte > 127 for byte in raw)
-        return found
+        return _read_as("cp1252", raw, doubts)
+
+
+def _read_as(encoding: str, raw: bytes, doubts: Counter[str]) -> str:
+    """Return a text in which what is no letter of the encoding is \ufffd, and count those."""
+    text = raw.decode(encoding, errors="replace")
+    strict = raw.decode(encoding, errors="ignore")
+    if lost := text.count(LOST) - strict.count(LOST):
+        doubts[f"bytes are no letters in {encoding} and were read as {LOST}"] = lost
+    return text
 
 
 def _delimiter(header: str, known: Sequence[str]) -> str:

@@ -53,8 +53,11 @@ def _read_bounds(section: Section) -> tuple[float, float]:
         expected=f"a step from {SMALLEST_MAGNITUDE} to {LARGEST_MAGNITUDE / REWARD_LIMIT:.0e}",
         accepts=lambda step: SMALLEST_MAGNITUDE <= step <= LARGEST_MAGNITUDE / REWARD_LIMIT,
     )
-    if isnan(resolution):
-        return 0.0, 1.0
+    if isnan(resolution):  # that is the fault; bounds beside it are none
+        return (
+            _read_amount(section, "low") if section.has("low") else 0.0,
+            _read_amount(section, "high") if section.has("high") else 1.0,
+        )
     _, exponent = frexp(resolution)
     reach = ldexp(REWARD_LIMIT, exponent - 1)  # the largest power of two that is at most the resolution
     low = _read_amount(section, "low") if section.has("low") else 0.0

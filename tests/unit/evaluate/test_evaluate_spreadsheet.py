@@ -27,6 +27,19 @@ def test_encodings_delimiters_and_decimal_commas_are_read(encoding, delimiter):
     assert any("Windows-1252" in words for words in sheet.doubts_told()) == (encoding == "cp1252")
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\xef\xbb\xbfarm,reward,note\na,1,Stra\xdfe\nb,0,\xef\xbf\xbd\n",  # Latin-1 behind UTF-8's mark
+        b"arm,reward,note\na,1,\x81\nb,0,\xe9\n",  # 0x81 is nothing in Windows-1252
+        "arm,reward,note\na,1,".encode("utf-16") + b"\x00\xdc" + "x\nb,0,y\n".encode("utf-16-le"),  # half a pair
+    ],
+    ids=["utf-8", "cp1252", "utf-16"],
+)
+def test_what_is_no_letter_is_counted_whatever_the_encoding(raw):
+    assert [words.endswith("were read as \ufffd (1 times)") for words in read(raw).doubts_told()].count(True) == 1
+
+
 def test_thousands_are_told_from_decimals_by_the_rest_of_the_column():
     assert read(b"arm;reward\na;1.234,5\nb;2.000\n").numbers("reward").tolist() == [1234.5, 2000.0]
     assert read(b'arm,reward\na,"1,234.5"\nb,"2,000"\nc,0.125\n').numbers("reward").tolist() == [1234.5, 2000.0, 0.125]

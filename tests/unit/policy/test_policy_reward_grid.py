@@ -53,6 +53,13 @@ def test_a_resolution_takes_the_place_of_the_bounds():
         rules({"resolution": 0.01, "high": 1_000.0}, {"kind": "click", "worth": 0.35, "window": "30m"})
 
 
+@pytest.mark.parametrize("resolution", [0.0, 1e-9, float("nan"), "fine"])
+def test_bounds_beside_a_resolution_that_is_none_are_known_keys(resolution):
+    with pytest.raises(ConfigError) as refused:
+        rules({"resolution": resolution, "low": 0.0, "high": 1.0}, {"kind": "click", "worth": 0.5, "window": "30m"})
+    assert [fault.partition(":")[0] for fault in refused.value.faults] == ["reward.resolution"]
+
+
 def test_values_that_a_step_swallows_between_the_declared_ones_are_doubts():
     basket = PURCHASE | {"value_low": 0.0, "value_high": 10_000.0}
     (doubt,) = grid_doubts(rules({"low": 0.0, "high": 10_000.0}, basket))
