@@ -139,7 +139,7 @@ def advise(
     often as one likes. Arms are compared within stretches of time, so that a level that moves while shares move is no
     difference; those that are killed, or that a rule keeps from some visitors, are no choice for everybody, and told
     apart. People who come back are alike, so evidence counts by subject, as far back as `decisions` reaches.
-    Exit code 0: every segment may stop. 1: one or more should go on.
+    Exit code 0: every segment may stop. 1: one or more should go on, or nothing was decided yet.
 
     Of a policy that learns from context three sentences say which arm is for whom, whether context is worth it and what
     is missing, from its ledger (all else of it: `pipeline analyze`). Exit code 0: that can be said. 1: not yet.
@@ -162,7 +162,9 @@ def advise(
     else:
         for one in found.segments:
             _print(one)
-    sys.exit(0 if all(one.advice.may_stop for one in found.segments) else 1)
+        if not found.segments:
+            click.echo(f"{policy_name}: go on: its latest snapshot, {found.version}, has no decision yet")
+    sys.exit(0 if found.may_stop else 1)
 
 
 class Found(NamedTuple):
@@ -170,6 +172,11 @@ class Found(NamedTuple):
 
     version: int
     segments: list[SegmentAdvice]
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether there is something to go by, and every segment may stop."""
+        return bool(self.segments) and all(one.advice.may_stop for one in self.segments)
 
 
 async def advise_policy(
@@ -350,8 +357,7 @@ def _counts(record: Mapping[str, Any]) -> dict[str, int]:
 
 def _print(one: SegmentAdvice) -> None:
     click.echo(f"{one.segment}: {verdict(one)}")
-    if one.basis != OVER_ALL_TIME:
-        click.echo(f"  compared {one.basis}")
+    click.echo(f"  compared {one.basis}")
     click.echo(f"  by {one.worth.by}: {_worth_in_words(one.worth)}")
     for arm, why in one.left_out.items():
         click.echo(f"  not compared: {arm} {why}")

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from pipeline.cli.advise import SegmentAdvice, advise_segments, earlier
+from pipeline.cli import cli
+from pipeline.cli.advise import Found, SegmentAdvice, advise_segments, earlier
 from pipeline.codec import avro
 from pipeline.errors import ConfigError
 from pipeline.learn.memory import RowKey
@@ -41,6 +44,22 @@ def test_a_segment_without_decisions_is_left_out():
     assert one.to_plain()["leader"] == "a"
     assert one.advice.may_stop
     assert (one.needed, one.counts) == (0, [10_000, 10_000])
+
+
+@pytest.mark.parametrize(
+    ("clicks", "code", "words"), [(None, 1, "no decision yet"), (100, 0, "compared over all time")]
+)
+def test_a_policy_that_nobody_was_shown_is_not_told_to_stop(clicks, code, words, monkeypatch: pytest.MonkeyPatch):
+    tallies = {} if clicks is None else {"a": (900, 10_000), "b": (clicks, 10_000)}
+    segments = advice_on(published(plain_policy(), tallies, HOUR_MS))
+
+    async def found(*_: object, **__: object) -> Found:
+        return Found(3, segments)
+
+    monkeypatch.setattr(sys.modules["pipeline.cli.advise"], "advise_policy", found)
+    told = CliRunner().invoke(cli, ["advise", "homepage"])
+    assert (told.exit_code, words in told.output) == (code, True)
+    assert CliRunner().invoke(cli, ["advise", "homepage", "--json"]).exit_code == code
 
 
 def test_the_time_it_takes_is_that_of_the_present_traffic():
