@@ -68,7 +68,7 @@ def analyze(
         is_draw_assumed: whether propensities are not known, but taken to be the same for everybody.
 
     Raises:
-        ConfigError: fewer than two arms can be compared, or a field to group by is none.
+        ConfigError: fewer than two arms can be compared, all is of one subject, or a field to group by is none.
     """
     whole = log
     log, arms, left_out, doubts = comparable(log, choice)

@@ -45,7 +45,7 @@ def comparable(log: DecisionLog, choice: Collection[str] | None = None, why_not:
         why_not: others, in words.
 
     Raises:
-        ConfigError: fewer than two arms are left.
+        ConfigError: fewer than two arms, or two subjects, are left.
     """
     left_out: list[str] = []
     arms = []
@@ -79,6 +79,8 @@ def comparable(log: DecisionLog, choice: Collection[str] | None = None, why_not:
     if len(kept) < len(log):
         left_out.append(f"{len(log) - len(kept):,} decisions in which not all of the arms could be shown")
         log = log.take(kept)
+    if log.clusters.how_many < 2:  # as a report has it: by one alone nothing is known of others
+        raise ConfigError("the log", ["is of one subject: how much others differ takes at least two", *left_out])
     chosen = np.array(arms, np.int64)
     return Comparable(log, chosen, left_out, _astray(log, chosen))
 

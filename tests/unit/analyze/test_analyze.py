@@ -137,6 +137,12 @@ def test_an_arm_that_could_not_always_be_shown_is_left_out_and_named():
         comparable(log, {"a"})
 
 
+def test_a_log_of_one_subject_says_nothing_of_others():
+    with pytest.raises(ConfigError, match="of one subject: how much others differ takes at least two"):
+        of(shop(0.1, 400, subjects=["s0"] * 400))
+    assert of(shop(0.1, 400, subjects=["s0"] * 399 + ["s1"])).subjects == 2
+
+
 def test_decisions_in_which_not_all_could_be_shown_are_left_out_and_counted():
     log = shop(0.1, 2_000)
     possible = np.ones((2_000, 2), np.bool_)
