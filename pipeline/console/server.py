@@ -15,6 +15,7 @@ from pipeline.console.settings import ConsoleSettings
 from pipeline.serve.http.renewal import Renewed, keep_renewed
 from pipeline.serve.http.server import STOP_SIGNALS, listen, without_signals
 from pipeline.serve.keys import parse_keys
+from pipeline.stream.supervise import end
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +74,7 @@ async def listening(settings: ConsoleSettings, stop: asyncio.Event) -> AsyncIter
         desk.jobs.stop()
         server.should_exit = True
         await serving
-        for task in tasks:
-            task.cancel()
+        await end(tasks)
         for ended in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(ended, Exception):
                 raise ended

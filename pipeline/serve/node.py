@@ -39,7 +39,7 @@ from pipeline.serve.pieces import Made, Pieces, exhausted
 from pipeline.serve.settings import ServeSettings
 from pipeline.serve.status import Status
 from pipeline.stream.log.topics import OUTCOMES
-from pipeline.stream.supervise import supervise
+from pipeline.stream.supervise import end, supervise
 
 log = logging.getLogger(__name__)
 
@@ -109,9 +109,7 @@ class ServingNode:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.flush(), self.settings.drain_timeout_s)
         finally:
-            for task in (*self._tasks, *self._to_disk):
-                task.cancel()
-            await asyncio.gather(*self._tasks, *self._to_disk, return_exceptions=True)
+            await end((*self._tasks, *self._to_disk))
             await asyncio.to_thread(self.follower.keep_now)
             lost = self.delivery.close()
             if lost:

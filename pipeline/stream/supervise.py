@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
 
 from pipeline.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 RESTART_S = 0.1
+CANCEL_AGAIN_S = 5.0
+"""Longer than a client takes to close its connections."""
 
 
 async def supervise(work: Callable[[], Awaitable[None]]) -> None:
@@ -32,3 +35,17 @@ async def supervise(work: Callable[[], Awaitable[None]]) -> None:
         except Exception:  # whatever it is, it is seen, and begun anew
             log.exception("failed-within work=%s", work)
         await asyncio.sleep(RESTART_S)
+
+
+async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until all are over.
+
+    Once is not enough: a client's own clean-up, or a wait whose time is over at that moment, takes a cancellation for
+    its own, and whoever waited for the task then would wait for ever.
+    """
+    left = {task for task in tasks if not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+    await asyncio.gather(*tasks, return_exceptions=True)  # what they failed by is asked for by who wants to know

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from pipeline.stream.supervise import supervise
+from pipeline.stream import supervise as room
+from pipeline.stream.supervise import end, supervise
 
 
 @pytest.mark.parametrize("fault", [asyncio.CancelledError(), RuntimeError("nobody thought of it"), OSError("away")])
@@ -27,3 +28,23 @@ async def test_what_goes_wrong_within_does_not_end_the_work(fault: BaseException
         with pytest.raises(asyncio.CancelledError):
             await task
     assert seen == ["began", "began"]
+
+
+async def test_what_takes_a_cancellation_for_its_own_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "CANCEL_AGAIN_S", 0.01)
+    taken: list[str] = []
+
+    async def work() -> None:
+        while len(taken) < 2:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                taken.append("as its own")
+        await asyncio.Event().wait()
+
+    tasks = [asyncio.create_task(work()), asyncio.create_task(asyncio.sleep(0))]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await end(tasks)
+    assert tasks[0].cancelled()
+    assert len(taken) == 2
